@@ -1,0 +1,69 @@
+"""Command line: `python -m slpd <stage> ...`, one command per rule of the workflow.
+
+With `--processes N` (N > 1) the stage runs in N processes under torchrun, one per GPU of this machine.
+"""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+
+from slpd.errors import UserError
+
+STAGES = {
+    "make_cohort": "draw a cohort of slides (procedural tissue, or tiles from a folder) and its sheet",
+    "segment_tissue": "find the tissue of one slide",
+    "tile_regions": "lay the region grid over the tissue of one slide",
+    "encode_patches": "encode the regions of a batch of slides into patch tokens",
+    "cohort_manifest": "list slides used and left out, with reasons",
+    "pretrain_dino": "train the region encoder with plain DINO up to the first prototypes",
+    "cluster_regions": "find the prototypes of every slide",
+    "link_slides": "find every slide's most similar slides and the prototype correspondence",
+    "distill_slpd": "train one iteration with the prototype terms",
+    "embed_bags": "embed every region with the final teacher",
+    "split_folds": "split a task's slides into folds",
+    "evaluate": "train and test a head on every fold of a task",
+    "make_table": "collect evaluations into a table",
+    "plot_losses": "draw the loss curves of a cohort",
+    "plot_overlays": "draw the contact sheet of a cohort",
+}
+
+
+def main() -> int:
+    """Parse the command line, run the stage, turn a UserError into one line and exit status 2."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if len(sys.argv) > 2 and sys.argv[1] == "--processes":
+        processes, sys.argv[1:3] = int(sys.argv[2]), []
+        if processes > 1:
+            launch(processes)
+    if len(sys.argv) < 2 or sys.argv[1] not in STAGES:
+        print_stages()
+        return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
+    stage = sys.argv[1]
+    module = importlib.import_module(f"slpd.stages.{stage}")
+    parser = argparse.ArgumentParser(prog=f"python -m slpd {stage}", description=module.__doc__)
+    module.add_arguments(parser)
+    try:
+        module.run(parser.parse_args(sys.argv[2:]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def launch(processes: int) -> None:
+    """Replace this process by torchrun, which starts the same command in `processes` processes."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    os.execv(sys.executable, [sys.executable, *torchrun, "-m", "slpd", *sys.argv[1:]])
+
+
+def print_stages() -> None:
+    """Print every stage with what it does."""
+    print("usage: python -m slpd [--processes N] <stage> ...\n\nstages:")
+    for stage, purpose in STAGES.items():
+        print(f"  {stage:16} {purpose}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

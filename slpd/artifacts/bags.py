@@ -1,0 +1,43 @@
+"""Bags of a cohort (`bags.h5`): the region vectors of every used slide.
+
+features: (R, D) float32, region vectors, slides one after the other in order of slide id.
+coords: (R, 2) int64, x, y of each region's upper left corner, level-0 pixels.
+offsets: (S + 1,) int64, slide s holds rows offsets[s] to offsets[s + 1].
+slides: (S,) UTF-8, slide ids.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from slpd.artifacts.atomic import atomic_path
+
+
+def write_bags(
+    path: Path, features: Mapping[str, NDArray[np.float32]], coords: Mapping[str, NDArray[np.int64]]
+) -> None:
+    """Write bags.
+
+    Args:
+        path: The file to write.
+        features: Slide id -> (n, D) region vectors.
+        coords: Slide id -> (n, 2) level-0 pixels.
+    """
+    slides = sorted(features)
+    counts = [len(features[slide]) for slide in slides]
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.create_dataset("features", data=np.concatenate([features[slide] for slide in slides]))
+        file.create_dataset("coords", data=np.concatenate([coords[slide] for slide in slides]))
+        file.create_dataset("offsets", data=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+        file.create_dataset("slides", data=slides, dtype=h5py.string_dtype())
+
+
+def read_bags(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Slide id -> (n, D) region vectors, in order of slide id."""
+    with h5py.File(path, "r") as file:
+        features, offsets = np.asarray(file["features"]), np.asarray(file["offsets"])
+        slides = [name.decode() for name in file["slides"][:]]
+    return {slide: features[start:stop] for slide, start, stop in zip(slides, offsets[:-1], offsets[1:], strict=True)}

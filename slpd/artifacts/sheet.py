@@ -1,0 +1,90 @@
+"""Cohort sheet (CSV): `slide, path, patient, mpp` and any number of label columns.
+
+slide: unique id, safe as a file name. path: the slide file, relative to the folder the workflow runs in.
+patient: id, so that folds never split a patient. mpp: µm per level-0 pixel, or empty to take it from the file.
+"""
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from slpd.errors import UserError
+from slpd.settings.section import SAFE_NAME
+
+COLUMNS = ("slide", "path", "patient", "mpp")
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One slide of a cohort sheet."""
+
+    slide: str
+    path: str
+    patient: str
+    mpp: float | None  # µm per level-0 pixel
+    labels: dict[str, str]  # column -> label; empty: not labelled
+
+
+def read_sheet(path: Path) -> list[SheetRow]:
+    """The rows of a sheet, checked; in the order of the file.
+
+    Raises:
+        UserError: a column is missing, an id repeats or is not a safe file name, a value is out of range.
+    """
+    if not path.is_file():
+        raise UserError(f"cohort sheet {path}: no such file; write it with the columns {', '.join(COLUMNS)} and labels")
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
+        if missing:
+            raise UserError(
+                f"{path}: no column {missing[0]!r}; a sheet has the columns {', '.join(COLUMNS)} and labels"
+            )
+        rows = [parse_row(path, reader.line_num, cells) for cells in reader]
+    refuse_repeats(path, rows)
+    return rows
+
+
+def parse_row(path: Path, line: int, cells: dict[str, str]) -> SheetRow:
+    """One line of the sheet as a row."""
+    if None in cells or None in cells.values():
+        raise UserError(f"{path}, line {line}: {len(cells)} cells do not match the header; check commas and quotes")
+    cells = {column: value.strip() for column, value in cells.items()}
+    slide = cells["slide"]
+    if not re.fullmatch(SAFE_NAME, slide) or len(slide) > 120:
+        raise UserError(
+            f"{path}, line {line}: slide id {slide!r} is not a safe file name; use letters, digits, '.', '_' and '-',"
+            " begin with a letter or digit, at most 120 characters"
+        )
+    for column in ("path", "patient"):
+        if not cells[column]:
+            raise UserError(f"{path}, line {line}: slide {slide} has no {column}; fill the {column} column")
+    labels = {column: value for column, value in cells.items() if column not in COLUMNS}
+    return SheetRow(slide, cells["path"], cells["patient"], parse_mpp(path, slide, cells["mpp"]), labels)
+
+
+def parse_mpp(path: Path, slide: str, text: str) -> float | None:
+    """The sheet's µm per pixel, or None for an empty cell."""
+    if not text:
+        return None
+    try:
+        mpp = float(text)
+    except ValueError:
+        mpp = float("nan")
+    if not 0.1 <= mpp <= 10:
+        raise UserError(
+            f"{path}: slide {slide} has mpp {text!r}; write µm per level-0 pixel, 0.1 to 10, or leave it empty"
+        )
+    return mpp
+
+
+def refuse_repeats(path: Path, rows: list[SheetRow]) -> None:
+    """Refuse an empty sheet and a slide that is listed twice, also where only upper and lower case differ."""
+    if not rows:
+        raise UserError(f"{path}: no slides; write one line per slide under the header")
+    seen: dict[str, str] = {}
+    for row in rows:
+        if row.slide.lower() in seen:
+            raise UserError(f"{path}: slide {row.slide} is listed twice; keep one line per slide")
+        seen[row.slide.lower()] = row.slide

@@ -1,0 +1,61 @@
+"""Status record of a slide (`<slide>.json`): what is known of it, and why it was left out if it was.
+
+Every per-slide stage reads the record of the stage before, adds to it and writes its own. A slide that
+fails keeps its record: status `failed`, the stage and the reason. Later stages pass it on untouched.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from slpd.artifacts.atomic import write_text
+
+
+class SlideRecord(BaseModel):
+    """All that later stages and people need to know of a slide. Unknown until a stage fills it: None."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slide: str
+    path: str
+    status: Literal["ok", "failed"] = "ok"
+    stage: str = ""  # the stage that failed
+    reason: str = ""  # the message of the failure
+    reader: str | None = None  # library that reads the slide: cucim or openslide
+    width_lv0: int | None = None  # level-0 pixels
+    height_lv0: int | None = None
+    slide_mpp: float | None = None  # µm per level-0 pixel
+    mpp_source: Literal["sheet", "file"] | None = None
+    tissue_mpp: float | None = None  # µm per mask pixel
+    tissue_mm2: float | None = None
+    region_px: int | None = None  # side of a region at requested_mpp
+    region_lv0: int | None = None  # side of a region in level-0 pixels
+    requested_mpp: float | None = None  # µm per pixel that regions are asked at
+    read_mpp: float | None = None  # µm per pixel of the level they are read from
+    effective_mpp: float | None = None  # µm per pixel after resampling
+    n_regions: int | None = None
+    n_rejected: int | None = None  # grid cells with some tissue, less than the least share
+
+    def failed(self, stage: str, reason: str) -> Self:
+        """The record of a slide that `stage` cannot use."""
+        return self.model_copy(update={"status": "failed", "stage": stage, "reason": reason})
+
+    def write(self, path: Path) -> None:
+        """Write the record as JSON."""
+        write_text(path, self.model_dump_json(indent=1) + "\n")
+
+
+def read_record(path: Path) -> SlideRecord:
+    """Read a status record."""
+    return SlideRecord.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def write_records(path: Path, records: list[SlideRecord]) -> None:
+    """Write the records of a batch of slides as a JSON list."""
+    write_text(path, "[" + ",\n".join(record.model_dump_json() for record in records) + "]\n")
+
+
+def read_records(path: Path) -> list[SlideRecord]:
+    """Read the records of a batch of slides."""
+    return TypeAdapter(list[SlideRecord]).validate_json(path.read_text(encoding="utf-8"))

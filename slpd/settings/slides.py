@@ -1,0 +1,51 @@
+"""Settings from slide to patch tokens: tissue, regions, patch encoder, manifest."""
+
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from slpd.settings.section import Fraction, Section, Seed
+
+
+class Tissue(Section):
+    """`segment_tissue`: where the tissue is."""
+
+    mpp: float = Field(gt=0, description="resolution at which tissue is looked for, µm/px")
+    min_area_mm2: float = Field(ge=0, description="smaller pieces of tissue are dropped, mm²")
+    min_hole_mm2: float = Field(ge=0, description="smaller holes in tissue are filled, mm²")
+
+
+class Regions(Section):
+    """`tile_regions`: the grid of square regions."""
+
+    mpp: float = Field(ge=0.1, le=10, description="resolution regions are read at, µm/px")
+    region_px: int = Field(gt=0, description="side of a region at `mpp`, px")
+    min_tissue: Fraction = Field(description="least share of a region's area that is tissue")
+
+
+class PatchEncoder(Section):
+    """`encode_patches`: the frozen encoder of patches, and how many slides a job takes."""
+
+    model: str = Field(description="timm model name")
+    arguments: dict[str, Any] = Field(description="keyword arguments of timm.create_model")
+    checkpoint: str | None = Field(description="weights file; null: random weights drawn from `seed`")
+    sha256: str | None = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the weights file")
+    seed: Seed = Field(description="seed of random weights")
+    patch_px: int = Field(gt=0, description="side of a patch, px")
+    mean: tuple[float, float, float] = Field(description="RGB mean of the input normalisation, 0-1")
+    std: tuple[float, float, float] = Field(description="RGB standard deviation of the input normalisation, 0-1")
+    batch_patches: int = Field(gt=0, description="patches encoded at a time")
+    slides_per_job: int = Field(gt=0, description="slides encoded by one job")
+
+    @model_validator(mode="after")
+    def weights_are_identified(self) -> "PatchEncoder":
+        """A checkpoint comes with its hash, random weights without one."""
+        if (self.checkpoint is None) != (self.sha256 is None):
+            raise ValueError("checkpoint and sha256 are given together, or both are null")
+        return self
+
+
+class Manifest(Section):
+    """`cohort_manifest`: how many slides may fail."""
+
+    max_failed_fraction: Fraction = Field(description="largest share of a cohort's slides that may fail")

@@ -1,0 +1,103 @@
+"""Settings of pretraining: region encoder, training recipe, prototypes, slide graph, objective."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from slpd.settings.section import Fraction, Section, Seed
+
+
+class RegionEncoder(Section):
+    """ViT_4096-256 and its projection head."""
+
+    width: int = Field(gt=0, description="width of the transformer and length of a region vector")
+    depth: int = Field(gt=0, description="transformer blocks")
+    heads: int = Field(gt=0, description="attention heads; divides width")
+    drop_path: Fraction = Field(description="largest stochastic-depth rate, student only")
+    position_grid: int = Field(gt=0, description="side of the position table, patches")
+    head_width: int = Field(gt=0, description="hidden width of the projection head")
+    bottleneck: int = Field(gt=0, description="length of the vectors that are clustered")
+    outputs: int = Field(gt=1, description="outputs of the last layer")
+
+
+class Training(Section):
+    """The recipe shared by `pretrain_dino` and `distill_slpd`: one schedule runs through both."""
+
+    epochs: int = Field(gt=0, description="epochs in all")
+    dino_epochs: int = Field(gt=0, description="epochs of plain DINO before the first prototypes")
+    epochs_per_iteration: int = Field(gt=0, description="epochs between two renewals of the prototypes")
+    batch_size: int = Field(gt=0, description="regions per step, over all processes")
+    learning_rate: float = Field(gt=0, description="peak learning rate at a batch of 256; scaled by batch / 256")
+    final_learning_rate: float = Field(ge=0, description="learning rate at the end of the cosine")
+    learning_rate_warmup_epochs: int = Field(ge=0, description="epochs of linear learning-rate warm-up")
+    weight_decay: float = Field(ge=0, description="weight decay at the start of its cosine")
+    final_weight_decay: float = Field(ge=0, description="weight decay at the end of its cosine")
+    clip_norm: float = Field(gt=0, description="largest gradient norm of each parameter tensor")
+    freeze_last_layer_epochs: int = Field(ge=0, description="epochs in which the last layer is not trained")
+    teacher_momentum: Fraction = Field(description="EMA momentum of the teacher at the start; 1 at the end")
+    student_temperature: float = Field(gt=0, description="temperature of the student's softmax")
+    teacher_temperature: float = Field(gt=0, description="temperature of the teacher's softmax")
+    centre_momentum: Fraction = Field(description="EMA momentum of the centres")
+    global_crop: int = Field(gt=0, description="side of the two global views, patches")
+    local_crop: int = Field(gt=0, description="side of the local views, patches")
+    n_local_views: int = Field(ge=0, description="local views per region")
+    seed: Seed = Field(description="seed of weights, shuffling, crops and stochastic depth")
+    checkpoint_minutes: float = Field(gt=0, description="minutes between two resume checkpoints")
+
+    @model_validator(mode="after")
+    def schedule_has_both_parts(self) -> Self:
+        """Some epochs are left for the prototypes, and they divide into iterations."""
+        left = self.epochs - self.dino_epochs
+        if left <= 0 or left % self.epochs_per_iteration:
+            raise ValueError(
+                f"epochs - dino_epochs is {left}; it must be a positive multiple of"
+                f" epochs_per_iteration ({self.epochs_per_iteration})"
+            )
+        return self
+
+    @property
+    def n_iterations(self) -> int:
+        """Renewals of the prototypes."""
+        return (self.epochs - self.dino_epochs) // self.epochs_per_iteration
+
+
+class Prototypes(Section):
+    """`cluster_regions`: k-means of the regions of each slide."""
+
+    n_prototypes: int = Field(gt=0, description="prototypes per slide (M)")
+    min_regions: int = Field(gt=0, description="slides with fewer regions get no prototypes; at least M")
+    kmeans_iterations: int = Field(gt=0, description="iterations of one k-means run")
+    kmeans_restarts: int = Field(gt=0, description="k-means runs, of which the best is kept")
+    seed: Seed = Field(description="seed of the initial centroids")
+
+    @model_validator(mode="after")
+    def enough_regions(self) -> Self:
+        """k-means needs at least as many points as centroids."""
+        if self.min_regions < self.n_prototypes:
+            raise ValueError(
+                f"min_regions is {self.min_regions}, n_prototypes {self.n_prototypes}:"
+                " raise min_regions to at least n_prototypes"
+            )
+        return self
+
+
+class SlideGraph(Section):
+    """`link_slides`: similar slides and how their prototypes correspond."""
+
+    n_neighbours: int = Field(gt=0, description="most similar slides each slide is linked to")
+    correspondence: Literal["matching", "nearest"] = Field(
+        description="matching: optimal one-to-one (paper's figure); nearest: each one's own nearest (released code)"
+    )
+
+
+class Objective(Section):
+    """`distill_slpd`: the loss of a variant, L_self + intra * L_intra + inter * L_inter."""
+
+    intra: float = Field(ge=0, description="weight of the intra-slide term (paper: alpha1)")
+    inter: float = Field(ge=0, description="weight of the inter-slide term (paper: alpha2)")
+    prototype_views: Literal["all", "released"] = Field(
+        description="student views that get prototype targets; released: target i skips view i"
+    )
+    prototype_centre: Literal["own", "shared"] = Field(
+        description="own: prototype targets have a centre of their own (released code); shared: that of L_self"
+    )
