@@ -15,6 +15,7 @@ STAGES = {
     "make_cohort": "draw a cohort of slides (procedural tissue, or tiles from a folder) and its sheet",
     "segment_tissue": "find the tissue of one slide",
     "tile_regions": "lay the region grid over the tissue of one slide",
+    "check_cohort": "check that a cohort has what the experiment asks of it, before GPU time is spent",
     "encode_patches": "encode the regions of a batch of slides into patch tokens",
     "cohort_manifest": "list slides used and left out, with reasons",
     "pretrain_dino": "train the region encoder with plain DINO up to the first prototypes",

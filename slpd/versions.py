@@ -7,6 +7,7 @@ stages whose numbers moved, and what depends on them.
 RESULT_VERSIONS: dict[str, int] = {
     "segment_tissue": 1,
     "tile_regions": 1,
+    "check_cohort": 1,
     "encode_patches": 1,
     "cohort_manifest": 1,
     "pretrain_dino": 1,

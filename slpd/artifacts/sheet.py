@@ -7,6 +7,7 @@ patient: id, so that folds never split a patient. mpp: µm per level-0 pixel, or
 import csv
 import re
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 from slpd.errors import UserError
@@ -32,18 +33,29 @@ def read_sheet(path: Path) -> list[SheetRow]:
     Raises:
         UserError: a column is missing, an id repeats or is not a safe file name, a value is out of range.
     """
-    if not path.is_file():
-        raise UserError(f"cohort sheet {path}: no such file; write it with the columns {', '.join(COLUMNS)} and labels")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
-        if missing:
-            raise UserError(
-                f"{path}: no column {missing[0]!r}; a sheet has the columns {', '.join(COLUMNS)} and labels"
-            )
-        rows = [parse_row(path, reader.line_num, cells) for cells in reader]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(
+            f"cohort sheet {path}: no such file; write it with the columns {', '.join(COLUMNS)} and labels"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"cohort sheet {path}: not a UTF-8 text ({error}); export it as CSV in UTF-8") from error
+    reader = csv.DictReader(StringIO(text, newline=""))
+    check_header(path, list(reader.fieldnames or []))
+    rows = [parse_row(path, reader.line_num, cells) for cells in reader]
     refuse_repeats(path, rows)
     return rows
+
+
+def check_header(path: Path, columns: list[str]) -> None:
+    """Refuse a header with a column missing or twice."""
+    for column in COLUMNS:
+        if column not in columns:
+            raise UserError(f"{path}: no column {column!r}; a sheet has the columns {', '.join(COLUMNS)} and labels")
+    for column in columns:
+        if columns.count(column) > 1:
+            raise UserError(f"{path}: column {column!r} is there twice; keep one")
 
 
 def parse_row(path: Path, line: int, cells: dict[str, str]) -> SheetRow:

@@ -1,8 +1,8 @@
 """Settings of evaluation: tasks, folds, heads, tables."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from slpd.settings.section import Fraction, Name, Section, Seed
 
@@ -12,7 +12,9 @@ class GeneratedFolds(Section):
 
     kind: Literal["generated"]
     n_folds: int = Field(ge=2, description="folds")
-    validation_fraction: Fraction = Field(description="share of the training patients kept for validation")
+    validation_fraction: Fraction = Field(
+        lt=1, description="share of each class's training patients kept for validation; 0: no validation"
+    )
     seed: Seed = Field(description="seed of the shuffle")
 
 
@@ -33,6 +35,15 @@ class Task(Section):
     classes: list[str] = Field(min_length=2, description="class names; the order gives class 0, 1, ...")
     folds: Annotated[GeneratedFolds | ImportedFolds, Field(discriminator="kind")]
 
+    @model_validator(mode="after")
+    def classes_are_distinct(self) -> Self:
+        """Every class has a name of its own that a cell of the sheet can hold."""
+        if any(not name or name != name.strip() for name in self.classes):
+            raise ValueError("classes: a name is empty or begins or ends with a space; write it as in the sheet")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes: a name is there twice; list every class once")
+        return self
+
 
 class KnnHead(Section):
     """k nearest neighbours on the mean region vector of a slide."""
@@ -50,14 +61,30 @@ class AbmilHead(Section):
     gated: bool = Field(description="gated attention (eq. 9) instead of plain attention (eq. 8)")
     embedding: int = Field(gt=0, description="width of the instance embedding")
     attention: int = Field(gt=0, description="width of the attention network")
-    dropout: Fraction = Field(description="dropout rate")
-    epochs: int = Field(gt=0, description="training epochs")
+    dropout: Fraction = Field(lt=1, description="dropout rate")
+    epochs: int = Field(gt=0, description="training epochs, of which the best on the validation slides is kept")
     learning_rate: float = Field(gt=0, description="Adam learning rate")
     weight_decay: float = Field(ge=0, description="Adam weight decay")
     seed: Seed = Field(description="seed of weights, sampling and dropout")
 
 
 Head = Annotated[KnnHead | AbmilHead, Field(discriminator="kind")]
+
+
+class AnyHead(Section):
+    """A head of any kind."""
+
+    head: Head
+
+
+def head_from_json(text: str) -> KnnHead | AbmilHead:
+    """The head from a rule's JSON param.
+
+    Raises:
+        UserError: a key is unknown, missing or out of range; the message names it.
+    """
+    return AnyHead.from_json(f'{{"head": {text}}}').head
+
 
 Metric = Literal["auc", "accuracy", "balanced_accuracy", "f1"]
 

@@ -13,11 +13,18 @@ class RegionEncoder(Section):
     width: int = Field(gt=0, description="width of the transformer and length of a region vector")
     depth: int = Field(gt=0, description="transformer blocks")
     heads: int = Field(gt=0, description="attention heads; divides width")
-    drop_path: Fraction = Field(description="largest stochastic-depth rate, student only")
+    drop_path: float = Field(ge=0, lt=1, description="largest stochastic-depth rate, student only")
     position_grid: int = Field(gt=0, description="side of the position table, patches")
     head_width: int = Field(gt=0, description="hidden width of the projection head")
     bottleneck: int = Field(gt=0, description="length of the vectors that are clustered")
     outputs: int = Field(gt=1, description="outputs of the last layer")
+
+    @model_validator(mode="after")
+    def heads_divide_width(self) -> Self:
+        """Every head gets the same share of the width."""
+        if self.width % self.heads:
+            raise ValueError(f"width is {self.width}, heads {self.heads}: heads must divide width")
+        return self
 
 
 class Training(Section):
@@ -43,6 +50,16 @@ class Training(Section):
     n_local_views: int = Field(ge=0, description="local views per region")
     seed: Seed = Field(description="seed of weights, shuffling, crops and stochastic depth")
     checkpoint_minutes: float = Field(gt=0, description="minutes between two resume checkpoints")
+
+    @model_validator(mode="after")
+    def warmup_fits(self) -> Self:
+        """The learning rate comes down again."""
+        if self.learning_rate_warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"learning_rate_warmup_epochs is {self.learning_rate_warmup_epochs}, epochs {self.epochs}:"
+                " warm up for fewer epochs than there are"
+            )
+        return self
 
     @model_validator(mode="after")
     def schedule_has_both_parts(self) -> Self:

@@ -1,0 +1,74 @@
+# Everything a machine needs comes from envs/requirements.lock into .venv; `make demo` and `make test` set it up.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+DATA ?=
+CONFIG ?= config/config.yaml
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)
+SNAKEMAKE = snakemake --workflow-profile workflow/profiles/default
+
+.PHONY: help setup demo run trial test fast-tests check lock clean
+
+help:
+	@echo "make demo                 the whole method on a small drawn cohort: minutes on two CPU cores"
+	@echo "make test                 all tests"
+	@echo "make run CONFIG=file      an experiment on this machine (clusters: snakemake --profile slurm)"
+	@echo "make trial DATA=folder    slides laid from a folder of tissue tiles, to the table"
+	@echo "make check                formatting, types, lint and the fast tests, before every commit"
+	@echo "make lock                 compile envs/requirements.lock from pyproject.toml again"
+	@echo "make clean                remove results and logs of the demo and the trial"
+
+setup: $(READY)
+
+$(READY): envs/requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else f"Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed; say which with make PYTHON=python3.11")'
+	@command -v uv > /dev/null || { echo "Fetching uv"; $(PYTHON) -m pip install --quiet --upgrade --target .uv uv; }
+	@echo "Setting up .venv: about two minutes, 8 GB"
+	@uv=$$(command -v uv || echo .uv/bin/uv) && rm -rf .venv \
+	&& $$uv venv --quiet --python "$$(command -v $(PYTHON))" .venv \
+	&& $$uv pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode -r envs/requirements.lock
+	@touch $@
+
+demo: $(READY)
+	@python -m slpd make_cohort --config config/demo_cohort.yaml --out data/demo
+	@$(SNAKEMAKE) --configfile config/demo.yaml
+	@$(SNAKEMAKE) --configfile config/demo.yaml --quiet all --report results/demo/report.zip
+	@echo; cat results/demo/tables/demo.md
+	@echo; echo "Report: results/demo/report.zip (unpack it, open report.html). Figures: results/demo/cohorts/demo"
+
+run: $(READY)
+	$(SNAKEMAKE) --configfile $(CONFIG)
+
+trial: $(READY)
+	@test -d "$(DATA)" || { echo "DATA=$(DATA): no such folder; make trial DATA=folder with tiles, see README.md"; exit 2; }
+	@mkdir -p data/trial && ln -sfn "$$(realpath $(DATA))" data/trial/source
+	@python -m slpd make_cohort --config config/trial_cohort.yaml --out data/trial
+	@$(SNAKEMAKE) --configfile config/trial.yaml
+	@echo; cat results/trial/tables/trial.md
+
+test: $(READY)
+	pytest
+
+fast-tests: $(READY)
+	pytest -q -m "not torch and not workflow"
+
+check: $(READY) data/demo/slides.csv
+	ruff format --check .
+	ruff check .
+	snakefmt --check Snakefile workflow
+	mypy
+	snakemake --lint --configfile config/demo.yaml
+	$(MAKE) fast-tests
+
+data/demo/slides.csv: config/demo_cohort.yaml $(READY)
+	@python -m slpd make_cohort --config $< --out data/demo
+
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-header --quiet --upgrade --output-file envs/requirements.lock
+
+clean:
+	rm -rf data/demo data/trial results/demo results/trial logs/demo logs/trial

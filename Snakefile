@@ -1,0 +1,22 @@
+"""Slide-level prototypical distillation: from slides to tables, in the order the data flows."""
+
+from snakemake.utils import min_version
+
+min_version("9.21.1")
+
+
+configfile: workflow.source_path("config/config.yaml")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/slides.smk"
+include: "workflow/rules/pretraining.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/figures.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        tables=every_table,
+        figures=every_figure,

@@ -1,0 +1,39 @@
+"""Region embeddings of a cohort (`embeddings.h5`), in which regions are clustered; written after each training stage.
+
+embeddings: (R, D) float32, unit vectors, slides one after the other in order of slide id.
+offsets: (S + 1,) int64, slide s holds rows offsets[s] to offsets[s + 1].
+slides: (S,) UTF-8, slide ids.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from slpd.artifacts.atomic import atomic_path
+
+
+@dataclass(frozen=True)
+class CohortEmbeddings:
+    """The content of the file."""
+
+    embeddings: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    slides: list[str]
+
+
+def write_embeddings(path: Path, content: CohortEmbeddings) -> None:
+    """Write the embeddings of a cohort."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.create_dataset("embeddings", data=content.embeddings)
+        file.create_dataset("offsets", data=content.offsets)
+        file.create_dataset("slides", data=content.slides, dtype=h5py.string_dtype())
+
+
+def read_embeddings(path: Path) -> CohortEmbeddings:
+    """Read the embeddings of a cohort."""
+    with h5py.File(path, "r") as file:
+        slides = [name.decode() for name in file["slides"][:]]
+        return CohortEmbeddings(np.asarray(file["embeddings"]), np.asarray(file["offsets"]), slides)

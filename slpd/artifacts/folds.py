@@ -1,0 +1,57 @@
+"""Folds of a task (`folds.csv`): one line per fold and slide that takes part in it.
+
+Columns: fold (0, 1, ...), split (train, val or test), slide, patient, label (class name). The order within
+a split is kept: samplers and subsets depend on it.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field, fields
+from pathlib import Path
+
+from slpd.artifacts.atomic import atomic_path
+
+COLUMNS = ("fold", "split", "slide", "patient", "label")
+
+
+@dataclass(frozen=True)
+class LabelledSlide:
+    """A slide of a task."""
+
+    slide: str
+    patient: str
+    label: str  # class name
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The slides of one fold; the name of a field is the name of the split."""
+
+    train: list[LabelledSlide] = field(default_factory=list)
+    val: list[LabelledSlide] = field(default_factory=list)
+    test: list[LabelledSlide] = field(default_factory=list)
+
+
+SPLITS = tuple(split.name for split in fields(Fold))
+
+
+def write_folds(path: Path, folds: Sequence[Fold]) -> None:
+    """Write the folds of a task."""
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for number, fold in enumerate(folds):
+            for split in SPLITS:
+                writer.writerows((number, split, *astuple(slide)) for slide in getattr(fold, split))
+
+
+def read_folds(path: Path) -> list[Fold]:
+    """The folds of a task, in order."""
+    folds: list[Fold] = []
+    with open(path, newline="", encoding="utf-8") as file:
+        for cells in csv.DictReader(file):
+            if int(cells["fold"]) == len(folds):
+                folds.append(Fold())
+            slide = LabelledSlide(cells["slide"], cells["patient"], cells["label"])
+            getattr(folds[int(cells["fold"])], cells["split"]).append(slide)
+    return folds

@@ -1,0 +1,85 @@
+"""What a cohort must have before GPU time is spent on it: readable slides, regions for prototypes, folds."""
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from slpd.artifacts.sheet import SheetRow
+from slpd.artifacts.slide_record import SlideRecord
+from slpd.errors import UserError
+from slpd.evaluation.tasks import check_task, labelled_slides
+from slpd.settings.evaluation import Task
+from slpd.settings.section import Fraction, Section
+
+
+class CohortPlan(Section):
+    """What an experiment asks of a cohort."""
+
+    cohort: str
+    max_failed_fraction: Fraction = Field(description="largest share of slides that may fail")
+    min_regions: dict[str, int] = Field(description="variant -> least regions of a slide with prototypes")
+    tasks: list[Task] = Field(description="tasks on the cohort")
+
+
+def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequence[SheetRow]) -> list[str]:
+    """Check a cohort against what is asked of it.
+
+    Args:
+        plan: What is asked.
+        records: Every slide's status after `tile_regions`.
+        sheet: The cohort's sheet.
+
+    Returns:
+        One line per finding, for people.
+
+    Raises:
+        UserError: too many slides failed, no slide has enough regions for prototypes, or a task cannot be split.
+    """
+    usable = [record for record in records if record.status == "ok"]
+    check_failures(plan.cohort, plan.max_failed_fraction, records)
+    for variant, least in plan.min_regions.items():
+        check_regions(plan.cohort, variant, least, usable)
+    names = {record.slide for record in usable}
+    for task in plan.tasks:
+        check_task(task, [slide for slide in labelled_slides(task, sheet) if slide.slide in names])
+    n_regions = sum(record.n_regions or 0 for record in usable)
+    return [
+        f"{len(usable)} of {len(records)} slides usable, {n_regions} regions",
+        *(f"left out: {record.slide}: {record.reason}" for record in records if record.status == "failed"),
+        *(
+            f"variant {variant}: {count_below(least, usable)} slides with fewer than {least} regions get no prototypes"
+            for variant, least in plan.min_regions.items()
+        ),
+    ]
+
+
+def check_failures(cohort: str, max_failed_fraction: float, records: Sequence[SlideRecord]) -> None:
+    """Refuse a cohort of which too many slides failed, naming them.
+
+    Raises:
+        UserError: the failed slides with their reasons, ten at most.
+    """
+    failed = [record for record in records if record.status == "failed"]
+    if len(failed) < len(records) and len(failed) <= max_failed_fraction * len(records):
+        return
+    shown = "; ".join(f"{record.slide}: {record.reason}" for record in failed[:10])
+    more = f"; and {len(failed) - 10} more" if len(failed) > 10 else ""
+    raise UserError(
+        f"cohort {cohort}: {len(failed)} of {len(records)} slides failed, manifest.max_failed_fraction allows"
+        f" {max_failed_fraction:g}; mend them, remove them from the sheet, or raise the limit. {shown}{more}"
+    )
+
+
+def check_regions(cohort: str, variant: str, least: int, usable: Sequence[SlideRecord]) -> None:
+    """Refuse prototypes that no slide has enough regions for."""
+    largest = max(usable, key=lambda record: record.n_regions or 0)
+    if (largest.n_regions or 0) < least:
+        raise UserError(
+            f"cohort {cohort}, variant {variant}: no slide has prototypes.min_regions = {least} regions"
+            f" (most: {largest.n_regions}, slide {largest.slide}); lower min_regions and n_prototypes"
+        )
+
+
+def count_below(least: int, usable: Sequence[SlideRecord]) -> int:
+    """Slides with fewer regions than `least`."""
+    return sum((record.n_regions or 0) < least for record in usable)

@@ -1,0 +1,76 @@
+"""Folds drawn from the slides of a task: stratified by class, all slides of a patient on one side."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from slpd.artifacts.folds import Fold, LabelledSlide
+from slpd.evaluation.tasks import patients_by_class
+from slpd.settings.evaluation import GeneratedFolds
+
+
+def generate_folds(classes: Sequence[str], slides: Sequence[LabelledSlide], settings: GeneratedFolds) -> list[Fold]:
+    """Folds in which every slide is tested exactly once.
+
+    Every class is in every test set and in every training set, provided that it has at least as many patients
+    as there are folds (`check_task`). The folds do not depend on the order of `slides`.
+
+    Args:
+        classes: Class names.
+        slides: The labelled slides that can be used.
+        settings: Number of folds, share of validation patients, seed.
+    """
+    slides = sorted(slides, key=lambda slide: slide.slide)
+    test_fold = deal_patients(classes, slides, settings)
+    folds = []
+    for number in range(settings.n_folds):
+        others = [slide for slide in slides if test_fold[slide.patient] != number]
+        validation = draw_validation(classes, others, settings, number)
+        folds.append(
+            Fold(
+                train=[slide for slide in others if slide.patient not in validation],
+                val=[slide for slide in others if slide.patient in validation],
+                test=[slide for slide in slides if test_fold[slide.patient] == number],
+            )
+        )
+    return folds
+
+
+def deal_patients(classes: Sequence[str], slides: Sequence[LabelledSlide], settings: GeneratedFolds) -> dict[str, int]:
+    """Patient -> the fold that tests this patient's slides.
+
+    The patients of a class are shuffled and dealt one by one, those with most slides first, each to the fold
+    that has fewest slides of the class so far (of equal folds: fewest slides in all, then the lowest number).
+    """
+    rng = np.random.default_rng(settings.seed)
+    n_slides = Counter(slide.patient for slide in slides)
+    in_all = [0] * settings.n_folds
+    test_fold: dict[str, int] = {}
+    for patients in patients_by_class(classes, slides).values():
+        of_class = [0] * settings.n_folds
+        rng.shuffle(patients)
+        for patient in sorted(patients, key=lambda patient: -n_slides[patient]):
+            fold = min(range(settings.n_folds), key=lambda number: (of_class[number], in_all[number]))
+            of_class[fold] += n_slides[patient]
+            in_all[fold] += n_slides[patient]
+            test_fold[patient] = fold
+    return test_fold
+
+
+def draw_validation(
+    classes: Sequence[str], slides: Sequence[LabelledSlide], settings: GeneratedFolds, fold: int
+) -> set[str]:
+    """The validation patients among the slides that a fold does not test.
+
+    Of each class the given share of patients, but at least one is drawn and at least one left for training.
+    """
+    if settings.validation_fraction == 0:
+        return set()
+    rng = np.random.default_rng((settings.seed, fold))
+    validation: set[str] = set()
+    for patients in patients_by_class(classes, slides).values():
+        rng.shuffle(patients)
+        n_drawn = max(1, round(settings.validation_fraction * len(patients)))
+        validation.update(patients[: min(n_drawn, len(patients) - 1)])
+    return validation

@@ -1,0 +1,76 @@
+"""Folds read from split files, cut down to the labelled slides that can be used, and checked for leaks."""
+
+import logging
+from collections.abc import Sequence
+from itertools import combinations
+
+from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide
+from slpd.artifacts.split_files import SplitIds
+from slpd.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def import_folds(
+    task: str, splits: Sequence[SplitIds], slides: Sequence[LabelledSlide], allow_patient_overlap: bool
+) -> list[Fold]:
+    """The folds of split files, as HIPT and CLAM read them.
+
+    A split has the slides that its file names and that are labelled and usable, in the order of `slides`, not
+    of the file.
+
+    Args:
+        task: Name of the task, for messages.
+        splits: The ids in each split file, fold 0 first.
+        slides: The labelled slides that can be used, in the order of the sheet.
+        allow_patient_overlap: Accept a patient in train and test of a fold.
+
+    Raises:
+        UserError: a slide is in two splits of a fold, train or test is empty, or a patient is in train and test.
+    """
+    folds = [import_fold(task, number, ids, slides) for number, ids in enumerate(splits)]
+    overlaps = [patient_overlap(fold) for fold in folds]
+    if any(overlaps):
+        report_overlap(task, overlaps, allow_patient_overlap)
+    return folds
+
+
+def import_fold(task: str, number: int, ids: SplitIds, slides: Sequence[LabelledSlide]) -> Fold:
+    """One fold: for each split, the slides that it names."""
+    where = f"task {task}, fold {number} (splits_{number}.csv)"
+    named = {split: {bare(slide) for slide in ids[split]} for split in SPLITS}
+    for one, other in combinations(SPLITS, 2):
+        twice = sorted(named[one] & named[other])
+        if twice:
+            raise UserError(f"{where}: slide {twice[0]} is in {one} and {other}; remove it from one of them")
+    fold = Fold(*([slide for slide in slides if bare(slide.slide) in named[split]] for split in SPLITS))
+    for split in ("train", "test"):
+        if not getattr(fold, split):
+            raise UserError(
+                f"{where}: none of the {len(named[split])} {split} slides is labelled and usable;"
+                " slide ids of the sheet and of the split files must be the same (`.svs` at the end aside)"
+            )
+    n_named = sum(map(len, named.values()))
+    n_found = len(fold.train) + len(fold.val) + len(fold.test)
+    log.info("%s: %d of %d slides are labelled and usable", where, n_found, n_named)
+    return fold
+
+
+def bare(slide: str) -> str:
+    """A slide id without the `.svs` that some split files and label tables add."""
+    return slide.removesuffix(".svs")
+
+
+def patient_overlap(fold: Fold) -> list[str]:
+    """The patients with slides in both train and test, in order."""
+    return sorted({slide.patient for slide in fold.train} & {slide.patient for slide in fold.test})
+
+
+def report_overlap(task: str, overlaps: Sequence[Sequence[str]], allowed: bool) -> None:
+    """Refuse patients in train and test, or log them if the task allows them."""
+    counts = ", ".join(f"fold {number}: {len(patients)}" for number, patients in enumerate(overlaps))
+    example = next(patients[0] for patients in overlaps if patients)
+    message = f"task {task}: patients in both train and test ({counts}), for example {example}"
+    if not allowed:
+        raise UserError(f"{message}; correct the split files or set folds.allow_patient_overlap: true")
+    log.warning("%s; allowed by folds.allow_patient_overlap", message)

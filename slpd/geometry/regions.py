@@ -1,0 +1,45 @@
+"""Where regions lie: their size in level-0 pixels, the regular grid over a slide, tissue shares of its cells."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from slpd.geometry.resample import box_weights
+
+
+def region_size_lv0(region_px: int, target_mpp: float, slide_mpp: float) -> int:
+    """Side of a region in level-0 pixels.
+
+    Args:
+        region_px: Side at `target_mpp`, in pixels (4096 in the paper).
+        target_mpp: Resolution to read at, in µm per pixel.
+        slide_mpp: Resolution of the slide's level 0, in µm per pixel.
+    """
+    return round(region_px * target_mpp / slide_mpp)
+
+
+def tissue_shares(mask: NDArray[np.bool_], width_lv0: int, height_lv0: int, region_lv0: int) -> NDArray[np.float64]:
+    """Share of tissue in every region of the grid that begins at the slide's upper left corner.
+
+    Only regions wholly inside the slide are in the grid.
+
+    Args:
+        mask: (h, w) tissue of the whole slide, at any resolution.
+        width_lv0: Width of the slide, level-0 pixels.
+        height_lv0: Height of the slide, level-0 pixels.
+        region_lv0: Side of a region, level-0 pixels.
+
+    Returns:
+        (rows, columns) exact area averages of the mask, 0 to 1; an axis is 0 where the slide is too small.
+    """
+    rows = grid_weights(height_lv0, region_lv0, mask.shape[0])
+    columns = grid_weights(width_lv0, region_lv0, mask.shape[1])
+    shares: NDArray[np.float64] = (columns @ (rows @ mask.astype(np.float64)).T).T
+    return shares
+
+
+def grid_weights(length_lv0: int, region_lv0: int, length_mask: int) -> csr_array:
+    """(n, length_mask) weights that average a mask's axis over the n whole regions along that axis."""
+    n = length_lv0 // region_lv0
+    edges = np.arange(n + 1, dtype=np.float64) * region_lv0 * length_mask / length_lv0
+    return box_weights(edges, length_mask)

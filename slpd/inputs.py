@@ -1,0 +1,55 @@
+"""Everything an experiment reads, checked before any job starts: sheets, slides, labels, folds, weights."""
+
+import os
+from pathlib import Path
+
+from slpd.artifacts.sheet import SheetRow, read_sheet
+from slpd.artifacts.split_files import read_split_files
+from slpd.errors import UserError
+from slpd.evaluation.imported_folds import import_folds
+from slpd.evaluation.tasks import check_task, labelled_slides
+from slpd.settings.evaluation import ImportedFolds, Task
+from slpd.settings.experiment import Experiment
+
+Sheet = dict[str, SheetRow]  # slide id -> its line, in the order of the file
+
+
+def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
+    """Read the sheet of every cohort and check all that jobs will open.
+
+    Returns:
+        Cohort name -> slide id -> line of the sheet.
+
+    Raises:
+        UserError: the first fault, with the key or the slide and what to write instead.
+    """
+    sheets = {cohort.name: {row.slide: row for row in read_sheet(Path(cohort.sheet))} for cohort in experiment.cohorts}
+    for cohort in experiment.cohorts:
+        check_files(cohort.sheet, sheets[cohort.name])
+    for task in experiment.tasks:
+        check_labels(task, sheets[task.cohort])
+    check_weights(experiment)
+    return sheets
+
+
+def check_files(path: str, sheet: Sheet) -> None:
+    """Refuse a sheet with a path that leads nowhere."""
+    for row in sheet.values():
+        if not os.path.lexists(row.path):
+            raise UserError(f"{path}: slide {row.slide}: no file {row.path}; correct the path or remove the line")
+
+
+def check_labels(task: Task, sheet: Sheet) -> None:
+    """Refuse a task that the whole sheet cannot carry, and imported folds that do not fit it."""
+    slides = labelled_slides(task, list(sheet.values()))
+    check_task(task, slides)
+    if isinstance(task.folds, ImportedFolds):
+        splits = read_split_files(Path(task.folds.folder))
+        import_folds(task.name, splits, slides, task.folds.allow_patient_overlap)
+
+
+def check_weights(experiment: Experiment) -> None:
+    """Refuse weights that are not there; the job that loads them checks their hash."""
+    checkpoint = experiment.patch_encoder.checkpoint
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise UserError(f"patch_encoder.checkpoint: no file {checkpoint}; put the weights there or correct the path")

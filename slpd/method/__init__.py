@@ -1,0 +1,1 @@
+"""The method: losses, schedules, views, prototypes, slide graph."""

@@ -1,0 +1,44 @@
+"""Prototypes of a slide: k-means of its region embeddings (SLPD, Yu et al. 2023, sec. 2.2)."""
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from slpd.settings.training import Prototypes
+
+
+def cluster_slide(embeddings: NDArray[np.float32], settings: Prototypes) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
+    """The prototypes of one slide and the prototype of each of its regions.
+
+    k-means is Euclidean on the unit vectors; regions are assigned to the centroids as they are, which are
+    brought to length 1 afterwards (as released). The seed is the same for every slide, so that a slide's
+    prototypes do not depend on its place in the cohort. A cluster that runs empty is re-seeded by faiss
+    beside the largest one; where a slide has fewer distinct regions than prototypes, some stay without regions.
+
+    Args:
+        embeddings: (n, D) unit vectors, n at least `settings.n_prototypes`.
+        settings: Number of prototypes, iterations, restarts, seed.
+
+    Returns:
+        (M, D) unit vectors and (n,) indices into them.
+    """
+    n, D = embeddings.shape
+    clustering = faiss.Clustering(D, settings.n_prototypes)
+    clustering.niter = settings.kmeans_iterations
+    clustering.nredo = settings.kmeans_restarts
+    clustering.seed = settings.seed
+    clustering.min_points_per_centroid = 1  # whether a slide has enough regions is min_regions' decision
+    clustering.max_points_per_centroid = n  # no subsampling
+    index = faiss.IndexFlatL2(D)
+    clustering.train(np.ascontiguousarray(embeddings), index)
+    centroids = faiss.vector_to_array(clustering.centroids).reshape(settings.n_prototypes, D)
+    index.reset()
+    index.add(centroids)
+    assignments = index.search(embeddings, 1)[1][:, 0]
+    return unit(centroids), assignments.astype(np.int16)
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors along the last axis, brought to length 1; a vector of zeros stays."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.maximum(length, np.finfo(np.float32).tiny)

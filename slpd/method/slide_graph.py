@@ -1,0 +1,83 @@
+"""The slide graph: each slide's most similar slides, and which prototypes correspond (SLPD, sec. 2.3).
+
+The similarity of two slides is the largest sum of cosines over all one-to-one matchings of their
+prototypes (optimal assignment), between -M and M, unchanged by any reordering of prototypes.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from slpd.settings.training import SlideGraph
+
+DECIMALS = 9  # similarities that agree to 1e-9 are tied: rounding must not decide between equal slides
+
+
+def best_matching(cosines: NDArray[np.float64]) -> tuple[float, NDArray[np.int64]]:
+    """The one-to-one matching with the largest sum.
+
+    Args:
+        cosines: (M, M), cosine of prototype k of one slide and prototype l of the other.
+
+    Returns:
+        The sum, and for each k the matched l, (M,).
+    """
+    rows, columns = linear_sum_assignment(cosines, maximize=True)
+    return round(float(cosines[rows, columns].sum()), DECIMALS), columns
+
+
+def most_similar(
+    cosines: NDArray[np.float64], itself: int, n_neighbours: int
+) -> list[tuple[float, int, NDArray[np.int64]]]:
+    """The slides most similar to one slide, exactly, without matching all of them.
+
+    The sum of each prototype's best cosine bounds a similarity from above, from either side. Slides are
+    matched in order of that bound until no bound reaches the worst similarity among the best so far.
+
+    Args:
+        cosines: (C, M, M), for each slide the cosines of this slide's prototypes (rows) and its own.
+        itself: The index of this slide among the C.
+        n_neighbours: How many to return, if there are as many others.
+
+    Returns:
+        (similarity, slide, matching), best first; ties in order of slides.
+    """
+    bounds = np.minimum(cosines.max(axis=2).sum(axis=1), cosines.max(axis=1).sum(axis=1))  # (C,)
+    best: list[tuple[float, int, NDArray[np.int64]]] = []
+    for slide in np.argsort(-bounds, kind="stable").tolist():
+        if slide == itself:
+            continue
+        if len(best) == n_neighbours and bounds[slide] < best[-1][0] - 10**-DECIMALS:
+            break
+        similarity, matching = best_matching(cosines[slide])
+        best.append((similarity, slide, matching))
+        best = sorted(best, key=lambda link: (-link[0], link[1]))[:n_neighbours]
+    return best
+
+
+def link_slides(
+    prototypes: NDArray[np.float32], kept: NDArray[np.bool_], settings: SlideGraph
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
+    """The slide graph over the kept slides; a slide is never its own neighbour.
+
+    Args:
+        prototypes: (S, M, D) unit vectors.
+        kept: (S,) slides that have prototypes.
+        settings: Number of neighbours K, kind of correspondence.
+
+    Returns:
+        neighbours (S, K), similarity (S, K), correspondence (S, K, M); -1, 0, -1 where there is no neighbour.
+    """
+    S, M, _ = prototypes.shape
+    K = settings.n_neighbours
+    neighbours, similarity = np.full((S, K), -1, np.int32), np.zeros((S, K), np.float32)
+    correspondence = np.full((S, K, M), -1, np.int32)
+    slides = np.flatnonzero(kept)  # (C,)
+    vectors = prototypes[slides].astype(np.float64)  # (C, M, D)
+    for place, slide in enumerate(slides):
+        cosines = (vectors @ vectors[place].T).swapaxes(1, 2)  # (C, M, M)
+        for k, (value, other, matching) in enumerate(most_similar(cosines, place, K)):
+            neighbours[slide, k], similarity[slide, k] = slides[other], value
+            nearest = cosines[other].argmax(axis=1)
+            correspondence[slide, k] = matching if settings.correspondence == "matching" else nearest
+    return neighbours, similarity, correspondence

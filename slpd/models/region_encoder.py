@@ -1,0 +1,155 @@
+"""ViT_4096-256: turns a region's grid of patch tokens into one region vector (HIPT, Chen et al. 2022)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slpd.models.weights import draw_truncated_normal
+
+LAYER_NORM_EPS = 1e-6
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; the rows of `qkv` are ordered (3, heads, head width)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        B, N, D = x.shape
+        qkv = self.qkv(x).view(B, N, 3, self.heads, D // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, D / heads)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(mixed.transpose(1, 2).reshape(B, N, D))  # type: ignore[no-any-return]
+
+
+class Perceptron(nn.Module):
+    """The two-layer perceptron of a block, four times as wide inside, with exact GELU."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        return self.fc2(F.gelu(self.fc1(x)))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, LAYER_NORM_EPS)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, LAYER_NORM_EPS)
+        self.mlp = Perceptron(width)
+
+    def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:
+        """One block.
+
+        Args:
+            x: (B, N, D).
+            keep: (2, B) factors of the two residual branches (see `drop_path_factors`); None: all 1.
+        """
+        attended = self.attn(self.norm1(x))
+        x = x + (attended if keep is None else attended * keep[0, :, None, None])
+        mixed = self.mlp(self.norm2(x))
+        return x + (mixed if keep is None else mixed * keep[1, :, None, None])  # type: ignore[no-any-return]
+
+
+class RegionViT(nn.Module):
+    """ViT_4096-256. Its parameter names are those of HIPT's released `vit4k` checkpoints."""
+
+    def __init__(self, token_width: int, width: int, depth: int, heads: int, position_grid: int) -> None:
+        """Build the encoder with undefined weights; `draw_weights` or a state dict fills them.
+
+        Args:
+            token_width: Length of a patch token (384 for ViT_256-16).
+            width: Width of the transformer and length of a region vector.
+            depth: Number of blocks.
+            heads: Attention heads.
+            position_grid: Side of the position table, patches.
+        """
+        super().__init__()
+        self.phi = nn.Sequential(nn.Linear(token_width, width), nn.GELU())
+        self.cls_token = nn.Parameter(torch.empty(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + position_grid**2, width))
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, LAYER_NORM_EPS)
+
+    def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Region vectors: the CLS output after the final norm.
+
+        Args:
+            tokens: (B, rows, columns, token width) patch tokens.
+            keep: (depth, 2, B) factors of the residual branches; None: all 1.
+
+        Returns:
+            (B, D).
+        """
+        B, rows, columns, _ = tokens.shape
+        patches = self.phi(tokens).flatten(1, 2)  # (B, N, D)
+        x = torch.cat([self.cls_token.expand(B, -1, -1).to(patches.dtype), patches], dim=1)
+        x = x + positions_for(self.pos_embed, rows, columns)  # (B, 1 + N, D)
+        for i, block in enumerate(self.blocks):
+            x = block(x, None if keep is None else keep[i])
+        return self.norm(x[:, 0])  # type: ignore[no-any-return]
+
+    def draw_weights(self, generator: torch.Generator) -> None:
+        """Fill every parameter as DINO does: truncated normal weights of std 0.02, zero biases, unit norms."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                draw_truncated_normal(module.weight, generator)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
+        draw_truncated_normal(self.cls_token, generator)
+        draw_truncated_normal(self.pos_embed, generator)
+
+
+def positions_for(table: Tensor, rows: int, columns: int) -> Tensor:
+    """The position table resized to a grid of `rows` x `columns` patches, by DINO's rule.
+
+    The scale factors carry +0.1 and are the ones interpolated with (not recomputed from the sizes): a
+    convention that trained weights depend on. The CLS position is untouched.
+
+    Args:
+        table: (1, 1 + side * side, D).
+        rows: Patches down.
+        columns: Patches across.
+
+    Returns:
+        (1, 1 + rows * columns, D).
+    """
+    side = math.isqrt(table.shape[1] - 1)
+    if (rows, columns) == (side, side):
+        return table
+    grid = table[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)  # (1, D, side, side)
+    scale = ((rows + 0.1) / side, (columns + 0.1) / side)
+    grid = F.interpolate(grid, scale_factor=scale, mode="bicubic", align_corners=False, recompute_scale_factor=False)
+    return torch.cat([table[:, :1], grid.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
+
+
+def drop_path_factors(uniform: Tensor, largest_rate: float) -> Tensor:
+    """Stochastic depth as factors of the residual branches: 0 where dropped, 1 / (1 - rate) where kept.
+
+    Rates rise linearly from 0 in the first block to `largest_rate` in the last. Factors come from
+    outside the model so that a step's randomness is a function of its seed alone.
+
+    Args:
+        uniform: (depth, 2, B) uniform random numbers in [0, 1).
+        largest_rate: Rate of the last block.
+
+    Returns:
+        (depth, 2, B).
+    """
+    rates = torch.linspace(0, largest_rate, len(uniform), device=uniform.device)[:, None, None]
+    return (uniform >= rates).to(uniform.dtype) / (1 - rates)

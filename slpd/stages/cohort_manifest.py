@@ -1,0 +1,67 @@
+"""List the slides of a cohort: used, or left out with the reason."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from slpd.artifacts.manifest import ManifestRow, write_manifest
+from slpd.artifacts.slide_record import SlideRecord, read_records
+from slpd.artifacts.tokens import read_coords
+from slpd.errors import UserError
+from slpd.settings.slides import Manifest
+
+log = logging.getLogger(__name__)
+
+SHOWN_FAILURES = 10  # in an error; slide records hold all of them
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the stage."""
+    parser.add_argument("--batches", type=Path, nargs="+", required=True, help="records written by encode_patches")
+    parser.add_argument("--settings", required=True, help="config section `manifest` as JSON")
+    parser.add_argument("--tokens-dir", type=Path, required=True, help="folder of the token files")
+    parser.add_argument("--out", type=Path, required=True, help="manifest to write (CSV)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the manifest, unless too many slides failed."""
+    settings = Manifest.from_json(args.settings)
+    records = sorted((record for batch in args.batches for record in read_records(batch)), key=lambda r: r.slide)
+    failed = [record for record in records if record.status == "failed"]
+    for record in failed:
+        log.warning("left out at %s: %s", record.stage, record.reason)
+    check_budget(records, failed, settings.max_failed_fraction)
+    rows = [manifest_row(record, args.tokens_dir) for record in records]
+    write_manifest(args.out, rows)
+    n_regions = sum(record.n_regions or 0 for record in records if record.status == "ok")
+    log.info("%d of %d slides used, %d regions", len(records) - len(failed), len(records), n_regions)
+
+
+def check_budget(records: list[SlideRecord], failed: list[SlideRecord], max_failed_fraction: float) -> None:
+    """Refuse a cohort of which too much is lost."""
+    if len(failed) < len(records) and len(failed) <= max_failed_fraction * len(records):
+        return
+    shown = "".join(f"\n  {record.stage}: {record.reason}" for record in failed[:SHOWN_FAILURES])
+    rest = f"\n  and {len(failed) - SHOWN_FAILURES} more" if len(failed) > SHOWN_FAILURES else ""
+    raise UserError(
+        f"{len(failed)} of {len(records)} slides failed, manifest.max_failed_fraction allows {max_failed_fraction:g}"
+        f" and one must remain; mend the slides, take them off the sheet, or raise the limit:{shown}{rest}"
+    )
+
+
+def manifest_row(record: SlideRecord, tokens_dir: Path) -> ManifestRow:
+    """The slide's line, with its token file if it is used.
+
+    Raises:
+        UserError: the token file is missing or belongs to another set of regions.
+    """
+    if record.status == "failed":
+        return ManifestRow(record, None)
+    path = tokens_dir / f"{record.slide}.h5"
+    n_tokens = len(read_coords(path))
+    if n_tokens != record.n_regions:
+        raise UserError(
+            f"slide {record.slide}: {path} holds {n_tokens} regions, expected {record.n_regions};"
+            " delete it and run encode_patches again"
+        )
+    return ManifestRow(record, path)

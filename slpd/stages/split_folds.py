@@ -1,0 +1,40 @@
+"""Split the labelled, usable slides of a task into folds."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from slpd.artifacts.folds import write_folds
+from slpd.artifacts.manifest import used_slides
+from slpd.artifacts.sheet import read_sheet
+from slpd.artifacts.split_files import read_split_files
+from slpd.evaluation.generated_folds import generate_folds
+from slpd.evaluation.imported_folds import import_folds
+from slpd.evaluation.tasks import check_task, labelled_slides
+from slpd.settings.evaluation import ImportedFolds, Task
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("--sheet", type=Path, required=True, help="cohort sheet with the labels (CSV)")
+    parser.add_argument("--manifest", type=Path, required=True, help="cohort manifest (CSV)")
+    parser.add_argument("--task", required=True, help="the task (JSON)")
+    parser.add_argument("--out", type=Path, required=True, help="folds to write (CSV)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read sheet and manifest, split, write."""
+    task = Task.from_json(args.task)
+    used = {row.record.slide for row in used_slides(args.manifest)}
+    slides = [slide for slide in labelled_slides(task, read_sheet(args.sheet)) if slide.slide in used]
+    check_task(task, slides)
+    if isinstance(task.folds, ImportedFolds):
+        splits = read_split_files(Path(task.folds.folder))
+        folds = import_folds(task.name, splits, slides, task.folds.allow_patient_overlap)
+    else:
+        folds = generate_folds(task.classes, slides, task.folds)
+    for number, fold in enumerate(folds):
+        log.info("fold %d: %d train, %d val, %d test slides", number, len(fold.train), len(fold.val), len(fold.test))
+    write_folds(args.out, folds)

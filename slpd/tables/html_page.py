@@ -1,0 +1,66 @@
+"""A table as a self-contained HTML page, for the report."""
+
+from html import escape
+from itertools import groupby
+
+from slpd.tables.content import TITLES, TableContent, TaskFacts
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em; max-width: 70em; color: #222; }}
+table {{ border-collapse: collapse; margin: 1em 0; border-top: 2px solid #222; border-bottom: 2px solid #222; }}
+th, td {{ padding: .3em .9em; text-align: left; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+thead tr:last-child th {{ border-bottom: 1px solid #222; }}
+thead th[colspan] {{ text-align: center; }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def as_html(content: TableContent) -> str:
+    """The caption, the table, then legend, facts of each task and left-out slides."""
+    rows = []
+    for row in content.rows:
+        cells = [bold(escape(cell.text), content.is_best(row, i)) for i, cell in enumerate(row.cells)]
+        names = [escape(row.variant), escape(row.head)]
+        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in [*names, *cells])}</tr>")
+    body = [
+        f"<h1>{escape(content.caption)}</h1>",
+        *("<table>", "<thead>", *header(content), "</thead>", "<tbody>", *rows, "</tbody>", "</table>"),
+        f"<p>{escape(content.legend)}</p>",
+        *map(facts, content.tasks),
+    ]
+    return PAGE.format(title=escape(content.caption), body="\n".join(body))
+
+
+def header(content: TableContent) -> list[str]:
+    """Two header lines, tasks over metrics."""
+    tasks = [
+        f'<th colspan="{len(list(group))}">{escape(task)}</th>'
+        for task, group in groupby(content.columns, key=lambda column: column[0])
+    ]
+    metrics = [f"<th>{escape(TITLES[metric])}</th>" for _, metric in content.columns]
+    names = '<th rowspan="2">variant</th><th rowspan="2">head</th>'
+    return [f"<tr>{names}{''.join(tasks)}</tr>", f"<tr>{''.join(metrics)}</tr>"]
+
+
+def facts(task: TaskFacts) -> str:
+    """The facts of a task and its left-out slides."""
+    text = f"<p>{escape(task.text)}</p>"
+    if not task.left_out:
+        return text
+    items = "".join(f"<li>{escape(item)}</li>" for item in task.left_out_texts)
+    return f"{text}\n<p>Left out:</p>\n<ul>{items}</ul>"
+
+
+def bold(text: str, best: bool) -> str:
+    """The text, bold if it is the best of its column."""
+    return f"<strong>{text}</strong>" if best else text

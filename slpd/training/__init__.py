@@ -1,0 +1,1 @@
+"""Training: batches, optimiser, step, loop, resuming."""

@@ -1,0 +1,55 @@
+"""Before GPU time is spent: too many failures, too few regions, tasks without folds."""
+
+import pytest
+
+from slpd.artifacts.sheet import SheetRow
+from slpd.artifacts.slide_record import SlideRecord
+from slpd.cohort_check import CohortPlan, check_cohort
+from slpd.errors import UserError
+from slpd.settings.evaluation import GeneratedFolds, Task
+
+TASK = Task(
+    name="t",
+    cohort="c",
+    label="dx",
+    classes=["a", "b"],
+    folds=GeneratedFolds(kind="generated", n_folds=2, validation_fraction=0.2, seed=0),
+)
+SHEET = [SheetRow(f"s{i}", f"s{i}.svs", f"p{i}", None, {"dx": "ab"[i % 2]}) for i in range(8)]
+GOOD = [SlideRecord(slide=row.slide, path=row.path, n_regions=5 + i) for i, row in enumerate(SHEET)]
+
+
+def plan(max_failed_fraction: float = 0.25, least: int = 4) -> CohortPlan:
+    return CohortPlan(cohort="c", max_failed_fraction=max_failed_fraction, min_regions={"slpd": least}, tasks=[TASK])
+
+
+def fail(records: list[SlideRecord], *slides: int) -> list[SlideRecord]:
+    return [r.failed("segment_tissue", f"slide {r.slide}: torn") if i in slides else r for i, r in enumerate(records)]
+
+
+def test_good_cohort_reports_its_counts() -> None:
+    findings = check_cohort(plan(least=7), fail(GOOD, 0), SHEET)
+    assert findings[0] == "7 of 8 slides usable, 63 regions"  # 6 + 7 + ... + 12
+    assert "left out: s0: slide s0: torn" in findings
+    assert "variant slpd: 1 slides with fewer than 7 regions get no prototypes" in findings
+
+
+def test_budget_is_inclusive_and_names_the_failed() -> None:
+    check_cohort(plan(), fail(GOOD, 0, 1), SHEET)
+    with pytest.raises(UserError, match=r"cohort c: 3 of 8 slides failed.*allows 0\.25.*s0: slide s0: torn; s1:"):
+        check_cohort(plan(), fail(GOOD, 0, 1, 2), SHEET)
+
+
+def test_no_slide_left_is_refused_whatever_the_budget() -> None:
+    with pytest.raises(UserError, match="8 of 8 slides failed"):
+        check_cohort(plan(max_failed_fraction=1.0), fail(GOOD, *range(8)), SHEET)
+
+
+def test_more_prototypes_than_any_slide_carries_is_refused() -> None:
+    with pytest.raises(UserError, match=r"variant slpd: no slide has prototypes.min_regions = 13 .*most: 12, slide s7"):
+        check_cohort(plan(least=13), GOOD, SHEET)
+
+
+def test_task_is_checked_on_the_usable_slides() -> None:
+    with pytest.raises(UserError, match=r"task t: class b has 1 patients, fewer than the 2 folds"):
+        check_cohort(plan(max_failed_fraction=0.5), fail(GOOD, 1, 3, 5), SHEET)

@@ -1,0 +1,133 @@
+"""The config: shipped files are valid, faults are refused in one line that names the key and says what to do."""
+
+import copy
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from slpd.errors import UserError
+from slpd.settings.experiment import load_experiment
+
+ROOT = Path(__file__).parents[1]
+PAPER = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` the way Snakemake merges config files: mappings key by key, lists whole."""
+    result = copy.deepcopy(base)
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = merged(result[key], value)
+        else:
+            result[key] = value
+    return result
+
+
+def test_paper_config_is_the_released_schedule() -> None:
+    experiment = load_experiment(PAPER)
+    nsclc, brca = experiment.cohorts
+    slpd = experiment.variants[-1]
+    assert experiment.training.n_iterations == 79
+    assert (experiment.prototypes_of(nsclc, slpd).n_prototypes, experiment.prototypes_of(nsclc, slpd).min_regions) == (
+        4,
+        32,
+    )
+    assert (experiment.prototypes_of(brca, slpd).n_prototypes, experiment.prototypes_of(brca, slpd).min_regions) == (
+        2,
+        16,
+    )
+
+
+@pytest.mark.parametrize("name", ["demo.yaml", "trial.yaml"])
+def test_shipped_experiments_only_change_what_exists(name: str) -> None:
+    changes = yaml.safe_load((ROOT / "config" / name).read_text())
+    experiment = load_experiment(merged(PAPER, changes))
+    assert experiment.experiment == name.removesuffix(".yaml")
+    assert experiment.regions.region_px // experiment.patch_encoder.patch_px == 16, "the geometry is the paper's"
+
+
+def test_variants_change_only_what_they_name() -> None:
+    experiment = load_experiment(PAPER)
+    weights = {
+        v.name: (experiment.objective_of(v).intra, experiment.objective_of(v).inter) for v in experiment.variants
+    }
+    assert weights == {"dino": (0, 0), "intra": (1, 0), "inter": (0, 1), "slpd": (1, 1)}
+    assert {experiment.objective_of(v).prototype_views for v in experiment.variants} == {"all"}
+
+
+def set_key(path: str, value: object) -> Callable[[dict[str, Any]], None]:
+    """A fault: the value at `path` (list positions are numbers) is replaced."""
+
+    def change(config: dict[str, Any]) -> None:
+        *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+        for part in parents:
+            config = config[part]
+        config[last] = value
+
+    return change
+
+
+FAULTS = {
+    "misspelt key": (
+        set_key("tissue.min_area_mm", 1),
+        r"tissue\.min_area_mm: unknown key, did you mean 'min_area_mm2'",
+    ),
+    "misspelt section": (set_key("trainig", {}), r"trainig: unknown key, did you mean 'training'"),
+    "key in a list": (set_key("tasks.0.lable", "x"), r"tasks\.0\.lable: unknown key, did you mean 'label'"),
+    "key in a head": (set_key("heads.1.K", 3), r"heads\.1\.knn\.K: unknown key, did you mean 'k'"),
+    "wrong type": (set_key("training.epochs", "many"), r"training\.epochs: .*integer.*'many'"),
+    "out of range": (set_key("regions.mpp", 40), r"regions\.mpp: .*less than or equal to 10.*40"),
+    "not a number": (set_key("training.learning_rate", float("nan")), r"training\.learning_rate: .*finite"),
+    "unsafe experiment": (set_key("experiment", "../up"), r"experiment: .*'\.\./up'"),
+    "unsafe variant": (set_key("variants.0.name", "a b"), r"variants\.0\.name: .*'a b'"),
+    "variant twice": (set_key("variants.0.name", "slpd"), r"variants: the name 'slpd' is given 2 times"),
+    "unknown cohort": (set_key("tasks.0.cohort", "luad"), r"tasks\.nsclc_subtype\.cohort: .*'luad'.* nsclc, brca"),
+    "unknown variant": (set_key("tables.0.variants", ["slp"]), r"tables\.subtyping\.variants: .*'slp'.*slpd"),
+    "unknown metric": (set_key("tables.0.metrics", ["acc"]), r"tables\.0\.metrics\.0: .*'auc'.*'acc'"),
+    "unknown head kind": (set_key("heads.0.kind", "svm"), r"heads\.0: .*'svm'.*'knn', 'abmil'"),
+    "variant's key": (set_key("variants.3.prototypes", {"m": 8}), r"variants\.slpd\.prototypes\.m: unknown key"),
+    "cohort's value": (
+        set_key("cohorts.1.prototypes", {"n_prototypes": 64}),
+        r"cohorts\.brca\.prototypes.*min_regions is 32, n_prototypes 64: raise min_regions",
+    ),
+    "patches do not tile": (set_key("patch_encoder.patch_px", 250), r"patch_encoder\.patch_px: 250 does not divide"),
+    "crop too large": (set_key("training.global_crop", 17), r"training\.global_crop: 17 patches do not fit"),
+    "heads do not divide": (set_key("region_encoder.heads", 5), r"region_encoder: width is 192, heads 5"),
+    "no iterations": (set_key("training.dino_epochs", 100), r"training: epochs - dino_epochs is 0"),
+    "weights without hash": (set_key("patch_encoder.sha256", None), r"patch_encoder: checkpoint and sha256"),
+    "one class": (set_key("tasks.0.classes", ["LUAD"]), r"tasks\.0\.classes: .*at least 2"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault_is_refused_in_one_line_that_names_it(fault: str) -> None:
+    change, message = FAULTS[fault]
+    config = copy.deepcopy(PAPER)
+    change(config)
+    with pytest.raises(UserError) as refusal:
+        load_experiment(config)
+    assert "\n" not in str(refusal.value)
+    assert re.search(message, str(refusal.value)), str(refusal.value)
+
+
+def test_missing_section_is_named() -> None:
+    config = {key: value for key, value in PAPER.items() if key != "tissue"}
+    with pytest.raises(UserError, match=r"config\.tissue: missing"):
+        load_experiment(config)
+
+
+def test_every_key_of_the_paper_config_says_what_it_is() -> None:
+    """A value of a section without a comment on its line or above it has no unit and no source."""
+    lines = (ROOT / "config/config.yaml").read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("tissue:"))
+    stop = next(i for i, line in enumerate(lines) if line.startswith("variants:"))
+    bare = [
+        line
+        for before, line in zip(lines[start - 1 : stop], lines[start:stop], strict=False)
+        if re.match(r"  \w+: \S", line) and "#" not in line and not before.strip().startswith("#")
+    ]
+    assert bare == []

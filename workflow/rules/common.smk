@@ -1,0 +1,162 @@
+"""What the rules share: the checked config, its sheets, paths, and the params that settings travel in."""
+
+import sys
+from pathlib import Path
+
+# The package beside the Snakefile serves, wherever the workflow is started from and in conda environments.
+sys.path.insert(0, workflow.basedir)
+shell.prefix(f"export PYTHONPATH={workflow.basedir}; ")
+
+from slpd.cohort_check import CohortPlan
+from slpd.errors import UserError
+from slpd.inputs import check_inputs
+from slpd.settings.experiment import load_experiment
+from slpd.versions import RESULT_VERSIONS
+
+try:
+    EXPERIMENT = load_experiment(config)
+    SHEETS = check_inputs(EXPERIMENT)  # cohort -> slide -> row of its sheet
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+COHORTS = {cohort.name: cohort for cohort in EXPERIMENT.cohorts}
+VARIANTS = {variant.name: variant for variant in EXPERIMENT.variants}
+TASKS = {task.name: task for task in EXPERIMENT.tasks}
+HEADS = {head.name: head for head in EXPERIMENT.heads}
+TABLES = {table.name: table for table in EXPERIMENT.tables}
+N_ITERATIONS = EXPERIMENT.training.n_iterations
+
+RESULTS = f"results/{EXPERIMENT.experiment}"
+COHORT = f"{RESULTS}/cohorts/{{cohort}}"
+WARMUP = f"{COHORT}/warmup"
+VARIANT = f"{COHORT}/variants/{{variant}}"
+ITERATION = f"{VARIANT}/iteration_{{iteration}}"
+TASK = f"{RESULTS}/tasks/{{task}}"
+LOGS = f"logs/{EXPERIMENT.experiment}"
+BENCHMARKS = f"{RESULTS}/benchmarks"
+
+
+wildcard_constraints:
+    cohort="|".join(map(re.escape, COHORTS)),
+    variant="|".join(map(re.escape, VARIANTS)) or "none",
+    task="|".join(map(re.escape, TASKS)) or "none",
+    head="|".join(map(re.escape, HEADS)) or "none",
+    table="|".join(map(re.escape, TABLES)) or "none",
+    slide=r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    batch=r"\d+",
+    iteration=r"\d+",
+
+
+def settings(section):
+    """A section of the config as the JSON param of a rule."""
+    return getattr(EXPERIMENT, section).model_dump_json()
+
+
+def result_version(stage):
+    """The stage's entry in slpd/versions.py."""
+    return RESULT_VERSIONS[stage]
+
+
+def sheet_row(wildcards):
+    """The line of the cohort's sheet that describes the slide."""
+    return SHEETS[wildcards.cohort][wildcards.slide]
+
+
+def batches(cohort):
+    """The slides of a cohort in the order of its sheet, as many to a batch as a job encodes."""
+    slides, size = list(SHEETS[cohort]), EXPERIMENT.patch_encoder.slides_per_job
+    return [slides[start : start + size] for start in range(0, len(slides), size)]
+
+
+def of_batch(pattern):
+    """An input function: `pattern` for every slide of the batch."""
+    return lambda wildcards: expand(
+        pattern,
+        cohort=wildcards.cohort,
+        slide=batches(wildcards.cohort)[int(wildcards.batch)],
+    )
+
+
+def of_slides(pattern):
+    """An input function: `pattern` for every slide of the cohort."""
+    return lambda wildcards: expand(pattern, cohort=wildcards.cohort, slide=SHEETS[wildcards.cohort])
+
+
+def variants_of(cohort):
+    """The variants that some table asks of a cohort, in the order of the config."""
+    wanted = {v for table in TABLES.values() if cohort in map(cohort_of, table.tasks) for v in table.variants}
+    return [variant for variant in VARIANTS if variant in wanted]
+
+
+def cohort_of(task):
+    """The cohort of a task."""
+    return TASKS[task].cohort
+
+
+def plan_of(cohort):
+    """What a cohort must have before GPU time is spent on it, as the JSON param of check_cohort."""
+    return CohortPlan(
+        cohort=cohort,
+        max_failed_fraction=EXPERIMENT.manifest.max_failed_fraction,
+        min_regions={
+            variant: EXPERIMENT.prototypes_of(COHORTS[cohort], VARIANTS[variant]).min_regions
+            for variant in variants_of(cohort)
+            if uses_prototypes(variant)
+        },
+        tasks=[task for task in TASKS.values() if task.cohort == cohort],
+    ).model_dump_json()
+
+
+def uses_prototypes(variant):
+    """Whether the objective of a variant has prototype terms."""
+    objective = EXPERIMENT.objective_of(VARIANTS[variant])
+    return bool(objective.intra or objective.inter)
+
+
+def prototypes_of(wildcards):
+    """The `prototypes` section as the cohort and the variant change it."""
+    return EXPERIMENT.prototypes_of(COHORTS[wildcards.cohort], VARIANTS[wildcards.variant]).model_dump_json()
+
+
+def slide_graph_of(wildcards):
+    """The `slide_graph` section as the variant changes it."""
+    return EXPERIMENT.slide_graph_of(VARIANTS[wildcards.variant]).model_dump_json()
+
+
+def objective_of(wildcards):
+    """The `objective` section as the variant changes it."""
+    return EXPERIMENT.objective_of(VARIANTS[wildcards.variant]).model_dump_json()
+
+
+def before(name):
+    """An input function: file `name` of the iteration before, or of the plain DINO part."""
+
+    def path(wildcards):
+        iteration = int(wildcards.iteration) - 1
+        folder = ITERATION if iteration else WARMUP
+        return f"{folder}/{name}".format(cohort=wildcards.cohort, variant=wildcards.variant, iteration=iteration)
+
+    return path
+
+
+def prototype_inputs(wildcards):
+    """The prototypes and the slide graph, as far as the variant's objective uses them."""
+    objective = EXPERIMENT.objective_of(VARIANTS[wildcards.variant])
+    return {
+        "prototypes": expand(f"{ITERATION}/prototypes.npz", **wildcards) if uses_prototypes(wildcards.variant) else [],
+        "graph": expand(f"{ITERATION}/graph.npz", **wildcards) if objective.inter else [],
+    }
+
+
+def every_table(wildcards):
+    """All tables."""
+    return expand(f"{RESULTS}/tables/{{table}}.csv", table=TABLES)
+
+
+def every_figure(wildcards):
+    """All figures: a contact sheet per cohort, loss curves per cohort that is pretrained."""
+    pretrained = [cohort for cohort in COHORTS if variants_of(cohort)]
+    return [
+        *expand(f"{COHORT}/overlays.jpg", cohort=COHORTS),
+        *expand(f"{COHORT}/losses.svg", cohort=pretrained),
+    ]

@@ -1,0 +1,63 @@
+"""Figures for the report."""
+
+
+rule plot_losses:
+    input:
+        warmup=rules.pretrain_dino.output.metrics,
+        iterations=lambda wildcards: expand(
+            rules.distill_slpd.output.metrics,
+            cohort=wildcards.cohort,
+            variant=variants_of(wildcards.cohort),
+            iteration=range(1, N_ITERATIONS + 1),
+        ),
+    output:
+        figure=report(
+            f"{COHORT}/losses.svg",
+            caption="../report/losses.rst",
+            category="Training",
+            labels={"cohort": "{cohort}", "figure": "loss curves"},
+        ),
+    log:
+        f"{LOGS}/plot_losses/{{cohort}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        folder=COHORT,
+        variants=lambda wildcards: variants_of(wildcards.cohort),
+        version=result_version("plot_losses"),
+    message:
+        "{wildcards.cohort}: loss curves"
+    shell:
+        "python -m slpd plot_losses --folder {params.folder:q} --variants {params.variants:q}"
+        " --out {output.figure:q} > {log:q} 2>&1"
+
+
+rule plot_overlays:
+    input:
+        manifest=rules.cohort_manifest.output.manifest,
+        overlays=of_slides(rules.tile_regions.output.overlay),
+    output:
+        figure=report(
+            f"{COHORT}/overlays.jpg",
+            caption="../report/overlays.rst",
+            category="Slides",
+            labels={"cohort": "{cohort}", "figure": "tissue and regions"},
+        ),
+    log:
+        f"{LOGS}/plot_overlays/{{cohort}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        overlays=f"{COHORT}/regions/overlays",
+        version=result_version("plot_overlays"),
+    message:
+        "{wildcards.cohort}: contact sheet of all slides"
+    shell:
+        "python -m slpd plot_overlays --manifest {input.manifest:q} --overlays-dir {params.overlays:q}"
+        " --out {output.figure:q} > {log:q} 2>&1"

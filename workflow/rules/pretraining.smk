@@ -1,0 +1,140 @@
+"""Pretraining: plain DINO first, then iterations of prototypes, slide graph and distillation for each variant."""
+
+
+rule pretrain_dino:
+    input:
+        manifest=rules.cohort_manifest.output.manifest,
+    output:
+        checkpoint=f"{WARMUP}/checkpoint.pt",
+        teacher=f"{WARMUP}/teacher.safetensors",
+        embeddings=f"{WARMUP}/embeddings.h5",
+        metrics=f"{WARMUP}/metrics.csv",
+    log:
+        f"{LOGS}/pretrain_dino/{{cohort}}.log",
+    benchmark:
+        f"{BENCHMARKS}/pretrain_dino/{{cohort}}.tsv"
+    conda:
+        "../../envs/slpd.yaml"
+    threads: 2
+    resources:
+        gpu=1,
+        mem_mb=64000,
+        runtime=1440,
+    params:
+        encoder=settings("region_encoder"),
+        training=settings("training"),
+        version=result_version("pretrain_dino"),
+    message:
+        "{wildcards.cohort}: plain DINO, {EXPERIMENT.training.dino_epochs} epochs"
+    shell:
+        "python -m slpd --processes {resources.gpu} pretrain_dino --manifest {input.manifest:q}"
+        " --encoder {params.encoder:q} --training {params.training:q} --checkpoint {output.checkpoint:q}"
+        " --teacher {output.teacher:q} --embeddings {output.embeddings:q} --metrics {output.metrics:q}"
+        " > {log:q} 2>&1"
+
+
+rule cluster_regions:
+    input:
+        embeddings=before("embeddings.h5"),
+    output:
+        prototypes=f"{ITERATION}/prototypes.npz",
+    log:
+        f"{LOGS}/cluster_regions/{{cohort}}/{{variant}}/{{iteration}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=prototypes_of,
+        version=result_version("cluster_regions"),
+    message:
+        "{wildcards.cohort}: {wildcards.variant}, iteration {wildcards.iteration} of {N_ITERATIONS}: prototypes"
+    shell:
+        "python -m slpd cluster_regions --embeddings {input.embeddings:q} --settings {params.settings:q}"
+        " --out {output.prototypes:q} > {log:q} 2>&1"
+
+
+rule link_slides:
+    input:
+        prototypes=rules.cluster_regions.output.prototypes,
+    output:
+        graph=f"{ITERATION}/graph.npz",
+    log:
+        f"{LOGS}/link_slides/{{cohort}}/{{variant}}/{{iteration}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=slide_graph_of,
+        version=result_version("link_slides"),
+    message:
+        "{wildcards.cohort}: {wildcards.variant}, iteration {wildcards.iteration} of {N_ITERATIONS}: slide graph"
+    shell:
+        "python -m slpd link_slides --prototypes {input.prototypes:q} --settings {params.settings:q}"
+        " --out {output.graph:q} > {log:q} 2>&1"
+
+
+rule distill_slpd:
+    input:
+        unpack(prototype_inputs),
+        manifest=rules.cohort_manifest.output.manifest,
+        start=before("checkpoint.pt"),
+    output:
+        # Optimiser states are large, and the next iteration is their only reader; teachers are kept.
+        checkpoint=temp(f"{ITERATION}/checkpoint.pt"),
+        teacher=f"{ITERATION}/teacher.safetensors",
+        embeddings=temp(f"{ITERATION}/embeddings.h5"),
+        metrics=f"{ITERATION}/metrics.csv",
+    log:
+        f"{LOGS}/distill_slpd/{{cohort}}/{{variant}}/{{iteration}}.log",
+    benchmark:
+        f"{BENCHMARKS}/distill_slpd/{{cohort}}/{{variant}}/{{iteration}}.tsv"
+    conda:
+        "../../envs/slpd.yaml"
+    threads: 2
+    resources:
+        gpu=1,
+        mem_mb=64000,
+        runtime=240,
+    params:
+        encoder=settings("region_encoder"),
+        training=settings("training"),
+        objective=objective_of,
+        version=result_version("distill_slpd"),
+    message:
+        "{wildcards.cohort}: {wildcards.variant}, iteration {wildcards.iteration} of {N_ITERATIONS}: distillation"
+    shell:
+        "python -m slpd --processes {resources.gpu} distill_slpd --manifest {input.manifest:q}"
+        " --encoder {params.encoder:q} --training {params.training:q} --objective {params.objective:q}"
+        " --iteration {wildcards.iteration} --start {input.start:q} --prototypes {input.prototypes:q}"
+        " --graph {input.graph:q} --checkpoint {output.checkpoint:q} --teacher {output.teacher:q}"
+        " --embeddings {output.embeddings:q} --metrics {output.metrics:q} > {log:q} 2>&1"
+
+
+rule embed_bags:
+    input:
+        manifest=rules.cohort_manifest.output.manifest,
+        teacher=f"{VARIANT}/iteration_{N_ITERATIONS}/teacher.safetensors",
+    output:
+        bags=f"{VARIANT}/bags.h5",
+    log:
+        f"{LOGS}/embed_bags/{{cohort}}/{{variant}}.log",
+    benchmark:
+        f"{BENCHMARKS}/embed_bags/{{cohort}}/{{variant}}.tsv"
+    conda:
+        "../../envs/slpd.yaml"
+    threads: 2
+    resources:
+        gpu=1,
+        mem_mb=64000,
+        runtime=120,
+    params:
+        version=result_version("embed_bags"),
+    message:
+        "{wildcards.cohort}: {wildcards.variant}: region vectors of every slide"
+    shell:
+        "python -m slpd embed_bags --manifest {input.manifest:q} --teacher {input.teacher:q}"
+        " --out {output.bags:q} > {log:q} 2>&1"

@@ -1,0 +1,139 @@
+"""From slides to patch tokens. A slide that cannot be used ends in a status record, not in a failed job."""
+
+
+rule segment_tissue:
+    input:
+        slide=lambda wildcards: sheet_row(wildcards).path,
+    output:
+        mask=f"{COHORT}/tissue/{{slide}}.png",
+        thumbnail=f"{COHORT}/tissue/{{slide}}.jpg",
+        overlay=f"{COHORT}/tissue/overlays/{{slide}}.jpg",
+        record=f"{COHORT}/tissue/{{slide}}.json",
+    log:
+        f"{LOGS}/segment_tissue/{{cohort}}/{{slide}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        mpp=lambda wildcards: sheet_row(wildcards).mpp or "",
+        settings=settings("tissue"),
+        version=result_version("segment_tissue"),
+    message:
+        "{wildcards.cohort}: tissue of {wildcards.slide}"
+    shell:
+        "python -m slpd segment_tissue --slide {wildcards.slide:q} --path {input.slide:q} --mpp {params.mpp:q}"
+        " --settings {params.settings:q} --mask {output.mask:q} --thumbnail {output.thumbnail:q}"
+        " --overlay {output.overlay:q} --record {output.record:q} > {log:q} 2>&1"
+
+
+rule tile_regions:
+    input:
+        mask=rules.segment_tissue.output.mask,
+        thumbnail=rules.segment_tissue.output.thumbnail,
+        record=rules.segment_tissue.output.record,
+    output:
+        regions=f"{COHORT}/regions/{{slide}}.csv",
+        overlay=f"{COHORT}/regions/overlays/{{slide}}.jpg",
+        record=f"{COHORT}/regions/{{slide}}.json",
+    log:
+        f"{LOGS}/tile_regions/{{cohort}}/{{slide}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=settings("regions"),
+        version=result_version("tile_regions"),
+    message:
+        "{wildcards.cohort}: regions of {wildcards.slide}"
+    shell:
+        "python -m slpd tile_regions --record {input.record:q} --mask {input.mask:q} --thumbnail {input.thumbnail:q}"
+        " --settings {params.settings:q} --regions {output.regions:q} --overlay {output.overlay:q}"
+        " --out-record {output.record:q} > {log:q} 2>&1"
+
+
+rule check_cohort:
+    input:
+        records=of_slides(rules.tile_regions.output.record),
+        sheet=lambda wildcards: COHORTS[wildcards.cohort].sheet,
+    output:
+        report=f"{COHORT}/check.txt",
+    log:
+        f"{LOGS}/check_cohort/{{cohort}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        plan=lambda wildcards: plan_of(wildcards.cohort),
+        records=lambda wildcards: f"{COHORT}/regions".format(cohort=wildcards.cohort),
+        version=result_version("check_cohort"),
+    message:
+        "{wildcards.cohort}: enough slides and regions for everything that is asked?"
+    shell:
+        "python -m slpd check_cohort --sheet {input.sheet:q} --records {params.records:q} --plan {params.plan:q}"
+        " --out {output.report:q} > {log:q} 2>&1"
+
+
+rule encode_patches:
+    input:
+        regions=of_batch(rules.tile_regions.output.regions),
+        records=of_batch(rules.tile_regions.output.record),
+        # Only their presence matters: the check gates this rule and a changed answer repeats nothing,
+        # the weights are known by their hash.
+        checked=ancient(rules.check_cohort.output.report),
+        weights=ancient(EXPERIMENT.patch_encoder.checkpoint or []),
+    output:
+        records=f"{COHORT}/tokens/batch_{{batch}}.json",
+    log:
+        f"{LOGS}/encode_patches/{{cohort}}/{{batch}}.log",
+    benchmark:
+        f"{BENCHMARKS}/encode_patches/{{cohort}}/{{batch}}.tsv"
+    conda:
+        "../../envs/slpd.yaml"
+    threads: 2
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=720,
+    params:
+        # Token files lie here, undeclared: Snakemake would delete those of finished slides with a failed job.
+        tokens=lambda wildcards, output: Path(output.records).parent,
+        settings=settings("patch_encoder"),
+        version=result_version("encode_patches"),
+    message:
+        "{wildcards.cohort}: patch tokens of batch {wildcards.batch}"
+    shell:
+        "python -m slpd encode_patches --records {input.records:q} --settings {params.settings:q}"
+        " --version {params.version} --tokens-dir {params.tokens:q} --out {output.records:q} > {log:q} 2>&1"
+
+
+rule cohort_manifest:
+    input:
+        batches=lambda wildcards: expand(
+            rules.encode_patches.output.records,
+            cohort=wildcards.cohort,
+            batch=range(len(batches(wildcards.cohort))),
+        ),
+    output:
+        manifest=f"{COHORT}/slides.csv",
+    log:
+        f"{LOGS}/cohort_manifest/{{cohort}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        tokens=f"{COHORT}/tokens",
+        settings=settings("manifest"),
+        version=result_version("cohort_manifest"),
+    message:
+        "{wildcards.cohort}: slides used and left out"
+    shell:
+        "python -m slpd cohort_manifest --batches {input.batches:q} --settings {params.settings:q}"
+        " --tokens-dir {params.tokens:q} --out {output.manifest:q} > {log:q} 2>&1"
