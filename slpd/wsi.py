@@ -62,10 +62,13 @@ class Slide:
         Where OpenSlide has no quick hash, the whole file is hashed.
         """
         quick = self._slide.properties.get(openslide.PROPERTY_NAME_QUICKHASH1)
-        if quick is None:
+        try:
+            if quick is not None:
+                return hashlib.sha256(f"{self.path.stat().st_size} {quick}".encode()).hexdigest()
             with open(self.path, "rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
-        return hashlib.sha256(f"{self.path.stat().st_size} {quick}".encode()).hexdigest()
+        except OSError as error:
+            raise SlideError(f"slide {self.name}: {self.path}: {error.strerror}; try again or copy it again") from error
 
     def thumbnail(self, mpp: float) -> NDArray[np.uint8]:
         """The whole slide at `mpp` µm per pixel: (height, width, 3) RGB, area-averaged from the next finer level."""
@@ -115,7 +118,7 @@ class Slide:
                 f"slide {self.name}: level {level} cannot be read at x {x_lv0}, y {y_lv0} ({error});"
                 " the file is damaged: copy it again or leave it out"
             ) from error
-        if image.getextrema()[3] != (255, 255):
+        if image.getchannel("A").getextrema() != (255, 255):
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         return np.asarray(image.convert("RGB"))
 

@@ -13,7 +13,8 @@ slides takes the last epoch. All of it runs on the CPU: the networks are small, 
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -58,6 +59,22 @@ class Abmil(nn.Module):
         return self.classify(z), attention
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch on one thread.
+
+    A step on one bag is too small to share: on a busy machine threads that wait for each other make it ten times
+    slower. It also makes results independent of the number of cores.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+@one_thread()
 def predict_abmil(head: AbmilHead, folds: Sequence[FoldBags], n_classes: int) -> list[NDArray[np.float64]]:
     """Class probabilities of the test slides of every fold.
 
@@ -74,16 +91,23 @@ def predict_fold(head: AbmilHead, number: int, fold: FoldBags, n_classes: int) -
         [torch.from_numpy((bag - mean) / std) for bag in split.bags] for split in (fold.train, fold.val, fold.test)
     )
     seed = int(np.random.SeedSequence((head.seed, number)).generate_state(1)[0])
-    with torch.random.fork_rng(devices=[]):  # dropout knows only the global generator: seed it, then put it back
-        torch.manual_seed(seed)
+    with random_stream(seed):
         model = Abmil(len(mean), n_classes, head)
         train_classes, val_classes = torch.from_numpy(fold.train.classes), torch.from_numpy(fold.val.classes)
         epoch = fit(model, head, (train, train_classes), (val, val_classes))
+        with torch.inference_mode():
+            logits, _ = model(*pad(test))  # (n, C)
     log.info("head %s, fold %d: kept epoch %d of %d", head.name, number, epoch + 1, head.epochs)
-    with torch.inference_mode():
-        logits, _ = model(*pad(test))  # (n, C)
     probabilities: NDArray[np.float64] = logits.double().softmax(dim=-1).numpy()
     return probabilities
+
+
+@contextmanager
+def random_stream(seed: int) -> Iterator[None]:
+    """Seed torch's global generator, the only one dropout knows, and put its state back at the end."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def region_moments(bags: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -107,17 +131,17 @@ def fit(
     Returns:
         The epoch kept, counted from 0.
     """
-    bags, classes = train
+    bags, classes = [pad([bag]) for bag in train[0]], train[1]  # each (1, n, D) and (1, n)
     optimiser = torch.optim.Adam(model.parameters(), lr=head.learning_rate, weight_decay=head.weight_decay, fused=True)
     weights = 1 / class_sizes(classes)[classes]  # (B,): every class is drawn equally often
     best_loss, best_epoch, best_weights = torch.inf, head.epochs - 1, None
     for epoch in range(head.epochs):
         model.train()
         for index in torch.multinomial(weights, len(bags), replacement=True).tolist():
-            logits, _ = model(*pad([bags[index]]))  # (1, C)
+            logits, _ = model(*bags[index])  # (1, C)
             loss = nn.functional.cross_entropy(logits, classes[index : index + 1])
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step()
         model.eval()
         val_loss = balanced_loss(model, *val) if len(val[0]) else torch.inf

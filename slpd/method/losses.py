@@ -84,7 +84,7 @@ class DistillationLoss(nn.Module):
                 if not self.shared_centre:  # else L_self's centre is borrowed as it is
                     self.prototype_centre.update(targets)
         inner = torch.einsum("tbk,vbk->tv", torch.cat(parts), log_p)  # (2 + 1 + T_inter, V)
-        rows = iter(inner.split([len(part) for part in parts]))
+        rows = iter(torch.split(inner, [len(part) for part in parts]))
         zero = student.new_zeros((), dtype=torch.float32)
         return LossTerms(
             mean_cross_entropy(next(rows), teacher.counts, skip_same_view=True),

@@ -1,13 +1,19 @@
 """Prototypes of a slide: k-means of its region embeddings (SLPD, Yu et al. 2023, sec. 2.2)."""
 
-import faiss
+import logging
+
 import numpy as np
 from numpy.typing import NDArray
 
 from slpd.settings.training import Prototypes
 
+logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it logs every instruction set that it tries
+import faiss  # noqa: E402
 
-def cluster_slide(embeddings: NDArray[np.float32], settings: Prototypes) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
+
+def cluster_slide(
+    embeddings: NDArray[np.float32], settings: Prototypes
+) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
     """The prototypes of one slide and the prototype of each of its regions.
 
     k-means is Euclidean on the unit vectors; regions are assigned to the centroids as they are, which are
@@ -40,5 +46,5 @@ def cluster_slide(embeddings: NDArray[np.float32], settings: Prototypes) -> tupl
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Vectors along the last axis, brought to length 1; a vector of zeros stays."""
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.maximum(length, np.finfo(np.float32).tiny)
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True).astype(np.float32)
+    return np.asarray(vectors / np.maximum(length, np.finfo(np.float32).tiny))

@@ -20,13 +20,16 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) -> (B, N, D)."""
-        B, N, D = x.shape
-        qkv = self.qkv(x).view(B, N, 3, self.heads, D // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, D / heads)
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(mixed.transpose(1, 2).reshape(B, N, D))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, n_out: int) -> Tensor:
+        """(B, N, D) -> (B, n_out, D), the first `n_out` tokens, which attend to all N."""
+        B, _, D = x.shape
+        split = [D, 2 * D]
+        weight_q, weight_kv = torch.split(self.qkv.weight, split)
+        bias_q, bias_kv = torch.split(self.qkv.bias, split)
+        q = F.linear(x[:, :n_out], weight_q, bias_q).view(B, n_out, self.heads, -1).transpose(1, 2)
+        k, v = F.linear(x, weight_kv, bias_kv).view(B, -1, 2, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v)  # (B, heads, n_out, D / heads)
+        return self.proj(mixed.transpose(1, 2).reshape(B, n_out, D))  # type: ignore[no-any-return]
 
 
 class Perceptron(nn.Module):
@@ -52,15 +55,19 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, LAYER_NORM_EPS)
         self.mlp = Perceptron(width)
 
-    def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, keep: Tensor | None, n_out: int) -> Tensor:
         """One block.
 
         Args:
             x: (B, N, D).
             keep: (2, B) factors of the two residual branches (see `drop_path_factors`); None: all 1.
+            n_out: How many of the first tokens to compute.
+
+        Returns:
+            (B, n_out, D).
         """
-        attended = self.attn(self.norm1(x))
-        x = x + (attended if keep is None else attended * keep[0, :, None, None])
+        attended = self.attn(self.norm1(x), n_out)
+        x = x[:, :n_out] + (attended if keep is None else attended * keep[0, :, None, None])
         mixed = self.mlp(self.norm2(x))
         return x + (mixed if keep is None else mixed * keep[1, :, None, None])  # type: ignore[no-any-return]
 
@@ -100,7 +107,8 @@ class RegionViT(nn.Module):
         x = torch.cat([self.cls_token.expand(B, -1, -1).to(patches.dtype), patches], dim=1)
         x = x + positions_for(self.pos_embed, rows, columns)  # (B, 1 + N, D)
         for i, block in enumerate(self.blocks):
-            x = block(x, None if keep is None else keep[i])
+            last = i + 1 == len(self.blocks)  # of which only the CLS token is read: a sixth of its work
+            x = block(x, None if keep is None else keep[i], n_out=1 if last else x.shape[1])
         return self.norm(x[:, 0])  # type: ignore[no-any-return]
 
     def draw_weights(self, generator: torch.Generator) -> None:
@@ -132,7 +140,7 @@ def positions_for(table: Tensor, rows: int, columns: int) -> Tensor:
     side = math.isqrt(table.shape[1] - 1)
     if (rows, columns) == (side, side):
         return table
-    grid = table[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)  # (1, D, side, side)
+    grid = table[:, 1:].view(1, side, side, -1).permute(0, 3, 1, 2)  # (1, D, side, side)
     scale = ((rows + 0.1) / side, (columns + 0.1) / side)
     grid = F.interpolate(grid, scale_factor=scale, mode="bicubic", align_corners=False, recompute_scale_factor=False)
     return torch.cat([table[:, :1], grid.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)

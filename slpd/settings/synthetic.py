@@ -80,7 +80,6 @@ class TileCohort(Section):
         return self
 
 
-class CohortFile(Section):
-    """The whole config file, whichever kind it is."""
+Cohort = ProceduralCohort | TileCohort
 
-    cohort: Annotated[ProceduralCohort | TileCohort, Field(discriminator="kind")]
+COHORTS: dict[str, type[Cohort]] = {"procedural": ProceduralCohort, "tiles": TileCohort}  # by the key `kind`

@@ -8,10 +8,13 @@ import hashlib
 import json
 import logging
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
+from slpd.artifacts.encoder_weights import read_encoder_weights
 from slpd.artifacts.regions import Region, read_regions
 from slpd.artifacts.slide_record import SlideRecord, read_record, write_records
 from slpd.artifacts.tokens import TokenSource, read_source, write_tokens
@@ -23,8 +26,8 @@ from slpd.wsi import Slide
 
 log = logging.getLogger(__name__)
 
-# Settings that say where and how fast, not what.
-WITHOUT_EFFECT = {"checkpoint", "batch_patches", "slides_per_job"}
+# Settings that tokens depend on, beside the weights; the others say where and how fast.
+SHAPING = {"model", "arguments", "patch_px", "mean", "std"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--records", type=Path, nargs="+", required=True, help="records of tile_regions; each table beside it as .csv"
     )
-    parser.add_argument("--settings", required=True, help="config section `encoder` as JSON")
+    parser.add_argument("--settings", required=True, help="config section `patch_encoder` as JSON")
     parser.add_argument("--version", type=int, required=True, help="result version of the stage")
     parser.add_argument("--tokens-dir", type=Path, required=True, help="folder of the token files <slide>.h5")
     parser.add_argument("--out", type=Path, required=True, help="final records of the batch to write (JSON)")
@@ -41,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Encode the slides that are not encoded yet; a slide that cannot be read gets a record that says why."""
     settings = Settings.from_json(args.settings)
-    encoder = PatchEncoder(settings)
+    encoder = PatchEncoder(settings, read_weights(settings))
     records = []
     for path in args.records:
         record = read_record(path)
@@ -56,6 +59,13 @@ def run(args: argparse.Namespace) -> None:
             tokens.unlink(missing_ok=True)
         records.append(record)
     write_records(args.out, records)
+
+
+def read_weights(settings: Settings) -> dict[str, Tensor] | None:
+    """The weights that the settings name; None: random weights."""
+    if settings.checkpoint is None or settings.sha256 is None:
+        return None
+    return read_encoder_weights(Path(settings.checkpoint), settings.sha256)
 
 
 def encode_slide(
@@ -90,3 +100,49 @@ def encode_slide(
             write_tokens(out, tokens, np.array(corners, np.int64), source)
             log.info("%s: %d regions, %.2f/s", record.slide, len(regions), len(regions) / (time.monotonic() - start))
     return record.model_copy(update={"read_mpp": plan.read_mpp, "effective_mpp": plan.effective_mpp})
+
+
+def check_grid(record: SlideRecord, settings: Settings) -> None:
+    """Refuse regions that are no whole number of patches wide."""
+    if record.region_px and record.region_px % settings.patch_px:
+        raise UserError(
+            f"regions.region_px {record.region_px} is no multiple of patch_encoder.patch_px {settings.patch_px};"
+            " change one of them"
+        )
+
+
+def describe(
+    record: SlideRecord, regions: list[Region], slide: Slide, plan: ReadPlan, settings: Settings, version: int
+) -> TokenSource:
+    """Where the slide's tokens come from, with the fingerprint of everything that they depend on."""
+    weights = settings.sha256 or f"random-{settings.seed}"
+    content = {
+        "slide": slide.identity(),
+        "corners": [(region.x_lv0, region.y_lv0) for region in regions],
+        "plan": asdict(plan),
+        "encoder": settings.model_dump(include=SHAPING),
+        "weights": weights,
+        "version": version,
+    }
+    return TokenSource(
+        slide=record.slide,
+        fingerprint=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        encoder=settings.model,
+        encoder_sha256=weights,
+        reader=slide.reader,
+        patch_px=settings.patch_px,
+        region_px=plan.region_px,
+        region_lv0=plan.region_lv0,
+        slide_mpp=slide.mpp,
+        requested_mpp=record.requested_mpp or plan.effective_mpp,
+        read_mpp=plan.read_mpp,
+        effective_mpp=plan.effective_mpp,
+    )
+
+
+def has_tokens(path: Path, source: TokenSource) -> bool:
+    """Whether the file holds just these tokens; a damaged file does not."""
+    try:
+        return path.exists() and read_source(path) == source
+    except (UserError, TypeError):  # TypeError: attributes of another program or version
+        return False

@@ -8,7 +8,9 @@ import argparse
 import hashlib
 import json
 import logging
+import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -22,7 +24,7 @@ from pydantic import ValidationError
 from slpd.artifacts.atomic import atomic_path, write_text
 from slpd.errors import UserError
 from slpd.settings.section import describe
-from slpd.settings.synthetic import CohortFile, ProceduralCohort, TileCohort
+from slpd.settings.synthetic import COHORTS, Cohort, ProceduralCohort, TileCohort
 from slpd.synthetic.mosaic import lay_mosaic
 from slpd.synthetic.planned_slide import PlannedSlide, sheet_text
 from slpd.synthetic.procedural_cohort import paint_procedural, plan_procedural
@@ -60,17 +62,21 @@ def run(args: argparse.Namespace) -> None:
     logger.info("%s: %d slides", sheet, len(planned))
 
 
-def read_settings(config: Path, tiles: Path | None) -> ProceduralCohort | TileCohort:
+def read_settings(config: Path, tiles: Path | None) -> Cohort:
     """The settings of a config file, with the tile folder replaced by `tiles` if given."""
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
-        cohort = CohortFile.model_validate({"cohort": content}).cohort
     except OSError as error:
         raise UserError(f"{config}: cannot be read ({error.strerror}); give the cohort's YAML file") from error
     except yaml.YAMLError as error:
         raise UserError(f"{config}: not YAML ({' '.join(str(error).split())})") from error
+    kind = content.get("kind") if isinstance(content, dict) else None
+    if kind not in COHORTS:
+        raise UserError(f"{config}: kind is {kind!r}, not one of {', '.join(COHORTS)}; see config/demo_cohort.yaml")
+    try:
+        cohort = COHORTS[kind].model_validate(content)
     except ValidationError as error:
-        raise UserError(describe(error, str(config))) from error
+        raise UserError(describe(error, COHORTS[kind], str(config))) from error
     if tiles is None:
         return cohort
     if not isinstance(cohort, TileCohort):
@@ -78,7 +84,7 @@ def read_settings(config: Path, tiles: Path | None) -> ProceduralCohort | TileCo
     return cohort.model_copy(update={"folder": str(tiles)})
 
 
-def fingerprint(settings: ProceduralCohort | TileCohort, groups: list[TileGroup]) -> str:
+def fingerprint(settings: Cohort, groups: list[TileGroup]) -> str:
     """SHA-256 of all that decides the pixels: settings, tiles by name and size, version of the drawing."""
     content = settings.model_dump(exclude={"folder"})
     folder = Path(settings.folder) if isinstance(settings, TileCohort) else Path()
@@ -109,16 +115,14 @@ def claim_folder(out: Path, own_fingerprint: str, planned: Sequence[PlannedSlide
     write_text(state, json.dumps(content, indent=1) + "\n")
 
 
-def draw_all(
-    settings: ProceduralCohort | TileCohort, groups: list[TileGroup], planned: list[PlannedSlide], out: Path
-) -> None:
+def draw_all(settings: Cohort, groups: list[TileGroup], planned: list[PlannedSlide], out: Path) -> None:
     """Draw slides in as many processes as the machine has cores."""
     for remains in (out / "slides").glob(".*.partial.tiff"):  # of a killed run
         remains.unlink()
     if not planned:
         return
     files = {group.name: group.files for group in groups}
-    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ProcessPoolExecutor(max_workers=os.cpu_count(), initializer=end_with_parent) as pool:
         futures = {pool.submit(draw_one, settings, files, one, one.path(out)): one for one in planned}
         try:
             for number, future in enumerate(as_completed(futures), start=1):
@@ -128,9 +132,19 @@ def draw_all(
             raise
 
 
-def draw_one(
-    settings: ProceduralCohort | TileCohort, files: dict[str, tuple[str, ...]], planned: PlannedSlide, path: Path
-) -> str:
+def end_with_parent() -> None:
+    """Let this worker end when its parent is killed; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def draw_one(settings: Cohort, files: dict[str, tuple[str, ...]], planned: PlannedSlide, path: Path) -> str:
     """Draw and write one slide; what was done, in words."""
     started = time.monotonic()
     with atomic_path(path) as temporary:
@@ -143,9 +157,7 @@ def draw_one(
     return f"{planned.slide}: {planned.label}, {size}, {time.monotonic() - started:.1f} s"
 
 
-def paint(
-    settings: ProceduralCohort | TileCohort, files: dict[str, tuple[str, ...]], planned: PlannedSlide
-) -> NDArray[np.uint8]:
+def paint(settings: Cohort, files: dict[str, tuple[str, ...]], planned: PlannedSlide) -> NDArray[np.uint8]:
     """(H, W, 3) RGB of a planned slide."""
     if isinstance(settings, ProceduralCohort):
         return paint_procedural(settings, planned)

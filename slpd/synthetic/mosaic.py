@@ -9,7 +9,8 @@ from scipy.ndimage import gaussian_filter
 from slpd.synthetic.noise import resize, smooth_noise
 from slpd.synthetic.outline import outline_score
 
-FILL = 0.62  # share of the grid's cells that hold a tile
+FILL = 0.65  # share of the grid's cells that hold a tile
+PLACES = 16  # a side of a cell is divided into, to draw the outline
 GLASS = 243  # grey value
 
 
@@ -29,22 +30,26 @@ def lay_mosaic(
     anchor = rng.integers(len(rows))
     from_anchor = np.argsort(np.hypot(rows - rows[anchor], columns - columns[anchor]), kind="stable")
     ordered = [benign[i] for i in rng.permutation(len(benign))] + [tiles[i] for i in rng.permutation(len(tiles))]
-    rgb = np.full((cells.shape[0] * tile_px, cells.shape[1] * tile_px, 3), GLASS, np.uint8)
+    rgb = np.zeros((cells.shape[0] * tile_px, cells.shape[1] * tile_px, 3), np.uint8)
     for cell, tile in zip(from_anchor, ordered, strict=True):
         y, x = rows[cell] * tile_px, columns[cell] * tile_px
         rgb[y : y + tile_px, x : x + tile_px] = tile
-    rgb[~rounded(cells, tile_px, rng)] = GLASS
-    noise = np.rint(rng.normal(0, 1, rgb.shape[:2])).astype(np.int16)  # of the sensor, on glass only: tiles have theirs
-    glass = (rgb == GLASS).all(axis=2)
-    rgb[glass] = (GLASS + noise[glass, None]).astype(np.uint8)
-    return rgb
+    return on_glass(rgb, rounded(cells, tile_px, rng), rng)
+
+
+def on_glass(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """`rgb` (H, W, 3) where `tissue` (H, W) is true, elsewhere glass under a sensor with a little noise."""
+    noise = rng.standard_normal(tissue.shape, dtype=np.float32)
+    glass = np.rint(GLASS + noise).astype(np.uint8)
+    return np.where(tissue[..., None], rgb, glass[..., None])
 
 
 def grid_cells(n_tiles: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """(rows, columns) cells that hold a tile, `n_tiles` of them, in an irregular outline; the border is glass."""
     rows = math.ceil(math.sqrt(n_tiles / FILL))
     columns = math.ceil(n_tiles / FILL / rows)
-    score = outline_score((rows, columns), rng)
+    fine = gaussian_filter(outline_score((rows * PLACES, columns * PLACES), rng), PLACES)  # no lone tiles stick out
+    score = fine.reshape(rows, PLACES, columns, PLACES).mean(axis=(1, 3))
     cells = np.zeros(score.size, bool)
     cells[np.argsort(-score, axis=None, kind="stable")[:n_tiles]] = True
     return np.pad(cells.reshape(rows, columns), 1)
@@ -52,7 +57,13 @@ def grid_cells(n_tiles: int, rng: np.random.Generator) -> NDArray[np.bool_]:
 
 def rounded(cells: NDArray[np.bool_], tile_px: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """(H, W) pixels of the cells that are tissue: the corners of the outline are worn off."""
-    coarse = np.kron(cells, np.ones((16, 16))).astype(np.float32)  # 16 x 16 places per tile
-    worn = gaussian_filter(coarse, 4) + 0.08 * smooth_noise(coarse.shape, 4, rng)
-    size_px = (cells.shape[0] * tile_px, cells.shape[1] * tile_px)
-    return (resize(worn, size_px) > 0.42) & np.kron(cells, np.ones((tile_px, tile_px), bool))
+    places = enlarged_cells(cells, PLACES)
+    worn = gaussian_filter(places.astype(np.float32), 5) + 0.08 * smooth_noise(places.shape, 4, rng)
+    inside = enlarged_cells(cells, tile_px)
+    kept: NDArray[np.bool_] = (resize(worn, inside.shape) > 0.45) & inside
+    return kept
+
+
+def enlarged_cells(cells: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+    """(rows · side, columns · side) mask in which every cell is a square."""
+    return cells.repeat(side, axis=0).repeat(side, axis=1)

@@ -11,7 +11,8 @@ Field = NDArray[np.float32]
 def smooth_noise(shape: tuple[int, int], sigma_px: float, rng: np.random.Generator) -> Field:
     """(H, W) Gaussian noise of mean 0 and variance 1 that is correlated over about `sigma_px` pixels."""
     noise = gaussian_filter(rng.standard_normal(shape, dtype=np.float32), sigma_px, mode="wrap")
-    return (noise - noise.mean()) / noise.std()
+    normalised: Field = (noise - noise.mean()) / noise.std()
+    return normalised
 
 
 def resize(field: Field, shape: tuple[int, int]) -> Field:

@@ -25,7 +25,8 @@ def scatter(here: NDArray[np.bool_], spacing_px: float, jitter: float, rng: np.r
 def value_at(field: NDArray[Value], centres: NDArray[np.float32]) -> NDArray[Value]:
     """(N,) values of `field` (H, W) at N places x, y; places outside take the nearest value."""
     columns, rows = np.floor(centres).astype(int).T
-    return field[np.clip(rows, 0, field.shape[0] - 1), np.clip(columns, 0, field.shape[1] - 1)]
+    values: NDArray[Value] = field[np.clip(rows, 0, field.shape[0] - 1), np.clip(columns, 0, field.shape[1] - 1)]
+    return values
 
 
 def shaped(
@@ -64,7 +65,8 @@ def fibre_angles(centres: NDArray[np.float32], phase: Field) -> NDArray[np.float
     x_step, y_step = np.array([[4, 0], [0, 4]], np.float32)
     x_slope = value_at(phase, centres + x_step) - value_at(phase, centres - x_step)
     y_slope = value_at(phase, centres + y_step) - value_at(phase, centres - y_step)
-    return np.arctan2(x_slope, -y_slope)
+    angles: NDArray[np.float32] = np.arctan2(x_slope, -y_slope)
+    return angles
 
 
 def ring_around(
@@ -76,5 +78,5 @@ def ring_around(
     around = holes.take(np.repeat(np.arange(len(counts)), counts))  # the hole of every nucleus
     turns = 2 * np.pi * (np.arange(len(first)) - first) / np.repeat(counts, counts) + rng.normal(0, 0.08, len(first))
     axes = (around.semi_axes + wall_px) * rng.normal(1, 0.07, (len(first), 1))
-    turns, axes = turns.astype(np.float32), axes.astype(np.float32)
-    return replace(around, semi_axes=axes).rim(turns), turns + around.angles
+    places = replace(around, semi_axes=axes.astype(np.float32)).rim(turns.astype(np.float32))
+    return places, (turns + around.angles).astype(np.float32)

@@ -20,7 +20,7 @@ def tissue_outline(shape: tuple[int, int], fraction: float, rng: np.random.Gener
 
 def outline_score(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float64]:
     """(H, W) score that is high in one or two pieces of tissue; any threshold gives an irregular outline."""
-    height, width = shape
+    width = shape[1]
     split = rng.uniform(0.4, 0.6) if rng.random() < 0.4 else 1.0
     pieces = [(0.0, split), (split, 1.0)] if split < 1 else [(0.0, 1.0)]
     score = np.max([piece_score(shape, left * width, right * width, rng) for left, right in pieces], axis=0)
@@ -44,4 +44,5 @@ def piece_score(shape: tuple[int, int], left: float, right: float, rng: np.rando
     contour = np.ones(shape)
     for harmonic in range(2, HARMONICS + 1):
         contour += rng.normal(0, 0.16 / harmonic) * np.cos(harmonic * angle + rng.uniform(0, 2 * np.pi))
-    return 1 - radius / np.maximum(contour, 0.3)
+    score: NDArray[np.float64] = 1 - radius / np.maximum(contour, 0.3)
+    return score

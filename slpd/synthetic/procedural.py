@@ -1,5 +1,6 @@
 """A procedural slide: H&E-like tissue drawn from an outline, a tissue map and the table of phenotypes."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,20 +45,12 @@ def draw_slide(
     """
     canvas = lay_out(size_px, tissue_fraction, mix, rng)
     haematoxylin, eosin = ground(canvas, rng)
-    nuclei, holes = np.zeros(size_px, np.float32), np.zeros(size_px, np.float32)
-    places = [(canvas.phenotype == number) & (canvas.tissue > 0.5) for number in range(len(PHENOTYPES))]
-    own_holes = [
-        draw_holes(phenotype.holes, here, rng) for phenotype, here in zip(PHENOTYPES.values(), places, strict=True)
-    ]
-    for ellipses in own_holes:
-        stamp(holes, ellipses, paleness=0)
-    for phenotype, here, ellipses in zip(PHENOTYPES.values(), places, own_holes, strict=True):
-        found = draw_nuclei(phenotype.nuclei, here, ellipses, canvas.phase, rng)
-        stamp(nuclei, found.take(value_at(holes, found.centres) < 0.5), paleness=0.4)
+    nuclei, holes = draw_structures(canvas, rng)
     open_tissue = canvas.tissue * (1 - holes)
     chromatin = 1 + 0.15 * smooth_noise(size_px, 1, rng)
-    haematoxylin = np.maximum(haematoxylin * open_tissue, nuclei * chromatin)
-    return colour(haematoxylin, eosin * open_tissue * (1 - 0.6 * np.minimum(nuclei, 1)), stain, rng)
+    haematoxylin = np.maximum(haematoxylin * open_tissue, nuclei * chromatin * canvas.tissue)
+    uncovered = open_tissue * (1 - np.float32(0.6) * nuclei.clip(0, 1))
+    return colour(haematoxylin, eosin * uncovered, stain, rng)
 
 
 def lay_out(size_px: tuple[int, int], tissue_fraction: float, mix: Mix, rng: np.random.Generator) -> Canvas:
@@ -83,11 +76,12 @@ def warped_places(size_px: tuple[int, int], rng: np.random.Generator) -> tuple[N
 
 def fibre_phase(size_px: tuple[int, int], rng: np.random.Generator) -> Field:
     """(H, W) phase of the fibres: straight waves of one direction, bent by smooth noise."""
-    direction = rng.uniform(0, np.pi)
-    wave = 2 * np.pi * DRAWN_MPP / FIBRE_UM  # radians per pixel
+    direction = rng.uniform(0, math.pi)
+    wave = 2 * math.pi * DRAWN_MPP / FIBRE_UM  # radians per pixel
+    x_wave, y_wave = wave * math.cos(direction), wave * math.sin(direction)
     y, x = np.arange(size_px[0], dtype=np.float32)[:, None], np.arange(size_px[1], dtype=np.float32)
     bend = resize(smooth_noise((size_px[0] // CELL_PX, size_px[1] // CELL_PX), 10, rng), size_px)
-    return wave * (np.float32(np.cos(direction)) * x + np.float32(np.sin(direction)) * y) + 25 * bend
+    return x_wave * x + y_wave * y + 25 * bend
 
 
 def ground(canvas: Canvas, rng: np.random.Generator) -> tuple[Field, Field]:
@@ -98,6 +92,20 @@ def ground(canvas: Canvas, rng: np.random.Generator) -> tuple[Field, Field]:
     mottle = resize(smooth_noise(quarter, 1.5, rng), canvas.tissue.shape)
     waves = np.sin(canvas.phase + 1.5 * mottle) * np.clip(1 + 0.6 * mottle, 0, 2)
     return haze * (1 + 0.3 * mottle), eosin * (1 + 0.12 * mottle + fibre * waves)
+
+
+def draw_structures(canvas: Canvas, rng: np.random.Generator) -> tuple[Field, Field]:
+    """(H, W) haematoxylin of nuclei, and (H, W) holes: 1 inside, 0 outside. All holes come before any nucleus."""
+    nuclei, holes = np.zeros_like(canvas.tissue), np.zeros_like(canvas.tissue)
+    places = [(canvas.phenotype == number) & (canvas.tissue > 0.5) for number in range(len(PHENOTYPES))]
+    phenotypes = list(zip(PHENOTYPES.values(), places, strict=True))
+    own_holes = [draw_holes(phenotype.holes, here, rng) for phenotype, here in phenotypes]
+    for ellipses in own_holes:
+        stamp(holes, ellipses, paleness=0)
+    for (phenotype, here), ellipses in zip(phenotypes, own_holes, strict=True):
+        found = draw_nuclei(phenotype.nuclei, here, ellipses, canvas.phase, rng)
+        stamp(nuclei, found.take(value_at(holes, found.centres) < 0.5), paleness=0.4)
+    return nuclei, holes
 
 
 def draw_holes(holes: Holes | None, here: NDArray[np.bool_], rng: np.random.Generator) -> Ellipses:

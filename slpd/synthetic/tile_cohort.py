@@ -46,4 +46,5 @@ def shuffled_groups(settings: TileCohort, groups: list[TileGroup], label: str, n
             f"{where}: label {label} has {len(names)} groups, {needed} are needed; lower slides_per_class or the"
             " groups per slide in the config, or add tiles"
         )
-    return named_rng(settings.seed, "groups", label).permutation(names).tolist()
+    shuffled: list[str] = named_rng(settings.seed, "groups", label).permutation(names).tolist()
+    return shuffled

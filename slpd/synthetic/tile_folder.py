@@ -24,7 +24,7 @@ class TileGroup:
 
 
 def read_tile_groups(folder: Path) -> list[TileGroup]:
-    """The groups of a tile folder in order of the manifest; tiles without a group stand alone.
+    """The groups of a tile folder in order of the manifest.
 
     Raises:
         UserError: the folder, manifest, a column or a tile is missing; a tile is listed twice; a group has two labels.
@@ -49,7 +49,7 @@ def read_tile_groups(folder: Path) -> list[TileGroup]:
     return [TileGroup(name, labels[name], tuple(files[name])) for name in files]
 
 
-def read_lines(manifest: Path) -> list[tuple[int, tuple[str, str, str]]]:
+def read_lines(manifest: Path) -> list[tuple[int, list[str]]]:
     """Line number and (file, label, group) of every tile of a manifest."""
     with open(manifest, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
@@ -58,9 +58,9 @@ def read_lines(manifest: Path) -> list[tuple[int, tuple[str, str, str]]]:
             raise UserError(
                 f"{manifest}: no column {missing[0]!r}; a tile manifest has the columns {', '.join(COLUMNS)}"
             )
-        lines = [(reader.line_num, tuple((row[column] or "").strip() for column in COLUMNS)) for row in reader]
-    for line, (name, label, group) in lines:
-        if not (name and label and group):
+        lines = [(reader.line_num, [(row[column] or "").strip() for column in COLUMNS]) for row in reader]
+    for line, cells in lines:
+        if not all(cells):
             raise UserError(f"{manifest}, line {line}: an empty cell; fill {', '.join(COLUMNS)} of every tile")
     return lines
 

@@ -4,6 +4,7 @@ So a resumed run sees what an undisturbed one would have seen, and no generator 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ class Batches:
 
     def regions_of(self, epoch: int, step: int) -> NDArray[np.int64]:
         """(batch size,) the regions of a batch: every epoch visits the cohort in a new order."""
-        order = np.random.default_rng([self.training.seed, epoch]).permutation(len(self.tokens))
+        order = epoch_order(self.training.seed, epoch, len(self.tokens))
         return order[step * self.training.batch_size : (step + 1) * self.training.batch_size]
 
     def batch(self, epoch: int, step: int) -> Batch:
@@ -65,7 +66,7 @@ class Batches:
         not depend on how many processes share it.
         """
         t, grid = self.training, self.tokens.shape[1]
-        regions, generator = self.regions_of(epoch, step), np.random.default_rng([t.seed, epoch, step])
+        regions, generator = self.regions_of(epoch, step), np.random.default_rng([t.seed, epoch, 1 + step])
         global_crops = draw_crops(generator, 2, t.batch_size, t.global_crop, grid)
         local_crops = draw_crops(generator, t.n_local_views, t.batch_size, t.local_crop, grid)
         return self.cut(regions, global_crops, local_crops, generator)
@@ -83,8 +84,8 @@ class Batches:
             global_keep=self.draw_keep(generator, 2, len(regions), part),
             local_keep=self.draw_keep(generator, self.training.n_local_views, len(regions), part),
             n_regions=len(regions),
-            intra=prototypes and look_up(prototypes.vectors, prototypes.intra, regions, part),
-            inter=prototypes and look_up(prototypes.vectors, prototypes.inter, regions, part),
+            intra=look_up(prototypes.vectors, prototypes.intra, regions, part) if prototypes else None,
+            inter=look_up(prototypes.vectors, prototypes.inter, regions, part) if prototypes else None,
         )
 
     def draw_keep(self, generator: np.random.Generator, n_views: int, n_regions: int, part: slice) -> Tensor | None:
@@ -94,6 +95,12 @@ class Batches:
         uniform = generator.random((self.encoder.depth, 2, n_views, n_regions), dtype=np.float32)[..., part]
         uniform = uniform.reshape(self.encoder.depth, 2, -1)
         return drop_path_factors(torch.from_numpy(uniform).to(self.tokens.device), self.encoder.drop_path)
+
+
+@lru_cache(maxsize=1)
+def epoch_order(seed: int, epoch: int, n_regions: int) -> NDArray[np.int64]:
+    """(R,) the order in which an epoch visits the regions; kept until the next epoch asks for its own."""
+    return np.random.default_rng([seed, epoch, 0]).permutation(n_regions)
 
 
 def check_recipe(training: Training, n_regions: int, grid: int) -> None:

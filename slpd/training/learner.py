@@ -50,7 +50,7 @@ class Learner:
 
     def state_dict(self) -> dict[str, Any]:
         """All state, as tensors in plain dicts."""
-        return {part: getattr(self, part).state_dict() for part in ("student", "teacher", "loss", "optimiser")}
+        return {part: dict(getattr(self, part).state_dict()) for part in ("student", "teacher", "loss", "optimiser")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over all state."""
@@ -67,7 +67,7 @@ class Learner:
             student, teacher, intra, inter = self.forward(batch)
         terms = self.loss(student, teacher, intra, inter)
         loss = self.total(terms)
-        loss.backward()
+        torch.autograd.backward(loss)
         norm = self.finish_gradients(freeze_last_layer)
         self.optimiser.step(rates.learning_rate, rates.weight_decay)
         for p in self.student.parameters():
@@ -104,16 +104,14 @@ class Learner:
         gradients = [p.grad for p in parameters if p.grad is not None]
         if n_processes() > 1:
             summed = sum_over_processes(torch.cat([g.flatten() for g in gradients]))
-            torch._foreach_copy_(gradients, [
-                part.view_as(g)
-                for part, g in zip(summed.split([g.numel() for g in gradients]), gradients, strict=True)
-            ])
+            parts = torch.split(summed, [g.numel() for g in gradients])
+            torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])
         norms = torch.stack(torch._foreach_norm(gradients))
         factors = (self.training.clip_norm / (norms + 1e-6)).clamp(max=1)
         torch._foreach_mul_(gradients, list(factors.unbind()))
         if freeze_last_layer:
             self.student.head.last_layer.weight_v.grad = None  # not zero: no decay and no Adam state either
-        return norms.norm()
+        return norms.square().sum().sqrt()
 
     @torch.no_grad()
     def follow_student(self, momentum: float) -> None:

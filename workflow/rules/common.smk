@@ -17,7 +17,7 @@ try:
     EXPERIMENT = load_experiment(config)
     SHEETS = check_inputs(EXPERIMENT)  # cohort -> slide -> row of its sheet
 except UserError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(f"error: {error}")  # one line, without a traceback through the workflow
 
 COHORTS = {cohort.name: cohort for cohort in EXPERIMENT.cohorts}
 VARIANTS = {variant.name: variant for variant in EXPERIMENT.variants}

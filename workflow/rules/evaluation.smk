@@ -50,3 +50,43 @@ rule evaluate:
         "python -m slpd evaluate --bags {input.bags:q} --folds {input.folds:q} --task {params.task:q}"
         " --head {params.head:q} --variant {wildcards.variant} --predictions {output.predictions:q}"
         " --metrics {output.metrics:q} > {log:q} 2>&1"
+
+
+rule make_table:
+    input:
+        metrics=lambda wildcards: expand(
+            rules.evaluate.output.metrics,
+            task=TABLES[wildcards.table].tasks,
+            variant=TABLES[wildcards.table].variants,
+            head=TABLES[wildcards.table].heads,
+        ),
+        folds=lambda wildcards: expand(rules.split_folds.output.folds, task=TABLES[wildcards.table].tasks),
+        manifests=lambda wildcards: [
+            f"{COHORT}/slides.csv".format(cohort=cohort_of(task)) for task in TABLES[wildcards.table].tasks
+        ],
+    output:
+        csv=f"{RESULTS}/tables/{{table}}.csv",
+        markdown=f"{RESULTS}/tables/{{table}}.md",
+        latex=f"{RESULTS}/tables/{{table}}.tex",
+        html=report(
+            f"{RESULTS}/tables/{{table}}.html",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
+    log:
+        f"{LOGS}/make_table/{{table}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        table=lambda wildcards: TABLES[wildcards.table].model_dump_json(),
+        version=result_version("make_table"),
+    message:
+        "Table {wildcards.table}"
+    shell:
+        "python -m slpd make_table --table {params.table:q} --metrics {input.metrics:q} --folds {input.folds:q}"
+        " --manifests {input.manifests:q} --csv {output.csv:q} --markdown {output.markdown:q}"
+        " --latex {output.latex:q} --html {output.html:q} > {log:q} 2>&1"

@@ -25,7 +25,7 @@ rule plot_losses:
         mem_mb=1000,
         runtime=10,
     params:
-        folder=COHORT,
+        folder=lambda wildcards, output: Path(output.figure).parent,
         variants=lambda wildcards: variants_of(wildcards.cohort),
         version=result_version("plot_losses"),
     message:
@@ -54,7 +54,7 @@ rule plot_overlays:
         mem_mb=2000,
         runtime=30,
     params:
-        overlays=f"{COHORT}/regions/overlays",
+        overlays=lambda wildcards, input: Path(input.overlays[0]).parent,
         version=result_version("plot_overlays"),
     message:
         "{wildcards.cohort}: contact sheet of all slides"

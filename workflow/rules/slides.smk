@@ -23,7 +23,7 @@ rule segment_tissue:
     message:
         "{wildcards.cohort}: tissue of {wildcards.slide}"
     shell:
-        "python -m slpd segment_tissue --slide {wildcards.slide:q} --path {input.slide:q} --mpp {params.mpp:q}"
+        "python -m slpd segment_tissue --slide {wildcards.slide:q} --path {input.slide:q} --mpp={params.mpp:q}"
         " --settings {params.settings:q} --mask {output.mask:q} --thumbnail {output.thumbnail:q}"
         " --overlay {output.overlay:q} --record {output.record:q} > {log:q} 2>&1"
 
@@ -70,7 +70,7 @@ rule check_cohort:
         runtime=10,
     params:
         plan=lambda wildcards: plan_of(wildcards.cohort),
-        records=lambda wildcards: f"{COHORT}/regions".format(cohort=wildcards.cohort),
+        records=lambda wildcards, input: Path(input.records[0]).parent,
         version=result_version("check_cohort"),
     message:
         "{wildcards.cohort}: enough slides and regions for everything that is asked?"
@@ -129,7 +129,7 @@ rule cohort_manifest:
         mem_mb=1000,
         runtime=10,
     params:
-        tokens=f"{COHORT}/tokens",
+        tokens=lambda wildcards, input: Path(input.batches[0]).parent,
         settings=settings("manifest"),
         version=result_version("cohort_manifest"),
     message:

@@ -1,0 +1,49 @@
+"""Training checkpoints (`checkpoint.pt`, and `checkpoint.pt.resume` while a stage runs).
+
+identity: key -> value, what the checkpoint belongs to: settings, cohort, epochs trained.
+learner: student, teacher, loss (both centres) and optimiser, as tensors by name.
+progress: only in a resume file: where the stage is.
+"""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slpd.artifacts.atomic import atomic_path
+from slpd.errors import UserError
+
+Identity = dict[str, str | int | float]
+
+
+def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint; equal content gives equal bytes."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        torch.save(dict(content), file)  # to a file object: given a path, torch stores its name
+
+
+def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read a checkpoint, its tensors on `device`; executes no code from the file.
+
+    Raises:
+        UserError: the file is missing, damaged, or no checkpoint of ours.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"checkpoint {path}: cannot be read ({reason}); run the stage that makes it again") from error
+    if not isinstance(content, dict) or not {"identity", "learner"} <= content.keys():
+        raise UserError(f"checkpoint {path}: not a training checkpoint of this pipeline")
+    return content
+
+
+def differences(saved: Identity, expected: Identity) -> list[str]:
+    """The keys in which two identities differ, with both values, for messages."""
+    return [
+        f"{key} ({saved.get(key, 'nothing')} there, {expected.get(key, 'nothing')} here)"
+        for key in sorted(saved.keys() | expected.keys())
+        if saved.get(key) != expected.get(key)
+    ]

@@ -1,0 +1,68 @@
+"""Fixtures that several test files share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+MakeSlide = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def make_slide() -> MakeSlide:
+    """Writes a tiled, pyramidal TIFF, for example `make_slide(path, array, mpp=0.5, levels=(1, 2, 4))`."""
+    return write_test_slide
+
+
+def write_test_slide(
+    path: Path,
+    array: NDArray[np.uint8],
+    mpp: float | tuple[float, float] | None = 0.5,
+    levels: tuple[int, ...] = (1,),
+    compression: str | None = "jpeg",
+    tile_px: int = 64,
+) -> Path:
+    """Write (h, w, 3) pixels as a slide.
+
+    Args:
+        path: The file.
+        array: Level 0.
+        mpp: µm per level-0 pixel (x, y if two); None: no resolution in the file.
+        levels: Downsamples of the levels.
+        compression: Of the tiles; None keeps pixels exactly.
+        tile_px: Side of a tile.
+    """
+    x_mpp, y_mpp = mpp if isinstance(mpp, tuple) else (mpp, mpp)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tifffile.TiffWriter(path) as file:
+        for downsample in levels:
+            size = (array.shape[1] // downsample, array.shape[0] // downsample)
+            level = np.asarray(Image.fromarray(array).resize(size, Image.Resampling.BOX))
+            resolution = (1, 1) if mpp is None else (1e4 / (x_mpp * downsample), 1e4 / (y_mpp * downsample))
+            file.write(
+                level,
+                photometric="rgb",
+                tile=(tile_px, tile_px),
+                compression=compression,
+                compressionargs={"level": 95} if compression == "jpeg" else None,
+                subfiletype=0 if downsample == 1 else 1,
+                resolution=resolution,
+                resolutionunit="NONE" if mpp is None else "CENTIMETER",
+                metadata=None,
+            )
+    return path
+
+
+@pytest.fixture
+def tissue_picture() -> NDArray[np.uint8]:
+    """(1024, 1536, 3): glass with stained, speckled tissue in rows 128-896, columns 128-896."""
+    rng = np.random.default_rng(0)
+    picture = np.full((1024, 1536, 3), (240, 238, 242), np.uint8)
+    cells = rng.random((48, 48)) < 0.4  # 16 px: 8 µm at 0.5 µm/px
+    colours = np.where(cells[..., None], (110, 60, 140), (225, 160, 200)).astype(np.uint8)
+    picture[128:896, 128:896] = np.kron(colours, np.ones((16, 16, 1), np.uint8))
+    return picture

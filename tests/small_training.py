@@ -1,0 +1,83 @@
+"""A cohort of token files and the settings of a training that takes milliseconds per step, for tests."""
+
+from pathlib import Path
+
+import numpy as np
+
+from slpd.artifacts.manifest import ManifestRow, write_manifest
+from slpd.artifacts.slide_record import SlideRecord
+from slpd.artifacts.tokens import TokenSource, write_tokens
+from slpd.settings.training import Objective, Prototypes, RegionEncoder, SlideGraph, Training
+
+GRID, TOKEN_WIDTH = 6, 8
+N_REGIONS = {"a": 6, "b": 9, "c": 2, "d": 7}  # c stays below MIN_REGIONS
+MIN_REGIONS = 4
+
+ENCODER = RegionEncoder(
+    width=12, depth=2, heads=2, drop_path=0.2, position_grid=5, head_width=16, bottleneck=8, outputs=20
+)
+TRAINING = Training(
+    epochs=4,
+    dino_epochs=2,
+    epochs_per_iteration=1,
+    batch_size=8,
+    learning_rate=0.02,
+    final_learning_rate=1e-6,
+    learning_rate_warmup_epochs=1,
+    weight_decay=0.04,
+    final_weight_decay=0.4,
+    clip_norm=3.0,
+    freeze_last_layer_epochs=1,
+    teacher_momentum=0.9,
+    student_temperature=0.1,
+    teacher_temperature=0.04,
+    centre_momentum=0.9,
+    global_crop=5,
+    local_crop=3,
+    n_local_views=2,
+    seed=0,
+    checkpoint_minutes=60,
+)
+OBJECTIVE = Objective(intra=1, inter=0.5, prototype_views="all", prototype_centre="own")
+PROTOTYPES = Prototypes(n_prototypes=3, min_regions=MIN_REGIONS, kmeans_iterations=10, kmeans_restarts=3, seed=0)
+SLIDE_GRAPH = SlideGraph(n_neighbours=1, correspondence="matching")
+
+
+def write_cohort(folder: Path) -> Path:
+    """Write token files and their manifest; the path of the manifest."""
+    generator, rows = np.random.default_rng(0), []
+    for slide, n in N_REGIONS.items():
+        kinds = generator.normal(size=(3, 1, TOKEN_WIDTH))[generator.integers(0, 3, n)]
+        features = (kinds + generator.normal(size=(n, GRID**2, TOKEN_WIDTH))).astype(np.float16)
+        source = TokenSource(slide, f"fingerprint-{slide}", "encoder", "random-0", "openslide", 4, 24, 24, 1, 1, 1, 1)
+        path = folder / f"{slide}.h5"
+        write_tokens(path, features, np.arange(2 * n).reshape(n, 2), source)
+        rows.append(ManifestRow(SlideRecord(slide=slide, path=f"{slide}.svs"), path))
+    write_manifest(folder / "slides.csv", rows)
+    return folder / "slides.csv"
+
+
+def pretrain_arguments(manifest: Path, out: Path, training: Training = TRAINING) -> list[str]:
+    """The command line of `pretrain_dino`, after the stage's name."""
+    return [
+        *(
+            "--manifest",
+            str(manifest),
+            "--encoder",
+            ENCODER.model_dump_json(),
+            "--training",
+            training.model_dump_json(),
+        ),
+        *("--checkpoint", f"{out}.pt", "--teacher", f"{out}.safetensors"),
+        *("--embeddings", f"{out}.h5", "--metrics", f"{out}.csv"),
+    ]
+
+
+def distill_arguments(
+    manifest: Path, out: Path, start: Path, iteration: int, objective: Objective = OBJECTIVE
+) -> list[str]:
+    """The command line of `distill_slpd`, after the stage's name, but for prototypes and graph."""
+    return [
+        *pretrain_arguments(manifest, out),
+        *("--objective", objective.model_dump_json(), "--iteration", str(iteration), "--start", str(start)),
+    ]

@@ -1,0 +1,73 @@
+"""The layers of the package: imports point down, and light processes stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAYERS = [
+    {"__main__", "stages"},
+    {"training", "evaluation", "tables", "plots", "synthetic", "inputs", "cohort_check"},
+    {"method", "models", "tissue", "wsi"},
+    {"artifacts", "geometry", "settings"},
+    {"errors", "versions"},
+]
+HEAVY = ("torch", "timm", "torchvision", "snakemake")
+WITHOUT_TORCH = (
+    "segment_tissue tile_regions check_cohort cohort_manifest cluster_regions link_slides split_folds evaluate"
+    " make_table plot_losses plot_overlays make_cohort"
+).split()
+
+
+def layer(part: str) -> int:
+    return next(depth for depth, names in enumerate(LAYERS) if part in names)
+
+
+def imports(path: Path) -> set[str]:
+    """Parts of the package that a file imports, anywhere in it."""
+    modules = {node.module or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
+    return {module.split(".")[1] for module in modules if module.startswith("slpd.")}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "slpd").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path: Path) -> None:
+    own = path.relative_to(ROOT / "slpd").parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    upward = {part for part in imports(path) if layer(part) < layer(own)}
+    assert not upward, f"{path} imports from a layer above its own: {upward}"
+
+
+def loaded(statement: str, *modules: str) -> list[str]:
+    """Those of `modules` that a fresh interpreter has loaded after `statement`."""
+    program = f"{statement}\nimport sys\nprint(*[m for m in {modules!r} if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    return run.stdout.split()
+
+
+@pytest.mark.parametrize("stage", WITHOUT_TORCH)
+def test_stage_without_networks_starts_without_torch(stage: str) -> None:
+    assert loaded(f"import slpd.stages.{stage}", *HEAVY) == []
+
+
+def test_workflow_start_costs_no_numerics() -> None:
+    """Every job on a cluster parses the workflow again."""
+    statement = "import slpd.inputs, slpd.cohort_check, slpd.settings.experiment, slpd.versions"
+    assert loaded(statement, *HEAVY, "numpy", "pandas", "sklearn") == []
+
+
+def test_every_stage_has_a_version_a_command_and_a_rule() -> None:
+    from slpd.__main__ import STAGES
+    from slpd.versions import RESULT_VERSIONS
+
+    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    stages = {path.stem for path in (ROOT / "slpd/stages").glob("*.py")} - {"__init__"}
+    assert set(STAGES) == stages
+    assert set(RESULT_VERSIONS) == stages - {"make_cohort"}
+    for stage in RESULT_VERSIONS:
+        assert f"rule {stage}:" in rules
+        assert f'result_version("{stage}")' in rules
+        assert f"python -m slpd {stage} " in rules or f"{{resources.gpu}} {stage} " in rules

@@ -1,0 +1,156 @@
+"""The patch encoder computes HIPT's ViT_256-16 with its weights, and says what does not fit."""
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from slpd.artifacts.encoder_weights import read_encoder_weights
+from slpd.errors import UserError
+from slpd.models.patch_encoder import PatchEncoder, build_model, load_weights, split_patches
+from slpd.settings.slides import PatchEncoder as Settings
+
+pytestmark = pytest.mark.torch
+
+GOLDEN = Path(__file__).parent / "golden"
+sys.path.insert(0, str(GOLDEN))
+from fill import noise, parameter  # noqa: E402
+
+SMALL = {"model": "vit_small_patch16_224", "arguments": {"img_size": 32, "patch_size": 16, "depth": 1}, "patch_px": 32}
+
+
+def settings(**changes: object) -> Settings:
+    common = {
+        "checkpoint": None,
+        "sha256": None,
+        "seed": 0,
+        "mean": (0.5, 0.4, 0.3),
+        "std": (0.2, 0.3, 0.4),
+        "batch_patches": 5,
+        "slides_per_job": 1,
+    }
+    return Settings(**(SMALL | common | changes))
+
+
+@pytest.fixture(scope="module")
+def released() -> dict[str, torch.Tensor]:
+    """HIPT's state dict with the golden weights."""
+    shapes = json.loads((GOLDEN / "parameters.json").read_text())["vit256"]
+    return {name: torch.from_numpy(parameter(name, tuple(shape))) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("size", [256, 224])
+def test_golden_vit256(released: dict[str, torch.Tensor], size: int) -> None:
+    model = build_model(settings(arguments={"img_size": size}, patch_px=size))
+    load_weights(model, released)
+    golden = np.load(GOLDEN / "encoders.npz")[f"vit256_on_{size}"]
+    image = torch.from_numpy(noise(f"input/patch{size}", (len(golden), 3, size, size), 1.0))
+    with torch.inference_mode():
+        assert np.abs(model(image).numpy() - golden).max() < 1e-5
+
+
+def test_patches_are_cut_row_by_row_and_normalised() -> None:
+    encoder = PatchEncoder(settings(), None)
+    region = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    tokens = encoder.encode(region)
+    assert tokens.shape == (6, 384)
+    assert tokens.dtype == np.float16
+    patch = region[32:64, 64:96]  # row 1, column 2
+    pixels = (patch / 255 - (0.5, 0.4, 0.3)) / (0.2, 0.3, 0.4)
+    with torch.inference_mode():
+        alone = encoder.model(torch.from_numpy(pixels.transpose(2, 0, 1)[None]).float().to(encoder.device))
+    assert np.abs(tokens[5] - alone[0].float().cpu().numpy()).max() < (1e-2 if encoder.device.type == "cpu" else 0.1)
+    assert np.abs(tokens[5] - tokens[4]).max() > 0.05  # another patch, another token
+    assert torch.equal(split_patches(torch.from_numpy(region), 32)[5].permute(1, 2, 0), torch.from_numpy(patch))
+
+
+def test_random_weights_depend_on_the_seed_alone() -> None:
+    region = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    torch.manual_seed(1)
+    first = PatchEncoder(settings(), None).encode(region)
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    again = PatchEncoder(settings(), None).encode(region)
+    assert np.array_equal(first, again)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not np.array_equal(first, PatchEncoder(settings(seed=1), None).encode(region))
+
+
+def test_every_misfit_is_listed(released: dict[str, torch.Tensor]) -> None:
+    state = dict(released)
+    del state["norm.bias"]
+    state["extra"] = torch.zeros(1)
+    state["cls_token"] = torch.zeros(1, 1, 192)
+    with pytest.raises(UserError) as error:
+        load_weights(build_model(settings(arguments={"img_size": 256}, patch_px=256)), state)
+    for part in ("norm.bias is missing", "extra is surplus", "cls_token has shape (1, 1, 192), expected (1, 1, 384)"):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "vit_of_nobody"}, "patch_encoder.model vit_of_nobody"),
+        ({"arguments": {"colour": "pink"}}, "colour"),
+        ({"patch_px": 48}, "does not take patches of 48 px"),
+        ({"arguments": SMALL["arguments"] | {"global_pool": ""}}, "expected one vector"),
+    ],
+)
+def test_models_that_do_not_serve_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        PatchEncoder(settings(**changes), None)
+
+
+def stored(path: Path, content: object) -> tuple[Path, str]:
+    torch.save(content, path)
+    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_checkpoints_of_dino_state_dicts_and_safetensors_hold_the_same(tmp_path: Path) -> None:
+    tensors = {"norm.bias": torch.arange(3.0), "blocks.0.mlp.fc1.bias": torch.ones(2)}
+    teacher = {f"module.backbone.{name}": tensor for name, tensor in tensors.items()}
+    teacher["module.head.mlp.0.weight"] = torch.zeros(1)
+    dino = {"teacher": teacher, "student": {}, "epoch": 3, "args": argparse.Namespace(lr=1.0)}
+    save_file(tensors, tmp_path / "w.safetensors")
+    files = [
+        stored(tmp_path / "dino.pth", dino),
+        stored(tmp_path / "plain.pth", tensors),
+        (tmp_path / "w.safetensors", hashlib.sha256((tmp_path / "w.safetensors").read_bytes()).hexdigest()),
+    ]
+    for path, sha256 in files:
+        read = read_encoder_weights(path, sha256)
+        assert read.keys() == tensors.keys()
+        assert all(torch.equal(read[name], tensors[name]) for name in tensors)
+
+
+class Harmful:
+    """Would create a file if it were unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How pickle rebuilds it."""
+        return (Path.touch, (Path("harm"),))
+
+
+def test_files_that_are_no_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"absent.pth: No such file"):
+        read_encoder_weights(tmp_path / "absent.pth", "0" * 64)
+    path, sha256 = stored(tmp_path / "w.pth", {"a": torch.zeros(1)})
+    with pytest.raises(UserError, match=f"{sha256}, expected {'0' * 64}"):
+        read_encoder_weights(path, "0" * 64)
+    with pytest.raises(UserError, match="no state dict"):
+        read_encoder_weights(*stored(tmp_path / "list.pth", [1, 2]))
+    with pytest.raises(UserError, match="cannot be read as weights"):
+        read_encoder_weights(*stored(tmp_path / "harm.pth", {"a": Harmful()}))
+    assert not (tmp_path / "harm").exists()
+    for name in ("text.pth", "text.safetensors"):
+        (tmp_path / name).write_text("no weights at all")
+        with pytest.raises(UserError, match="cannot be read as weights"):
+            read_encoder_weights(tmp_path / name, hashlib.sha256(b"no weights at all").hexdigest())

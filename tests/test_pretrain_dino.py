@@ -1,0 +1,158 @@
+"""`pretrain_dino`: what it leaves behind, and that being killed changes none of it."""
+
+import filecmp
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from small_training import ENCODER, N_REGIONS, TOKEN_WIDTH, TRAINING, pretrain_arguments, write_cohort
+
+from slpd.__main__ import main
+from slpd.artifacts.embeddings import read_embeddings
+from slpd.artifacts.region_encoder import read_region_encoder
+from slpd.artifacts.training_metrics import read_metrics
+from slpd.settings.training import Training
+from slpd.training.learner import Learner
+
+pytestmark = pytest.mark.torch
+
+OUTPUTS = (".pt", ".safetensors", ".h5", ".csv")
+
+
+def pretrain(manifest: Path, out: Path, monkeypatch: pytest.MonkeyPatch, training: Training = TRAINING) -> int:
+    """Run the stage in this process; its exit status."""
+    monkeypatch.setattr(sys, "argv", ["slpd", "pretrain_dino", *pretrain_arguments(manifest, out, training)])
+    return main()
+
+
+def assert_equal_outputs(first: Path, second: Path) -> None:
+    for suffix in OUTPUTS:
+        assert filecmp.cmp(f"{first}{suffix}", f"{second}{suffix}", shallow=False), suffix
+
+
+def test_outputs_are_complete_and_the_same_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = write_cohort(tmp_path)
+    for name in ("first", "second"):
+        assert pretrain(manifest, tmp_path / name, monkeypatch) == 0
+    assert_equal_outputs(tmp_path / "first", tmp_path / "second")
+    embeddings = read_embeddings(tmp_path / "first.h5")
+    assert embeddings.slides == list(N_REGIONS)
+    assert np.diff(embeddings.offsets).tolist() == list(N_REGIONS.values())
+    assert embeddings.embeddings.shape == (sum(N_REGIONS.values()), ENCODER.bottleneck)
+    np.testing.assert_allclose(np.linalg.norm(embeddings.embeddings, axis=1), 1, atol=1e-5)
+    metrics = read_metrics(tmp_path / "first.csv")
+    assert [epoch.epoch for epoch in metrics] == [1, 2]
+    assert all(epoch.intra == epoch.inter == 0 < epoch.self_distillation == epoch.loss for epoch in metrics)
+    _, card = read_region_encoder(tmp_path / "first.safetensors")
+    assert (card.region_encoder, card.token_width, card.grid) == (ENCODER, TOKEN_WIDTH, 6)
+    assert not list(tmp_path.glob("*.resume"))
+
+
+def test_training_lowers_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    longer = TRAINING.model_copy(update={"epochs": 41, "dino_epochs": 40, "learning_rate": 0.05})
+    assert pretrain(write_cohort(tmp_path), tmp_path / "out", monkeypatch, longer) == 0
+    losses = [epoch.self_distillation for epoch in read_metrics(tmp_path / "out.csv")]
+    assert min(losses[-5:]) < losses[0] - 0.1
+
+
+def test_killed_at_any_moment_and_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saved after every step, killed by SIGKILL a few times: the files are those of an undisturbed run."""
+    manifest = write_cohort(tmp_path)
+    long = TRAINING.model_copy(update={"epochs": 121, "dino_epochs": 120})
+    assert pretrain(manifest, tmp_path / "undisturbed", monkeypatch, long) == 0
+    hasty = long.model_copy(update={"checkpoint_minutes": 1e-9})
+    arguments = pretrain_arguments(manifest, tmp_path / "killed", hasty)
+    resume = tmp_path / "killed.pt.resume"
+    saved_at = 0.0
+    for _ in range(2):
+        process = subprocess.Popen([sys.executable, "-m", "slpd", "pretrain_dino", *arguments])
+        while not resume.exists() or resume.stat().st_mtime == saved_at:
+            assert process.poll() is None, "finished before it was killed"
+            time.sleep(0.001)
+        time.sleep(0.05)
+        process.kill()
+        process.wait()
+        assert not (tmp_path / "killed.pt").exists()
+        saved_at = resume.stat().st_mtime
+    assert pretrain(manifest, tmp_path / "killed", monkeypatch, long) == 0
+    assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "killed")
+    assert not resume.exists()
+
+
+def test_asked_to_stop_in_the_middle_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM: the state is saved after the running step; the next start goes on there."""
+    manifest, steps, step = write_cohort(tmp_path), [], Learner.step
+
+    def counted(*args: object) -> torch.Tensor:
+        steps.append(0)
+        if len(steps) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Learner, "step", counted)
+    with pytest.raises(SystemExit) as stopped:
+        pretrain(manifest, tmp_path / "stopped", monkeypatch)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert pretrain(manifest, tmp_path / "stopped", monkeypatch) == 0
+    assert len(steps) == 2 * (sum(N_REGIONS.values()) // TRAINING.batch_size)  # no step was taken twice
+    assert pretrain(manifest, tmp_path / "undisturbed", monkeypatch) == 0
+    assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "stopped")
+
+
+def test_unfinished_work_of_other_settings_is_discarded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest, step = write_cohort(tmp_path), Learner.step
+
+    def stop(*args: object) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return step(*args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "step", stop)
+        with pytest.raises(SystemExit):
+            pretrain(manifest, tmp_path / "out", monkeypatch, TRAINING.model_copy(update={"seed": 7}))
+    assert pretrain(manifest, tmp_path / "out", monkeypatch) == 0
+    assert "different in training.seed (7 there, 0 here)" in caplog.text
+    assert pretrain(manifest, tmp_path / "fresh", monkeypatch) == 0
+    assert_equal_outputs(tmp_path / "fresh", tmp_path / "out")
+
+
+def test_a_loss_that_is_not_finite_names_the_slides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = write_cohort(tmp_path)
+    with h5py.File(tmp_path / "b.h5", "r+") as file:
+        file["features"][4] = np.inf
+    whole = TRAINING.model_copy(update={"batch_size": sum(N_REGIONS.values())})
+    assert pretrain(manifest, tmp_path / "out", monkeypatch, whole) == 2
+    message = capsys.readouterr().err
+    assert "epoch 1, step 1" in message
+    assert "b: 0 1 2 3 4 5 6 7 8;" in message
+    assert not (tmp_path / "out.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 25}, "training.batch_size is 25, but the cohort has 24 regions"),
+        ({"global_crop": 7}, "training.global_crop is 7, but a region has 6 x 6 patches"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_cohort(
+    change: dict[str, int],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    training = TRAINING.model_copy(update=change)
+    assert pretrain(write_cohort(tmp_path), tmp_path / "out", monkeypatch, training) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,100 @@
+"""`cluster_regions`: what prototypes are, and which slides have none."""
+
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from slpd.artifacts.embeddings import CohortEmbeddings
+from slpd.errors import UserError
+from slpd.method.prototypes import cluster_slide, unit
+from slpd.settings.training import Prototypes
+from slpd.stages.cluster_regions import cluster_cohort
+
+
+def settings(n_prototypes: int = 4, min_regions: int = 4) -> Prototypes:
+    return Prototypes(
+        n_prototypes=n_prototypes, min_regions=min_regions, kmeans_iterations=10, kmeans_restarts=5, seed=0
+    )
+
+
+def planted(n: int, n_kinds: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Unit vectors around `n_kinds` orthogonal directions, and the direction of each."""
+    generator = np.random.default_rng(seed)
+    kinds = np.arange(n) % n_kinds
+    vectors = np.eye(16)[kinds] + 0.05 * generator.normal(size=(n, 16))
+    return unit(vectors.astype(np.float32)), kinds
+
+
+def test_planted_kinds_are_found_and_prototypes_are_their_mean_directions() -> None:
+    vectors, kinds = planted(40, 4)
+    prototypes, assignments = cluster_slide(vectors, settings())
+    for kind in range(4):
+        members = assignments[kinds == kind]
+        assert (members == members[0]).all()
+        mean = vectors[kinds == kind].mean(axis=0)
+        np.testing.assert_allclose(prototypes[members[0]], mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_equal_input_gives_equal_bytes() -> None:
+    vectors = unit(np.random.default_rng(1).normal(size=(60, 16)).astype(np.float32))
+    first, second = cluster_slide(vectors, settings()), cluster_slide(vectors, settings())
+    assert first[0].tobytes() == second[0].tobytes()
+    assert first[1].tobytes() == second[1].tobytes()
+
+
+def test_as_many_regions_as_prototypes() -> None:
+    vectors, _ = planted(4, 4)
+    prototypes, assignments = cluster_slide(vectors, settings())
+    assert sorted(assignments) == [0, 1, 2, 3]
+    np.testing.assert_allclose(prototypes[assignments], vectors, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_distinct", [1, 2])
+def test_fewer_distinct_regions_than_prototypes(n_distinct: int) -> None:
+    vectors = np.repeat(planted(n_distinct, n_distinct)[0], 10, axis=0)
+    prototypes, assignments = cluster_slide(vectors, settings())
+    np.testing.assert_allclose(np.linalg.norm(prototypes, axis=1), 1, atol=1e-5)
+    assert (np.einsum("nd,nd->n", prototypes[assignments], vectors) > 0.99).all()
+
+
+def cohort(counts: list[int]) -> CohortEmbeddings:
+    parts = [planted(count, 4, seed)[0] for seed, count in enumerate(counts)]
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    return CohortEmbeddings(np.concatenate(parts), offsets, [f"s{i}" for i in range(len(counts))])
+
+
+def test_slides_below_the_minimum_have_no_prototypes() -> None:
+    content = cluster_cohort(cohort([12, 7, 8]), settings(min_regions=8))
+    assert content.kept.tolist() == [True, False, True]
+    assert not content.prototypes[1].any()
+    assert (content.assignments[12:19] == -1).all()
+    assert set(content.assignments[:12]) | set(content.assignments[19:]) == {0, 1, 2, 3}
+
+
+def test_a_slide_has_the_same_prototypes_wherever_it_stands() -> None:
+    alone, together = cluster_cohort(cohort([12]), settings()), cluster_cohort(cohort([12, 9, 15]), settings())
+    assert alone.prototypes[0].tobytes() == together.prototypes[0].tobytes()
+    parts = np.split(cohort([12, 9, 15]).embeddings, [12, 21])
+    turned = CohortEmbeddings(np.concatenate(parts[::-1]), np.array([0, 15, 24, 36]), ["x", "y", "z"])
+    assert cluster_cohort(turned, settings()).prototypes[::-1].tobytes() == together.prototypes.tobytes()
+
+
+def test_no_slide_large_enough_names_the_largest() -> None:
+    with pytest.raises(UserError, match=r"min_regions is 20, but the largest slide, s1, has 9 regions"):
+        cluster_cohort(cohort([5, 9]), settings(min_regions=20))
+
+
+def test_clustering_and_linking_load_no_torch() -> None:
+    code = (
+        "import sys, slpd.stages.cluster_regions, slpd.stages.link_slides;"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'timm', 'pandas')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_faiss_does_not_write_to_the_log() -> None:
+    assert not logging.getLogger("faiss.loader").isEnabledFor(logging.INFO)

@@ -1,0 +1,68 @@
+"""The region encoder's parts that the golden values do not reach: stochastic depth, random weights, names."""
+
+import pytest
+import torch
+from small_training import ENCODER, TOKEN_WIDTH
+
+from slpd.errors import UserError
+from slpd.models.network import Network
+from slpd.models.region_encoder import drop_path_factors
+from slpd.models.released import from_released
+
+pytestmark = pytest.mark.torch
+
+
+def drawn_network(seed: int = 0) -> Network:
+    network = Network(ENCODER, TOKEN_WIDTH)
+    network.draw_weights(seed)
+    return network
+
+
+def test_dropping_rates_rise_with_depth_and_keep_the_mean() -> None:
+    factors = drop_path_factors(torch.rand(3, 2, 20_000, generator=torch.Generator().manual_seed(0)), 0.4)
+    dropped = (factors == 0).float().mean(dim=(1, 2))
+    torch.testing.assert_close(dropped, torch.tensor([0.0, 0.2, 0.4]), atol=0.01, rtol=0)
+    torch.testing.assert_close(factors.mean(dim=(1, 2)), torch.ones(3), atol=0.02, rtol=0)
+
+
+def test_dropping_concerns_single_regions() -> None:
+    backbone = drawn_network().backbone
+    tokens = torch.randn(3, 4, 4, TOKEN_WIDTH)
+    keep = torch.ones(ENCODER.depth, 2, 3)
+    torch.testing.assert_close(backbone(tokens, keep), backbone(tokens))
+    keep[:, :, 1] = 0  # region 1 loses every branch: its CLS token passes through as it is
+    dropped, cls = backbone(tokens, keep), (backbone.cls_token + backbone.pos_embed[:, :1]).flatten()
+    torch.testing.assert_close(dropped[1], backbone.norm(cls))
+    torch.testing.assert_close(dropped[[0, 2]], backbone(tokens)[[0, 2]])
+
+
+def test_weights_come_from_the_seed_alone() -> None:
+    first = drawn_network(3).state_dict()
+    torch.rand(5)
+    again, other = drawn_network(3).state_dict(), drawn_network(4).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_last_layer_rows_have_length_one_whatever_the_weights() -> None:
+    network = drawn_network()
+    vectors = torch.randn(2, ENCODER.width)
+    before = network.head(vectors)
+    with torch.no_grad():
+        network.head.last_layer.weight_v.mul_(7)
+    torch.testing.assert_close(network.head(vectors), before)
+    assert before.abs().max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("gain", "direction"),
+    [("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1")],
+)
+def test_released_names_load(gain: str, direction: str) -> None:
+    ours = drawn_network().state_dict()
+    released = {f"module.{name.replace('weight_v', direction)}": tensor for name, tensor in ours.items()}
+    released[f"module.head.last_layer.{gain}"] = torch.ones(ENCODER.outputs, 1)
+    assert from_released(released).keys() == ours.keys()
+    released[f"module.head.last_layer.{gain}"][3] = 2
+    with pytest.raises(UserError, match="must all be 1"):
+        from_released(released)

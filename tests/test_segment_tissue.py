@@ -1,0 +1,123 @@
+"""segment_tissue: a usable slide gets mask and record; any other gets a reason and stands-in for every output."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from slpd.__main__ import main
+from slpd.artifacts.mask import read_mask
+from slpd.artifacts.picture import read_picture
+from slpd.artifacts.slide_record import read_record
+
+MakeSlide = Callable[..., Path]
+Picture = NDArray[np.uint8]  # (h, w, 3)
+Segment = Callable[..., dict[str, Path]]
+
+SETTINGS = json.dumps({"mpp": 8, "min_area_mm2": 0.01, "min_hole_mm2": 0.01})
+
+
+@pytest.fixture
+def segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segment:
+    def run(path: Path, mpp: str = "") -> dict[str, Path]:
+        outputs = {key: tmp_path / "out" / f"s.{key}{suffix}" for key, suffix in SUFFIXES.items()}
+        arguments = ["--slide", "s", "--path", str(path), "--mpp", mpp, "--settings", SETTINGS]
+        arguments += [text for key, out in outputs.items() for text in (f"--{key}", str(out))]
+        monkeypatch.setattr("sys.argv", ["slpd", "segment_tissue", *arguments])
+        assert main() == 0
+        return outputs
+
+    return run
+
+
+SUFFIXES = {"mask": ".png", "thumbnail": ".jpg", "overlay": ".overlay.jpg", "record": ".json"}
+
+
+def test_a_slide_with_tissue(segment: Segment, tmp_path: Path, make_slide: MakeSlide, tissue_picture: Picture) -> None:
+    outputs = segment(make_slide(tmp_path / "s.tiff", tissue_picture, levels=(1, 2, 4)))
+    record, mask = read_record(outputs["record"]), read_mask(outputs["mask"])
+    assert (record.status, record.reader, record.mpp_source) == ("ok", "openslide", "file")
+    assert (record.width_lv0, record.height_lv0, record.tissue_mpp) == (1536, 1024, 8)
+    assert record.slide_mpp == pytest.approx(0.5)
+    assert record.tissue_mm2 == pytest.approx((768 * 0.5 / 1000) ** 2, rel=0.1)
+    assert mask.shape == read_picture(outputs["thumbnail"]).shape[:2] == (64, 96)  # 1024 x 1536 px of 0.5 µm at 8 µm
+    assert mask[10:54, 10:54].all()
+    assert not mask[:, 62:].any()
+    overlay = read_picture(outputs["overlay"])
+    assert max(overlay.shape[:2]) >= 600
+    green = (overlay.astype(int) @ (-1, 2, -1)) > 100  # the outline's colour
+    assert green[:, : overlay.shape[1] * 58 // 96].any()
+    assert not green[:, overlay.shape[1] * 62 // 96 :].any()
+
+
+def test_the_sheet_supplies_a_missing_resolution(
+    segment: Segment, tmp_path: Path, make_slide: MakeSlide, tissue_picture: Picture
+) -> None:
+    path = make_slide(tmp_path / "s.tiff", tissue_picture, mpp=None)
+    refused = read_record(segment(path)["record"])
+    assert refused.status == "failed"
+    assert "slide s: no resolution in the file; fill the mpp column" in refused.reason
+    record = read_record(segment(path, "0.5")["record"])
+    assert (record.status, record.slide_mpp, record.mpp_source) == ("ok", 0.5, "sheet")
+
+
+def test_an_unusable_slide_fails_with_a_reason_and_all_outputs(
+    segment: Segment, tmp_path: Path, make_slide: MakeSlide
+) -> None:
+    (tmp_path / "text.svs").write_text("no slide")
+    blank = make_slide(tmp_path / "blank.tiff", np.full((512, 512, 3), 240, np.uint8))
+    for path, reason in [
+        (tmp_path / "absent.svs", "No such file"),
+        (tmp_path / "text.svs", "not a slide"),
+        (blank, "no tissue of 0.01 mm² or more"),
+    ]:
+        outputs = segment(path)
+        record = read_record(outputs["record"])
+        assert (record.status, record.stage) == ("failed", "segment_tissue")
+        assert record.reason.startswith("slide s: ")
+        assert reason in record.reason
+        assert read_mask(outputs["mask"]).shape == (1, 1)
+        assert not read_mask(outputs["mask"]).any()
+        assert read_picture(outputs["overlay"]).std() > 1  # the reason is written on it
+
+
+def test_a_truncated_slide_fails(
+    segment: Segment, tmp_path: Path, make_slide: MakeSlide, tissue_picture: Picture
+) -> None:
+    path = make_slide(tmp_path / "s.tiff", tissue_picture)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert read_record(segment(path)["record"]).status == "failed"
+
+
+def test_outputs_are_the_same_bytes_again(
+    segment: Segment, tmp_path: Path, make_slide: MakeSlide, tissue_picture: Picture
+) -> None:
+    path = make_slide(tmp_path / "s.tiff", tissue_picture)
+    first = {key: out.read_bytes() for key, out in segment(path).items()}
+    assert first == {key: out.read_bytes() for key, out in segment(path).items()}
+
+
+def test_a_full_disk_is_no_fault_of_the_slide(
+    segment: Segment, tmp_path: Path, make_slide: MakeSlide, tissue_picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("slpd.stages.segment_tissue.write_mask", full)
+    with pytest.raises(OSError, match="No space left"):
+        segment(make_slide(tmp_path / "s.tiff", tissue_picture))
+    assert not Path(tmp_path / "out" / "s.record.json").exists()
+
+
+def test_bad_settings_stop_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ["--slide", "s", "--path", "x", "--mpp", "", "--settings", '{"mpp": 0}']
+    for name in SUFFIXES:
+        arguments += [f"--{name}", str(tmp_path / name)]
+    monkeypatch.setattr("sys.argv", ["slpd", "segment_tissue", *arguments])
+    assert main() == 2
+    assert "Tissue.mpp" in capsys.readouterr().err

@@ -1,0 +1,282 @@
+"""Folds: stratified, grouped by patient, reproducible; imported folds equal HIPT's own lists."""
+
+import csv
+import io
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide, read_folds, write_folds
+from slpd.artifacts.manifest import ManifestRow, write_manifest
+from slpd.artifacts.sheet import SheetRow
+from slpd.artifacts.slide_record import SlideRecord
+from slpd.artifacts.split_files import read_split_file, read_split_files
+from slpd.errors import UserError
+from slpd.evaluation.generated_folds import generate_folds
+from slpd.evaluation.imported_folds import import_folds, patient_overlap
+from slpd.evaluation.tasks import check_task, labelled_slides, patients_by_class
+from slpd.settings.evaluation import GeneratedFolds, ImportedFolds, Task
+from slpd.stages import split_folds
+
+HIPT = Path(__file__).parents[2] / "shared" / "hipt"
+needs_hipt = pytest.mark.skipif(not HIPT.is_dir(), reason="HIPT's label tables are not here")
+
+
+def generated(n_folds: int = 3, fraction: float = 0.2, seed: int = 0) -> GeneratedFolds:
+    return GeneratedFolds(kind="generated", n_folds=n_folds, validation_fraction=fraction, seed=seed)
+
+
+def task_of(folds: GeneratedFolds | ImportedFolds, classes: tuple[str, ...] = ("A", "B")) -> Task:
+    return Task(name="grade", cohort="demo", label="class", classes=list(classes), folds=folds)
+
+
+def slides_of(**patients: str) -> list[LabelledSlide]:
+    """One slide per letter: p1="AAB" is patient p1 with slides p1_0 (A), p1_1 (A), p1_2 (B)."""
+    return [
+        LabelledSlide(f"{patient}_{i}", patient, label)
+        for patient, labels in patients.items()
+        for i, label in enumerate(labels)
+    ]
+
+
+@st.composite
+def cohorts(draw: st.DrawFn) -> list[LabelledSlide]:
+    counts = {name: draw(st.lists(st.integers(1, 4), min_size=4, max_size=12)) for name in "AB"}
+    return slides_of(**{f"{name}{i}": name * n for name, sizes in counts.items() for i, n in enumerate(sizes)})
+
+
+@given(cohorts(), st.integers(2, 4), st.sampled_from([0.0, 0.1, 0.3, 0.9]), st.integers(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_generated_folds_hold_what_they_promise(
+    slides: list[LabelledSlide], n_folds: int, fraction: float, seed: int
+) -> None:
+    folds = generate_folds(["A", "B"], slides, generated(n_folds, fraction, seed))
+    assert len(folds) == n_folds
+    assert Counter(slide for fold in folds for slide in fold.test) == Counter(slides)  # every slide tested once
+    for fold in folds:
+        assert Counter(fold.train + fold.val + fold.test) == Counter(slides)
+        patients = [{slide.patient for slide in getattr(fold, split)} for split in SPLITS]
+        assert sum(map(len, patients)) == len(set.union(*patients))  # every patient on one side
+        assert {slide.label for slide in fold.train} == {slide.label for slide in fold.test} == {"A", "B"}
+        assert {slide.label for slide in fold.val} <= {"A", "B"}
+        assert bool(fold.val) == (fraction > 0)
+
+
+def test_generated_folds_do_not_depend_on_the_order_of_the_sheet() -> None:
+    slides = slides_of(**{f"p{i}": "AB"[i % 2] * (1 + i % 3) for i in range(20)})
+    assert generate_folds(["A", "B"], slides, generated()) == generate_folds(["A", "B"], slides[::-1], generated())
+    assert generate_folds(["A", "B"], slides, generated()) != generate_folds(["A", "B"], slides, generated(seed=1))
+
+
+def test_classes_are_spread_evenly() -> None:
+    slides = slides_of(**{f"p{i:02d}": "A" if i < 40 else "B" for i in range(50)})
+    for fold in generate_folds(["A", "B"], slides, generated(n_folds=5, fraction=0.25)):
+        assert Counter(slide.label for slide in fold.test) == {"A": 8, "B": 2}
+        assert Counter(slide.label for slide in fold.val) == {"A": 8, "B": 2}  # a quarter of 32 and of 8 patients
+
+
+def test_a_patient_counts_under_the_most_frequent_label() -> None:
+    slides = slides_of(p1="ABB", p2="AB", p3="A")
+    assert patients_by_class(["A", "B"], slides) == {"A": ["p2", "p3"], "B": ["p1"]}
+
+
+@pytest.mark.parametrize(
+    ("slides", "classes", "message"),
+    [
+        (slides_of(p1="A", p2="A", p3="A"), "AB", "task grade: slides of at least two classes .* A: 3, B: 0"),
+        ([], "AB", "task grade: slides of at least two classes .* A: 0, B: 0"),
+        (slides_of(p1="A", p2="B"), "ABC", "task grade: class C has no slides"),
+        (slides_of(p1="AAA", p2="A", p3="A", p4="BBB", p5="B"), "AB", "class B has 2 patients, fewer than the 3 folds"),
+    ],
+)
+def test_a_task_its_slides_cannot_carry_is_refused(slides: list[LabelledSlide], classes: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_task(task_of(generated(), tuple(classes)), slides)
+
+
+def test_as_many_patients_as_folds_are_enough() -> None:
+    slides = slides_of(p1="A", p2="A", p3="A", p4="B", p5="B", p6="B")
+    check_task(task_of(generated()), slides)
+    for fold in generate_folds(["A", "B"], slides, generated(fraction=0.5)):
+        assert [len(getattr(fold, split)) for split in SPLITS] == [2, 2, 2]
+
+
+def test_labels_are_checked_by_name() -> None:
+    rows = [SheetRow("s1", "s1.svs", "p1", None, {"class": "A"}), SheetRow("s2", "s2.svs", "p2", None, {"class": ""})]
+    assert labelled_slides(task_of(generated()), rows) == [LabelledSlide("s1", "p1", "A")]
+    wrong = SheetRow("s3", "s3.svs", "p3", None, {"class": "a"})
+    with pytest.raises(UserError, match="slide s3 has class 'a', not one of A, B"):
+        labelled_slides(task_of(generated()), [*rows, wrong])
+    with pytest.raises(UserError, match=r"no label column 'class' .* label columns are: stage"):
+        labelled_slides(task_of(generated()), [SheetRow("s1", "s1.svs", "p1", None, {"stage": "A"})])
+
+
+def test_folds_survive_the_file(tmp_path: Path) -> None:
+    slides = slides_of(p1="A", p2="B", p3="A", p4='B"')
+    folds = [Fold(slides[:2], [], slides[2:]), Fold(slides[2:][::-1], slides[:1], slides[1:2])]
+    write_folds(tmp_path / "folds.csv", folds)
+    assert read_folds(tmp_path / "folds.csv") == folds
+
+
+def ids(train: str, val: str, test: str) -> dict[str, list[str]]:
+    return {"train": train.split(), "val": val.split(), "test": test.split()}
+
+
+def test_imported_folds_keep_usable_slides_in_the_order_of_the_sheet() -> None:
+    slides = slides_of(p1="A", p2="B", p3="A", p4="B")
+    (fold,) = import_folds("grade", [ids("p2_0.svs gone_0 p1_0", "p3_0", "p4_0")], slides, allow_patient_overlap=False)
+    assert [slide.slide for slide in fold.train] == ["p1_0", "p2_0"]
+    assert [slide.slide for slide in fold.val] == ["p3_0"]
+    assert [slide.slide for slide in fold.test] == ["p4_0"]
+
+
+def test_an_svs_ending_in_the_sheet_does_not_matter() -> None:
+    slides = [LabelledSlide(f"{name}.svs", name, "A") for name in "abc"]
+    (fold,) = import_folds("grade", [ids("a", "b.svs", "c")], slides, allow_patient_overlap=False)
+    assert [slide.slide for slide in fold.train + fold.val + fold.test] == ["a.svs", "b.svs", "c.svs"]
+
+
+def test_patients_in_train_and_test_are_refused_with_counts(caplog: pytest.LogCaptureFixture) -> None:
+    slides = slides_of(p1="AA", p2="BB", p3="AA")
+    splits = [ids("p1_0 p2_0", "p3_0", "p3_1"), ids("p1_0 p2_0", "p3_0", "p1_1 p2_1")]
+    message = r"patients in both train and test \(fold 0: 0, fold 1: 2\), for example p1"
+    with pytest.raises(UserError, match=message):
+        import_folds("grade", splits, slides, allow_patient_overlap=False)
+    assert len(import_folds("grade", splits, slides, allow_patient_overlap=True)) == 2
+    assert "fold 0: 0, fold 1: 2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        (ids("p1_0 p2_0", "", "p2_0.svs"), r"fold 0 \(splits_0.csv\): slide p2_0 is in train and test"),
+        (ids("p1_0 p3_0", "p3_0", "p2_0"), "slide p3_0 is in train and val"),
+        (ids("p1_0", "", "q1 q2"), "none of the 2 test slides is labelled and usable"),
+    ],
+)
+def test_split_files_that_cannot_be_used_are_refused(splits: dict[str, list[str]], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        import_folds("grade", [splits], slides_of(p1="A", p2="B", p3="A"), allow_patient_overlap=False)
+
+
+def test_split_files_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for number in range(11):
+        (tmp_path / f"splits_{number}.csv").write_text(f",train,val,test\n0,a{number},b,c\n1,d,,\n")
+    (tmp_path / "splits_0_bool.csv").write_text("not read")
+    splits = read_split_files(tmp_path)
+    assert [split["train"] for split in splits] == [[f"a{number}", "d"] for number in range(11)]
+    assert splits[0]["val"] == ["b"]
+    (tmp_path / "splits_4.csv").unlink()
+    with pytest.raises(UserError, match=r"no splits_4\.csv"):
+        read_split_files(tmp_path)
+    (tmp_path / "splits_4.csv").write_text("train,test\na,b\n")
+    with pytest.raises(UserError, match=r"splits_4\.csv: no column 'val'"):
+        read_split_files(tmp_path)
+    with pytest.raises(UserError, match=r"no files splits_<k>\.csv"):
+        read_split_files(tmp_path / "absent")
+
+
+def hipt_slides(cohort: str, classes: tuple[str, ...]) -> list[LabelledSlide]:
+    """HIPT's labelled slides, in the order of its label table."""
+    with zipfile.ZipFile(HIPT / f"tcga_{cohort}_subset.csv.zip") as archive:
+        name = next(name for name in archive.namelist() if "__MACOSX" not in name)
+        table = io.TextIOWrapper(archive.open(name), encoding="utf-8")
+        return [
+            LabelledSlide(row["slide_id"], row["case_id"], row["oncotree_code"])
+            for row in csv.DictReader(table)
+            if row["oncotree_code"] in classes
+        ]
+
+
+@needs_hipt
+@pytest.mark.parametrize(("cohort", "classes"), [("brca", ("IDC", "ILC")), ("lung", ("LUAD", "LUSC"))])
+def test_imported_folds_equal_the_lists_hipt_wrote(cohort: str, classes: tuple[str, ...]) -> None:
+    splits = read_split_files(HIPT / "splits" / f"tcga_{cohort}")
+    folds = import_folds(cohort, splits, hipt_slides(cohort, classes), allow_patient_overlap=True)
+    written = read_split_file(HIPT / "results" / f"{cohort}_mil_192_1.00" / "splits_0.csv")
+    for split in SPLITS:
+        assert [slide.slide.removesuffix(".svs") for slide in getattr(folds[0], split)] == written[split]
+
+
+@needs_hipt
+@pytest.mark.parametrize(
+    ("cohort", "classes", "sizes", "overlap", "n_tested"),
+    [  # ranges of slides in train, val, test and of patients in both train and test over the ten folds
+        ("brca", ("IDC", "ILC"), [(708, 718), (75, 84), (77, 86)], (1, 10), 569),
+        ("lung", ("LUAD", "LUSC"), [(785, 793), (82, 88), (81, 89)], (4, 12), 576),
+        ("kidney", ("CCRCC", "PRCC", "CHRCC"), [(729, 734), (84, 89), (85, 88)], (2, 6), 570),
+    ],
+)
+def test_hipt_folds_have_the_known_sizes_and_leaks(
+    cohort: str,
+    classes: tuple[str, ...],
+    sizes: list[tuple[int, int]],
+    overlap: tuple[int, int],
+    n_tested: int,
+) -> None:
+    slides = hipt_slides(cohort, classes)
+    splits = read_split_files(HIPT / "splits" / f"tcga_{cohort}")
+    folds = import_folds(cohort, splits, slides, allow_patient_overlap=True)
+    for split, expected in zip(SPLITS, sizes, strict=True):
+        counts = [len(getattr(fold, split)) for fold in folds]
+        assert (min(counts), max(counts)) == expected
+    overlaps = [len(patient_overlap(fold)) for fold in folds]
+    assert (min(overlaps), max(overlaps)) == overlap
+    assert len({slide for fold in folds for slide in fold.test}) == n_tested
+    with pytest.raises(UserError, match="patients in both train and test"):
+        import_folds(cohort, splits, slides, allow_patient_overlap=False)
+
+
+def write_cohort(folder: Path, slides: list[LabelledSlide], left_out: str) -> list[str]:
+    """A sheet and a manifest; returns the arguments of the command that name them."""
+    lines = [f"{slide.slide},{slide.slide}.tif,{slide.patient},,{slide.label}" for slide in slides]
+    (folder / "sheet.csv").write_text("\n".join(["slide,path,patient,mpp,class", *lines]) + "\n")
+    records = [SlideRecord(slide=slide.slide, path=f"{slide.slide}.tif") for slide in slides]
+    rows = [
+        ManifestRow(record.failed("segment_tissue", "no tissue"), None)
+        if record.slide == left_out
+        else ManifestRow(record, folder / f"{record.slide}.h5")
+        for record in records
+    ]
+    write_manifest(folder / "slides.csv", rows)
+    return ["--sheet", str(folder / "sheet.csv"), "--manifest", str(folder / "slides.csv")]
+
+
+def run_stage(arguments: list[str]) -> None:
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    split_folds.add_arguments(parser)
+    split_folds.run(parser.parse_args(arguments))
+
+
+def test_only_used_and_labelled_slides_are_split(tmp_path: Path) -> None:
+    slides = slides_of(p0="A", p1="A", p2="A", p3="A", p4="B", p5="B", p6="B")
+    files = write_cohort(tmp_path, [*slides, LabelledSlide("p7_0", "p7", "")], left_out="p0_0")
+    out = tmp_path / "folds.csv"
+    run_stage([*files, "--task", task_of(generated()).model_dump_json(), "--out", str(out)])
+    tested = [slide.slide for fold in read_folds(out) for slide in fold.test]
+    assert sorted(tested) == ["p1_0", "p2_0", "p3_0", "p4_0", "p5_0", "p6_0"]
+    first = out.read_bytes()
+    run_stage([*files, "--task", task_of(generated()).model_dump_json(), "--out", str(out)])
+    assert out.read_bytes() == first
+
+
+def test_a_slide_left_out_can_make_a_task_impossible(tmp_path: Path) -> None:
+    files = write_cohort(tmp_path, slides_of(p1="A", p2="A", p3="A", p4="B", p5="B", p6="B"), left_out="p4_0")
+    with pytest.raises(UserError, match="class B has 2 patients, fewer than the 3 folds"):
+        run_stage([*files, "--task", task_of(generated()).model_dump_json(), "--out", str(tmp_path / "folds.csv")])
+    assert not (tmp_path / "folds.csv").exists()
+
+
+def test_the_stage_imports_folds(tmp_path: Path) -> None:
+    files = write_cohort(tmp_path, slides_of(p1="A", p2="B", p3="A", p4="B"), left_out="p4_0")
+    (tmp_path / "splits_0.csv").write_text(",train,val,test\n0,p2_0,,p3_0\n1,p1_0,,p4_0\n")
+    task = task_of(ImportedFolds(kind="imported", folder=str(tmp_path), allow_patient_overlap=False))
+    run_stage([*files, "--task", task.model_dump_json(), "--out", str(tmp_path / "folds.csv")])
+    (fold,) = read_folds(tmp_path / "folds.csv")
+    assert [[slide.slide for slide in getattr(fold, split)] for split in SPLITS] == [["p1_0", "p2_0"], [], ["p3_0"]]

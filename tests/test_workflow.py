@@ -1,0 +1,264 @@
+"""The workflow: faults refused before any job, the toy run from slides to table, partial reruns, kills."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+
+pytestmark = pytest.mark.workflow
+
+UP_TO_TOKENS = {"segment_tissue", "tile_regions", "check_cohort", "encode_patches", "cohort_manifest"}
+TRAINING = {"pretrain_dino", "cluster_regions", "link_slides", "distill_slpd", "embed_bags"}
+EVALUATION = {"evaluate", "make_table"}
+FROM_MANIFEST = {"cohort_manifest", "split_folds", "plot_losses", "plot_overlays"} | TRAINING | EVALUATION
+FROM_PRETRAINING = TRAINING | EVALUATION | {"plot_losses"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, make_slide: toy.MakeSlide) -> Path:
+    """A folder in which the toy cohort has been run to the end, undisturbed."""
+    folder = tmp_path_factory.mktemp("finished")
+    toy.make_toy(folder, make_slide)
+    run = toy.snakemake(folder, "--workflow-profile", str(toy.ROOT / "workflow/profiles/default"))
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_table_has_a_row_per_variant_and_head(finished: Path) -> None:
+    table = rows(finished / "results/toy/tables/toy.csv")
+    assert [(row["variant"], row["head"]) for row in table] == [
+        ("dino", "abmil"),
+        ("dino", "knn"),
+        ("slpd", "abmil"),
+        ("slpd", "knn"),
+    ]
+
+
+def test_broken_slide_is_left_out_by_name_and_reason(finished: Path) -> None:
+    manifest = {row["slide"]: row for row in rows(finished / "results/toy/cohorts/toy/slides.csv")}
+    assert len(manifest) == 10
+    assert [slide for slide, row in manifest.items() if row["status"] != "ok"] == ["s9"]
+    assert manifest["s9"]["stage"] == "segment_tissue"
+    assert "s9" in manifest["s9"]["reason"]
+    caption = (finished / "results/toy/tables/toy.md").read_text()
+    assert "s9" in caption
+    assert "9" in caption
+
+
+def test_every_test_slide_has_one_prediction(finished: Path) -> None:
+    for variant in ("dino", "slpd"):
+        for head in ("abmil", "knn"):
+            predictions = rows(finished / f"results/toy/tasks/dx/{variant}/{head}/predictions.csv")
+            assert sorted(row["slide"] for row in predictions) == [f"s{i}" for i in range(9)]
+
+
+def test_every_job_left_a_log(finished: Path) -> None:
+    for stage in (*UP_TO_TOKENS, *TRAINING, *EVALUATION, "split_folds", "plot_losses", "plot_overlays"):
+        assert list((finished / "logs/toy" / stage).rglob("*.log")), stage
+
+
+def test_nothing_half_written_is_left(finished: Path) -> None:
+    assert [path for path in finished.rglob("*") if "partial" in path.name or path.suffix == ".resume"] == []
+
+
+def test_second_run_has_nothing_to_do(finished: Path) -> None:
+    assert toy.planned(finished) == {}
+
+
+def test_report_holds_table_curves_and_overlays(finished: Path) -> None:
+    run = toy.snakemake(finished, "--report", "report.zip")
+    assert run.returncode == 0, run.stderr
+    listing = subprocess.run(
+        ["python3", "-m", "zipfile", "-l", "report.zip"], cwd=finished, capture_output=True, text=True, check=True
+    ).stdout
+    for name in ("toy.html", "losses.svg", "overlays.jpg"):
+        assert name in listing
+
+
+def changes(section: str, **values: Any) -> Callable[[dict[str, Any]], None]:
+    """An edit of keys of a section."""
+
+    def edit(config: dict[str, Any]) -> None:
+        config.setdefault(section, {}).update(values)
+
+    return edit
+
+
+def in_list(section: str, name: str, **values: Any) -> Callable[[dict[str, Any]], None]:
+    """An edit of keys of a named entry of a list."""
+
+    def edit(config: dict[str, Any]) -> None:
+        next(entry for entry in config[section] if entry["name"] == name).update(values)
+
+    return edit
+
+
+def other_heads(config: dict[str, Any]) -> None:
+    config["heads"] = [{"name": "knn", "kind": "knn", "k": 2}]
+    config["tables"][0]["heads"] = ["knn"]
+
+
+EDITS: dict[str, tuple[Callable[[dict[str, Any]], None], set[str]]] = {
+    "tissue": (changes("tissue", mpp=10.0), UP_TO_TOKENS | FROM_MANIFEST),
+    "regions": (changes("regions", min_tissue=0.6), (UP_TO_TOKENS | FROM_MANIFEST) - {"segment_tissue"}),
+    "patch encoder": (changes("patch_encoder", seed=1), {"encode_patches"} | FROM_MANIFEST),
+    "failure budget": (changes("manifest", max_failed_fraction=0.3), {"check_cohort"} | FROM_MANIFEST),
+    "region encoder": (changes("region_encoder", outputs=256), FROM_PRETRAINING),
+    "training": (changes("training", learning_rate=1e-4), FROM_PRETRAINING),
+    "prototypes": (changes("prototypes", seed=1), FROM_PRETRAINING - {"pretrain_dino"}),
+    "slide graph": (
+        changes("slide_graph", correspondence="nearest"),
+        # the second iteration's prototypes come from the first one's teacher
+        FROM_PRETRAINING - {"pretrain_dino"},
+    ),
+    "objective": (changes("objective", inter=0.5), FROM_PRETRAINING - {"pretrain_dino"}),
+    "a variant's weight": (
+        in_list("variants", "slpd", objective={"intra": 0.5}),
+        FROM_PRETRAINING - {"pretrain_dino"},
+    ),
+    "classes of a task": (in_list("tasks", "dx", classes=["b", "a"]), {"check_cohort", "split_folds"} | EVALUATION),
+    "heads": (other_heads, EVALUATION),
+    "caption": (in_list("tables", "toy", caption="Other"), {"make_table"}),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_edit_runs_again_what_it_touches_and_only_that(finished: Path, edit: str) -> None:
+    change, expected = EDITS[edit]
+    assert set(toy.planned(finished, *toy.edited(finished, change))) == expected
+
+
+def test_edit_of_one_variant_leaves_the_others_alone(finished: Path) -> None:
+    arguments = toy.edited(finished, in_list("variants", "slpd", prototypes={"n_prototypes": 3}))
+    jobs = toy.planned(finished, *arguments)
+    assert (jobs["distill_slpd"], jobs["embed_bags"], jobs["evaluate"]) == (2, 1, 2)
+
+
+def test_label_of_one_slide_trains_nothing_again(finished: Path) -> None:
+    sheet = finished / "slides.csv"
+    text = sheet.read_text()
+    sheet.write_text(text.replace("p8,,a", "p8,,"))
+    try:
+        assert set(toy.planned(finished)) == {"check_cohort", "split_folds"} | EVALUATION
+    finally:
+        sheet.write_text(text)
+
+
+def test_resolution_of_one_slide_segments_that_slide_again(finished: Path) -> None:
+    sheet = finished / "slides.csv"
+    text = sheet.read_text()
+    sheet.write_text(text.replace("p8,,a", "p8,0.51,a"))
+    try:
+        jobs = toy.planned(finished)
+        assert (jobs["segment_tissue"], jobs["tile_regions"], jobs["encode_patches"]) == (1, 1, 1)
+    finally:
+        sheet.write_text(text)
+
+
+def test_slide_added_at_the_end_is_the_only_one_segmented(finished: Path) -> None:
+    sheet = finished / "slides.csv"
+    text = sheet.read_text()
+    sheet.write_text(text + "s10,slides/s0.tiff,p10,,a\n")
+    try:
+        jobs = toy.planned(finished)
+        assert (jobs["segment_tissue"], jobs["tile_regions"], jobs["encode_patches"]) == (1, 1, 1)
+    finally:
+        sheet.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("s1,slides/s1.tiff,p11,,a", "slide s1 is listed twice; keep one line per slide"),
+        ("s11,slides/s1.tiff,p11,,c", "slide s11 has dx 'c', not one of a, b"),
+        ("s11,slides/absent.tiff,p11,,a", "slide s11: no file slides/absent.tiff"),
+        ("../s11,slides/s1.tiff,p11,,a", "slide id '../s11' is not a safe file name"),
+    ],
+)
+def test_fault_in_the_sheet_stops_before_any_job(finished: Path, line: str, message: str) -> None:
+    sheet = finished / "slides.csv"
+    text = sheet.read_text()
+    sheet.write_text(text + line + "\n")
+    try:
+        run = toy.snakemake(finished)
+    finally:
+        sheet.write_text(text)
+    assert run.returncode != 0
+    errors = [line for line in run.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in run.stderr
+
+
+def test_misspelt_key_stops_before_any_job(finished: Path) -> None:
+    run = toy.snakemake(finished, *toy.edited(finished, changes("training", epoch=3)))
+    assert run.returncode != 0
+    assert "error: config.training.epoch: unknown key, did you mean 'epochs'?" in run.stderr
+
+
+def test_cohort_past_its_budget_stops_before_patches_are_encoded(tmp_path: Path, make_slide: toy.MakeSlide) -> None:
+    toy.make_toy(tmp_path, make_slide)
+    for i in (1, 3):
+        (tmp_path / f"slides/s{i}.tiff").write_bytes(b"")
+    run = toy.snakemake(tmp_path, "--keep-going")
+    assert run.returncode != 0
+    log = (tmp_path / "logs/toy/check_cohort/toy.log").read_text()
+    assert "error: cohort toy: 3 of 10 slides failed, manifest.max_failed_fraction allows 0.2" in log
+    assert all(f"s{i}:" in log for i in (1, 3, 9))
+    assert not (tmp_path / "results/toy/cohorts/toy/tokens").exists()
+
+
+def kill_when(folder: Path, log: str, word: str) -> None:
+    """Start the workflow in `folder` and kill every process of it once `word` stands in `log`."""
+    with open(folder / "run.txt", "w") as output:
+        process = subprocess.Popen(
+            toy.command(), cwd=folder, env=toy.environment(), stdout=output, stderr=output, start_new_session=True
+        )
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(word in path.read_text() for path in folder.glob(log)):
+            break
+        time.sleep(0.05)
+    assert process.poll() is None, (folder / "run.txt").read_text()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_killed_twice_and_started_again_gives_the_same_table(
+    finished: Path, tmp_path: Path, make_slide: toy.MakeSlide
+) -> None:
+    """SIGKILL while patches are encoded and again during distillation; then one plain run to the end."""
+    toy.make_toy(tmp_path, make_slide)
+    kill_when(tmp_path, "logs/toy/encode_patches/toy/0.log", "s2")
+    kill_when(tmp_path, "logs/toy/distill_slpd/toy/slpd/2.log", "epoch")
+    assert toy.snakemake(tmp_path, "--unlock").returncode == 0
+    run = toy.snakemake(tmp_path, "--rerun-incomplete")
+    assert run.returncode == 0, run.stdout + run.stderr
+    for name in ("tables/toy.csv", "tables/toy.md", "cohorts/toy/slides.csv", "tasks/dx/slpd/abmil/predictions.csv"):
+        assert (tmp_path / "results/toy" / name).read_bytes() == (finished / "results/toy" / name).read_bytes(), name
+    # tokens of slides that were finished when the first kill came were not encoded again
+    skipped = (tmp_path / "logs/toy/encode_patches/toy/0.log").read_text()
+    assert "s0" in skipped
+
+
+def test_lint_finds_nothing(finished: Path) -> None:
+    run = toy.snakemake(finished, "--lint")
+    assert run.returncode == 0, run.stderr
+
+
+def test_record_of_a_slide_is_json_a_person_can_read(finished: Path) -> None:
+    record = json.loads((finished / "results/toy/cohorts/toy/regions/s0.json").read_text())
+    assert (record["slide_mpp"], record["requested_mpp"], record["region_px"]) == (0.5, 0.5, toy.REGION_PX)

@@ -1,0 +1,180 @@
+"""Slides are read in physical terms, and what is wrong with one is said by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from slpd.errors import SlideError
+from slpd.geometry.read_plan import plan_read
+from slpd.wsi import Slide
+
+MakeSlide = Callable[..., Path]
+Picture = NDArray[np.uint8]  # (h, w, 3)
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def pixels() -> Picture:
+    return np.random.default_rng(1).integers(0, 256, (300, 420, 3), dtype=np.uint8)
+
+
+def test_resolution_comes_from_the_sheet_else_from_the_file(
+    tmp_path: Path, make_slide: MakeSlide, pixels: Picture
+) -> None:
+    path = make_slide(tmp_path / "a.tiff", pixels, mpp=0.25)
+    with Slide("a", path, None) as slide:
+        assert (slide.mpp, slide.mpp_source) == (pytest.approx(0.25, rel=1e-6), "file")
+        assert (slide.width_lv0, slide.height_lv0) == (420, 300)
+    with Slide("a", path, 0.5) as slide:
+        assert (slide.mpp, slide.mpp_source) == (0.5, "sheet")
+
+
+@pytest.mark.parametrize(
+    ("mpp", "sheet_mpp", "message"),
+    [
+        (None, None, "slide a: no resolution in the file; fill the mpp column of the cohort sheet"),
+        (25.4, None, "slide a: 25.4 µm/px, expected 0.1 to 10"),
+        (0.5, 0.01, "slide a: 0.01 µm/px, expected 0.1 to 10"),
+        ((0.5, 0.52), None, "slide a: 0.5.* µm/px across but 0.52.* µm/px down"),
+    ],
+)
+def test_no_credible_resolution_is_refused(
+    tmp_path: Path,
+    make_slide: MakeSlide,
+    pixels: Picture,
+    mpp: float | tuple[float, float] | None,
+    sheet_mpp: float | None,
+    message: str,
+) -> None:
+    path = make_slide(tmp_path / "a.tiff", pixels, mpp=mpp)
+    with pytest.raises(SlideError, match=message):
+        Slide("a", path, sheet_mpp)
+
+
+def test_a_resolution_differing_by_less_than_one_percent_is_averaged(
+    tmp_path: Path, make_slide: MakeSlide, pixels: Picture
+) -> None:
+    with Slide("a", make_slide(tmp_path / "a.tiff", pixels, mpp=(0.500, 0.504)), None) as slide:
+        assert slide.mpp == pytest.approx(0.502, rel=1e-5)
+
+
+def test_files_that_are_no_slides_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.svs").touch()
+    (tmp_path / "text.svs").write_text("not a slide")
+    (tmp_path / "link.svs").symlink_to(tmp_path / "gone.svs")
+    (tmp_path / "folder.svs").mkdir()
+    for name, message in [
+        ("empty", "is empty"),
+        ("text", "not a slide"),
+        ("link", "No such file"),
+        ("absent", "No such file"),
+        ("folder", "directory"),
+    ]:
+        with pytest.raises(SlideError, match=f"slide x: .*{name}.svs.*{message}"):
+            Slide("x", tmp_path / f"{name}.svs", None)
+
+
+def test_a_region_at_the_level_s_own_resolution_is_untouched(
+    tmp_path: Path, make_slide: MakeSlide, pixels: Picture
+) -> None:
+    path = make_slide(tmp_path / "a.tiff", pixels, compression=None)
+    with Slide("a", path, None) as slide:
+        region = slide.read_region(70, 30, plan_read(slide.mpp, slide.downsamples, 0.5, 100))
+    assert np.array_equal(region, pixels[30:130, 70:170])
+
+
+def test_a_region_is_resampled_by_area_from_the_coarsest_fine_enough_level(
+    tmp_path: Path, make_slide: MakeSlide, pixels: Picture
+) -> None:
+    path = make_slide(tmp_path / "a.tiff", pixels, mpp=0.25, levels=(1, 2, 4), compression=None)
+    with Slide("a", path, None) as slide:
+        plan = plan_read(slide.mpp, slide.downsamples, 1.0, 50)
+        assert (plan.level, plan.level_px) == (2, 50)
+        plan = plan_read(slide.mpp, slide.downsamples, 0.75, 40)  # 120 level-0 px, 60 px of level 1
+        assert (plan.level, plan.level_px) == (1, 60)
+        region = slide.read_region(40, 80, plan)
+    level = tifffile.imread(path, key=1)[40:100, 20:80].astype(float)
+    halves = np.repeat(np.repeat(level, 2, 0), 2, 1)  # 120 px, three per output pixel
+    expected = halves.reshape(40, 3, 40, 3, 3).mean((1, 3))
+    assert np.abs(region - expected).max() <= 0.51
+
+
+def test_regions_come_in_order(tmp_path: Path, make_slide: MakeSlide, pixels: Picture) -> None:
+    path = make_slide(tmp_path / "a.tiff", pixels, compression=None)
+    corners = [(0, 0), (200, 100), (17, 3)]
+    with Slide("a", path, None) as slide:
+        regions = list(slide.read_regions(corners, plan_read(slide.mpp, slide.downsamples, 0.5, 64)))
+    for (x, y), region in zip(corners, regions, strict=True):
+        assert np.array_equal(region, pixels[y : y + 64, x : x + 64])
+
+
+def test_thumbnail_is_an_area_average_also_of_a_single_level_in_strips(
+    tmp_path: Path, make_slide: MakeSlide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slpd.wsi.RESAMPLE_PX", 400 * 64)  # several strips and blocks
+    pixels = np.random.default_rng(1).integers(0, 256, (600, 400, 3), dtype=np.uint8)
+    path = make_slide(tmp_path / "a.tiff", pixels, mpp=0.5, compression=None)
+    with Slide("a", path, None) as slide:
+        thumbnail = slide.thumbnail(4.0)
+    assert thumbnail.shape == (75, 50, 3)
+    assert np.abs(thumbnail - pixels.reshape(75, 8, 50, 8, 3).mean((1, 3))).max() <= 0.51
+
+
+def test_a_thumbnail_has_at_least_one_pixel(tmp_path: Path, make_slide: MakeSlide) -> None:
+    path = make_slide(tmp_path / "a.tiff", np.full((16, 16, 3), 200, np.uint8), tile_px=16)
+    with Slide("a", path, None) as slide:
+        assert slide.thumbnail(50.0).shape == (1, 1, 3)
+
+
+def test_a_damaged_tile_is_reported_with_its_place(tmp_path: Path, make_slide: MakeSlide, pixels: Picture) -> None:
+    path = damage_a_tile(make_slide(tmp_path / "a.tiff", pixels), 9)
+    with Slide("a", path, None) as slide, pytest.raises(SlideError, match=r"slide a: level 0 .* x 64, y 64"):
+        slide.read_region(64, 64, plan_read(slide.mpp, slide.downsamples, 0.5, 128))
+
+
+def test_identity_follows_the_content(tmp_path: Path, make_slide: MakeSlide, pixels: Picture) -> None:
+    paths = [make_slide(tmp_path / f"{i}.tiff", array) for i, array in enumerate((pixels, pixels, 255 - pixels))]
+    identities = []
+    for path in paths:
+        with Slide("a", path, None) as slide:
+            identities.append(slide.identity())
+    assert identities[0] == identities[1] != identities[2]
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no real slides here")
+@pytest.mark.parametrize(
+    ("name", "sheet_mpp", "outcome"),
+    [
+        ("slides/her2st_B4.tiff", None, 0.6878),
+        ("slides/CMU-1-Small-Region.svs", None, 0.499),
+        ("slides/TCGA-CR-7395-01A-01-TS1.svs", None, "no resolution in the file"),
+        ("slides/TCGA-CR-7395-01A-01-TS1.svs", 0.5, 0.5),
+        ("odd/garbage-bytes.svs", None, "not a slide"),
+        ("odd/small-16px.svs", None, 0.499),
+        ("odd/no-mpp_1024.tif", None, "no resolution in the file"),
+        ("odd/mpp-1000um_205px.tif", None, "1000 µm/px"),
+        ("odd/boxes-deflate-pyramid.tiff", None, "353 µm/px|352.778 µm/px"),
+    ],
+)
+def test_real_files(name: str, sheet_mpp: float | None, outcome: str | float) -> None:
+    if isinstance(outcome, str):
+        with pytest.raises(SlideError, match=outcome):
+            Slide("x", DATA / name, sheet_mpp)
+    else:
+        with Slide("x", DATA / name, sheet_mpp) as slide:
+            assert slide.mpp == pytest.approx(outcome, rel=1e-3)
+
+
+def damage_a_tile(path: Path, number: int) -> Path:
+    """Overwrite the data of a tile."""
+    with tifffile.TiffFile(path) as file:
+        offset, size = file.pages[0].dataoffsets[number], file.pages[0].databytecounts[number]
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.write(b"\0" * size)
+    return path
