@@ -1,13 +1,18 @@
 """A cohort of token files and the settings of a training that takes milliseconds per step, for tests."""
 
+import os
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from slpd.artifacts.manifest import ManifestRow, write_manifest
 from slpd.artifacts.slide_record import SlideRecord
 from slpd.artifacts.tokens import TokenSource, write_tokens
 from slpd.settings.training import Objective, Prototypes, RegionEncoder, SlideGraph, Training
+
+torch.set_num_threads(1)  # several would spend their time waiting for each other on work this small
+os.environ["OMP_NUM_THREADS"] = "1"  # the same in processes that tests start
 
 GRID, TOKEN_WIDTH = 6, 8
 N_REGIONS = {"a": 6, "b": 9, "c": 2, "d": 7}  # c stays below MIN_REGIONS

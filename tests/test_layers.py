@@ -16,10 +16,20 @@ LAYERS = [
     {"errors", "versions"},
 ]
 HEAVY = ("torch", "timm", "torchvision", "snakemake")
-WITHOUT_TORCH = (
-    "segment_tissue tile_regions check_cohort cohort_manifest cluster_regions link_slides split_folds evaluate"
-    " make_table plot_losses plot_overlays make_cohort"
-).split()
+WITHOUT_TORCH = [
+    "segment_tissue",
+    "tile_regions",
+    "check_cohort",
+    "cohort_manifest",
+    "cluster_regions",
+    "link_slides",
+    "split_folds",
+    "evaluate",
+    "make_table",
+    "plot_losses",
+    "plot_overlays",
+    "make_cohort",
+]
 
 
 def layer(part: str) -> int:

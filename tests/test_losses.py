@@ -84,7 +84,7 @@ def test_a_batch_without_kept_regions_adds_nothing_and_leaves_the_centre() -> No
     before = loss.prototype_centre.value.clone()
     student = student_logits()
     terms: LossTerms = loss(student, draw_targets(2), draw_targets(1, nobody), draw_targets(1, nobody))
-    assert (float(terms.intra), float(terms.inter)) == (0, 0)
+    assert (terms.intra.item(), terms.inter.item()) == (0, 0)
     sum(terms[:3], torch.zeros(())).backward()
     assert student.grad is not None
     assert student.grad.isfinite().all()
@@ -93,15 +93,15 @@ def test_a_batch_without_kept_regions_adds_nothing_and_leaves_the_centre() -> No
 
 def test_terms_that_are_not_asked_for_are_zero() -> None:
     terms = make_loss()(student_logits(), draw_targets(2), None, None)
-    assert (float(terms.intra), float(terms.inter)) == (0, 0)
-    assert float(terms.self_distillation) > 0
+    assert (terms.intra.item(), terms.inter.item()) == (0, 0)
+    assert terms.self_distillation.item() > 0
 
 
 def test_teacher_entropy_of_one_hot_and_of_even_targets() -> None:
     for logits, entropy in ((torch.eye(K)[:B] * 100, 0.0), (torch.zeros(B, K), torch.tensor(float(K)).log())):
         teacher = draw_targets(2)._replace(logits=logits.expand(2, B, K))
         terms = make_loss()(student_logits(), teacher, None, None)
-        assert float(terms.teacher_entropy) == pytest.approx(float(entropy), abs=1e-6)
+        assert terms.teacher_entropy.item() == pytest.approx(float(entropy), abs=1e-6)
 
 
 def test_targets_get_no_gradient() -> None:

@@ -55,17 +55,10 @@ def test_outputs_are_complete_and_the_same_every_time(tmp_path: Path, monkeypatc
     assert not list(tmp_path.glob("*.resume"))
 
 
-def test_training_lowers_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    longer = TRAINING.model_copy(update={"epochs": 41, "dino_epochs": 40, "learning_rate": 0.05})
-    assert pretrain(write_cohort(tmp_path), tmp_path / "out", monkeypatch, longer) == 0
-    losses = [epoch.self_distillation for epoch in read_metrics(tmp_path / "out.csv")]
-    assert min(losses[-5:]) < losses[0] - 0.1
-
-
 def test_killed_at_any_moment_and_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saved after every step, killed by SIGKILL a few times: the files are those of an undisturbed run."""
     manifest = write_cohort(tmp_path)
-    long = TRAINING.model_copy(update={"epochs": 121, "dino_epochs": 120})
+    long = TRAINING.model_copy(update={"epochs": 31, "dino_epochs": 30})
     assert pretrain(manifest, tmp_path / "undisturbed", monkeypatch, long) == 0
     hasty = long.model_copy(update={"checkpoint_minutes": 1e-9})
     arguments = pretrain_arguments(manifest, tmp_path / "killed", hasty)

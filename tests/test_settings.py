@@ -114,6 +114,16 @@ def test_fault_is_refused_in_one_line_that_names_it(fault: str) -> None:
     assert re.search(message, str(refusal.value)), str(refusal.value)
 
 
+def test_regions_of_one_cohort_differ_and_are_checked() -> None:
+    config = copy.deepcopy(PAPER)
+    config["cohorts"][1]["regions"] = {"mpp": 0.7}
+    experiment = load_experiment(config)
+    assert [experiment.regions_of(cohort).mpp for cohort in experiment.cohorts] == [0.5, 0.7]
+    config["cohorts"][1]["regions"] = {"region_px": 4000}
+    with pytest.raises(UserError, match=r"256 does not divide regions.region_px \(4000\)"):
+        load_experiment(config)
+
+
 def test_missing_section_is_named() -> None:
     config = {key: value for key, value in PAPER.items() if key != "tissue"}
     with pytest.raises(UserError, match=r"config\.tissue: missing"):

@@ -105,7 +105,8 @@ def test_pieces_and_holes_are_counted_in_pixels() -> None:
 @pytest.mark.skipif(not DATA.is_dir(), reason="no real slides here")
 @pytest.mark.parametrize(
     ("name", "mm2", "glass_boxes"),
-    [  # areas measured by hand on the overlays; boxes (top, bottom, left, right) at 8 µm/px on glass, spots, clouds
+    # ranges and boxes (top, bottom, left, right; 8 µm/px; glass, spots, clouds) set by eye on the overlays
+    [
         ("her2st_B4.tiff", (11, 13), [(0, 250, 0, 797), (520, 853, 720, 797), (780, 853, 0, 797), (150, 270, 60, 140)]),
         ("her2st_C2.tiff", (6.5, 8.5), [(0, 260, 0, 798), (300, 500, 0, 120), (200, 500, 700, 798)]),
         ("CMU-1-Small-Region.svs", (0.5, 0.8), [(110, 185, 0, 30), (0, 40, 100, 138)]),

@@ -32,8 +32,8 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]  # a file of another kind can trip the unpickler anywhere
         raise UserError(f"checkpoint {path}: cannot be read ({reason}); run the stage that makes it again") from error
     if not isinstance(content, dict) or not {"identity", "learner"} <= content.keys():
         raise UserError(f"checkpoint {path}: not a training checkpoint of this pipeline")

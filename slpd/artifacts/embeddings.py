@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slpd.artifacts.atomic import atomic_path
+from slpd.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,16 @@ def write_embeddings(path: Path, content: CohortEmbeddings) -> None:
 
 
 def read_embeddings(path: Path) -> CohortEmbeddings:
-    """Read the embeddings of a cohort."""
-    with h5py.File(path, "r") as file:
-        slides = [name.decode() for name in file["slides"][:]]
-        return CohortEmbeddings(np.asarray(file["embeddings"]), np.asarray(file["offsets"]), slides)
+    """Read the embeddings of a cohort.
+
+    Raises:
+        UserError: the file is missing, damaged, or another file.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            slides = [name.decode() for name in file["slides"][:]]
+            return CohortEmbeddings(np.asarray(file["embeddings"]), np.asarray(file["offsets"]), slides)
+    except (OSError, KeyError) as error:
+        raise UserError(
+            f"region embeddings {path}: cannot be read ({error}); run their training stage again"
+        ) from error

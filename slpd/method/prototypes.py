@@ -10,6 +10,8 @@ from slpd.settings.training import Prototypes
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it logs every instruction set that it tries
 import faiss  # noqa: E402
 
+faiss.omp_set_num_threads(1)  # a slide is too little work to share, and one thread always sums in the same order
+
 
 def cluster_slide(
     embeddings: NDArray[np.float32], settings: Prototypes

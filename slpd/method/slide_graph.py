@@ -74,8 +74,9 @@ def link_slides(
     correspondence = np.full((S, K, M), -1, np.int32)
     slides = np.flatnonzero(kept)  # (C,)
     vectors = prototypes[slides].astype(np.float64)  # (C, M, D)
+    flat = vectors.reshape(-1, vectors.shape[2])  # (C * M, D)
     for place, slide in enumerate(slides):
-        cosines = (vectors @ vectors[place].T).swapaxes(1, 2)  # (C, M, M)
+        cosines = (flat @ vectors[place].T).reshape(-1, M, M).swapaxes(1, 2)  # (C, M, M)
         for k, (value, other, matching) in enumerate(most_similar(cosines, place, K)):
             neighbours[slide, k], similarity[slide, k] = slides[other], value
             nearest = cosines[other].argmax(axis=1)

@@ -31,6 +31,7 @@ def draw_losses(curves: Mapping[str, Sequence[EpochMetrics]]) -> Figure:
             style = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]}
             axes.plot([e.epoch for e in used], values, marker=".", label=variant, **style)
         axes.set(xlabel="epoch", title=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(curves) or 1)
     return figure

@@ -37,9 +37,9 @@ def describe(error: ValidationError, model: type[BaseModel], where: str) -> str:
     fault = error.errors()[0]
     key = ".".join([where, *(str(part) for part in fault["loc"])])
     if fault["type"] == "extra_forbidden":
-        return f"{key}: unknown key{suggestion(model, fault['loc'])}; config/config.yaml explains every key"
+        return f"{key}: unknown key{suggestion(model, fault['loc'])}; the files in config/ explain every key"
     if fault["type"] == "missing":
-        return f"{key}: missing; config/config.yaml explains it and has a value"
+        return f"{key}: missing; the files in config/ explain it and have a value"
     message = fault["msg"].removeprefix("Value error, ")
     value = "" if isinstance(fault["input"], dict) else f" (it is {fault['input']!r})"
     return f"{key}: {message[0].lower()}{message[1:]}{value}"

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
     content = cluster_cohort(read_embeddings(args.embeddings), settings)
     n_kept, n_slides = int(content.kept.sum()), len(content.slides)
     logger.info(
-        "%d prototypes for each of %d slides; %d slides of fewer than %d regions have none, and train with L_self alone",
+        "%d prototypes for each of %d slides; %d slides of fewer than %d regions have none and train with L_self alone",
         settings.n_prototypes,
         n_kept,
         n_slides - n_kept,

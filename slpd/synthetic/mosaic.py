@@ -48,7 +48,7 @@ def grid_cells(n_tiles: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """(rows, columns) cells that hold a tile, `n_tiles` of them, in an irregular outline; the border is glass."""
     rows = math.ceil(math.sqrt(n_tiles / FILL))
     columns = math.ceil(n_tiles / FILL / rows)
-    fine = gaussian_filter(outline_score((rows * PLACES, columns * PLACES), rng), PLACES)  # no lone tiles stick out
+    fine = gaussian_filter(outline_score((rows * PLACES, columns * PLACES), rng), PLACES)  # few lone tiles stick out
     score = fine.reshape(rows, PLACES, columns, PLACES).mean(axis=(1, 3))
     cells = np.zeros(score.size, bool)
     cells[np.argsort(-score, axis=None, kind="stable")[:n_tiles]] = True

@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 
 import torch
+from torch import Tensor
 
 from slpd.artifacts.cohort_tokens import CohortTokens
 from slpd.artifacts.training_metrics import EpochMetrics
@@ -37,32 +38,36 @@ def train_epochs(
         UserError: the loss is not finite.
         SystemExit: SIGTERM was received; the state is saved.
     """
-    training = learner.training
-    schedules = make_schedules(training, batches.per_epoch)
+    schedules = make_schedules(learner.training, batches.per_epoch)
     progress = resume.load(learner) or Progress(epochs.start)
     with StopRequest() as stop:
-        for epoch in range(progress.epoch, epochs.stop):
-            started, done_before = time.monotonic(), len(progress.steps)
-            for step in range(done_before, batches.per_epoch):
-                rates = schedules.at(epoch * batches.per_epoch + step)
-                batch = batches.batch(epoch, step)
-                progress.steps.append(learner.step(batch, rates, epoch < training.freeze_last_layer_epochs))
-                stopping = stop.agreed()
-                if stopping or resume.due() or len(progress.steps) % CHECK_STEPS == 0:
-                    check_losses(progress, batches, cohort)
-                if stopping or resume.due():
-                    resume.save(learner, progress)
-                if stopping:
-                    logger.warning(
-                        "stopped by SIGTERM at epoch %d, step %d; the next start resumes", epoch + 1, step + 1
-                    )
-                    raise SystemExit(128 + signal.SIGTERM)
-            check_losses(progress, batches, cohort)
-            metrics = epoch_metrics(progress, schedules, batches.per_epoch)
-            progress = Progress(epoch + 1, [], [*progress.finished, metrics])
-            n_steps, seconds = batches.per_epoch - done_before, time.monotonic() - started
-            log_epoch(metrics, training.epochs, n_steps * training.batch_size / max(seconds, 1e-9), epochs, batches)
+        started, first_step = time.monotonic(), len(progress.steps)
+        while progress.epoch < epochs.stop:
+            progress.steps.append(take_step(learner, batches, schedules, progress))
+            stopping = stop.agreed()
+            saving = stopping or resume.due()
+            ended = len(progress.steps) == batches.per_epoch
+            if ended or saving or len(progress.steps) % CHECK_STEPS == 0:
+                check_losses(progress, batches, cohort)
+            if ended:
+                progress = next_epoch(progress, schedules, batches.per_epoch)
+                n_regions = (batches.per_epoch - first_step) * learner.training.batch_size
+                log_epoch(progress, epochs, n_regions / (time.monotonic() - started), batches)
+                started, first_step = time.monotonic(), 0
+            if saving:
+                resume.save(learner, progress)
+            if stopping:
+                logger.warning("stopped by SIGTERM in epoch %d; the next start resumes there", progress.epoch + 1)
+                raise SystemExit(128 + signal.SIGTERM)
     return progress.finished
+
+
+def take_step(learner: Learner, batches: Batches, schedules: Schedules, progress: Progress) -> Tensor:
+    """The next step of the running epoch; what Learner.step gives."""
+    epoch, step = progress.epoch, len(progress.steps)
+    rates = schedules.at(epoch * batches.per_epoch + step)
+    freeze_last_layer = epoch < learner.training.freeze_last_layer_epochs
+    return learner.step(batches.batch(epoch, step), rates, freeze_last_layer)
 
 
 def check_losses(progress: Progress, batches: Batches, cohort: CohortTokens) -> None:
@@ -77,22 +82,24 @@ def check_losses(progress: Progress, batches: Batches, cohort: CohortTokens) -> 
         )
 
 
-def epoch_metrics(progress: Progress, schedules: Schedules, steps_per_epoch: int) -> EpochMetrics:
-    """Means over an epoch's steps, and the rates of its last step."""
+def next_epoch(progress: Progress, schedules: Schedules, steps_per_epoch: int) -> Progress:
+    """The start of the next epoch, with the metrics of this one: means over its steps, rates of its last."""
     last = schedules.at((progress.epoch + 1) * steps_per_epoch - 1)
     means = torch.stack(progress.steps).double().mean(dim=0).tolist()
-    return EpochMetrics(progress.epoch + 1, *means, **last._asdict())
+    metrics = EpochMetrics(progress.epoch + 1, *means, **last._asdict())
+    return Progress(progress.epoch + 1, [], [*progress.finished, metrics])
 
 
-def log_epoch(metrics: EpochMetrics, n_epochs: int, speed: float, epochs: range, batches: Batches) -> None:
-    """One line: losses, regions per second, time until this stage is done."""
+def log_epoch(progress: Progress, epochs: range, speed: float, batches: Batches) -> None:
+    """One line on the epoch that has just ended: losses, regions per second, time until this stage is done."""
     if process_index() > 0:
         return
-    left = (epochs.stop - metrics.epoch) * batches.per_epoch * batches.training.batch_size / speed
+    metrics, training = progress.finished[-1], batches.training
+    left = (epochs.stop - metrics.epoch) * batches.per_epoch * training.batch_size / speed
     logger.info(
         "epoch %d of %d: loss %.4f (self %.4f, intra %.4f, inter %.4f), %.0f regions/s, %s left in this stage",
         metrics.epoch,
-        n_epochs,
+        training.epochs,
         metrics.loss,
         metrics.self_distillation,
         metrics.intra,

@@ -68,13 +68,14 @@ def batches(cohort):
     return [slides[start : start + size] for start in range(0, len(slides), size)]
 
 
+def slides_of(wildcards):
+    """The slides of a batch."""
+    return batches(wildcards.cohort)[int(wildcards.batch)]
+
+
 def of_batch(pattern):
     """An input function: `pattern` for every slide of the batch."""
-    return lambda wildcards: expand(
-        pattern,
-        cohort=wildcards.cohort,
-        slide=batches(wildcards.cohort)[int(wildcards.batch)],
-    )
+    return lambda wildcards: expand(pattern, cohort=wildcards.cohort, slide=slides_of(wildcards))
 
 
 def of_slides(pattern):
@@ -113,6 +114,11 @@ def uses_prototypes(variant):
     return bool(objective.intra or objective.inter)
 
 
+def regions_of(wildcards):
+    """The `regions` section as the cohort changes it."""
+    return EXPERIMENT.regions_of(COHORTS[wildcards.cohort]).model_dump_json()
+
+
 def prototypes_of(wildcards):
     """The `prototypes` section as the cohort and the variant change it."""
     return EXPERIMENT.prototypes_of(COHORTS[wildcards.cohort], VARIANTS[wildcards.variant]).model_dump_json()
@@ -146,6 +152,15 @@ def prototype_inputs(wildcards):
         "prototypes": expand(f"{ITERATION}/prototypes.npz", **wildcards) if uses_prototypes(wildcards.variant) else [],
         "graph": expand(f"{ITERATION}/graph.npz", **wildcards) if objective.inter else [],
     }
+
+
+def loss_curves(wildcards, input):
+    """The arguments of plot_losses: for each variant its name and its metrics files in order."""
+    curves = (
+        ["--curve", variant, input.warmup, *(path for path in input.iterations if f"/variants/{variant}/" in path)]
+        for variant in variants_of(wildcards.cohort)
+    )
+    return [word for curve in curves for word in curve]
 
 
 def every_table(wildcards):

@@ -25,14 +25,12 @@ rule plot_losses:
         mem_mb=1000,
         runtime=10,
     params:
-        folder=lambda wildcards, output: Path(output.figure).parent,
-        variants=lambda wildcards: variants_of(wildcards.cohort),
+        curves=loss_curves,
         version=result_version("plot_losses"),
     message:
         "{wildcards.cohort}: loss curves"
     shell:
-        "python -m slpd plot_losses --folder {params.folder:q} --variants {params.variants:q}"
-        " --out {output.figure:q} > {log:q} 2>&1"
+        "python -m slpd plot_losses {params.curves:q} --out {output.figure:q} > {log:q} 2>&1"
 
 
 rule plot_overlays:

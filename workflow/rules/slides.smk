@@ -45,7 +45,7 @@ rule tile_regions:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=settings("regions"),
+        settings=regions_of,
         version=result_version("tile_regions"),
     message:
         "{wildcards.cohort}: regions of {wildcards.slide}"
@@ -81,6 +81,7 @@ rule check_cohort:
 
 rule encode_patches:
     input:
+        slides=lambda wildcards: [SHEETS[wildcards.cohort][slide].path for slide in slides_of(wildcards)],
         regions=of_batch(rules.tile_regions.output.regions),
         records=of_batch(rules.tile_regions.output.record),
         # Only their presence matters: the check gates this rule and a changed answer repeats nothing,
