@@ -35,9 +35,9 @@ $(READY): envs/requirements.lock
 demo: $(READY)
 	@python -m slpd make_cohort --config config/demo_cohort.yaml --out data/demo
 	@$(SNAKEMAKE) --configfile config/demo.yaml
-	@$(SNAKEMAKE) --configfile config/demo.yaml --quiet all --report results/demo/report.zip
+	@$(SNAKEMAKE) --configfile config/demo.yaml --quiet all --report results/demo/report.html
 	@echo; cat results/demo/tables/demo.md
-	@echo; echo "Report: results/demo/report.zip (unpack it, open report.html). Figures: results/demo/cohorts/demo"
+	@echo; echo "Report: results/demo/report.html, to open in a browser. Figures: results/demo/cohorts/demo"
 
 run: $(READY)
 	$(SNAKEMAKE) --configfile $(CONFIG)

@@ -30,6 +30,7 @@ class ProceduralCohort(Section):
     label: Name = Field(description="label column of the sheet")
     classes: dict[Name, ProceduralClass] = Field(min_length=2, description="class name -> how its tissue is mixed")
     spread: Fraction = Field(description="standard deviation between patients of what tells the classes apart")
+    stain_spread: float = Field(ge=0, le=0.5, description="largest relative deviation of a slide's stain strengths")
     patients_per_class: int = Field(gt=0, description="patients of each class")
     second_slides_per_class: int = Field(ge=0, description="patients of each class that have a second slide")
     width_um: float = Field(ge=200, description="width of a slide, µm")

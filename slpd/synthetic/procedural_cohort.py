@@ -50,7 +50,7 @@ def paint_procedural(settings: ProceduralCohort, planned: PlannedSlide) -> NDArr
     mix = draw_mix(own.glands, own.infiltration, settings.spread, patient_rng)
     rng = named_rng(settings.seed, "slide", planned.slide)
     size_px = (round(settings.height_um / DRAWN_MPP), round(settings.width_um / DRAWN_MPP))
-    rgb = draw_slide(size_px, settings.tissue_fraction, mix, draw_stain(rng), rng)
+    rgb = draw_slide(size_px, settings.tissue_fraction, mix, draw_stain(settings.stain_spread, rng), rng)
     return enlarged(rgb, DRAWN_MPP / planned.mpp)
 
 

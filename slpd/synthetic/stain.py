@@ -22,10 +22,10 @@ class Stain:
     glass: NDArray[np.float32]  # (3,) R, G, B of bare glass, 0-255
 
 
-def draw_stain(rng: np.random.Generator) -> Stain:
-    """The stain of a slide: strength and hue vary as between laboratories and days."""
-    vectors = np.array([HAEMATOXYLIN, EOSIN]) + rng.normal(0, 0.025, (2, 3))
-    strengths = rng.uniform([[0.8], [0.7]], [[1.25], [1.3]])
+def draw_stain(spread: float, rng: np.random.Generator) -> Stain:
+    """The stain of a slide; a `spread` of 0.25 looks like different laboratories, 0.1 like days in one."""
+    vectors = np.array([HAEMATOXYLIN, EOSIN]) + 0.1 * rng.normal(0, spread, (2, 3))
+    strengths = rng.uniform(1 - spread, 1 + spread, (2, 1))
     glass = rng.uniform(240, 246) + rng.normal(0, 0.8, 3)
     return Stain((vectors * strengths).astype(np.float32), glass.astype(np.float32))
 
