@@ -43,11 +43,14 @@ run: $(READY)
 	$(SNAKEMAKE) --configfile $(CONFIG)
 
 trial: $(READY)
-	@test -d "$(DATA)" || { echo "DATA=$(DATA): no such folder; make trial DATA=folder with tiles, see README.md"; exit 2; }
-	@mkdir -p data/trial && ln -sfn "$$(realpath $(DATA))" data/trial/source
-	@python -m slpd make_cohort --config config/trial_cohort.yaml --out data/trial
+	@test -d "$(DATA)" || { echo "DATA=$(DATA): no such folder; make trial DATA=folder, see README.md"; exit 2; }
+	@python -m slpd make_cohort --config config/trial_cohort.yaml --out data/trial/lung \
+	  --tiles "$(if $(wildcard $(DATA)/lung-tiles),$(DATA)/lung-tiles,$(DATA))"
 	@$(SNAKEMAKE) --configfile config/trial.yaml
+	@ln -sfn "$$(realpath "$(DATA)")" data/trial/source
+	@test ! -d "$(DATA)/slides" || $(SNAKEMAKE) --configfile config/trial.yaml config/trial_slides.yaml
 	@echo; cat results/trial/tables/trial.md
+	@echo; echo "Tissue and regions: $$(echo results/trial*/cohorts/*/overlays.jpg)"
 
 test: $(READY)
 	pytest
@@ -71,4 +74,4 @@ lock:
 	  --no-emit-index-url --no-emit-find-links --no-header --quiet --upgrade --output-file envs/requirements.lock
 
 clean:
-	rm -rf data/demo data/trial results/demo results/trial logs/demo logs/trial
+	rm -rf data/demo data/trial results/demo results/trial* logs/demo logs/trial*

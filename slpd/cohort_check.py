@@ -36,7 +36,7 @@ def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequen
         UserError: too many slides failed, no slide has enough regions for prototypes, or a task cannot be split.
     """
     usable = [record for record in records if record.status == "ok"]
-    check_failures(plan.cohort, plan.max_failed_fraction, records)
+    check_failures(plan.max_failed_fraction, records)
     for variant, least in plan.min_regions.items():
         check_regions(plan.cohort, variant, least, usable)
     names = {record.slide for record in usable}
@@ -45,7 +45,7 @@ def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequen
     n_regions = sum(record.n_regions or 0 for record in usable)
     return [
         f"{len(usable)} of {len(records)} slides usable, {n_regions} regions",
-        *(f"left out: {record.slide}: {record.reason}" for record in records if record.status == "failed"),
+        *(f"left out at {record.stage}: {record.reason}" for record in records if record.status == "failed"),
         *(
             f"variant {variant}: {count_below(least, usable)} slides with fewer than {least} regions get no prototypes"
             for variant, least in plan.min_regions.items()
@@ -53,7 +53,7 @@ def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequen
     ]
 
 
-def check_failures(cohort: str, max_failed_fraction: float, records: Sequence[SlideRecord]) -> None:
+def check_failures(max_failed_fraction: float, records: Sequence[SlideRecord]) -> None:
     """Refuse a cohort of which too many slides failed, naming them.
 
     Raises:
@@ -62,10 +62,10 @@ def check_failures(cohort: str, max_failed_fraction: float, records: Sequence[Sl
     failed = [record for record in records if record.status == "failed"]
     if len(failed) < len(records) and len(failed) <= max_failed_fraction * len(records):
         return
-    shown = "; ".join(f"{record.slide}: {record.reason}" for record in failed[:10])
+    shown = "; ".join(f"{record.stage}: {record.reason}" for record in failed[:10])
     more = f"; and {len(failed) - 10} more" if len(failed) > 10 else ""
     raise UserError(
-        f"cohort {cohort}: {len(failed)} of {len(records)} slides failed, manifest.max_failed_fraction allows"
+        f"{len(failed)} of {len(records)} slides failed, manifest.max_failed_fraction allows"
         f" {max_failed_fraction:g}; mend them, remove them from the sheet, or raise the limit. {shown}{more}"
     )
 

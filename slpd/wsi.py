@@ -139,7 +139,7 @@ def open_slide(name: str, path: Path) -> openslide.OpenSlide:
     except OSError as error:
         raise SlideError(f"slide {name}: {path}: {error.strerror}; correct the path column of the sheet") from error
     except openslide.OpenSlideError as error:
-        raise SlideError(f"slide {name}: {path} is not a slide that can be read ({error})") from error
+        raise SlideError(f"slide {name}: {path} is not a slide that can be read ({error}); copy it again") from error
 
 
 def file_mpp(name: str, properties: Mapping[str, str]) -> float:

@@ -30,13 +30,16 @@ def fail(records: list[SlideRecord], *slides: int) -> list[SlideRecord]:
 def test_good_cohort_reports_its_counts() -> None:
     findings = check_cohort(plan(least=7), fail(GOOD, 0), SHEET)
     assert findings[0] == "7 of 8 slides usable, 63 regions"  # 6 + 7 + ... + 12
-    assert "left out: s0: slide s0: torn" in findings
+    assert "left out at segment_tissue: slide s0: torn" in findings
     assert "variant slpd: 1 slides with fewer than 7 regions get no prototypes" in findings
 
 
 def test_budget_is_inclusive_and_names_the_failed() -> None:
     check_cohort(plan(), fail(GOOD, 0, 1), SHEET)
-    with pytest.raises(UserError, match=r"cohort c: 3 of 8 slides failed.*allows 0\.25.*s0: slide s0: torn; s1:"):
+    with pytest.raises(
+        UserError,
+        match=r"3 of 8 slides failed.*allows 0\.25.*segment_tissue: slide s0: torn; segment_tissue: slide s1:",
+    ):
         check_cohort(plan(), fail(GOOD, 0, 1, 2), SHEET)
 
 

@@ -19,7 +19,6 @@ class Cohort(Section):
 
     name: Name
     sheet: str = Field(description="CSV file: slide, path, patient, mpp and label columns")
-    regions: Changes = Field(default={}, description="keys of `regions` that differ for this cohort")
     prototypes: Changes = Field(default={}, description="keys of `prototypes` that differ for this cohort")
 
 
@@ -50,10 +49,6 @@ class Experiment(Section):
     tasks: list[Task]
     heads: list[Head]
     tables: list[Table]
-
-    def regions_of(self, cohort: Cohort) -> Regions:
-        """The regions of a cohort."""
-        return changed(self.regions, cohort.regions, f"cohorts.{cohort.name}.regions")
 
     def objective_of(self, variant: Variant) -> Objective:
         """The loss of a variant."""
@@ -146,15 +141,14 @@ def refer(key: str, wanted: Sequence[str], what: str, names: Sequence[str]) -> N
 
 def check_geometry(experiment: Experiment) -> None:
     """Patches tile a region, and crops fit into its grid."""
-    patch_px = experiment.patch_encoder.patch_px
-    for region_px in (experiment.regions_of(cohort).region_px for cohort in experiment.cohorts):
-        if region_px % patch_px:
-            raise UserError(
-                f"patch_encoder.patch_px: {patch_px} does not divide regions.region_px ({region_px});"
-                " a region is a whole grid of patches"
-            )
-        grid = region_px // patch_px
-        for key in ("global_crop", "local_crop"):
-            crop = getattr(experiment.training, key)
-            if crop > grid:
-                raise UserError(f"training.{key}: {crop} patches do not fit into a region of {grid} x {grid} patches")
+    region_px, patch_px = experiment.regions.region_px, experiment.patch_encoder.patch_px
+    if region_px % patch_px:
+        raise UserError(
+            f"patch_encoder.patch_px: {patch_px} does not divide regions.region_px ({region_px});"
+            " a region is a whole grid of patches"
+        )
+    grid = region_px // patch_px
+    for key in ("global_crop", "local_crop"):
+        crop = getattr(experiment.training, key)
+        if crop > grid:
+            raise UserError(f"training.{key}: {crop} patches do not fit into a region of {grid} x {grid} patches")

@@ -7,12 +7,11 @@ from pathlib import Path
 from slpd.artifacts.manifest import ManifestRow, write_manifest
 from slpd.artifacts.slide_record import SlideRecord, read_records
 from slpd.artifacts.tokens import read_coords
+from slpd.cohort_check import check_failures
 from slpd.errors import UserError
 from slpd.settings.slides import Manifest
 
 log = logging.getLogger(__name__)
-
-SHOWN_FAILURES = 10  # in an error; slide records hold all of them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,23 +29,11 @@ def run(args: argparse.Namespace) -> None:
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
         log.warning("left out at %s: %s", record.stage, record.reason)
-    check_budget(records, failed, settings.max_failed_fraction)
+    check_failures(settings.max_failed_fraction, records)
     rows = [manifest_row(record, args.tokens_dir) for record in records]
     write_manifest(args.out, rows)
     n_regions = sum(record.n_regions or 0 for record in records if record.status == "ok")
     log.info("%d of %d slides used, %d regions", len(records) - len(failed), len(records), n_regions)
-
-
-def check_budget(records: list[SlideRecord], failed: list[SlideRecord], max_failed_fraction: float) -> None:
-    """Refuse a cohort of which too much is lost."""
-    if len(failed) < len(records) and len(failed) <= max_failed_fraction * len(records):
-        return
-    shown = "".join(f"\n  {record.stage}: {record.reason}" for record in failed[:SHOWN_FAILURES])
-    rest = f"\n  and {len(failed) - SHOWN_FAILURES} more" if len(failed) > SHOWN_FAILURES else ""
-    raise UserError(
-        f"{len(failed)} of {len(records)} slides failed, manifest.max_failed_fraction allows {max_failed_fraction:g}"
-        f" and one must remain; mend the slides, take them off the sheet, or raise the limit:{shown}{rest}"
-    )
 
 
 def manifest_row(record: SlideRecord, tokens_dir: Path) -> ManifestRow:

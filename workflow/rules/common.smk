@@ -114,11 +114,6 @@ def uses_prototypes(variant):
     return bool(objective.intra or objective.inter)
 
 
-def regions_of(wildcards):
-    """The `regions` section as the cohort changes it."""
-    return EXPERIMENT.regions_of(COHORTS[wildcards.cohort]).model_dump_json()
-
-
 def prototypes_of(wildcards):
     """The `prototypes` section as the cohort and the variant change it."""
     return EXPERIMENT.prototypes_of(COHORTS[wildcards.cohort], VARIANTS[wildcards.variant]).model_dump_json()

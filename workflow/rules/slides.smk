@@ -45,7 +45,7 @@ rule tile_regions:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=regions_of,
+        settings=settings("regions"),
         version=result_version("tile_regions"),
     message:
         "{wildcards.cohort}: regions of {wildcards.slide}"
@@ -58,7 +58,6 @@ rule tile_regions:
 rule check_cohort:
     input:
         records=of_slides(rules.tile_regions.output.record),
-        sheet=lambda wildcards: COHORTS[wildcards.cohort].sheet,
     output:
         report=f"{COHORT}/check.txt",
     log:
@@ -69,13 +68,16 @@ rule check_cohort:
         mem_mb=1000,
         runtime=10,
     params:
-        plan=lambda wildcards: plan_of(wildcards.cohort),
+        # Functions of `input` are no reason to run again: a changed label or M encodes nothing anew, and the
+        # stages that use them check them once more.
+        plan=lambda wildcards, input: plan_of(wildcards.cohort),
+        sheet=lambda wildcards, input: COHORTS[wildcards.cohort].sheet,
         records=lambda wildcards, input: Path(input.records[0]).parent,
         version=result_version("check_cohort"),
     message:
         "{wildcards.cohort}: enough slides and regions for everything that is asked?"
     shell:
-        "python -m slpd check_cohort --sheet {input.sheet:q} --records {params.records:q} --plan {params.plan:q}"
+        "python -m slpd check_cohort --sheet {params.sheet:q} --records {params.records:q} --plan {params.plan:q}"
         " --out {output.report:q} > {log:q} 2>&1"
 
 
@@ -84,10 +86,8 @@ rule encode_patches:
         slides=lambda wildcards: [SHEETS[wildcards.cohort][slide].path for slide in slides_of(wildcards)],
         regions=of_batch(rules.tile_regions.output.regions),
         records=of_batch(rules.tile_regions.output.record),
-        # Only their presence matters: the check gates this rule and a changed answer repeats nothing,
-        # the weights are known by their hash.
-        checked=ancient(rules.check_cohort.output.report),
-        weights=ancient(EXPERIMENT.patch_encoder.checkpoint or []),
+        checked=rules.check_cohort.output.report,
+        weights=ancient(EXPERIMENT.patch_encoder.checkpoint or []),  # known by their hash
     output:
         records=f"{COHORT}/tokens/batch_{{batch}}.json",
     log:
