@@ -70,7 +70,7 @@ data/demo/slides.csv: config/demo_cohort.yaml $(READY)
 	@python -m slpd make_cohort --config $< --out data/demo
 
 lock:
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	$$(command -v uv || echo .uv/bin/uv) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-header --quiet --upgrade --output-file envs/requirements.lock
 
 clean:
