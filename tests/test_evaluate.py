@@ -3,8 +3,6 @@
 import argparse
 import csv
 import logging
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -124,14 +122,3 @@ def test_classes_are_distinct_names() -> None:
     for classes, message in ((["low", "low"], "there twice"), (["low", "high "], "ends with a space")):
         with pytest.raises(ValueError, match=message):
             Task.model_validate(settings | {"classes": classes})
-
-
-def test_torch_is_not_imported_without_need() -> None:
-    """Neither by the stages nor by the KNN head; scikit-learn not by what the workflow imports at its start."""
-    code = (
-        "import sys, slpd.evaluation.tasks, slpd.evaluation.imported_folds, slpd.artifacts.split_files;"
-        "assert not {'sklearn', 'numpy', 'pandas', 'torch'} & set(sys.modules);"
-        "import slpd.stages.evaluate, slpd.stages.split_folds, slpd.stages.make_table, slpd.evaluation.knn;"
-        "assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
