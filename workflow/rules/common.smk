@@ -1,11 +1,23 @@
 """What the rules share: the checked config, its sheets, paths, and the params that settings travel in."""
 
+import shlex
+import shutil
 import sys
 from pathlib import Path
 
 # The package beside the Snakefile serves, wherever the workflow is started from and in conda environments.
 sys.path.insert(0, workflow.basedir)
-shell.prefix(f"export PYTHONPATH={workflow.basedir}; ")
+shell.prefix(f"export PYTHONPATH={shlex.quote(workflow.basedir)}; ")
+
+# Jobs call `python`; unless conda environments provide it, it must be the one that has the packages.
+python = Path(shutil.which("python") or "python")
+if (
+    not workflow.deployment_settings.deployment_method
+    and python.parent.resolve() != Path(sys.executable).parent.resolve()
+):
+    sys.exit(
+        f"error: jobs would run {python}, not {sys.executable}; first: source {workflow.basedir}/.venv/bin/activate"
+    )
 
 from slpd.cohort_check import CohortPlan
 from slpd.errors import UserError
