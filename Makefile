@@ -48,7 +48,7 @@ trial: $(READY)
 	  --tiles "$(if $(wildcard $(DATA)/lung-tiles),$(DATA)/lung-tiles,$(DATA))"
 	@$(SNAKEMAKE) --configfile config/trial.yaml
 	@ln -sfn "$$(realpath "$(DATA)")" data/trial/source
-	@test ! -d "$(DATA)/slides" || $(SNAKEMAKE) --configfile config/trial.yaml config/trial_slides.yaml
+	@test ! -e data/trial/source/slides/her2st_B4.tiff || $(SNAKEMAKE) --configfile config/trial.yaml config/trial_slides.yaml
 	@echo; cat results/trial/tables/trial.md
 	@echo; echo "Tissue and regions: $$(echo results/trial*/cohorts/*/overlays.jpg)"
 

@@ -8,6 +8,7 @@ import importlib
 import logging
 import os
 import sys
+import traceback
 
 from slpd.errors import UserError
 
@@ -36,7 +37,7 @@ STAGES = {
 
 
 def main() -> int:
-    """Parse the command line, run the stage, turn a UserError into one line and exit status 2."""
+    """Parse the command line, run the stage, end a failure that a user can mend in one line and exit status 2."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if len(sys.argv) > 2 and sys.argv[1] == "--processes":
         processes, sys.argv[1:3] = int(sys.argv[2]), []
@@ -51,7 +52,9 @@ def main() -> int:
     module.add_arguments(parser)
     try:
         module.run(parser.parse_args(sys.argv[2:]))
-    except UserError as error:
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError):  # mostly a full disk or a file that is gone, but not certainly
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -1,6 +1,5 @@
 """Everything an experiment reads, checked before any job starts: sheets, slides, labels, folds, weights."""
 
-import os
 from pathlib import Path
 
 from slpd.artifacts.sheet import SheetRow, read_sheet
@@ -33,10 +32,21 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
 
 
 def check_files(path: str, sheet: Sheet) -> None:
-    """Refuse a sheet with a path that leads nowhere."""
+    """Refuse a sheet with a path that leads nowhere, that the workflow cannot pass on, or that two slides share."""
+    owners: dict[Path, str] = {}
     for row in sheet.values():
-        if not os.path.lexists(row.path):
+        refuse_braces(f"{path}: slide {row.slide}", row.path)
+        if not Path(row.path).exists():
             raise UserError(f"{path}: slide {row.slide}: no file {row.path}; correct the path or remove the line")
+        owner = owners.setdefault(Path(row.path).resolve(), row.slide)
+        if owner != row.slide:
+            raise UserError(f"{path}: slides {owner} and {row.slide} are the same file, {row.path}; keep one line")
+
+
+def refuse_braces(where: str, path: str) -> None:
+    """Refuse a path that Snakemake would take for a pattern."""
+    if "{" in path or "}" in path:
+        raise UserError(f"{where}: {path} has braces in it; rename the file")
 
 
 def check_labels(task: Task, sheet: Sheet) -> None:
@@ -51,5 +61,6 @@ def check_labels(task: Task, sheet: Sheet) -> None:
 def check_weights(experiment: Experiment) -> None:
     """Refuse weights that are not there; the job that loads them checks their hash."""
     checkpoint = experiment.patch_encoder.checkpoint
+    refuse_braces("patch_encoder.checkpoint", checkpoint or "")
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise UserError(f"patch_encoder.checkpoint: no file {checkpoint}; put the weights there or correct the path")

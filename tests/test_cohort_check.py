@@ -4,9 +4,9 @@ import pytest
 
 from slpd.artifacts.sheet import SheetRow
 from slpd.artifacts.slide_record import SlideRecord
-from slpd.cohort_check import CohortPlan, check_cohort
+from slpd.cohort_check import CohortPlan, check_cohort, check_heads
 from slpd.errors import UserError
-from slpd.settings.evaluation import GeneratedFolds, Task
+from slpd.settings.evaluation import GeneratedFolds, KnnHead, Task
 
 TASK = Task(
     name="t",
@@ -20,7 +20,13 @@ GOOD = [SlideRecord(slide=row.slide, path=row.path, n_regions=5 + i) for i, row 
 
 
 def plan(max_failed_fraction: float = 0.25, least: int = 4) -> CohortPlan:
-    return CohortPlan(cohort="c", max_failed_fraction=max_failed_fraction, min_regions={"slpd": least}, tasks=[TASK])
+    return CohortPlan(
+        cohort="c",
+        max_failed_fraction=max_failed_fraction,
+        min_regions={"slpd": least},
+        tasks=[TASK],
+        heads=[KnnHead(kind="knn", name="near", k=3)],
+    )
 
 
 def fail(records: list[SlideRecord], *slides: int) -> list[SlideRecord]:
@@ -56,3 +62,9 @@ def test_more_prototypes_than_any_slide_carries_is_refused() -> None:
 def test_task_is_checked_on_the_usable_slides() -> None:
     with pytest.raises(UserError, match=r"task t: class b has 1 patients, fewer than the 2 folds"):
         check_cohort(plan(max_failed_fraction=0.5), fail(GOOD, 1, 3, 5), SHEET)
+
+
+def test_head_that_wants_more_slides_than_a_fold_trains_on_is_refused() -> None:
+    check_heads(plan(), "t", [3, 4])
+    with pytest.raises(UserError, match="head near: k is 3, but task t has a fold with 2 training slides; lower k"):
+        check_heads(plan(), "t", [3, 2])

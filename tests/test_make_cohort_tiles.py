@@ -141,7 +141,7 @@ def test_a_label_has_one_use(folder: Path) -> None:
 
 
 def test_missing_folder_and_manifest_are_named(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"none/manifest.csv: no such file; a tile folder needs one"):
+    with pytest.raises(UserError, match=r"tile manifest .*none/manifest.csv: no such file; write it with the columns"):
         make(folder.parent / "none")
     (folder / "manifest.csv").unlink()
     with pytest.raises(UserError, match=r"manifest\.csv: no such file"):

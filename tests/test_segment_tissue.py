@@ -101,14 +101,20 @@ def test_outputs_are_the_same_bytes_again(
 
 
 def test_a_full_disk_is_no_fault_of_the_slide(
-    segment: Segment, tmp_path: Path, make_slide: MakeSlide, tissue_picture: Picture, monkeypatch: pytest.MonkeyPatch
+    segment: Segment,
+    tmp_path: Path,
+    make_slide: MakeSlide,
+    tissue_picture: Picture,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("slpd.stages.segment_tissue.write_mask", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(AssertionError):  # exit status 2: the run fails
         segment(make_slide(tmp_path / "s.tiff", tissue_picture))
+    assert capsys.readouterr().err.endswith("error: [Errno 28] No space left on device\n")
     assert not Path(tmp_path / "out" / "s.record.json").exists()
 
 

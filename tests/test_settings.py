@@ -101,6 +101,8 @@ FAULTS = {
     "heads do not divide": (set_key("region_encoder.heads", 5), r"region_encoder: width is 192, heads 5"),
     "no iterations": (set_key("training.dino_epochs", 100), r"training: epochs - dino_epochs is 0"),
     "weights without hash": (set_key("patch_encoder.sha256", None), r"patch_encoder: checkpoint and sha256"),
+    "no spread": (set_key("patch_encoder.std", [0.2, 0, 0.2]), r"patch_encoder\.std\.1: .*greater than 0"),
+    "head twice": (set_key("tables.0.heads", ["knn", "knn"]), r"tables\.0: heads: knn is there twice; keep one"),
     "one class": (set_key("tasks.0.classes", ["LUAD"]), r"tasks\.0\.classes: .*at least 2"),
 }
 

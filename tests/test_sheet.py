@@ -46,8 +46,10 @@ def test_spreadsheet_export_is_read(tmp_path: Path) -> None:
         ("A,a.svs,P,0.05,x\n", r"slide A has mpp '0\.05'; write µm per level-0 pixel, 0\.1 to 10"),
         ("A,a.svs,P,nan,x\n", r"slide A has mpp 'nan'"),
         ("A,a.svs,P,40x,x\n", r"slide A has mpp '40x'"),
-        ("A,a.svs,P,0.5\n", r"line 2: .*do not match the header"),
-        ("A,a.svs,P,0.5,x,y\n", r"line 2: .*do not match the header"),
+        ("A,a.svs,P,0.5\n", r"line 2: .*more or fewer cells than the header"),
+        ("A,a.svs,P,0.5,x,y\n", r"line 2: more or fewer cells than the header"),
+        ('A,a.svs,P,,"5 mm\nB,b.svs,P,,x\n', r"line 3: .*close every quote"),
+        ('A,a.svs,P,,"5 mm\nB,b.svs,P,,x"\n', r"a line break in column 'diagnosis', as an open quote makes one"),
         ("", r"no slides; write one line per slide"),
     ],
 )
@@ -61,6 +63,17 @@ def test_missing_column_and_missing_sheet_are_named(tmp_path: Path) -> None:
         read_sheet(write(tmp_path / "s.csv", "slide,path,mpp\nA,a.svs,\n"))
     with pytest.raises(UserError, match=r"absent\.csv: no such file"):
         read_sheet(tmp_path / "absent.csv")
+
+
+def test_header_may_have_blanks_and_must_have_commas(tmp_path: Path) -> None:
+    assert read_sheet(write(tmp_path / "s.csv", "slide, path, patient, mpp, dx\nA, a.svs, P, , x\n"))[0].path == "a.svs"
+    with pytest.raises(UserError, match="separated by commas; found: slide;path;patient;mpp"):
+        read_sheet(write(tmp_path / "s.csv", "slide;path;patient;mpp\nA;a.svs;P;\n"))
+
+
+def test_folder_in_place_of_a_sheet_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Is a directory; give the path of a CSV file"):
+        read_sheet(tmp_path)
 
 
 def test_file_that_is_no_text_is_named(tmp_path: Path) -> None:

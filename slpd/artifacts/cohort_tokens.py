@@ -45,7 +45,7 @@ def read_cohort_tokens(manifest: Path) -> CohortTokens:
         if shape[1:] != shapes[0][1:] or math.isqrt(shape[1]) ** 2 != shape[1]:
             raise UserError(
                 f"token file {path}: features are {shape}, expected (n, {shapes[0][1]}, {shapes[0][2]}) with a square"
-                " number of patches, as in the first slide; run encode_patches again with the same settings"
+                " number of patches, as in the first slide; run with --forcerun encode_patches"
             )
     offsets = np.concatenate([[0], np.cumsum([shape[0] for shape in shapes])]).astype(np.int64)
     features = np.empty((offsets[-1], *shapes[0][1:]), np.float16)

@@ -4,12 +4,11 @@ slide: unique id, safe as a file name. path: the slide file, relative to the fol
 patient: id, so that folds never split a patient. mpp: µm per level-0 pixel, or empty to take it from the file.
 """
 
-import csv
 import re
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
+from slpd.artifacts.people_table import read_table
 from slpd.errors import UserError
 from slpd.settings.section import SAFE_NAME
 
@@ -33,36 +32,13 @@ def read_sheet(path: Path) -> list[SheetRow]:
     Raises:
         UserError: a column is missing, an id repeats or is not a safe file name, a value is out of range.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(
-            f"cohort sheet {path}: no such file; write it with the columns {', '.join(COLUMNS)} and labels"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"cohort sheet {path}: not a UTF-8 text ({error}); export it as CSV in UTF-8") from error
-    reader = csv.DictReader(StringIO(text, newline=""))
-    check_header(path, list(reader.fieldnames or []))
-    rows = [parse_row(path, reader.line_num, cells) for cells in reader]
+    rows = [parse_row(path, line, cells) for line, cells in read_table(path, "cohort sheet", COLUMNS)]
     refuse_repeats(path, rows)
     return rows
 
 
-def check_header(path: Path, columns: list[str]) -> None:
-    """Refuse a header with a column missing or twice."""
-    for column in COLUMNS:
-        if column not in columns:
-            raise UserError(f"{path}: no column {column!r}; a sheet has the columns {', '.join(COLUMNS)} and labels")
-    for column in columns:
-        if columns.count(column) > 1:
-            raise UserError(f"{path}: column {column!r} is there twice; keep one")
-
-
 def parse_row(path: Path, line: int, cells: dict[str, str]) -> SheetRow:
     """One line of the sheet as a row."""
-    if None in cells or None in cells.values():
-        raise UserError(f"{path}, line {line}: {len(cells)} cells do not match the header; check commas and quotes")
-    cells = {column: value.strip() for column, value in cells.items()}
     slide = cells["slide"]
     if not re.fullmatch(SAFE_NAME, slide) or len(slide) > 120:
         raise UserError(

@@ -7,9 +7,10 @@ fails keeps its record: status `failed`, the stage and the reason. Later stages 
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from slpd.artifacts.atomic import write_text
+from slpd.errors import UserError
 
 
 class SlideRecord(BaseModel):
@@ -47,8 +48,15 @@ class SlideRecord(BaseModel):
 
 
 def read_record(path: Path) -> SlideRecord:
-    """Read a status record."""
-    return SlideRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    """Read a status record.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        return SlideRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise UserError(f"status record {path}: damaged; delete it and run again") from error
 
 
 def write_records(path: Path, records: list[SlideRecord]) -> None:

@@ -4,11 +4,11 @@ The columns are padded with empty cells to one length; an index column may stand
 in `.svs`.
 """
 
-import csv
 import re
 from pathlib import Path
 
 from slpd.artifacts.folds import SPLITS
+from slpd.artifacts.people_table import read_table
 from slpd.errors import UserError
 
 SplitIds = dict[str, list[str]]  # split -> slide ids, in the order of the file
@@ -32,10 +32,5 @@ def read_split_files(folder: Path) -> list[SplitIds]:
 
 def read_split_file(path: Path) -> SplitIds:
     """The slide ids of one fold."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [split for split in SPLITS if split not in (reader.fieldnames or [])]
-        if missing:
-            raise UserError(f"{path}: no column {missing[0]!r}; a split file has the columns {', '.join(SPLITS)}")
-        rows = list(reader)
-    return {split: [cell for row in rows if (cell := (row[split] or "").strip())] for split in SPLITS}
+    rows = [cells for _, cells in read_table(path, "split file", SPLITS)]
+    return {split: [row[split] for row in rows if row[split]] for split in SPLITS}

@@ -81,9 +81,11 @@ def open_tokens(path: Path) -> h5py.File:
         file = h5py.File(path, "r")
     except OSError as error:
         raise UserError(
-            f"token file {path}: cannot be read ({error}); delete it and run encode_patches again"
+            f"token file {path}: cannot be read ({error}); delete it, then run with --forcerun encode_patches"
         ) from error
     if "features" not in file or "coords" not in file:
         file.close()
-        raise UserError(f"token file {path}: no features and coords in it; delete it and run encode_patches again")
+        raise UserError(
+            f"token file {path}: no features and coords in it; delete it, then run with --forcerun encode_patches"
+        )
     return file

@@ -23,15 +23,18 @@ def import_folds(
         task: Name of the task, for messages.
         splits: The ids in each split file, fold 0 first.
         slides: The labelled slides that can be used, in the order of the sheet.
-        allow_patient_overlap: Accept a patient in train and test of a fold.
+        allow_patient_overlap: Accept a patient in train and test, or val and test, of a fold.
 
     Raises:
-        UserError: a slide is in two splits of a fold, train or test is empty, or a patient is in train and test.
+        UserError: a slide is in two splits of a fold, train or test is empty, or a patient is on both sides.
     """
     folds = [import_fold(task, number, ids, slides) for number, ids in enumerate(splits)]
-    overlaps = [patient_overlap(fold) for fold in folds]
-    if any(overlaps):
-        report_overlap(task, overlaps, allow_patient_overlap)
+    for names, overlaps in (
+        ("train and test", [patient_overlap(fold) for fold in folds]),
+        ("val and test", [shared_patients(fold.val, fold.test) for fold in folds]),  # heads choose by val
+    ):
+        if any(overlaps):
+            report_overlap(task, names, overlaps, allow_patient_overlap)
     return folds
 
 
@@ -63,14 +66,19 @@ def bare(slide: str) -> str:
 
 def patient_overlap(fold: Fold) -> list[str]:
     """The patients with slides in both train and test, in order."""
-    return sorted({slide.patient for slide in fold.train} & {slide.patient for slide in fold.test})
+    return shared_patients(fold.train, fold.test)
 
 
-def report_overlap(task: str, overlaps: Sequence[Sequence[str]], allowed: bool) -> None:
-    """Refuse patients in train and test, or log them if the task allows them."""
+def shared_patients(one: Sequence[LabelledSlide], other: Sequence[LabelledSlide]) -> list[str]:
+    """The patients with slides in both, in order."""
+    return sorted({slide.patient for slide in one} & {slide.patient for slide in other})
+
+
+def report_overlap(task: str, names: str, overlaps: Sequence[Sequence[str]], allowed: bool) -> None:
+    """Refuse patients in two splits, or log them if the task allows them."""
     counts = ", ".join(f"fold {number}: {len(patients)}" for number, patients in enumerate(overlaps))
     example = next(patients[0] for patients in overlaps if patients)
-    message = f"task {task}: patients in both train and test ({counts}), for example {example}"
+    message = f"task {task}: patients in both {names} ({counts}), for example {example}"
     if not allowed:
         raise UserError(f"{message}; correct the split files or set folds.allow_patient_overlap: true")
     log.warning("%s; allowed by folds.allow_patient_overlap", message)

@@ -98,3 +98,13 @@ class Table(Section):
     variants: list[Name] = Field(min_length=1)
     heads: list[Name] = Field(min_length=1)
     metrics: list[Metric] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def nothing_twice(self) -> Self:
+        """A row or column is there once."""
+        for key in ("tasks", "variants", "heads", "metrics"):
+            names = getattr(self, key)
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise ValueError(f"{key}: {twice} is there twice; keep one")
+        return self

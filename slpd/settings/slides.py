@@ -1,10 +1,12 @@
 """Settings from slide to patch tokens: tissue, regions, patch encoder, manifest."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from slpd.settings.section import Fraction, Section, Seed
+
+Positive = Annotated[float, Field(gt=0)]
 
 
 class Tissue(Section):
@@ -33,7 +35,9 @@ class PatchEncoder(Section):
     seed: Seed = Field(description="seed of random weights")
     patch_px: int = Field(gt=0, description="side of a patch, px")
     mean: tuple[float, float, float] = Field(description="RGB mean of the input normalisation, 0-1")
-    std: tuple[float, float, float] = Field(description="RGB standard deviation of the input normalisation, 0-1")
+    std: tuple[Positive, Positive, Positive] = Field(
+        description="RGB standard deviation of the input normalisation, 0-1"
+    )
     batch_patches: int = Field(gt=0, description="patches encoded at a time")
     slides_per_job: int = Field(gt=0, description="slides encoded by one job")
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from slpd.artifacts.atomic import write_text
 from slpd.artifacts.sheet import read_sheet
 from slpd.artifacts.slide_record import read_record
-from slpd.cohort_check import CohortPlan, check_cohort
+from slpd.cohort_check import CohortPlan, check_cohort, check_heads
+from slpd.evaluation.tasks import labelled_slides
+from slpd.stages.split_folds import folds_of
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,12 @@ def run(args: argparse.Namespace) -> None:
     """Read sheet and records, check, write the findings."""
     sheet = read_sheet(args.sheet)
     records = [read_record(args.records / f"{row.slide}.json") for row in sheet]
-    findings = check_cohort(CohortPlan.from_json(args.plan), records, sheet)
+    plan = CohortPlan.from_json(args.plan)
+    findings = check_cohort(plan, records, sheet)
+    usable = {record.slide for record in records if record.status == "ok"}
+    for task in plan.tasks:
+        folds = folds_of(task, [slide for slide in labelled_slides(task, sheet) if slide.slide in usable])
+        check_heads(plan, task.name, [len(fold.train) for fold in folds])
     for line in findings:
         log.info(line)
     write_text(args.out, "\n".join(findings) + "\n")

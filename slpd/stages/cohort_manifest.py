@@ -49,6 +49,6 @@ def manifest_row(record: SlideRecord, tokens_dir: Path) -> ManifestRow:
     if n_tokens != record.n_regions:
         raise UserError(
             f"slide {record.slide}: {path} holds {n_tokens} regions, expected {record.n_regions};"
-            " delete it and run encode_patches again"
+            " delete it, then run with --forcerun encode_patches"
         )
     return ManifestRow(record, path)

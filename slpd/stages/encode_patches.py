@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from slpd.artifacts.encoder_weights import read_encoder_weights
@@ -97,9 +98,19 @@ def encode_slide(
             start = time.monotonic()
             corners = [(region.x_lv0, region.y_lv0) for region in regions]
             tokens = np.stack([encoder.encode(pixels) for pixels in slide.read_regions(corners, plan)])  # (N, P, D)
+            refuse_infinite(record.slide, tokens)
             write_tokens(out, tokens, np.array(corners, np.int64), source)
             log.info("%s: %d regions, %.2f/s", record.slide, len(regions), len(regions) / (time.monotonic() - start))
     return record.model_copy(update={"read_mpp": plan.read_mpp, "effective_mpp": plan.effective_mpp})
+
+
+def refuse_infinite(slide: str, tokens: NDArray[np.float16]) -> None:
+    """Refuse tokens that no training could use; the encoder is at fault, not the slide."""
+    if not np.isfinite(tokens).all():
+        raise UserError(
+            f"slide {slide}: patch tokens are not finite or beyond float16 (65504); check patch_encoder.checkpoint,"
+            " mean and std"
+        )
 
 
 def check_grid(record: SlideRecord, settings: Settings) -> None:

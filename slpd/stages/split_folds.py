@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from slpd.artifacts.folds import write_folds
+from slpd.artifacts.folds import Fold, LabelledSlide, write_folds
 from slpd.artifacts.manifest import used_slides
 from slpd.artifacts.sheet import read_sheet
 from slpd.artifacts.split_files import read_split_files
@@ -30,11 +30,15 @@ def run(args: argparse.Namespace) -> None:
     used = {row.record.slide for row in used_slides(args.manifest)}
     slides = [slide for slide in labelled_slides(task, read_sheet(args.sheet)) if slide.slide in used]
     check_task(task, slides)
-    if isinstance(task.folds, ImportedFolds):
-        splits = read_split_files(Path(task.folds.folder))
-        folds = import_folds(task.name, splits, slides, task.folds.allow_patient_overlap)
-    else:
-        folds = generate_folds(task.classes, slides, task.folds)
+    folds = folds_of(task, slides)
     for number, fold in enumerate(folds):
         log.info("fold %d: %d train, %d val, %d test slides", number, len(fold.train), len(fold.val), len(fold.test))
     write_folds(args.out, folds)
+
+
+def folds_of(task: Task, slides: list[LabelledSlide]) -> list[Fold]:
+    """The folds of a task's labelled, usable slides: generated, or read from its split files."""
+    if isinstance(task.folds, ImportedFolds):
+        splits = read_split_files(Path(task.folds.folder))
+        return import_folds(task.name, splits, slides, task.folds.allow_patient_overlap)
+    return generate_folds(task.classes, slides, task.folds)

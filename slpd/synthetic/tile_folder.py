@@ -1,6 +1,5 @@
 """A folder of tiles: `manifest.csv` with the columns file, label, source_tile_cluster, and the tiles it names."""
 
-import csv
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from slpd.artifacts.people_table import read_table
 from slpd.errors import UserError
 
 COLUMNS = ("file", "label", "source_tile_cluster")
@@ -30,8 +30,6 @@ def read_tile_groups(folder: Path) -> list[TileGroup]:
         UserError: the folder, manifest, a column or a tile is missing; a tile is listed twice; a group has two labels.
     """
     manifest = folder / "manifest.csv"
-    if not manifest.is_file():
-        raise UserError(f"{manifest}: no such file; a tile folder needs one with the columns {', '.join(COLUMNS)}")
     files: dict[str, list[str]] = defaultdict(list)
     labels: dict[str, str] = {}
     for line, (file, label, group) in read_lines(manifest):
@@ -51,14 +49,8 @@ def read_tile_groups(folder: Path) -> list[TileGroup]:
 
 def read_lines(manifest: Path) -> list[tuple[int, list[str]]]:
     """Line number and (file, label, group) of every tile of a manifest."""
-    with open(manifest, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
-        if missing:
-            raise UserError(
-                f"{manifest}: no column {missing[0]!r}; a tile manifest has the columns {', '.join(COLUMNS)}"
-            )
-        lines = [(reader.line_num, [(row[column] or "").strip() for column in COLUMNS]) for row in reader]
+    rows = read_table(manifest, "tile manifest", COLUMNS)
+    lines = [(line, [cells[column] for column in COLUMNS]) for line, cells in rows]
     for line, cells in lines:
         if not all(cells):
             raise UserError(f"{manifest}, line {line}: an empty cell; fill {', '.join(COLUMNS)} of every tile")

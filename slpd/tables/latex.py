@@ -20,7 +20,13 @@ ESCAPES = {
 
 def as_latex(content: TableContent) -> str:
     """A `table` environment; the caption carries legend, facts of each task and left-out slides."""
-    caption = " ".join([f"{escape(content.caption.rstrip('.'))}.", escape(content.legend), *map(facts, content.tasks)])
+    caption = " ".join(
+        [
+            f"{escape(' '.join(content.caption.split()).rstrip('.'))}.",
+            escape(content.legend),
+            *map(facts, content.tasks),
+        ]
+    )
     lines = [
         r"\begin{table}",
         r"\centering",

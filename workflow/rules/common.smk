@@ -75,8 +75,8 @@ def sheet_row(wildcards):
 
 
 def batches(cohort):
-    """The slides of a cohort in the order of its sheet, as many to a batch as a job encodes."""
-    slides, size = list(SHEETS[cohort]), EXPERIMENT.patch_encoder.slides_per_job
+    """The slides of a cohort in order of id, as many to a batch as a job encodes."""
+    slides, size = sorted(SHEETS[cohort]), EXPERIMENT.patch_encoder.slides_per_job
     return [slides[start : start + size] for start in range(0, len(slides), size)]
 
 
@@ -95,9 +95,14 @@ def of_slides(pattern):
     return lambda wildcards: expand(pattern, cohort=wildcards.cohort, slide=SHEETS[wildcards.cohort])
 
 
+def tables_on(cohort):
+    """The tables with a task on the cohort."""
+    return [table for table in TABLES.values() if cohort in map(cohort_of, table.tasks)]
+
+
 def variants_of(cohort):
     """The variants that some table asks of a cohort, in the order of the config."""
-    wanted = {v for table in TABLES.values() if cohort in map(cohort_of, table.tasks) for v in table.variants}
+    wanted = {variant for table in tables_on(cohort) for variant in table.variants}
     return [variant for variant in VARIANTS if variant in wanted]
 
 
@@ -117,6 +122,7 @@ def plan_of(cohort):
             if uses_prototypes(variant)
         },
         tasks=[task for task in TASKS.values() if task.cohort == cohort],
+        heads=[HEADS[head] for table in tables_on(cohort) for head in table.heads],
     ).model_dump_json()
 
 
@@ -159,6 +165,12 @@ def prototype_inputs(wildcards):
         "prototypes": expand(f"{ITERATION}/prototypes.npz", **wildcards) if uses_prototypes(wildcards.variant) else [],
         "graph": expand(f"{ITERATION}/graph.npz", **wildcards) if objective.inter else [],
     }
+
+
+def split_files(wildcards):
+    """The files of imported folds."""
+    folds = TASKS[wildcards.task].folds
+    return sorted(str(path) for path in Path(folds.folder).glob("splits_*.csv")) if folds.kind == "imported" else []
 
 
 def loss_curves(wildcards, input):

@@ -5,6 +5,7 @@ rule split_folds:
     input:
         sheet=lambda wildcards: COHORTS[cohort_of(wildcards.task)].sheet,
         manifest=lambda wildcards: f"{COHORT}/slides.csv".format(cohort=cohort_of(wildcards.task)),
+        imported=split_files,
     output:
         folds=f"{TASK}/folds.csv",
     log:

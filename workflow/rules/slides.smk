@@ -131,7 +131,7 @@ rule cohort_manifest:
         runtime=10,
     params:
         tokens=lambda wildcards, input: Path(input.batches[0]).parent,
-        settings=settings("manifest"),
+        settings=lambda wildcards, input: settings("manifest"),  # a gate, not a reason to run again
         version=result_version("cohort_manifest"),
     message:
         "{wildcards.cohort}: slides used and left out"
