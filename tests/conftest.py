@@ -12,6 +12,13 @@ from PIL import Image
 MakeSlide = Callable[..., Path]
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files of torch tests with `-m "not torch"`: merely collecting them would import torch."""
+    if collection_path.suffix == ".py" and "not torch" in config.getoption("markexpr"):
+        return "pytestmark = pytest.mark.torch" in collection_path.read_text() or None
+    return None
+
+
 @pytest.fixture(scope="session")
 def make_slide() -> MakeSlide:
     """Writes a tiled, pyramidal TIFF, for example `make_slide(path, array, mpp=0.5, levels=(1, 2, 4))`."""
