@@ -17,6 +17,7 @@ class CohortPlan(Section):
 
     cohort: str
     max_failed_fraction: Fraction = Field(description="largest share of slides that may fail")
+    batch_size: int = Field(description="regions of a training step; 0: the cohort is not pretrained on")
     min_regions: dict[str, int] = Field(description="variant -> least regions of a slide with prototypes")
     tasks: list[Task] = Field(description="tasks on the cohort")
     heads: list[Head] = Field(description="heads that are trained on them")
@@ -34,7 +35,8 @@ def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequen
         One line per finding, for people.
 
     Raises:
-        UserError: too many slides failed, no slide has enough regions for prototypes, or a task cannot be split.
+        UserError: too many slides failed, regions do not fill a batch, no slide has enough of them for
+            prototypes, or a task cannot be split.
     """
     usable = [record for record in records if record.status == "ok"]
     check_failures(plan.max_failed_fraction, records)
@@ -44,6 +46,11 @@ def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequen
     for task in plan.tasks:
         check_task(task, [slide for slide in labelled_slides(task, sheet) if slide.slide in names])
     n_regions = sum(record.n_regions or 0 for record in usable)
+    if n_regions < plan.batch_size:
+        raise UserError(
+            f"cohort {plan.cohort}: {n_regions} regions are fewer than training.batch_size = {plan.batch_size};"
+            " lower it or add slides"
+        )
     return [
         f"{len(usable)} of {len(records)} slides usable, {n_regions} regions",
         *(f"left out at {record.stage}: {record.reason}" for record in records if record.status == "failed"),

@@ -19,10 +19,11 @@ SHEET = [SheetRow(f"s{i}", f"s{i}.svs", f"p{i}", None, {"dx": "ab"[i % 2]}) for 
 GOOD = [SlideRecord(slide=row.slide, path=row.path, n_regions=5 + i) for i, row in enumerate(SHEET)]
 
 
-def plan(max_failed_fraction: float = 0.25, least: int = 4) -> CohortPlan:
+def plan(max_failed_fraction: float = 0.25, least: int = 4, batch_size: int = 16) -> CohortPlan:
     return CohortPlan(
         cohort="c",
         max_failed_fraction=max_failed_fraction,
+        batch_size=batch_size,
         min_regions={"slpd": least},
         tasks=[TASK],
         heads=[KnnHead(kind="knn", name="near", k=3)],
@@ -68,3 +69,9 @@ def test_head_that_wants_more_slides_than_a_fold_trains_on_is_refused() -> None:
     check_heads(plan(), "t", [3, 4])
     with pytest.raises(UserError, match="head near: k is 3, but task t has a fold with 2 training slides; lower k"):
         check_heads(plan(), "t", [3, 2])
+
+
+def test_cohort_smaller_than_a_batch_is_refused() -> None:
+    check_cohort(plan(batch_size=68), GOOD, SHEET)  # 5 + 6 + ... + 12
+    with pytest.raises(UserError, match=r"cohort c: 68 regions are fewer than training.batch_size = 69; lower it"):
+        check_cohort(plan(batch_size=69), GOOD, SHEET)

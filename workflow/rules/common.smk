@@ -116,6 +116,7 @@ def plan_of(cohort):
     return CohortPlan(
         cohort=cohort,
         max_failed_fraction=EXPERIMENT.manifest.max_failed_fraction,
+        batch_size=EXPERIMENT.training.batch_size if variants_of(cohort) else 0,
         min_regions={
             variant: EXPERIMENT.prototypes_of(COHORTS[cohort], VARIANTS[variant]).min_regions
             for variant in variants_of(cohort)
