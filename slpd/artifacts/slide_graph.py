@@ -1,4 +1,4 @@
-"""Slide graph of a cohort (`slide_graph.npz`); S slides in order of slide id, K neighbours, M prototypes.
+"""Slide graph of a cohort (`graph.npz`); S slides in order of slide id, K neighbours, M prototypes.
 
 neighbours: (S, K) int32, most similar kept slides, best first; -1: none (a slide not kept, or too few kept).
 similarity: (S, K) float32, sum of cosines of the best one-to-one matching, -M to M; 0 where none.
