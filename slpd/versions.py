@@ -15,7 +15,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "link_slides": 1,
     "distill_slpd": 1,
     "embed_bags": 1,
-    "split_folds": 1,
+    "split_folds": 2,
     "evaluate": 1,
     "make_table": 1,
     "plot_losses": 1,

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide, read_folds, write_folds
@@ -50,6 +50,7 @@ def cohorts(draw: st.DrawFn) -> list[LabelledSlide]:
 
 
 @given(cohorts(), st.integers(2, 4), st.sampled_from([0.0, 0.1, 0.3, 0.9]), st.integers(0, 5))
+@example(slides_of(A0="A", A1="A", A2="A", A3="AAA", B0="B", B1="B", B2="B", B3="BBB"), 2, 0.1, 0)
 @settings(max_examples=60, deadline=None)
 def test_generated_folds_hold_what_they_promise(
     slides: list[LabelledSlide], n_folds: int, fraction: float, seed: int

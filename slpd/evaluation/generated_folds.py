@@ -1,5 +1,6 @@
 """Folds drawn from the slides of a task: stratified by class, all slides of a patient on one side."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -42,16 +43,20 @@ def deal_patients(classes: Sequence[str], slides: Sequence[LabelledSlide], setti
 
     The patients of a class are shuffled and dealt one by one, those with most slides first, each to the fold
     that has fewest slides of the class so far (of equal folds: fewest slides in all, then the lowest number).
+    A fold takes no more of a class than leaves two patients to train and validate on, where that is possible.
     """
     rng = np.random.default_rng(settings.seed)
     n_slides = Counter(slide.patient for slide in slides)
     in_all = [0] * settings.n_folds
     test_fold: dict[str, int] = {}
     for patients in patients_by_class(classes, slides).values():
-        of_class = [0] * settings.n_folds
+        of_class, n_patients = [0] * settings.n_folds, [0] * settings.n_folds
+        most = max(math.ceil(len(patients) / settings.n_folds), len(patients) - 2)
         rng.shuffle(patients)
         for patient in sorted(patients, key=lambda patient: -n_slides[patient]):
-            fold = min(range(settings.n_folds), key=lambda number: (of_class[number], in_all[number]))
+            open_folds = [number for number in range(settings.n_folds) if n_patients[number] < most]
+            fold = min(open_folds, key=lambda number: (of_class[number], in_all[number]))
+            n_patients[fold] += 1
             of_class[fold] += n_slides[patient]
             in_all[fold] += n_slides[patient]
             test_fold[patient] = fold
