@@ -1,7 +1,5 @@
 """The patch encoder computes HIPT's ViT_256-16 with its weights, and says what does not fit."""
 
-import argparse
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -10,9 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from slpd.artifacts.encoder_weights import read_encoder_weights
 from slpd.errors import UserError
 from slpd.models.patch_encoder import PatchEncoder, build_model, load_weights, split_patches
 from slpd.settings.slides import PatchEncoder as Settings
@@ -106,51 +102,3 @@ def test_every_misfit_is_listed(released: dict[str, torch.Tensor]) -> None:
 def test_models_that_do_not_serve_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         PatchEncoder(settings(**changes), None)
-
-
-def stored(path: Path, content: object) -> tuple[Path, str]:
-    torch.save(content, path)
-    return path, hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def test_checkpoints_of_dino_state_dicts_and_safetensors_hold_the_same(tmp_path: Path) -> None:
-    tensors = {"norm.bias": torch.arange(3.0), "blocks.0.mlp.fc1.bias": torch.ones(2)}
-    teacher = {f"module.backbone.{name}": tensor for name, tensor in tensors.items()}
-    teacher["module.head.mlp.0.weight"] = torch.zeros(1)
-    dino = {"teacher": teacher, "student": {}, "epoch": 3, "args": argparse.Namespace(lr=1.0)}
-    save_file(tensors, tmp_path / "w.safetensors")
-    files = [
-        stored(tmp_path / "dino.pth", dino),
-        stored(tmp_path / "plain.pth", tensors),
-        (tmp_path / "w.safetensors", hashlib.sha256((tmp_path / "w.safetensors").read_bytes()).hexdigest()),
-    ]
-    for path, sha256 in files:
-        read = read_encoder_weights(path, sha256)
-        assert read.keys() == tensors.keys()
-        assert all(torch.equal(read[name], tensors[name]) for name in tensors)
-
-
-class Harmful:
-    """Would create a file if it were unpickled."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """How pickle rebuilds it."""
-        return (Path.touch, (Path("harm"),))
-
-
-def test_files_that_are_no_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"absent.pth: No such file"):
-        read_encoder_weights(tmp_path / "absent.pth", "0" * 64)
-    path, sha256 = stored(tmp_path / "w.pth", {"a": torch.zeros(1)})
-    with pytest.raises(UserError, match=f"{sha256}, expected {'0' * 64}"):
-        read_encoder_weights(path, "0" * 64)
-    with pytest.raises(UserError, match="no state dict"):
-        read_encoder_weights(*stored(tmp_path / "list.pth", [1, 2]))
-    with pytest.raises(UserError, match="cannot be read as weights"):
-        read_encoder_weights(*stored(tmp_path / "harm.pth", {"a": Harmful()}))
-    assert not (tmp_path / "harm").exists()
-    for name in ("text.pth", "text.safetensors"):
-        (tmp_path / name).write_text("no weights at all")
-        with pytest.raises(UserError, match="cannot be read as weights"):
-            read_encoder_weights(tmp_path / name, hashlib.sha256(b"no weights at all").hexdigest())

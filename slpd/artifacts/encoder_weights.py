@@ -1,4 +1,4 @@
-"""Weights of a patch encoder, as their authors released them: safetensors, a state dict, or DINO's checkpoint."""
+"""Weights of an encoder of patches or regions, as released: safetensors, a state dict, or DINO's checkpoint."""
 
 import argparse
 import hashlib
@@ -14,45 +14,78 @@ from slpd.errors import UserError
 
 HEAD = "head."  # projection head of DINO, classifier of timm: the encoder ends before it
 
+# What a file that is torn, or of another kind, can end in: it trips the readers anywhere.
+UNREADABLE = (
+    SafetensorError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
 
-def read_encoder_weights(path: Path, sha256: str) -> dict[str, Tensor]:
+
+def read_encoder_weights(path: Path, sha256: str | None, source: str) -> dict[str, Tensor]:
     """Tensors by their names in the encoder, on the CPU. Runs no code from the file.
 
-    Of a checkpoint of DINO (HIPT's `vit256_small_dino.pth`) the entry `teacher` is taken; the prefixes
-    `module.` and `backbone.` and the head are left out.
+    Of a checkpoint of DINO (HIPT's `vit256_small_dino.pth` and `vit4k_xs_dino.pth`, SLPD's `checkpoint.pth`) the
+    entry `teacher` is taken; the prefixes `module.` and `backbone.` and the head are left out.
+
+    Args:
+        path: The file.
+        sha256: The SHA-256 it must have; None: any.
+        source: Where the path was given, for messages: a key of the config or an option.
 
     Raises:
         UserError: the file is missing, has another SHA-256, or holds no state dict.
     """
-    refuse_other_file(path, sha256)
+    refuse_other_file(path, sha256, source)
     try:
         content: object = load_file(path) if path.suffix == ".safetensors" else load_pickle(path)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"patch_encoder.checkpoint {path}: cannot be read as weights ({reason})") from error
+    except UNREADABLE as error:
+        first = error.__context__ or error  # torch wraps its unpickler's errors in advice to switch the safety off
+        reason = str(first).partition("\n")[0].partition(". ")[0]
+        raise UserError(f"{source} {path}: cannot be read as weights ({reason}); get the right file") from error
     tensors = content.get("teacher", content) if isinstance(content, dict) else None
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise UserError(f"patch_encoder.checkpoint {path}: no state dict in it, plain or under the key `teacher`")
+        raise UserError(f"{source} {path}: no state dict in it, plain or under the key `teacher`; get the right file")
     named = {name.removeprefix("module.").removeprefix("backbone."): tensor for name, tensor in tensors.items()}
     return {name: tensor for name, tensor in named.items() if not name.startswith(HEAD)}
 
 
-def refuse_other_file(path: Path, sha256: str) -> None:
-    """Refuse a weights file that is absent or another than the config names."""
+def refuse_other_file(path: Path, sha256: str | None, source: str) -> None:
+    """Refuse a weights file that is absent or another than it should be."""
     try:
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UserError(f"patch_encoder.checkpoint {path}: {error.strerror}; put the weights there") from error
-    if found != sha256:
+        raise UserError(f"{source} {path}: {error.strerror}; put the weights there") from error
+    if sha256 is not None and found != sha256:
         raise UserError(
-            f"patch_encoder.checkpoint {path}: its SHA-256 is {found}, expected {sha256}; get the right file or"
-            " correct patch_encoder.sha256"
+            f"{source} {path}: its SHA-256 is {found}, expected {sha256}; get the right file or correct the sha256"
+            " beside its path"
         )
 
 
+class LeftOut:
+    """Stands in for a number of numpy while a pickle is read, and holds none of it."""
+
+    def __init__(self, *_: object) -> None:
+        """Take what numpy's constructors take."""
+
+    def __setstate__(self, _: object) -> None:
+        """Take what numpy's types are restored from."""
+
+
 def load_pickle(path: Path) -> object:
-    """The content of a file written by torch.save: tensors, plain containers and a command line's Namespace."""
-    with torch.serialization.safe_globals([argparse.Namespace]):  # DINO stores its arguments; they only hold values
+    """The content of a file written by torch.save: tensors, plain containers and a command line's Namespace.
+
+    DINO stores its arguments (a Namespace only holds values) and leaves learning rates from a numpy schedule in
+    the optimiser, under names that changed with numpy 2. No encoder needs those, so numpy itself is not called.
+    """
+    numbers = ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    with torch.serialization.safe_globals([argparse.Namespace, *((LeftOut, name) for name in numbers)]):
         content: object = torch.load(path, map_location="cpu", weights_only=True)
     return content

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from slpd.errors import UserError
 from slpd.models.region_encoder import positions_for
+from slpd.models.weights import load_exactly
 from slpd.settings.slides import PatchEncoder as Settings
 
 POSITIONS = "pos_embed"  # timm's name, and HIPT's
@@ -113,22 +114,10 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     Raises:
         UserError: tensors are missing, surplus or of another shape; all are listed.
     """
-    expected = model.state_dict()
-    fitted = dict(weights)
+    fitted, expected = dict(weights), model.state_dict()
     if POSITIONS in weights and POSITIONS in expected:
         fitted[POSITIONS] = resize_positions(weights[POSITIONS], expected[POSITIONS])
-    faults = [f"{name} is missing" for name in expected.keys() - fitted.keys()]
-    faults += [f"{name} is surplus" for name in fitted.keys() - expected.keys()]
-    faults += [
-        f"{name} has shape {tuple(fitted[name].shape)}, expected {tuple(expected[name].shape)}"
-        for name in expected.keys() & fitted.keys()
-        if fitted[name].shape != expected[name].shape
-    ]
-    if faults:
-        raise UserError(
-            f"patch_encoder.checkpoint does not fit patch_encoder.model with its arguments: {'; '.join(sorted(faults))}"
-        )
-    model.load_state_dict(fitted)
+    load_exactly(model, fitted, "patch_encoder.checkpoint does not fit patch_encoder.model with its arguments")
 
 
 def resize_positions(table: Tensor, wanted: Tensor) -> Tensor:

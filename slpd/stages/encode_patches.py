@@ -66,7 +66,7 @@ def read_weights(settings: Settings) -> dict[str, Tensor] | None:
     """The weights that the settings name; None: random weights."""
     if settings.checkpoint is None or settings.sha256 is None:
         return None
-    return read_encoder_weights(Path(settings.checkpoint), settings.sha256)
+    return read_encoder_weights(Path(settings.checkpoint), settings.sha256, "patch_encoder.checkpoint")
 
 
 def encode_slide(
