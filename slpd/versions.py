@@ -1,8 +1,14 @@
-"""Result version of every stage: raised, with a line in CHANGELOG.md, when a code change moves its results.
+"""Versions: the package's, that of every stage's results, and those of the packages that decide a training.
 
-The workflow passes each number to its rule as a param, so an upgraded installation re-runs just the
-stages whose numbers moved, and what depends on them.
+A stage's result version is raised, with a line in CHANGELOG.md, when a code change moves its results. The
+workflow passes each number to its rule as a param, so an upgraded installation re-runs just the stages whose
+numbers moved, and what depends on them.
 """
+
+import platform
+from importlib.metadata import distributions
+
+VERSION = "0.1.0"  # as in pyproject.toml
 
 RESULT_VERSIONS: dict[str, int] = {
     "segment_tissue": 1,
@@ -10,14 +16,23 @@ RESULT_VERSIONS: dict[str, int] = {
     "check_cohort": 1,
     "encode_patches": 1,
     "cohort_manifest": 1,
-    "pretrain_dino": 1,
-    "cluster_regions": 1,
-    "link_slides": 1,
-    "distill_slpd": 1,
+    "pretrain_dino": 2,
+    "cluster_regions": 2,
+    "link_slides": 2,
+    "distill_slpd": 2,
     "embed_bags": 1,
+    "export_encoder": 1,
     "split_folds": 2,
     "evaluate": 1,
     "make_table": 1,
     "plot_losses": 1,
     "plot_overlays": 1,
 }
+
+TRAINED_WITH = {"faiss-cpu", "faiss-gpu", "numpy", "torch"}
+
+
+def training_versions() -> dict[str, str]:
+    """Name -> version of what trains an encoder here: this package, Python, and the packages that compute."""
+    found = {package.name: package.version for package in distributions() if package.name in TRAINED_WITH}
+    return {"slpd": VERSION, "python": platform.python_version(), **dict(sorted(found.items()))}

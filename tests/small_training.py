@@ -44,7 +44,9 @@ TRAINING = Training(
     checkpoint_minutes=60,
 )
 OBJECTIVE = Objective(intra=1, inter=0.5, prototype_views="all", prototype_centre="own")
-PROTOTYPES = Prototypes(n_prototypes=3, min_regions=MIN_REGIONS, kmeans_iterations=10, kmeans_restarts=3, seed=0)
+PROTOTYPES = Prototypes(
+    n_prototypes=3, min_regions=MIN_REGIONS, features="bottleneck", kmeans_iterations=10, kmeans_restarts=3, seed=0
+)
 SLIDE_GRAPH = SlideGraph(n_neighbours=1, correspondence="matching")
 
 

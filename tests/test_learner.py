@@ -6,7 +6,7 @@ import torch
 from small_training import ENCODER, GRID, OBJECTIVE, TOKEN_WIDTH, TRAINING
 
 from slpd.method.schedules import StepRates
-from slpd.settings.training import Training
+from slpd.settings.training import Features, Training
 from slpd.training.batches import Batches, PrototypeTargets
 from slpd.training.learner import Batch, Learner
 
@@ -20,7 +20,9 @@ def make_batches(training: Training = TRAINING) -> Batches:
     tokens = torch.randn(R, GRID, GRID, TOKEN_WIDTH, generator=generator)
     vectors = torch.nn.functional.normalize(torch.randn(4, ENCODER.bottleneck, generator=generator), dim=-1)
     own, other = np.arange(R)[None] % 4, (np.arange(R)[None] + 1) % 4
-    return Batches(tokens, ENCODER, training, PrototypeTargets(vectors, np.where(own == 3, -1, own), other))
+    return Batches(
+        tokens, ENCODER, training, PrototypeTargets(vectors, "bottleneck", np.where(own == 3, -1, own), other)
+    )
 
 
 def make_learner(training: Training = TRAINING) -> Learner:
@@ -101,6 +103,26 @@ def test_a_region_gets_its_own_prototype_as_intra_target() -> None:
     assert batch.intra.valid[0].tolist() == kept.tolist()
     assert batch.intra.counts.tolist() == [kept.sum()]
     assert torch.equal(batch.intra.logits[0, kept], prototypes.vectors[regions[kept] % 4])
+
+
+@pytest.mark.parametrize("features", ["bottleneck", "region_vector"])
+def test_a_prototype_of_one_region_alone_has_the_targets_of_that_region(features: Features) -> None:
+    """Whatever is clustered, a prototype goes through all that comes after it in the teacher."""
+    learner, plain = make_learner(), make_batches()
+    views = plain.batch(0, 0).global_views[: TRAINING.batch_size]  # view 0 of the batch
+    with torch.no_grad():
+        embedded = learner.teacher.embed(views).split([ENCODER.width, ENCODER.bottleneck], dim=1)
+        expected = learner.teacher(views)
+    vectors = embedded[0] if features == "region_vector" else embedded[1]
+    place = np.full(R, -1)
+    place[plain.regions_of(0, 0)] = np.arange(TRAINING.batch_size)
+    batches = Batches(plain.tokens, ENCODER, TRAINING, PrototypeTargets(vectors, features, place[None], place[None]))
+    _, teacher, intra, inter = learner.forward(batches.batch(0, 0))
+    assert intra is not None
+    assert inter is not None
+    for targets in (intra, inter):
+        torch.testing.assert_close(targets.logits[0], expected)
+    torch.testing.assert_close(teacher.logits[0], expected)
 
 
 def test_no_local_views() -> None:

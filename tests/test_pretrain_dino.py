@@ -45,8 +45,9 @@ def test_outputs_are_complete_and_the_same_every_time(tmp_path: Path, monkeypatc
     embeddings = read_embeddings(tmp_path / "first.h5")
     assert embeddings.slides == list(N_REGIONS)
     assert np.diff(embeddings.offsets).tolist() == list(N_REGIONS.values())
-    assert embeddings.embeddings.shape == (sum(N_REGIONS.values()), ENCODER.bottleneck)
-    np.testing.assert_allclose(np.linalg.norm(embeddings.embeddings, axis=1), 1, atol=1e-5)
+    assert embeddings.bottleneck.shape == (sum(N_REGIONS.values()), ENCODER.bottleneck)
+    np.testing.assert_allclose(np.linalg.norm(embeddings.bottleneck, axis=1), 1, atol=1e-5)
+    assert embeddings.region_vector.shape == (sum(N_REGIONS.values()), ENCODER.width)
     metrics = read_metrics(tmp_path / "first.csv")
     assert [epoch.epoch for epoch in metrics] == [1, 2]
     assert all(epoch.intra == epoch.inter == 0 < epoch.self_distillation == epoch.loss for epoch in metrics)

@@ -1,14 +1,22 @@
 """Which prototypes a region is pulled to, on a cohort worked by hand."""
 
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 
+from slpd.artifacts.embeddings import CohortEmbeddings
 from slpd.artifacts.prototypes import CohortPrototypes
 from slpd.artifacts.slide_graph import SlideGraphArrays
 from slpd.method.prototype_targets import inter_targets, intra_targets
+from slpd.method.prototypes import unit
+from slpd.method.slide_graph import link_slides
+from slpd.settings.training import Features, Prototypes, SlideGraph
+from slpd.stages.cluster_regions import cluster_cohort
 
 # Slides 0, 1, 2 with 2, 1, 2 regions and 2 prototypes each; slide 1 is not kept.
 CONTENT = CohortPrototypes(
     prototypes=np.zeros((3, 2, 4), np.float32),
+    features="bottleneck",
     kept=np.array([True, False, True]),
     assignments=np.array([1, 0, -1, 0, 1], np.int16),
     offsets=np.array([0, 2, 3, 5]),
@@ -30,3 +38,34 @@ def test_intra_is_the_regions_own_assignment() -> None:
 def test_inter_is_the_corresponding_prototype_of_the_neighbour() -> None:
     """Region 0 has prototype 1, which corresponds to prototype 0 of slide 2: row 2 * 2 + 0. Rank 2 is empty."""
     assert inter_targets(CONTENT, GRAPH).tolist() == [[4, 5, -1, 0, 0]]
+
+
+@pytest.mark.parametrize("features", ["bottleneck", "region_vector"])
+@pytest.mark.parametrize("correspondence", ["matching", "nearest"])
+def test_permuting_slides_permutes_every_target(features: Features, correspondence: str) -> None:
+    """From embeddings to targets: a region is pulled to the same vectors wherever its slide stands."""
+    counts, generator = [9, 3, 12, 7, 10, 8], np.random.default_rng(0)  # the second is not kept
+    slides = [generator.normal(size=(n, 6)).astype(np.float32) for n in counts]
+    order = [4, 1, 5, 0, 3, 2]
+    straight = targets_of(slides, features, correspondence)
+    turned = targets_of([slides[s] for s in order], features, correspondence)
+    for place, slide in enumerate(order):
+        for ours, theirs in zip(turned[place], straight[slide], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def targets_of(slides: list[NDArray[np.float32]], features: Features, correspondence: str) -> list[list[NDArray]]:
+    """For each slide the intra and inter target vectors of its regions; not a number where there is none."""
+    vectors, offsets = np.concatenate(slides), np.cumsum([0, *map(len, slides)])
+    prototypes = Prototypes(
+        n_prototypes=3, min_regions=4, features=features, kmeans_iterations=10, kmeans_restarts=3, seed=0
+    )
+    names = [f"s{place}" for place in range(len(slides))]
+    content = cluster_cohort(CohortEmbeddings(unit(vectors), vectors, offsets, names), prototypes)
+    settings = SlideGraph(n_neighbours=2, correspondence=correspondence)
+    graph = SlideGraphArrays(*link_slides(content.prototypes, content.kept, settings), slides=names)
+    flat = np.concatenate([content.prototypes.reshape(-1, 6), np.full((1, 6), np.nan, np.float32)])  # row -1: none
+    rows = np.concatenate([intra_targets(content), inter_targets(content, graph)])  # (1 + 2, R)
+    assert rows.shape == (3, len(vectors))
+    assert ((rows == -1).all(axis=0) == np.repeat(~content.kept, list(map(len, slides)))).all()
+    return [list(targets) for targets in np.split(flat[rows], offsets[1:-1], axis=1)]

@@ -2,20 +2,26 @@
 
 import logging
 
+import faiss
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from slpd.artifacts.embeddings import CohortEmbeddings
 from slpd.errors import UserError
-from slpd.method.prototypes import cluster_slide, unit
-from slpd.settings.training import Prototypes
+from slpd.method.prototypes import cluster_slide, flat_index, unit
+from slpd.settings.training import Features, Prototypes
 from slpd.stages.cluster_regions import cluster_cohort
 
 
-def settings(n_prototypes: int = 4, min_regions: int = 4) -> Prototypes:
+def settings(n_prototypes: int = 4, min_regions: int = 4, features: Features = "bottleneck") -> Prototypes:
     return Prototypes(
-        n_prototypes=n_prototypes, min_regions=min_regions, kmeans_iterations=10, kmeans_restarts=5, seed=0
+        n_prototypes=n_prototypes,
+        min_regions=min_regions,
+        features=features,
+        kmeans_iterations=10,
+        kmeans_restarts=5,
+        seed=0,
     )
 
 
@@ -62,7 +68,12 @@ def test_fewer_distinct_regions_than_prototypes(n_distinct: int) -> None:
 def cohort(counts: list[int]) -> CohortEmbeddings:
     parts = [planted(count, 4, seed)[0] for seed, count in enumerate(counts)]
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    return CohortEmbeddings(np.concatenate(parts), offsets, [f"s{i}" for i in range(len(counts))])
+    return embedded(np.concatenate(parts), offsets, [f"s{i}" for i in range(len(counts))])
+
+
+def embedded(vectors: NDArray[np.float32], offsets: NDArray[np.int64], slides: list[str]) -> CohortEmbeddings:
+    """Unit vectors as bottlenecks; region vectors that point elsewhere and are longer."""
+    return CohortEmbeddings(vectors, 3 * vectors[:, ::-1], offsets, slides)
 
 
 def test_slides_below_the_minimum_have_no_prototypes() -> None:
@@ -76,9 +87,34 @@ def test_slides_below_the_minimum_have_no_prototypes() -> None:
 def test_a_slide_has_the_same_prototypes_wherever_it_stands() -> None:
     alone, together = cluster_cohort(cohort([12]), settings()), cluster_cohort(cohort([12, 9, 15]), settings())
     assert alone.prototypes[0].tobytes() == together.prototypes[0].tobytes()
-    parts = np.split(cohort([12, 9, 15]).embeddings, [12, 21])
-    turned = CohortEmbeddings(np.concatenate(parts[::-1]), np.array([0, 15, 24, 36]), ["x", "y", "z"])
+    parts = np.split(cohort([12, 9, 15]).bottleneck, [12, 21])
+    turned = embedded(np.concatenate(parts[::-1]), np.array([0, 15, 24, 36]), ["x", "y", "z"])
     assert cluster_cohort(turned, settings()).prototypes[::-1].tobytes() == together.prototypes.tobytes()
+
+
+def test_region_vectors_are_clustered_on_request_and_their_means_kept_as_they_are() -> None:
+    content = cohort([40])
+    clustered = cluster_cohort(content, settings(features="region_vector"))
+    assert clustered.features == "region_vector"
+    for k in range(4):
+        mean = content.region_vector[clustered.assignments == k].mean(axis=0)
+        np.testing.assert_allclose(clustered.prototypes[0, k], mean, atol=1e-5)
+        assert np.linalg.norm(mean) > 2
+
+
+@pytest.mark.gpu
+def test_a_gpu_finds_the_prototypes_that_a_cpu_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not faiss.get_num_gpus():
+        pytest.skip("faiss finds no GPU")
+    vectors, _ = planted(60, 4)
+    flat_index.cache_clear()
+    on_gpu = cluster_slide(vectors, settings())
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
+    flat_index.cache_clear()
+    on_cpu = cluster_slide(vectors, settings())
+    flat_index.cache_clear()
+    np.testing.assert_allclose(on_gpu[0], on_cpu[0], atol=1e-5)
+    assert on_gpu[1].tolist() == on_cpu[1].tolist()
 
 
 def test_no_slide_large_enough_names_the_largest() -> None:

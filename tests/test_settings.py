@@ -61,6 +61,47 @@ def test_variants_change_only_what_they_name() -> None:
     assert {experiment.objective_of(v).prototype_views for v in experiment.variants} == {"all"}
 
 
+# What the released code does (Carboxy/SLPD at bf3fde4): defaults of main_SLPD.py and its README command for NSCLC.
+RELEASED = {
+    "training": {"dino_epochs": 21, "epochs_per_iteration": 1},
+    "prototypes": {
+        "n_prototypes": 4,
+        "min_regions": 32,
+        "features": "bottleneck",
+        "kmeans_iterations": 10,
+        "kmeans_restarts": 5,
+        "seed": 0,
+    },
+    "slide_graph": {"n_neighbours": 1, "correspondence": "nearest"},
+    "objective": {"intra": 1, "inter": 1, "prototype_views": "released", "prototype_centre": "own"},
+}
+
+
+@pytest.mark.parametrize("preset", ["paper", "released"])
+def test_a_preset_fixes_every_setting_in_which_paper_and_released_code_can_differ(preset: str) -> None:
+    dumped = load_experiment(PAPER | {"preset": preset}).model_dump()
+    departures = {
+        (section, key): dumped[section][key]
+        for section, values in RELEASED.items()
+        for key, value in values.items()
+        if dumped[section][key] != value
+    }
+    papers = {("slide_graph", "correspondence"): "matching", ("objective", "prototype_views"): "all"}
+    assert departures == (papers if preset == "paper" else {})
+
+
+def test_paper_is_the_default_preset() -> None:
+    assert PAPER["preset"] == "paper"
+
+
+def test_an_own_value_holds_under_both_presets_and_may_be_given_for_one() -> None:
+    both = merged(PAPER, {"slide_graph": {"correspondence": "nearest"}})
+    one = merged(PAPER, {"slide_graph": {"correspondence": {"released": "matching"}}})
+    for preset in ("paper", "released"):
+        assert load_experiment(both | {"preset": preset}).slide_graph.correspondence == "nearest"
+        assert load_experiment(one | {"preset": preset}).slide_graph.correspondence == "matching"
+
+
 def set_key(path: str, value: object) -> Callable[[dict[str, Any]], None]:
     """A fault: the value at `path` (list positions are numbers) is replaced."""
 
@@ -99,6 +140,12 @@ FAULTS = {
     "patches do not tile": (set_key("patch_encoder.patch_px", 250), r"patch_encoder\.patch_px: 250 does not divide"),
     "crop too large": (set_key("training.global_crop", 17), r"training\.global_crop: 17 patches do not fit"),
     "heads do not divide": (set_key("region_encoder.heads", 5), r"region_encoder: width is 192, heads 5"),
+    "unknown preset": (set_key("preset", "relesed"), r"config\.preset: 'relesed'; it is paper or released"),
+    "half a preset": (
+        set_key("slide_graph.n_neighbours", {"released": 2}),
+        r"slide_graph\.n_neighbours: given for released; give one value, or one each for paper and released",
+    ),
+    "unknown features": (set_key("prototypes.features", "cls"), r"prototypes\.features: .*'region_vector'.*'cls'"),
     "no iterations": (set_key("training.dino_epochs", 100), r"training: epochs - dino_epochs is 0"),
     "weights without hash": (set_key("patch_encoder.sha256", None), r"patch_encoder: checkpoint and sha256"),
     "no spread": (set_key("patch_encoder.std", [0.2, 0, 0.2]), r"patch_encoder\.std\.1: .*greater than 0"),

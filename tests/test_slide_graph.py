@@ -74,8 +74,19 @@ def test_a_single_kept_slide_has_no_neighbour() -> None:
 
 def test_equal_slides_are_each_others_neighbours_never_their_own_and_ties_go_by_slide() -> None:
     prototypes = np.repeat(draw(1, 4), 4, axis=0)
-    neighbours, *_ = link_slides(prototypes, np.ones(4, bool), MATCHING)
+    neighbours, similarity, _ = link_slides(prototypes, np.ones(4, bool), MATCHING)
     assert neighbours.tolist() == [[1, 2], [0, 2], [0, 1], [0, 1]]
+    assert (similarity == 4).all()  # M, and no rounding above it
+
+
+def test_the_length_of_prototypes_does_not_matter() -> None:
+    """Means of region vectors have any length; similarity is of directions."""
+    prototypes = draw(9, 4)
+    longer = prototypes * np.random.default_rng(5).uniform(0.1, 30, (9, 4, 1)).astype(np.float32)
+    first, second = (link_slides(vectors, np.ones(9, bool), MATCHING) for vectors in (prototypes, longer))
+    assert (first[0] == second[0]).all()
+    np.testing.assert_allclose(first[1], second[1], atol=1e-5)
+    assert (first[2] == second[2]).all()
 
 
 def test_permuting_slides_permutes_the_graph() -> None:

@@ -1,6 +1,8 @@
-"""Region embeddings of a cohort (`embeddings.h5`), in which regions are clustered; written after each training stage.
+"""Region embeddings of a cohort (`embeddings.h5`), which are clustered; written after each training stage.
 
-embeddings: (R, D) float32, unit vectors, slides one after the other in order of slide id.
+Of the teacher's view of each region's centre crop, slides one after the other in order of slide id:
+bottleneck: (R, bottleneck) float32, unit vectors.
+region_vector: (R, width) float32.
 offsets: (S + 1,) int64, slide s holds rows offsets[s] to offsets[s + 1].
 slides: (S,) UTF-8, slide ids.
 """
@@ -20,7 +22,8 @@ from slpd.errors import UserError
 class CohortEmbeddings:
     """The content of the file."""
 
-    embeddings: NDArray[np.float32]
+    bottleneck: NDArray[np.float32]
+    region_vector: NDArray[np.float32]
     offsets: NDArray[np.int64]
     slides: list[str]
 
@@ -28,7 +31,8 @@ class CohortEmbeddings:
 def write_embeddings(path: Path, content: CohortEmbeddings) -> None:
     """Write the embeddings of a cohort."""
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.create_dataset("embeddings", data=content.embeddings)
+        file.create_dataset("bottleneck", data=content.bottleneck)
+        file.create_dataset("region_vector", data=content.region_vector)
         file.create_dataset("offsets", data=content.offsets)
         file.create_dataset("slides", data=content.slides, dtype=h5py.string_dtype())
 
@@ -41,8 +45,8 @@ def read_embeddings(path: Path) -> CohortEmbeddings:
     """
     try:
         with h5py.File(path, "r") as file:
-            slides = [name.decode() for name in file["slides"][:]]
-            return CohortEmbeddings(np.asarray(file["embeddings"]), np.asarray(file["offsets"]), slides)
+            arrays = {name: np.asarray(file[name]) for name in ("bottleneck", "region_vector", "offsets")}
+            return CohortEmbeddings(**arrays, slides=[name.decode() for name in file["slides"][:]])
     except (OSError, KeyError) as error:
         raise UserError(
             f"region embeddings {path}: cannot be read ({error}); run their training stage again"

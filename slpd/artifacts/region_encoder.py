@@ -1,20 +1,23 @@
 """Weights of a trained region encoder (`teacher.safetensors`): the teacher's backbone, without its head.
 
 Tensors have the names of RegionViT, which are those of HIPT's `vit4k`. The metadata entry `slpd` is JSON
-of RegionEncoderCard: all that is needed to build the encoder and to feed it.
+of RegionEncoderCard: all that is needed to build the encoder and to feed it, and what trained it.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.numpy import save_file
 
 from slpd.artifacts.atomic import atomic_path
 from slpd.errors import UserError
 from slpd.settings.training import RegionEncoder
+
+CARD = "slpd"
 
 
 class RegionEncoderCard(BaseModel):
@@ -25,27 +28,44 @@ class RegionEncoderCard(BaseModel):
     region_encoder: RegionEncoder
     token_width: int  # length of a patch token
     grid: int  # side of a region, patches
+    versions: dict[str, str]  # package -> its version when the weights were trained
 
 
-def write_region_encoder(path: Path, weights: Mapping[str, Tensor], card: RegionEncoderCard) -> None:
+def write_region_encoder(path: Path, weights: Mapping[str, NDArray[np.float32]], card: RegionEncoderCard) -> None:
     """Write the weights; one metadata entry, since several would be stored in no fixed order."""
     with atomic_path(path) as temporary:
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        save_file(tensors, temporary, {"slpd": card.model_dump_json()})
+        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in weights.items()}
+        save_file(tensors, temporary, {CARD: card.model_dump_json()})
 
 
-def read_region_encoder(path: Path) -> tuple[dict[str, Tensor], RegionEncoderCard]:
-    """The weights on the CPU, and what they are.
+def read_region_encoder(path: Path) -> tuple[dict[str, NDArray[np.float32]], RegionEncoderCard]:
+    """The weights, and what they are.
 
     Raises:
         UserError: the file is missing, damaged, or not written by this pipeline.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            card = (file.metadata() or {}).get("slpd")
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"region encoder {path}: cannot be read ({error}); run its training stage again") from error
+    card = read_card(path)
     if card is None:
         raise UserError(f"region encoder {path}: no slpd entry in its metadata; give a file that training wrote")
-    return weights, RegionEncoderCard.model_validate_json(card)
+    with safe_open(path, "np") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, card  # noqa: SIM118  # not a dict
+
+
+def read_card(path: Path) -> RegionEncoderCard | None:
+    """What the weights in a file are; None: another program wrote it.
+
+    Raises:
+        UserError: the file is missing or damaged, or written by another version of this package.
+    """
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(path, "np") as file:
+            card = (file.metadata() or {}).get(CARD)
+        return None if card is None else RegionEncoderCard.model_validate_json(card)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"region encoder {path}: cannot be read ({error}); run its training stage again") from error
+    except ValidationError as error:
+        raise UserError(
+            f"region encoder {path}: its slpd entry is of another version of slpd; run its training stage again"
+        ) from error

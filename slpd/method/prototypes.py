@@ -1,6 +1,8 @@
 """Prototypes of a slide: k-means of its region embeddings (SLPD, Yu et al. 2023, sec. 2.2)."""
 
 import logging
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,23 +14,25 @@ import faiss  # noqa: E402
 
 faiss.omp_set_num_threads(1)  # a slide is too little work to share, and one thread always sums in the same order
 
+GPU_SCRATCH_BYTES = 2**26  # far more than a slide needs; faiss would take 1.5 GiB
+
 
 def cluster_slide(
     embeddings: NDArray[np.float32], settings: Prototypes
 ) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
     """The prototypes of one slide and the prototype of each of its regions.
 
-    k-means is Euclidean on the unit vectors; regions are assigned to the centroids as they are, which are
-    brought to length 1 afterwards (as released). The seed is the same for every slide, so that a slide's
+    k-means is Euclidean, on unit vectors too; regions are assigned to the centroids as they are. Centroids of unit
+    vectors are brought to length 1 afterwards (as released). The seed is the same for every slide, so that a slide's
     prototypes do not depend on its place in the cohort. A cluster that runs empty is re-seeded by faiss
     beside the largest one; where a slide has fewer distinct regions than prototypes, some stay without regions.
 
     Args:
-        embeddings: (n, D) unit vectors, n at least `settings.n_prototypes`.
-        settings: Number of prototypes, iterations, restarts, seed.
+        embeddings: (n, D), n at least `settings.n_prototypes`.
+        settings: Number of prototypes, which features these are, iterations, restarts, seed.
 
     Returns:
-        (M, D) unit vectors and (n,) indices into them.
+        (M, D) prototypes and (n,) indices into them; equal bytes for equal input on a CPU.
     """
     n, D = embeddings.shape
     clustering = faiss.Clustering(D, settings.n_prototypes)
@@ -37,13 +41,24 @@ def cluster_slide(
     clustering.seed = settings.seed
     clustering.min_points_per_centroid = 1  # whether a slide has enough regions is min_regions' decision
     clustering.max_points_per_centroid = n  # no subsampling
-    index = faiss.IndexFlatL2(D)
+    index = flat_index(D)
     clustering.train(np.ascontiguousarray(embeddings), index)
     centroids = faiss.vector_to_array(clustering.centroids).reshape(settings.n_prototypes, D)
     index.reset()
     index.add(centroids)
     assignments = index.search(embeddings, 1)[1][:, 0]
-    return unit(centroids), assignments.astype(np.int16)
+    prototypes = unit(centroids) if settings.features == "bottleneck" else centroids
+    return prototypes, assignments.astype(np.int16)
+
+
+@cache  # on a GPU it costs more to make than a slide costs to cluster
+def flat_index(dimensions: int) -> Any:  # noqa: ANN401  # faiss has no types
+    """An index for exact search, on a GPU where faiss finds one."""
+    if not faiss.get_num_gpus():
+        return faiss.IndexFlatL2(dimensions)
+    resources = faiss.StandardGpuResources()
+    resources.setTempMemory(GPU_SCRATCH_BYTES)
+    return faiss.GpuIndexFlatL2(resources, dimensions)
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

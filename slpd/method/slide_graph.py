@@ -61,7 +61,7 @@ def link_slides(
     """The slide graph over the kept slides; a slide is never its own neighbour.
 
     Args:
-        prototypes: (S, M, D) unit vectors.
+        prototypes: (S, M, D), of any length; zeros have cosine 0 with everything.
         kept: (S,) slides that have prototypes.
         settings: Number of neighbours K, kind of correspondence.
 
@@ -74,6 +74,7 @@ def link_slides(
     correspondence = np.full((S, K, M), -1, np.int32)
     slides = np.flatnonzero(kept)  # (C,)
     vectors = prototypes[slides].astype(np.float64)  # (C, M, D)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), np.finfo(np.float64).tiny)
     flat = vectors.reshape(-1, vectors.shape[2])  # (C * M, D)
     for place, slide in enumerate(slides):
         cosines = (flat @ vectors[place].T).reshape(-1, M, M).swapaxes(1, 2)  # (C, M, M)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from slpd.models.head import ProjectionHead
 from slpd.models.region_encoder import RegionViT
-from slpd.settings.training import RegionEncoder
+from slpd.settings.training import Features, RegionEncoder
 
 
 class Network(nn.Module):
@@ -20,9 +20,14 @@ class Network(nn.Module):
         """(B, rows, columns, token width) -> (B, outputs) logits; `keep` as in RegionViT."""
         return self.head(self.backbone(tokens, keep))  # type: ignore[no-any-return]
 
-    def bottleneck(self, tokens: Tensor) -> Tensor:
-        """(B, rows, columns, token width) -> (B, bottleneck) unit vectors."""
-        return self.head.bottleneck(self.backbone(tokens))
+    def embed(self, tokens: Tensor) -> Tensor:
+        """(B, rows, columns, token width) -> (B, width + bottleneck), region vectors beside their unit vectors."""
+        vectors = self.backbone(tokens)  # (B, width)
+        return torch.cat([vectors, self.head.bottleneck(vectors)], dim=-1)
+
+    def prototype_logits(self, prototypes: Tensor, features: Features) -> Tensor:
+        """(..., D) -> (..., outputs): prototypes through the part of the head that follows the features they are of."""
+        return (self.head.last_layer if features == "bottleneck" else self.head)(prototypes)  # type: ignore[no-any-return]
 
     def draw_weights(self, seed: int) -> None:
         """Fill every parameter from `seed`."""

@@ -1,15 +1,16 @@
 """The whole config: sections, lists of cohorts, variants, tasks, heads and tables, and how they fit together."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from slpd.errors import UserError
 from slpd.settings.evaluation import Head, Table, Task
+from slpd.settings.preset import Preset, with_preset
 from slpd.settings.section import Name, Section, describe
 from slpd.settings.slides import Manifest, PatchEncoder, Regions, Tissue
-from slpd.settings.training import Objective, Prototypes, RegionEncoder, SlideGraph, Training
+from slpd.settings.training import PLAIN_DINO, Objective, Prototypes, RegionEncoder, SlideGraph, Training
 
 Changes = Mapping[str, Any]  # keys of a section that an entry sets differently
 
@@ -22,19 +23,36 @@ class Cohort(Section):
     prototypes: Changes = Field(default={}, description="keys of `prototypes` that differ for this cohort")
 
 
+class PretrainedEncoder(Section):
+    """A region encoder that is used as it is."""
+
+    checkpoint: str = Field(description="weights file: safetensors, a state dict, or a checkpoint of HIPT or SLPD")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the weights file")
+
+
 class Variant(Section):
-    """A row of an ablation: what differs from the sections of the config."""
+    """A row of an ablation: what differs from the sections of the config, or an encoder trained elsewhere."""
 
     name: Name
+    pretrained: PretrainedEncoder | None = Field(default=None, description="its region encoder; null: trained here")
     objective: Changes = Field(default={}, description="keys of `objective` that differ")
     prototypes: Changes = Field(default={}, description="keys of `prototypes` that differ")
     slide_graph: Changes = Field(default={}, description="keys of `slide_graph` that differ")
+
+    @model_validator(mode="after")
+    def pretrained_is_not_trained(self) -> Self:
+        """Settings of training have no effect on an encoder that is not trained."""
+        idle = [key for key in ("objective", "prototypes", "slide_graph") if getattr(self, key)]
+        if self.pretrained and idle:
+            raise ValueError(f"pretrained stands beside {', '.join(idle)}, but it is not trained; remove one of them")
+        return self
 
 
 class Experiment(Section):
     """Everything `config/config.yaml` holds."""
 
     experiment: Name
+    preset: Preset = Field(description="whose definition holds where the paper and the released code differ")
     cohorts: list[Cohort] = Field(min_length=1)
     tissue: Tissue
     regions: Regions
@@ -51,8 +69,9 @@ class Experiment(Section):
     tables: list[Table]
 
     def objective_of(self, variant: Variant) -> Objective:
-        """The loss of a variant."""
-        return changed(self.objective, variant.objective, f"variants.{variant.name}.objective")
+        """The loss of a variant; without prototype terms always the same, so that no edit of the others repeats it."""
+        objective = changed(self.objective, variant.objective, f"variants.{variant.name}.objective")
+        return objective if objective.intra or objective.inter else PLAIN_DINO
 
     def slide_graph_of(self, variant: Variant) -> SlideGraph:
         """The slide graph of a variant."""
@@ -82,7 +101,7 @@ def load_experiment(config: Mapping[str, Any]) -> Experiment:
         UserError: the first fault, with its key, its value and what was expected.
     """
     try:
-        experiment = Experiment.model_validate(config)
+        experiment = Experiment.model_validate(with_preset(config))
     except ValidationError as error:
         raise UserError(describe(error, Experiment, "config")) from error
     check_names(experiment)

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from slpd.settings.section import Fraction, Section, Seed
 
+Features = Literal["bottleneck", "region_vector"]
+
 
 class RegionEncoder(Section):
     """ViT_4096-256 and its projection head."""
@@ -83,6 +85,9 @@ class Prototypes(Section):
 
     n_prototypes: int = Field(gt=0, description="prototypes per slide (M)")
     min_regions: int = Field(gt=0, description="slides with fewer regions get no prototypes; at least M")
+    features: Features = Field(
+        description="what is clustered; bottleneck: the head's unit vectors (released); region_vector: the encoder's"
+    )
     kmeans_iterations: int = Field(gt=0, description="iterations of one k-means run")
     kmeans_restarts: int = Field(gt=0, description="k-means runs, of which the best is kept")
     seed: Seed = Field(description="seed of the initial centroids")
@@ -118,3 +123,6 @@ class Objective(Section):
     prototype_centre: Literal["own", "shared"] = Field(
         description="own: prototype targets have a centre of their own (released code); shared: that of L_self"
     )
+
+
+PLAIN_DINO = Objective(intra=0, inter=0, prototype_views="all", prototype_centre="own")  # without terms, none is read

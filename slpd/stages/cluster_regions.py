@@ -51,9 +51,10 @@ def cluster_cohort(cohort: CohortEmbeddings, settings: Prototypes) -> CohortProt
             f"prototypes.min_regions is {settings.min_regions}, but the largest slide, {cohort.slides[largest]}, has"
             f" {counts[largest]} regions; lower min_regions (and n_prototypes, at most that), or add larger slides"
         )
-    prototypes = np.zeros((len(kept), settings.n_prototypes, cohort.embeddings.shape[1]), np.float32)
-    assignments = np.full(len(cohort.embeddings), -1, np.int16)
+    embeddings = cohort.bottleneck if settings.features == "bottleneck" else cohort.region_vector  # (R, D)
+    prototypes = np.zeros((len(kept), settings.n_prototypes, embeddings.shape[1]), np.float32)
+    assignments = np.full(len(embeddings), -1, np.int16)
     for slide in np.flatnonzero(kept):
         regions = slice(cohort.offsets[slide], cohort.offsets[slide + 1])
-        prototypes[slide], assignments[regions] = cluster_slide(cohort.embeddings[regions], settings)
-    return CohortPrototypes(prototypes, kept, assignments, cohort.offsets, cohort.slides)
+        prototypes[slide], assignments[regions] = cluster_slide(embeddings[regions], settings)
+    return CohortPrototypes(prototypes, settings.features, kept, assignments, cohort.offsets, cohort.slides)

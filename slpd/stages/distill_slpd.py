@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
         expected = (base if args.iteration == 1 else own) | {"epochs trained": epochs.start}
         refuse_other_experiment(args.start, start["identity"], expected)
         tokens = torch.from_numpy(cohort.features).to(device)
-        batches = Batches(tokens, encoder, training, read_targets(args, objective, cohort, device))
+        batches = Batches(tokens, encoder, training, read_targets(args, encoder, objective, cohort, device))
         learner = Learner(encoder, training, objective, tokens.shape[-1], device)
         learner.load_state_dict(start["learner"])
         belongs_to = identity | input_hashes(args)
@@ -78,7 +78,7 @@ def refuse_other_experiment(path: Path, saved: Identity, expected: Identity) -> 
 
 
 def read_targets(
-    args: argparse.Namespace, objective: Objective, cohort: CohortTokens, device: torch.device
+    args: argparse.Namespace, encoder: RegionEncoder, objective: Objective, cohort: CohortTokens, device: torch.device
 ) -> PrototypeTargets | None:
     """The prototypes that the objective's terms need; None for plain DINO."""
     if not objective.intra and not objective.inter:
@@ -87,9 +87,10 @@ def read_targets(
         raise UserError("--prototypes is missing: objective.intra or objective.inter is above 0")
     content = read_prototypes(args.prototypes)
     refuse_other_cohort(args.prototypes, content, cohort)
-    vectors = torch.from_numpy(content.prototypes).flatten(0, 1).to(device)
+    refuse_other_encoder(args.prototypes, content, encoder)
     return PrototypeTargets(
-        vectors,
+        torch.from_numpy(content.prototypes).flatten(0, 1).to(device),
+        content.features,
         intra_targets(content) if objective.intra else None,
         inter_targets(content, read_graph(args, content)) if objective.inter else None,
     )
@@ -109,6 +110,16 @@ def refuse_other_cohort(path: Path, content: CohortPrototypes, cohort: CohortTok
     """Refuse prototypes of other slides or regions than the manifest's."""
     if content.slides != cohort.slides or content.offsets.tolist() != cohort.offsets.tolist():
         raise UserError(f"{path}: prototypes of other slides or regions than the manifest; run cluster_regions again")
+
+
+def refuse_other_encoder(path: Path, content: CohortPrototypes, encoder: RegionEncoder) -> None:
+    """Refuse prototypes of another width than what they are means of has."""
+    width = encoder.bottleneck if content.features == "bottleneck" else encoder.width
+    if content.prototypes.shape[2] != width:
+        raise UserError(
+            f"{path}: prototypes of width {content.prototypes.shape[2]}, but a {content.features} of region_encoder has"
+            f" {width} values; run cluster_regions again"
+        )
 
 
 def input_hashes(args: argparse.Namespace) -> Identity:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from slpd.artifacts.checkpoint import Identity, write_checkpoint
@@ -11,7 +12,7 @@ from slpd.artifacts.embeddings import CohortEmbeddings, write_embeddings
 from slpd.artifacts.region_encoder import RegionEncoderCard, write_region_encoder
 from slpd.artifacts.training_metrics import EpochMetrics, write_metrics
 from slpd.method.processes import process_index
-from slpd.settings.training import Objective, RegionEncoder, Training
+from slpd.settings.training import PLAIN_DINO, RegionEncoder, Training
 from slpd.training.batches import Batches
 from slpd.training.devices import training_device
 from slpd.training.embed import embed_regions
@@ -19,8 +20,7 @@ from slpd.training.identity import experiment_identity
 from slpd.training.learner import Learner
 from slpd.training.loop import train_epochs
 from slpd.training.resume import ResumeFile
-
-PLAIN_DINO = Objective(intra=0, inter=0, prototype_views="all", prototype_centre="own")
+from slpd.versions import training_versions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,9 +70,13 @@ def write_outputs(
     metrics: list[EpochMetrics],
 ) -> None:
     """Write what both training stages leave behind; the teacher embeds every region from its centre crop."""
-    embeddings = embed_regions(learner.teacher.bottleneck, tokens, learner.training.global_crop)
-    write_embeddings(args.embeddings, CohortEmbeddings(embeddings, cohort.offsets, cohort.slides))
-    card = RegionEncoderCard(region_encoder=encoder, token_width=tokens.shape[-1], grid=tokens.shape[1])
-    write_region_encoder(args.teacher, learner.teacher.backbone.state_dict(), card)
+    embedded = embed_regions(learner.teacher.embed, tokens, learner.training.global_crop)
+    region_vector, bottleneck = np.split(embedded, [encoder.width], axis=1)
+    write_embeddings(args.embeddings, CohortEmbeddings(bottleneck, region_vector, cohort.offsets, cohort.slides))
+    card = RegionEncoderCard(
+        region_encoder=encoder, token_width=tokens.shape[-1], grid=tokens.shape[1], versions=training_versions()
+    )
+    weights = {name: tensor.cpu().numpy() for name, tensor in learner.teacher.backbone.state_dict().items()}
+    write_region_encoder(args.teacher, weights, card)
     write_metrics(args.metrics, metrics)
     write_checkpoint(args.checkpoint, {"identity": identity, "learner": learner.state_dict()})

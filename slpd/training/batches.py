@@ -16,7 +16,7 @@ from slpd.method.losses import Targets
 from slpd.method.processes import n_processes, process_index
 from slpd.method.views import Crops, cut_views, draw_crops
 from slpd.models.region_encoder import drop_path_factors
-from slpd.settings.training import RegionEncoder, Training
+from slpd.settings.training import Features, RegionEncoder, Training
 from slpd.training.learner import Batch
 
 
@@ -24,7 +24,8 @@ from slpd.training.learner import Batch
 class PrototypeTargets:
     """The prototypes that regions are pulled to."""
 
-    vectors: Tensor  # (S * M, bottleneck) unit vectors, on the device
+    vectors: Tensor  # (S * M, D), on the device
+    features: Features  # what they are means of
     intra: NDArray[np.int64] | None  # (1, R) rows of `vectors`, -1: none; None: no such term
     inter: NDArray[np.int64] | None  # (T, R)
 
@@ -86,6 +87,7 @@ class Batches:
             n_regions=len(regions),
             intra=look_up(prototypes.vectors, prototypes.intra, regions, part) if prototypes else None,
             inter=look_up(prototypes.vectors, prototypes.inter, regions, part) if prototypes else None,
+            features=prototypes.features if prototypes else "bottleneck",  # without prototypes nothing reads it
         )
 
     def draw_keep(self, generator: np.random.Generator, n_views: int, n_regions: int, part: slice) -> Tensor | None:

@@ -10,7 +10,7 @@ from slpd.method.losses import DistillationLoss, LossTerms, Targets
 from slpd.method.processes import n_processes, sum_over_processes
 from slpd.method.schedules import StepRates
 from slpd.models.network import Network
-from slpd.settings.training import Objective, RegionEncoder, Training
+from slpd.settings.training import Features, Objective, RegionEncoder, Training
 from slpd.training.adamw import AdamW
 
 
@@ -23,8 +23,9 @@ class Batch:
     global_keep: Tensor | None  # (depth, 2, 2 * B) stochastic-depth factors of the student; None: no dropping
     local_keep: Tensor | None  # (depth, 2, n * B)
     n_regions: int  # regions of the whole batch, over all processes
-    intra: Targets | None  # as DistillationLoss takes them, but `logits` are still unit vectors (T, B, bottleneck)
+    intra: Targets | None  # as DistillationLoss takes them, but `logits` are still prototypes (T, B, D)
     inter: Targets | None
+    features: Features  # what these prototypes are means of
 
 
 class Learner:
@@ -87,11 +88,11 @@ class Learner:
             logits = self.teacher(batch.global_views).unflatten(0, (2, B))  # (2, B, K)
             valid = torch.ones((2, B), dtype=torch.bool, device=self.device)
             teacher = Targets(logits, valid, torch.full((2,), float(batch.n_regions), device=self.device))
-            return student, teacher, self.prototype_logits(batch.intra), self.prototype_logits(batch.inter)
-
-    def prototype_logits(self, targets: Targets | None) -> Targets | None:
-        """Prototypes through the last layer of the teacher as it is before this step's update."""
-        return targets and targets._replace(logits=self.teacher.head.last_layer(targets.logits))
+            intra, inter = (
+                targets and targets._replace(logits=self.teacher.prototype_logits(targets.logits, batch.features))
+                for targets in (batch.intra, batch.inter)
+            )  # of the teacher as it is before this step's update
+            return student, teacher, intra, inter
 
     def total(self, terms: LossTerms) -> Tensor:
         """L_self + alpha1 * L_intra + alpha2 * L_inter."""

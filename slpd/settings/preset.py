@@ -1,0 +1,35 @@
+"""Where the paper and the released code differ, a value is written once for each; the preset chooses."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from slpd.errors import UserError
+
+Preset = Literal["paper", "released"]
+PRESETS = get_args(Preset)
+
+
+def with_preset(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with every `{paper: ..., released: ...}` replaced by the value of its `preset`.
+
+    Raises:
+        UserError: `preset` is missing or no preset, or a value is given for one preset alone.
+    """
+    preset = config.get("preset")
+    if preset not in PRESETS:
+        raise UserError(f"config.preset: {preset!r}; it is {' or '.join(PRESETS)}, as config/config.yaml explains")
+    return {key: chosen(value, str(preset), f"config.{key}") for key, value in config.items()}
+
+
+def chosen(value: Any, preset: str, where: str) -> Any:  # noqa: ANN401  # any YAML value
+    """A value, or the part of it that is meant under a preset."""
+    if isinstance(value, list):
+        return [chosen(entry, preset, f"{where}.{place}") for place, entry in enumerate(value)]
+    if not isinstance(value, Mapping):
+        return value
+    if not value.keys() & set(PRESETS):
+        return {key: chosen(inner, preset, f"{where}.{key}") for key, inner in value.items()}
+    if value.keys() != set(PRESETS):
+        given = ", ".join(map(str, value))
+        raise UserError(f"{where}: given for {given}; give one value, or one each for {' and '.join(PRESETS)}")
+    return value[preset]
