@@ -20,3 +20,4 @@ rule all:
     input:
         tables=every_table,
         figures=every_figure,
+        encoders=every_encoder,

@@ -1,4 +1,4 @@
-"""Command line: `python -m slpd <stage> ...`, one command per rule of the workflow.
+"""Command line: `python -m slpd <stage> ...`, nearly every command a rule of the workflow.
 
 With `--processes N` (N > 1) the stage runs in N processes under torchrun, one per GPU of this machine.
 """
@@ -27,7 +27,9 @@ STAGES = {
     "cluster_regions": "find the prototypes of every slide",
     "link_slides": "find every slide's most similar slides and the prototype correspondence",
     "distill_slpd": "train one iteration with the prototype terms",
-    "embed_bags": "embed every region with the final teacher",
+    "embed_bags": "embed every region with a variant's encoder",
+    "export_encoder": "put a trained region encoder beside a card that says what it is",
+    "export_released": "write a region encoder as HIPT's scripts read it (no rule: on request)",
     "split_folds": "split a task's slides into folds",
     "evaluate": "train and test a head on every fold of a task",
     "make_table": "collect evaluations into a table",

@@ -59,8 +59,13 @@ def check_labels(task: Task, sheet: Sheet) -> None:
 
 
 def check_weights(experiment: Experiment) -> None:
-    """Refuse weights that are not there; the job that loads them checks their hash."""
-    checkpoint = experiment.patch_encoder.checkpoint
-    refuse_braces("patch_encoder.checkpoint", checkpoint or "")
-    if checkpoint is not None and not Path(checkpoint).is_file():
-        raise UserError(f"patch_encoder.checkpoint: no file {checkpoint}; put the weights there or correct the path")
+    """Refuse weights that are not there; the jobs that load them check their hashes."""
+    given = {"patch_encoder.checkpoint": experiment.patch_encoder.checkpoint} | {
+        f"variants.{variant.name}.pretrained.checkpoint": variant.pretrained.checkpoint
+        for variant in experiment.variants
+        if variant.pretrained
+    }
+    for key, checkpoint in given.items():
+        refuse_braces(key, checkpoint or "")
+        if checkpoint is not None and not Path(checkpoint).is_file():
+            raise UserError(f"{key}: no file {checkpoint}; put the weights there or correct the path")

@@ -1,6 +1,7 @@
 """The workflow: faults refused before any job, the toy run from slides to table, partial reruns, kills."""
 
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import toy
 pytestmark = pytest.mark.workflow
 
 UP_TO_TOKENS = {"segment_tissue", "tile_regions", "check_cohort", "encode_patches", "cohort_manifest"}
-TRAINING = {"pretrain_dino", "cluster_regions", "link_slides", "distill_slpd", "embed_bags"}
+TRAINING = {"pretrain_dino", "cluster_regions", "link_slides", "distill_slpd", "embed_bags", "export_encoder"}
 EVALUATION = {"evaluate", "make_table"}
 FROM_MANIFEST = {"cohort_manifest", "split_folds", "plot_losses", "plot_overlays"} | TRAINING | EVALUATION
 FROM_PRETRAINING = TRAINING | EVALUATION | {"plot_losses"}
@@ -120,6 +122,7 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], None], set[str]]] = {
     "region encoder": (changes("region_encoder", outputs=256), FROM_PRETRAINING),
     "training": (changes("training", learning_rate=1e-4), FROM_PRETRAINING),
     "prototypes": (changes("prototypes", seed=1), FROM_PRETRAINING - {"pretrain_dino"}),
+    "clustered features": (changes("prototypes", features="region_vector"), FROM_PRETRAINING - {"pretrain_dino"}),
     "slide graph": (
         changes("slide_graph", correspondence="nearest"),
         # the second iteration's prototypes come from the first one's teacher
@@ -146,6 +149,58 @@ def test_edit_of_one_variant_leaves_the_others_alone(finished: Path) -> None:
     arguments = toy.edited(finished, in_list("variants", "slpd", prototypes={"n_prototypes": 3}))
     jobs = toy.planned(finished, *arguments)
     assert (jobs["distill_slpd"], jobs["embed_bags"], jobs["evaluate"]) == (2, 1, 2)
+
+
+def test_another_preset_trains_again_what_has_prototypes(finished: Path) -> None:
+    jobs = toy.planned(finished, *toy.edited(finished, lambda config: config.update(preset="released")))
+    assert "pretrain_dino" not in jobs
+    assert (jobs["link_slides"], jobs["distill_slpd"], jobs["embed_bags"]) == (2, 2, 1)  # of slpd, not of dino
+
+
+def pretrained_only(config: dict[str, Any], **pretrained: str) -> None:
+    """An edit: the only variant is an encoder that is given."""
+    config["variants"] = [{"name": "given", "pretrained": pretrained}]
+    config["tables"][0]["variants"] = ["given"]
+
+
+def test_exported_encoder_of_one_experiment_is_a_variant_of_another(finished: Path) -> None:
+    variants = finished / "results/toy/cohorts/toy/variants"
+    weights = shutil.copy(variants / "slpd/encoder/region_encoder.safetensors", finished / "given.safetensors")
+    digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    edit = partial(pretrained_only, checkpoint="given.safetensors", sha256=digest)
+    arguments = toy.edited(finished, edit)
+    assert set(toy.planned(finished, *arguments)) == {"embed_bags"} | EVALUATION
+    target = "results/toy/cohorts/toy/variants/given/bags.h5"
+    run = toy.snakemake(finished, *arguments, "--", target)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert (finished / target).read_bytes() == (variants / "slpd/bags.h5").read_bytes()
+    os.utime(finished / "given.safetensors")  # the same file, copied once more
+    assert toy.planned(finished, *arguments, "--", target) == {}
+    shutil.copy(finished / "given.safetensors", finished / "moved.safetensors")
+    for other in (
+        {"checkpoint": "moved.safetensors", "sha256": digest},
+        {"checkpoint": "given.safetensors", "sha256": "0" * 64},
+    ):
+        arguments = toy.edited(finished, partial(pretrained_only, **other))
+        assert toy.planned(finished, *arguments, "--", target) == {"embed_bags": 1}
+    run = toy.snakemake(finished, *arguments, "--", target)
+    assert run.returncode != 0
+    log = (finished / "logs/toy/embed_bags/toy/given.log").read_text()
+    assert f"error: pretrained.checkpoint given.safetensors: its SHA-256 is {digest}, expected 0000" in log
+
+
+def test_cohort_of_pretrained_variants_alone_is_not_trained_on(tmp_path: Path, make_slide: toy.MakeSlide) -> None:
+    toy.make_toy(tmp_path, make_slide)
+    edit = partial(pretrained_only, checkpoint="w.pth", sha256="0" * 64)
+    arguments = toy.edited(tmp_path, edit)
+    run = toy.snakemake(tmp_path, *arguments, "--dry-run")
+    assert "error: variants.given.pretrained.checkpoint: no file w.pth" in run.stderr
+    (tmp_path / "w.pth").touch()
+    jobs = toy.planned(tmp_path, *arguments)
+    assert set(jobs) == UP_TO_TOKENS | {"embed_bags", "split_folds", "plot_overlays"} | EVALUATION
+    printed = toy.snakemake(tmp_path, *arguments, "--dry-run", "--printshellcmds").stdout
+    (command,) = (line for line in printed.splitlines() if "slpd check_cohort" in line)
+    assert '"batch_size":0,"min_regions":{}' in command
 
 
 def test_label_of_one_slide_trains_nothing_again(finished: Path) -> None:

@@ -1,4 +1,4 @@
-"""Embed every region with the final teacher: one bag of region vectors per slide."""
+"""Embed every region with a variant's encoder, its last teacher or a given one: one bag of vectors per slide."""
 
 import argparse
 import logging
@@ -9,11 +9,15 @@ import torch
 
 from slpd.artifacts.bags import write_bags
 from slpd.artifacts.cohort_tokens import CohortTokens, read_cohort_tokens
+from slpd.artifacts.encoder_weights import read_encoder_weights
 from slpd.artifacts.manifest import used_slides
-from slpd.artifacts.region_encoder import RegionEncoderCard, read_region_encoder
+from slpd.artifacts.region_encoder import RegionEncoderCard, read_card
 from slpd.artifacts.tokens import read_coords
 from slpd.errors import UserError
 from slpd.models.network import build_region_encoder
+from slpd.models.region_encoder import RegionViT
+from slpd.models.weights import load_exactly
+from slpd.settings.training import RegionEncoder
 from slpd.training.devices import training_device
 from slpd.training.embed import embed_regions
 
@@ -23,24 +27,45 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Inputs and outputs of `embed_bags`."""
     parser.add_argument("--manifest", type=Path, required=True, help="manifest of the cohort")
-    parser.add_argument("--teacher", type=Path, required=True, help="weights of the region encoder (.safetensors)")
+    parser.add_argument(
+        "--teacher", type=Path, required=True, help="weights of the region encoder: of ours (.safetensors) or released"
+    )
+    # `?`: the rule writes both options also where the encoder was trained here
+    parser.add_argument(
+        "--encoder", nargs="?", help="section region_encoder of the config, as JSON, for weights that do not say it"
+    )
+    parser.add_argument("--sha256", nargs="?", help="SHA-256 the weights must have")
     parser.add_argument("--out", type=Path, required=True, help="bags to write (.h5)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Embed the full token grid of every region."""
-    weights, card = read_region_encoder(args.teacher)
     cohort = read_cohort_tokens(args.manifest)
-    refuse_other_tokens(args.teacher, card, cohort)
-    encoder = build_region_encoder(card.region_encoder, card.token_width)
-    encoder.load_state_dict(weights)
+    encoder = read_encoder(args, cohort)
     with training_device() as device:
         tokens = torch.from_numpy(cohort.features).to(device)
-        vectors = embed_regions(encoder.to(device), tokens, crop=card.grid)
+        vectors = embed_regions(encoder.to(device), tokens, crop=tokens.shape[1])
     bags = dict(zip(cohort.slides, np.split(vectors, cohort.offsets[1:-1]), strict=True))
     coords = {row.record.slide: read_coords(row.tokens) for row in used_slides(args.manifest) if row.tokens}
     logger.info("%d regions of %d slides embedded, %d values each", *vectors.shape[:1], len(bags), vectors.shape[1])
     write_bags(args.out, bags, coords)
+
+
+def read_encoder(args: argparse.Namespace, cohort: CohortTokens) -> RegionViT:
+    """The encoder with its weights; its architecture is what they say of themselves, else `--encoder`."""
+    weights = read_encoder_weights(args.teacher, args.sha256, "pretrained.checkpoint" if args.sha256 else "--teacher")
+    card = read_card(args.teacher)
+    if card is not None:
+        refuse_other_tokens(args.teacher, card, cohort)
+        settings = card.region_encoder
+    elif args.encoder is not None:
+        settings = RegionEncoder.from_json(args.encoder)
+    else:
+        raise UserError(f"{args.teacher}: does not say its architecture; give --encoder")
+    width = cohort.features.shape[-1]
+    encoder = build_region_encoder(settings, width)
+    load_exactly(encoder, weights, f"{args.teacher} does not fit region_encoder on patch tokens of width {width}")
+    return encoder
 
 
 def refuse_other_tokens(path: Path, card: RegionEncoderCard, cohort: CohortTokens) -> None:

@@ -23,6 +23,7 @@ from slpd.cohort_check import CohortPlan
 from slpd.errors import UserError
 from slpd.inputs import check_inputs
 from slpd.settings.experiment import load_experiment
+from slpd.settings.recipe import Recipe
 from slpd.versions import RESULT_VERSIONS
 
 try:
@@ -106,6 +107,11 @@ def variants_of(cohort):
     return [variant for variant in VARIANTS if variant in wanted]
 
 
+def trained_variants(cohort):
+    """The variants of a cohort whose region encoder is trained here."""
+    return [variant for variant in variants_of(cohort) if not VARIANTS[variant].pretrained]
+
+
 def cohort_of(task):
     """The cohort of a task."""
     return TASKS[task].cohort
@@ -116,10 +122,10 @@ def plan_of(cohort):
     return CohortPlan(
         cohort=cohort,
         max_failed_fraction=EXPERIMENT.manifest.max_failed_fraction,
-        batch_size=EXPERIMENT.training.batch_size if variants_of(cohort) else 0,
+        batch_size=EXPERIMENT.training.batch_size if trained_variants(cohort) else 0,
         min_regions={
             variant: EXPERIMENT.prototypes_of(COHORTS[cohort], VARIANTS[variant]).min_regions
-            for variant in variants_of(cohort)
+            for variant in trained_variants(cohort)
             if uses_prototypes(variant)
         },
         tasks=[task for task in TASKS.values() if task.cohort == cohort],
@@ -168,6 +174,44 @@ def prototype_inputs(wildcards):
     }
 
 
+def encoder_weights(wildcards):
+    """The region encoder of a variant: what it is given, or its last teacher."""
+    pretrained = VARIANTS[wildcards.variant].pretrained
+    if pretrained:
+        return ancient(pretrained.checkpoint)  # known by its hash
+    return expand(f"{ITERATION}/teacher.safetensors", iteration=N_ITERATIONS, **wildcards)
+
+
+def encoder_section(wildcards):
+    """The `region_encoder` section where a variant's weights may not say their architecture."""
+    return settings("region_encoder") if VARIANTS[wildcards.variant].pretrained else []
+
+
+def encoder_sha256(wildcards):
+    """The hash of a variant's weights, where they come from elsewhere."""
+    pretrained = VARIANTS[wildcards.variant].pretrained
+    return pretrained.sha256 if pretrained else []
+
+
+def recipe_of(wildcards):
+    """All settings that shaped a variant's region encoder on a cohort."""
+    cohort, variant = COHORTS[wildcards.cohort], VARIANTS[wildcards.variant]
+    objective = EXPERIMENT.objective_of(variant)
+    return Recipe(
+        experiment=EXPERIMENT.experiment,
+        cohort=cohort.name,
+        variant=variant.name,
+        tissue=EXPERIMENT.tissue,
+        regions=EXPERIMENT.regions,
+        patch_encoder=EXPERIMENT.patch_encoder,
+        region_encoder=EXPERIMENT.region_encoder,
+        training=EXPERIMENT.training,
+        objective=objective,
+        prototypes=EXPERIMENT.prototypes_of(cohort, variant) if uses_prototypes(variant.name) else None,
+        slide_graph=EXPERIMENT.slide_graph_of(variant) if objective.inter else None,
+    ).model_dump_json()
+
+
 def split_files(wildcards):
     """The files of imported folds."""
     folds = TASKS[wildcards.task].folds
@@ -178,9 +222,20 @@ def loss_curves(wildcards, input):
     """The arguments of plot_losses: for each variant its name and its metrics files in order."""
     curves = (
         ["--curve", variant, input.warmup, *(path for path in input.iterations if f"/variants/{variant}/" in path)]
-        for variant in variants_of(wildcards.cohort)
+        for variant in trained_variants(wildcards.cohort)
     )
     return [word for curve in curves for word in curve]
+
+
+def every_encoder(wildcards):
+    """The region encoder of every variant that a table uses and that is trained here."""
+    return [
+        path
+        for cohort in COHORTS
+        for path in expand(
+            f"{VARIANT}/encoder/region_encoder.safetensors", cohort=cohort, variant=trained_variants(cohort)
+        )
+    ]
 
 
 def every_table(wildcards):
@@ -189,9 +244,9 @@ def every_table(wildcards):
 
 
 def every_figure(wildcards):
-    """All figures: a contact sheet per cohort, loss curves per cohort that is pretrained."""
-    pretrained = [cohort for cohort in COHORTS if variants_of(cohort)]
+    """All figures: a contact sheet per cohort, loss curves per cohort that is trained on."""
+    trained = [cohort for cohort in COHORTS if trained_variants(cohort)]
     return [
         *expand(f"{COHORT}/overlays.jpg", cohort=COHORTS),
-        *expand(f"{COHORT}/losses.svg", cohort=pretrained),
+        *expand(f"{COHORT}/losses.svg", cohort=trained),
     ]

@@ -7,7 +7,7 @@ rule plot_losses:
         iterations=lambda wildcards: expand(
             rules.distill_slpd.output.metrics,
             cohort=wildcards.cohort,
-            variant=variants_of(wildcards.cohort),
+            variant=trained_variants(wildcards.cohort),
             iteration=range(1, N_ITERATIONS + 1),
         ),
     output:

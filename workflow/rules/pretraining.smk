@@ -117,7 +117,7 @@ rule distill_slpd:
 rule embed_bags:
     input:
         manifest=rules.cohort_manifest.output.manifest,
-        teacher=f"{VARIANT}/iteration_{N_ITERATIONS}/teacher.safetensors",
+        teacher=encoder_weights,
     output:
         bags=f"{VARIANT}/bags.h5",
     log:
@@ -132,9 +132,35 @@ rule embed_bags:
         mem_mb=64000,
         runtime=120,
     params:
+        encoder=encoder_section,
+        sha256=encoder_sha256,
         version=result_version("embed_bags"),
     message:
         "{wildcards.cohort}: {wildcards.variant}: region vectors of every slide"
     shell:
         "python -m slpd embed_bags --manifest {input.manifest:q} --teacher {input.teacher:q}"
-        " --out {output.bags:q} > {log:q} 2>&1"
+        " --encoder {params.encoder:q} --sha256 {params.sha256:q} --out {output.bags:q} > {log:q} 2>&1"
+
+
+rule export_encoder:
+    input:
+        manifest=rules.cohort_manifest.output.manifest,
+        teacher=f"{VARIANT}/iteration_{N_ITERATIONS}/teacher.safetensors",
+    output:
+        weights=f"{VARIANT}/encoder/region_encoder.safetensors",
+        card=f"{VARIANT}/encoder/README.md",
+    log:
+        f"{LOGS}/export_encoder/{{cohort}}/{{variant}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        recipe=recipe_of,
+        version=result_version("export_encoder"),
+    message:
+        "{wildcards.cohort}: {wildcards.variant}: region encoder and its model card"
+    shell:
+        "python -m slpd export_encoder --manifest {input.manifest:q} --teacher {input.teacher:q}"
+        " --recipe {params.recipe:q} --weights {output.weights:q} --card {output.card:q} > {log:q} 2>&1"

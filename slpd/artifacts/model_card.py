@@ -1,0 +1,144 @@
+"""Model card of a region encoder (`README.md` beside its weights): what it is, what made it, how to load it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from slpd.artifacts.atomic import write_text
+from slpd.artifacts.region_encoder import RegionEncoderCard
+from slpd.settings.recipe import Recipe
+from slpd.settings.slides import PatchEncoder
+from slpd.settings.training import Objective
+
+# Left out of the settings: what the card's heading says, and what says where and how fast.
+ELSEWHERE: dict[str, bool | set[str]] = {
+    "experiment": True,
+    "cohort": True,
+    "variant": True,
+    "patch_encoder": {"checkpoint", "batch_patches", "slides_per_job"},
+    "training": {"checkpoint_minutes"},
+}
+
+TEMPLATE = """\
+# Region encoder `{recipe.variant}` of cohort `{recipe.cohort}`
+
+A ViT_4096-256 (HIPT's architecture), trained without labels by {method}
+(experiment `{recipe.experiment}`).
+It turns the {encoder.grid} × {encoder.grid} patch tokens of a region into one vector of {architecture.width} values.
+A region is {recipe.regions.region_px} px wide at {recipe.regions.mpp:g} µm/px,
+a patch {recipe.patch_encoder.patch_px} px. Tokens have {encoder.token_width} values and come from {tokens}.
+
+Weights: `{file}`, {n_parameters:,} parameters, SHA-256 `{sha256}`.
+
+Architecture: width {architecture.width}, depth {architecture.depth}, heads {architecture.heads}, position table
+{architecture.position_grid} × {architecture.position_grid}.
+
+## Load it
+
+```python
+from pathlib import Path
+
+import torch
+
+from slpd.artifacts.region_encoder import read_region_encoder
+from slpd.models.network import build_region_encoder
+
+weights, card = read_region_encoder(Path("{file}"))
+encoder = build_region_encoder(card.region_encoder, card.token_width)
+encoder.load_state_dict({{name: torch.from_numpy(values) for name, values in weights.items()}})
+
+tokens = torch.zeros(1, card.grid, card.grid, card.token_width)  # of one region, row by row
+vectors = encoder(tokens)  # (1, {architecture.width})
+```
+
+As a variant of another experiment, on tokens of the same patch encoder and geometry:
+
+```yaml
+- name: {recipe.variant}_of_{recipe.cohort}
+  pretrained:
+    checkpoint: {file}
+    sha256: {sha256}
+```
+
+For HIPT's scripts: `python -m slpd export_released --encoder {file} --out vit4k.pth`.
+
+## Data
+
+{data.n_used} of the {data.n_given} slides of the cohort, {data.n_regions:,} regions; its sheet has their patients.
+SHA-256 over the lines `<slide> <fingerprint of its token file>`, in order of slide id:
+`{data.digest}`.
+
+## Settings
+
+```yaml
+{settings}```
+
+## Versions at training
+
+{versions}.
+
+## Use and limits
+
+Meant for research: its region vectors are the input of heads that are trained and tested on labelled slides. It saw
+all slides of its cohort, later test slides too, though never a label; on other organs, stains, scanners and
+resolutions it is untested, and it is no medical device.
+
+## Licence
+
+What may be done with these weights depends on the terms of the slides and on the licence of the patch encoder.
+HIPT's weights come under Apache 2.0 with Commons Clause (its LICENSE), for non-commercial academic purposes (its
+README).
+"""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The slides that an encoder was trained on."""
+
+    n_used: int  # slides
+    n_given: int
+    n_regions: int
+    digest: str  # SHA-256 over slide ids and fingerprints of token files
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is to be said of a region encoder."""
+
+    recipe: Recipe
+    encoder: RegionEncoderCard
+    data: TrainingData
+    file: str  # name of the weights file beside the card
+    sha256: str  # of that file
+    n_parameters: int
+
+
+def write_model_card(path: Path, card: ModelCard) -> None:
+    """Write the card."""
+    settings = card.recipe.model_dump(mode="json", exclude=ELSEWHERE, exclude_none=True)
+    text = TEMPLATE.format(
+        **vars(card),
+        architecture=card.encoder.region_encoder,
+        tokens=describe_patch_encoder(card.recipe.patch_encoder),
+        method=describe_objective(card.recipe.objective),
+        settings=yaml.safe_dump(settings, sort_keys=False),
+        versions=", ".join(f"{name} {version}" for name, version in card.encoder.versions.items()),
+    )
+    write_text(path, text)
+
+
+def describe_patch_encoder(settings: PatchEncoder) -> str:
+    """The patch encoder and its weights."""
+    weights = (
+        f"weights of SHA-256 `{settings.sha256}`" if settings.sha256 else f"random weights of seed {settings.seed}"
+    )
+    return f"the timm model `{settings.model}` with {weights}"
+
+
+def describe_objective(objective: Objective) -> str:
+    """The method, and the loss in symbols."""
+    weights = {"L_intra": objective.intra, "L_inter": objective.inter}
+    terms = [f"{weight:g} {term}" for term, weight in weights.items() if weight]
+    method = "SLPD (Yu, Lin, Xu, MICCAI 2023)" if terms else "DINO (Caron et al., ICCV 2021)"
+    return f"{method}, L = {' + '.join(['L_self', *terms])}"

@@ -1,0 +1,21 @@
+"""What a region encoder was trained with: the sections of the config as its variant and cohort have them."""
+
+from slpd.settings.section import Name, Section
+from slpd.settings.slides import PatchEncoder, Regions, Tissue
+from slpd.settings.training import Objective, Prototypes, RegionEncoder, SlideGraph, Training
+
+
+class Recipe(Section):
+    """All settings that shaped a variant's region encoder on a cohort."""
+
+    experiment: Name
+    cohort: Name
+    variant: Name
+    tissue: Tissue
+    regions: Regions
+    patch_encoder: PatchEncoder
+    region_encoder: RegionEncoder
+    training: Training
+    objective: Objective
+    prototypes: Prototypes | None  # None: the objective has no prototype terms
+    slide_graph: SlideGraph | None  # None: it has no inter-slide term

@@ -1,0 +1,49 @@
+"""Put a trained region encoder beside a model card, for use outside its experiment."""
+
+import argparse
+import hashlib
+from pathlib import Path
+
+from slpd.artifacts.cohort_tokens import read_shape
+from slpd.artifacts.manifest import read_manifest
+from slpd.artifacts.model_card import ModelCard, TrainingData, write_model_card
+from slpd.artifacts.region_encoder import read_region_encoder, write_region_encoder
+from slpd.artifacts.tokens import read_source
+from slpd.settings.recipe import Recipe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Inputs and outputs of `export_encoder`."""
+    parser.add_argument("--manifest", type=Path, required=True, help="manifest of the cohort")
+    parser.add_argument("--teacher", type=Path, required=True, help="the last teacher's weights (.safetensors)")
+    parser.add_argument("--recipe", required=True, help="the settings that shaped it, as JSON")
+    parser.add_argument("--weights", type=Path, required=True, help="weights to write (.safetensors)")
+    parser.add_argument("--card", type=Path, required=True, help="model card to write (.md)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write both; equal inputs give equal bytes."""
+    weights, encoder = read_region_encoder(args.teacher)
+    write_region_encoder(args.weights, weights, encoder)
+    card = ModelCard(
+        recipe=Recipe.from_json(args.recipe),
+        encoder=encoder,
+        data=training_data(args.manifest),
+        file=args.weights.name,
+        sha256=hashlib.sha256(args.weights.read_bytes()).hexdigest(),
+        n_parameters=sum(tensor.size for tensor in weights.values()),
+    )
+    write_model_card(args.card, card)
+
+
+def training_data(manifest: Path) -> TrainingData:
+    """The slides of a manifest, and a digest of their tokens by which the same data is known again."""
+    rows = read_manifest(manifest)
+    used = [(row.record.slide, row.tokens) for row in rows if row.used and row.tokens]
+    lines = [f"{slide} {read_source(tokens).fingerprint}\n" for slide, tokens in used]
+    return TrainingData(
+        n_used=len(used),
+        n_given=len(rows),
+        n_regions=sum(read_shape(tokens)[0] for _, tokens in used),
+        digest=hashlib.sha256("".join(lines).encode()).hexdigest(),
+    )

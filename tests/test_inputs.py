@@ -1,0 +1,64 @@
+"""Weights that an experiment names are looked for before any job starts, and none are named in vain."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from slpd.errors import UserError
+from slpd.inputs import check_weights
+from slpd.settings.experiment import Experiment, load_experiment
+
+PAPER = yaml.safe_load((Path(__file__).parents[1] / "config/config.yaml").read_text())
+HIPT = {  # the hash is that of HIPT's Git LFS pointer
+    "checkpoint": "weights/vit4k_xs_dino.pth",
+    "sha256": "2b0bd9e9a602a35f2bb3f76da39d2b53a91f23fc3f115dc59a63267d95ad2b7b",
+}
+
+
+def experiment(patch_weights: str | None = None, **changes: object) -> Experiment:
+    """The paper's, with the variant `hipt` beside the others."""
+    patch_encoder = PAPER["patch_encoder"] | {"checkpoint": patch_weights, "sha256": patch_weights and "0" * 64}
+    variants = [*PAPER["variants"], {"name": "hipt", **changes}]
+    return load_experiment(PAPER | {"patch_encoder": patch_encoder, "variants": variants})
+
+
+def test_weights_that_are_there_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_weights(experiment())
+    (tmp_path / "weights").mkdir()
+    for name in ("vit4k_xs_dino.pth", "vit256.pth"):
+        (tmp_path / "weights" / name).touch()
+    check_weights(experiment("weights/vit256.pth", pretrained=HIPT))
+
+
+def test_absent_weights_are_named_by_their_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^variants\.hipt\.pretrained\.checkpoint: no file weights/vit4k_xs_dino\.pth"):
+        check_weights(experiment(pretrained=HIPT))
+    with pytest.raises(UserError, match=r"^patch_encoder\.checkpoint: no file weights/vit256\.pth"):
+        check_weights(experiment("weights/vit256.pth", pretrained=HIPT))
+    with pytest.raises(UserError, match=r"^variants\.hipt\.pretrained\.checkpoint: \{x\}\.pth has braces"):
+        check_weights(experiment(pretrained=HIPT | {"checkpoint": "{x}.pth"}))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"objective": {"intra": 0}}, {"prototypes": {"seed": 1}}, {"slide_graph": {"n": 1}}]
+)
+def test_settings_of_training_beside_pretrained_weights_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=rf"^config\.variants\.4: pretrained stands beside {next(iter(changes))}, but"):
+        experiment(pretrained=HIPT, **changes)
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "message"),
+    [
+        ({"checkpoint": "w.pth"}, r"variants\.4\.pretrained\.sha256: missing"),
+        (HIPT | {"sha256": "abc"}, r"variants\.4\.pretrained\.sha256: .*'abc'"),
+        (HIPT | {"sha": "abc"}, r"variants\.4\.pretrained\.sha: unknown key, did you mean 'sha256'"),
+    ],
+)
+def test_pretrained_weights_are_known_by_their_hash(pretrained: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        experiment(pretrained=pretrained)
