@@ -19,6 +19,7 @@ class CohortPlan(Section):
     max_failed_fraction: Fraction = Field(description="largest share of slides that may fail")
     batch_size: int = Field(description="regions of a training step; 0: the cohort is not pretrained on")
     min_regions: dict[str, int] = Field(description="variant -> least regions of a slide with prototypes")
+    linked: list[str] = Field(description="variants with an inter-slide term, which needs two slides with prototypes")
     tasks: list[Task] = Field(description="tasks on the cohort")
     heads: list[Head] = Field(description="heads that are trained on them")
 
@@ -41,7 +42,7 @@ def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequen
     usable = [record for record in records if record.status == "ok"]
     check_failures(plan.max_failed_fraction, records)
     for variant, least in plan.min_regions.items():
-        check_regions(plan.cohort, variant, least, usable)
+        check_regions(plan.cohort, variant, least, 2 if variant in plan.linked else 1, usable)
     names = {record.slide for record in usable}
     for task in plan.tasks:
         check_task(task, [slide for slide in labelled_slides(task, sheet) if slide.slide in names])
@@ -94,13 +95,15 @@ def check_failures(max_failed_fraction: float, records: Sequence[SlideRecord]) -
     )
 
 
-def check_regions(cohort: str, variant: str, least: int, usable: Sequence[SlideRecord]) -> None:
-    """Refuse prototypes that no slide has enough regions for."""
-    largest = max(usable, key=lambda record: record.n_regions or 0)
-    if (largest.n_regions or 0) < least:
+def check_regions(cohort: str, variant: str, least: int, n_slides: int, usable: Sequence[SlideRecord]) -> None:
+    """Refuse prototypes that fewer than `n_slides` slides have enough regions for."""
+    largest = sorted(usable, key=lambda record: -(record.n_regions or 0))[:n_slides]
+    if len(largest) < n_slides or (largest[-1].n_regions or 0) < least:
+        most = ", ".join(f"{record.n_regions} in slide {record.slide}" for record in largest)
         raise UserError(
-            f"cohort {cohort}, variant {variant}: no slide has prototypes.min_regions = {least} regions"
-            f" (most: {largest.n_regions}, slide {largest.slide}); lower min_regions and n_prototypes"
+            f"cohort {cohort}, variant {variant}: prototypes need {n_slides} slide{'s' * (n_slides > 1)} of"
+            f" prototypes.min_regions = {least} regions or more, the largest have {most};"
+            " lower min_regions (and n_prototypes, at most that)"
         )
 
 

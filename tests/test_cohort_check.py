@@ -24,7 +24,8 @@ def plan(max_failed_fraction: float = 0.25, least: int = 4, batch_size: int = 16
         cohort="c",
         max_failed_fraction=max_failed_fraction,
         batch_size=batch_size,
-        min_regions={"slpd": least},
+        min_regions={"slpd": least, "intra": least},
+        linked=["slpd"],
         tasks=[TASK],
         heads=[KnnHead(kind="knn", name="near", k=3)],
     )
@@ -56,8 +57,17 @@ def test_no_slide_left_is_refused_whatever_the_budget() -> None:
 
 
 def test_more_prototypes_than_any_slide_carries_is_refused() -> None:
-    with pytest.raises(UserError, match=r"variant slpd: no slide has prototypes.min_regions = 13 .*most: 12, slide s7"):
+    message = (
+        r"variant slpd: prototypes need 2 slides of prototypes.min_regions = 13 .* 12 in slide s7, 11 in slide s6;"
+    )
+    with pytest.raises(UserError, match=message):
         check_cohort(plan(least=13), GOOD, SHEET)
+
+
+def test_an_inter_slide_term_needs_two_slides_with_prototypes() -> None:
+    with pytest.raises(UserError, match=r"variant slpd: prototypes need 2 slides"):
+        check_cohort(plan(least=12), GOOD, SHEET)  # s7 alone has as many
+    check_cohort(plan(least=12).model_copy(update={"linked": []}), GOOD, SHEET)
 
 
 def test_task_is_checked_on_the_usable_slides() -> None:

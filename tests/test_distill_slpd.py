@@ -1,5 +1,8 @@
 """`distill_slpd`: iterations after `pretrain_dino`, from warm-up to bags, alone and in two processes."""
 
+import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +25,8 @@ from small_training import (
 from slpd.__main__ import main
 from slpd.artifacts.bags import read_bags
 from slpd.artifacts.training_metrics import read_metrics
+from slpd.settings.training import Prototypes
+from slpd.training.learner import Learner
 
 pytestmark = pytest.mark.torch
 
@@ -44,10 +49,10 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def cluster_and_link(folder: Path, name: str) -> None:
+def cluster_and_link(folder: Path, name: str, of: Prototypes = PROTOTYPES) -> None:
     """Prototypes and graph of the embeddings `<name>.h5`."""
     prototypes, graph = str(folder / "prototypes.npz"), str(folder / "graph.npz")
-    settings = PROTOTYPES.model_dump_json()
+    settings = of.model_dump_json()
     stage("cluster_regions", "--embeddings", str(folder / f"{name}.h5"), "--settings", settings, "--out", prototypes)
     stage("link_slides", "--prototypes", prototypes, "--settings", SLIDE_GRAPH.model_dump_json(), "--out", graph)
 
@@ -93,6 +98,49 @@ def test_without_prototype_terms_it_is_plain_dino(warm: Path, tmp_path: Path) ->
     stage("pretrain_dino", *pretrain_arguments(warm / "slides.csv", tmp_path / "longer", longer))
     ours, theirs = state(tmp_path / "1.pt"), state(tmp_path / "longer.pt")
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("weights", [{"intra": 1, "inter": 0}, {"intra": 0, "inter": 1}])
+def test_a_term_of_weight_zero_is_not_computed(warm: Path, tmp_path: Path, weights: dict[str, float]) -> None:
+    """Neither its loss nor its share of the centre: the weight 0 means that the term is not there."""
+    objective = OBJECTIVE.model_copy(update=weights)
+    arguments = distill_arguments(warm / "slides.csv", tmp_path / "1", warm / "warm.pt", 1, objective)
+    stage("distill_slpd", *arguments, *inputs(warm))
+    (epoch,) = read_metrics(tmp_path / "1.csv")
+    assert {"intra": epoch.intra > 0, "inter": epoch.inter > 0} == {term: bool(weights[term]) for term in weights}
+
+
+def test_unfinished_work_on_other_prototypes_is_discarded(
+    warm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Killed, then clustered anew with another seed: the iteration starts afresh on the new prototypes."""
+    for name in ("slides.csv", "warm.pt", "warm.h5"):
+        shutil.copy(warm / name, tmp_path)
+    cluster_and_link(tmp_path, "warm")
+    step = Learner.step
+
+    def stop(*args: object) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return step(*args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "step", stop)
+        with pytest.raises(SystemExit):
+            stage("distill_slpd", *first_iteration(tmp_path, tmp_path / "1"))
+    cluster_and_link(tmp_path, "warm", PROTOTYPES.model_copy(update={"seed": 3, "n_prototypes": 2}))
+    stage("distill_slpd", *first_iteration(tmp_path, tmp_path / "1"))
+    assert "different in --graph" in caplog.text
+    stage("distill_slpd", *first_iteration(tmp_path, tmp_path / "fresh"))
+    assert (tmp_path / "1.pt").read_bytes() == (tmp_path / "fresh.pt").read_bytes()
+
+
+def test_one_slide_with_prototypes_trains_without_the_inter_term(warm: Path, tmp_path: Path) -> None:
+    for name in ("slides.csv", "warm.pt", "warm.h5"):
+        shutil.copy(warm / name, tmp_path)
+    cluster_and_link(tmp_path, "warm", PROTOTYPES.model_copy(update={"min_regions": max(N_REGIONS.values())}))
+    stage("distill_slpd", *first_iteration(tmp_path, tmp_path / "1"))
+    (epoch,) = read_metrics(tmp_path / "1.csv")
+    assert epoch.inter == 0 < epoch.intra
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -133,6 +134,64 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
         file.truncate(100)
     with pytest.raises(UserError, match="cannot be read as weights"):
         read_encoder_weights(tmp_path / "torn.pth", None, "w")
+
+
+def test_the_content_of_a_file_decides_not_its_suffix(tmp_path: Path) -> None:
+    save_file(TENSORS, tmp_path / "safe.pth")
+    assert_same(read_encoder_weights(tmp_path / "safe.pth", None, "w"))
+    torch.save(TENSORS, tmp_path / "pickled.safetensors")
+    assert_same(read_encoder_weights(tmp_path / "pickled.safetensors", None, "w"))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_that_is_cut_or_has_wrong_bytes_is_refused_in_words(tmp_path: Path, zipped: bool) -> None:
+    path, _ = stored(tmp_path / "w.pth", released(), _use_new_zipfile_serialization=zipped)
+    whole, generator = path.read_bytes(), np.random.default_rng(0)
+    cuts = [whole[:length] for length in (0, 1, 8, 9, *generator.integers(10, len(whole) - 1, 40).tolist())]
+    flipped = []
+    for place in generator.integers(0, len(whole), 200).tolist():
+        flipped.append(whole[:place] + bytes([whole[place] ^ int(generator.integers(1, 256))]) + whole[place + 1 :])
+    for content in [*cuts, *flipped]:
+        path.write_bytes(content)
+        try:
+            read_encoder_weights(path, None, "w")
+        except UserError as error:
+            assert "\n" not in str(error)
+            assert re.search(r"cannot be read as weights \(\w.+\)|no state dict", str(error)), str(error)
+        else:
+            assert content not in cuts, "a cut file was read"
+
+
+def test_one_tensor_under_two_names_is_refused(tmp_path: Path) -> None:
+    both = {"norm.bias": torch.zeros(3), "module.backbone.norm.bias": torch.ones(3)}
+    with pytest.raises(UserError, match=r"holds norm\.bias twice"):
+        read_encoder_weights(*stored(tmp_path / "w.pth", both), "w")
+
+
+def test_a_state_dict_has_names(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no state dict"):
+        read_encoder_weights(*stored(tmp_path / "w.pth", {0: torch.zeros(1)}), "w")
+
+
+@pytest.mark.parametrize(
+    ("weight", "fault"),
+    [
+        (torch.full((3, 2), torch.nan), "weight has values that are not finite"),
+        (torch.ones(3, 2, dtype=torch.int64), "weight holds torch.int64, expected torch.float32"),
+        (torch.ones(3, 2, dtype=torch.complex64), "weight holds torch.complex64, expected torch.float32"),
+        (torch.ones(3, 2).to_sparse(), "weight is sparse"),
+        (torch.ones(3, 2, device="meta"), "weight is sparse, quantised or without values"),
+    ],
+)
+def test_tensors_that_are_no_numbers_for_a_model_are_listed(weight: torch.Tensor, fault: str) -> None:
+    with pytest.raises(UserError, match=fault):
+        load_exactly(torch.nn.Linear(2, 3), {"weight": weight, "bias": torch.zeros(3)}, "w does not fit")
+
+
+def test_weights_of_other_precision_are_taken() -> None:
+    model = torch.nn.Linear(2, 3)
+    load_exactly(model, {"weight": torch.ones(3, 2).half(), "bias": torch.zeros(3).double()}, "w does not fit")
+    assert model.weight.dtype == torch.float32
 
 
 def test_weights_fit_exactly_or_every_misfit_is_listed() -> None:

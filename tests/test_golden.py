@@ -114,8 +114,10 @@ def test_slide_graph() -> None:
     record("graph.similarity", largest(np.array(similarity), golden["similarity"]), 1e-5)
     for correspondence in ("matching", "nearest"):
         settings = SlideGraph(n_neighbours=2, correspondence=correspondence)
-        neighbours, _, links = link_slides(prototypes, np.ones(9, bool), settings)
+        neighbours, nearest, links = link_slides(prototypes, np.ones(9, bool), settings)
         assert neighbours.tolist() == golden["neighbours"]
+        expected = np.take_along_axis(np.array(golden["similarity"]), neighbours, axis=1)
+        record("graph.similarity of neighbours", largest(nearest, expected), 1e-5)
         assert links.tolist() == golden[correspondence]
 
 

@@ -1,5 +1,7 @@
 """One training step: what it moves, what it leaves alone."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -123,6 +125,51 @@ def test_a_prototype_of_one_region_alone_has_the_targets_of_that_region(features
     for targets in (intra, inter):
         torch.testing.assert_close(targets.logits[0], expected)
     torch.testing.assert_close(teacher.logits[0], expected)
+
+
+def test_a_step_works_on_logits_of_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a GPU does under autocast, on the CPU."""
+    learner, batch, rates = make_learner(), make_batches().batch(0, 0), StepRates(0.01, 0.1, 0.9)
+    full = make_learner().step(batch, rates, freeze_last_layer=False)
+    forward = learner.forward
+
+    def in_half(batch: Batch) -> object:
+        with torch.autocast("cpu", torch.bfloat16):
+            return forward(batch)
+
+    monkeypatch.setattr(learner, "forward", in_half)
+    half = learner.step(batch, rates, freeze_last_layer=False)
+    torch.testing.assert_close(half, full, rtol=0.05, atol=0.05)
+    assert all(tensor.dtype == torch.float32 for tensor in learner.student.state_dict().values())
+
+
+@pytest.mark.gpu
+def test_a_step_on_a_gpu_is_near_one_on_the_cpu() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    values = []
+    for device in ("cpu", "cuda"):
+        plain = make_batches()
+        assert plain.prototypes is not None
+        vectors = plain.prototypes.vectors.to(device)
+        targets = PrototypeTargets(vectors, "bottleneck", plain.prototypes.intra, plain.prototypes.inter)
+        batches = Batches(plain.tokens.to(device), ENCODER, TRAINING, targets)
+        learner = Learner(ENCODER, TRAINING, OBJECTIVE, TOKEN_WIDTH, torch.device(device))
+        values.append(learner.step(batches.batch(0, 0), StepRates(0.01, 0.1, 0.9), False).cpu())
+    torch.testing.assert_close(values[1], values[0], rtol=0.05, atol=0.05)
+
+
+def test_stochastic_depth_drops_branches_of_local_and_global_views_independently() -> None:
+    training = TRAINING.model_copy(update={"batch_size": R})
+    batch = make_batches(training).batch(0, 0)
+    for keep in (batch.global_keep, batch.local_keep):
+        assert keep is not None
+        assert (keep[-1] == 0).any()
+        assert not torch.equal(keep[-1, 0], keep[-1, 1])  # attention and perceptron
+    blocked = dataclasses.replace(batch, local_keep=torch.zeros_like(batch.local_keep))
+    student = make_learner(training).forward(blocked)[0]  # (V, B, K)
+    torch.testing.assert_close(student[2:], student[2, 0].expand_as(student[2:]))  # their CLS token passes unchanged
+    assert not torch.allclose(student[0, 0], student[0, 1])
 
 
 def test_no_local_views() -> None:

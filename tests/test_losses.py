@@ -91,6 +91,30 @@ def test_a_batch_without_kept_regions_adds_nothing_and_leaves_the_centre() -> No
     assert torch.equal(loss.prototype_centre.value, before)
 
 
+def test_without_any_neighbour_the_inter_term_is_zero() -> None:
+    """One slide with prototypes has no neighbour: T = 0."""
+    loss, nobody = make_loss(), Targets(torch.zeros(0, B, K), torch.zeros((0, B), dtype=torch.bool), torch.zeros(0))
+    terms = loss(student_logits(), draw_targets(2), draw_targets(1), nobody)
+    assert terms.inter.item() == 0
+    assert loss.prototype_centre.value.isfinite().all()
+
+
+def test_logits_of_half_precision_give_float32_losses_near_those_of_float32() -> None:
+    """Under autocast a GPU makes bfloat16 logits; centres and losses stay float32."""
+    half, full = make_loss(), make_loss()
+    for _ in range(2):
+        student = student_logits()
+        targets = [draw_targets(2, seed=1), draw_targets(1, seed=2), draw_targets(1, seed=3)]
+        halves = [part._replace(logits=part.logits.bfloat16()) for part in targets]
+        ours, theirs = half(student.bfloat16(), *halves), full(student, *targets)
+        assert all(term.dtype == torch.float32 for term in ours)
+        torch.testing.assert_close(torch.stack(ours), torch.stack(theirs), rtol=0.1, atol=0.1)
+    torch.testing.assert_close(half.self_centre.value, full.self_centre.value, rtol=0, atol=0.01)
+    torch.stack(ours[:3]).sum().backward()
+    assert student.grad is not None
+    assert student.grad.dtype == torch.float32
+
+
 def test_terms_that_are_not_asked_for_are_zero() -> None:
     terms = make_loss()(student_logits(), draw_targets(2), None, None)
     assert (terms.intra.item(), terms.inter.item()) == (0, 0)

@@ -49,7 +49,9 @@ def test_golden_vit256(released: dict[str, torch.Tensor], size: int) -> None:
     golden = np.load(GOLDEN / "encoders.npz")[f"vit256_on_{size}"]
     image = torch.from_numpy(noise(f"input/patch{size}", (len(golden), 3, size, size), 1.0))
     with torch.inference_mode():
-        assert np.abs(model(image).numpy() - golden).max() < 1e-5
+        deviation = float(np.abs(model(image).numpy() - golden).max())
+    print(f"golden vit256_on_{size}: {deviation:.1e} (tolerance 1e-05)")  # shown by `pytest -rP`
+    assert deviation < 1e-5
 
 
 def test_patches_are_cut_row_by_row_and_normalised() -> None:

@@ -17,7 +17,9 @@ from small_training import ENCODER, N_REGIONS, TOKEN_WIDTH, TRAINING, pretrain_a
 from slpd.__main__ import main
 from slpd.artifacts.embeddings import read_embeddings
 from slpd.artifacts.region_encoder import read_region_encoder
+from slpd.artifacts.tokens import read_tokens
 from slpd.artifacts.training_metrics import read_metrics
+from slpd.models.network import Network
 from slpd.settings.training import Training
 from slpd.training.learner import Learner
 
@@ -54,6 +56,29 @@ def test_outputs_are_complete_and_the_same_every_time(tmp_path: Path, monkeypatc
     _, card = read_region_encoder(tmp_path / "first.safetensors")
     assert (card.region_encoder, card.token_width, card.grid) == (ENCODER, TOKEN_WIDTH, 6)
     assert not list(tmp_path.glob("*.resume"))
+
+
+def test_embeddings_and_weights_are_those_of_the_teacher_on_centre_crops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write_cohort(tmp_path)
+    assert pretrain(manifest, tmp_path / "out", monkeypatch, TRAINING.model_copy(update={"global_crop": 4})) == 0
+    teacher, student = (
+        torch.load(tmp_path / "out.pt", weights_only=True)["learner"][part] for part in ("teacher", "student")
+    )
+    assert any(not torch.equal(teacher[name], student[name]) for name in teacher)
+    weights, _ = read_region_encoder(tmp_path / "out.safetensors")
+    for name, values in weights.items():
+        assert torch.equal(torch.from_numpy(values), teacher[f"backbone.{name}"]), name
+    network = Network(ENCODER, TOKEN_WIDTH)
+    network.load_state_dict(teacher)
+    embeddings = read_embeddings(tmp_path / "out.h5")
+    tokens = np.concatenate([read_tokens(tmp_path / f"{slide}.h5") for slide in N_REGIONS])
+    centre = torch.from_numpy(tokens).float().view(-1, 6, 6, TOKEN_WIDTH)[:, 1:5, 1:5]
+    with torch.no_grad():
+        vectors = network.backbone(centre)
+        torch.testing.assert_close(torch.from_numpy(embeddings.region_vector), vectors)
+        torch.testing.assert_close(torch.from_numpy(embeddings.bottleneck), network.head.bottleneck(vectors))
 
 
 def test_killed_at_any_moment_and_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,46 @@ def test_region_vectors_are_clustered_on_request_and_their_means_kept_as_they_ar
         assert np.linalg.norm(mean) > 2
 
 
+def test_regions_belong_to_the_nearest_centroid_before_it_is_brought_to_length_1() -> None:
+    """As released. A loose cluster's centroid is short, so that its direction alone would claim other regions."""
+    generator = np.random.default_rng(2)
+    vectors = unit(generator.normal(size=(200, 3)).astype(np.float32))
+    vectors[:120] = unit(np.array([0, 0, 1], np.float32) + 0.1 * vectors[:120])
+    prototypes, assignments = cluster_slide(vectors, settings())
+    centroids, same = cluster_slide(vectors, settings(features="region_vector"))
+    assert assignments.tolist() == same.tolist()
+    np.testing.assert_allclose(prototypes, unit(centroids), atol=1e-6)
+    distances = np.linalg.norm(vectors[:, None] - centroids, axis=2)
+    assert assignments.tolist() == distances.argmin(axis=1).tolist()
+    assert (assignments != (vectors @ prototypes.T).argmax(axis=1)).any(), "else this test shows nothing"
+
+
+def spread(vectors: NDArray[np.float32], **changes: int) -> float:
+    """Summed squared distance of regions to their centroids."""
+    centroids, assignments = cluster_slide(vectors, settings(8, 8, features="region_vector").model_copy(update=changes))
+    return float(np.square(vectors - centroids[assignments]).sum())
+
+
+def test_seed_iterations_and_restarts_are_those_of_the_settings() -> None:
+    vectors = np.random.default_rng(3).normal(size=(120, 4)).astype(np.float32)
+    once = {"kmeans_restarts": 1}
+    by_iterations = [spread(vectors, kmeans_iterations=n, **once) for n in (1, 2, 5, 25)]
+    assert by_iterations == sorted(by_iterations, reverse=True)
+    assert len(set(by_iterations)) == 4
+    by_restarts = [spread(vectors, kmeans_restarts=n) for n in (1, 5, 40)]
+    assert by_restarts == sorted(by_restarts, reverse=True)
+    assert by_restarts[0] > by_restarts[-1]
+    assert len({spread(vectors, seed=seed, **once) for seed in range(4)}) > 1
+
+
+def test_many_iterations_end_where_lloyd_does() -> None:
+    vectors = np.random.default_rng(4).normal(size=(90, 4)).astype(np.float32)
+    enough = settings(5, 5, features="region_vector").model_copy(update={"kmeans_iterations": 100})
+    centroids, assignments = cluster_slide(vectors, enough)
+    for k in range(5):  # a fixed point: every centroid is the mean of the regions that are nearest to it
+        np.testing.assert_allclose(centroids[k], vectors[assignments == k].mean(axis=0), atol=1e-5)
+
+
 @pytest.mark.gpu
 def test_a_gpu_finds_the_prototypes_that_a_cpu_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     if not faiss.get_num_gpus():

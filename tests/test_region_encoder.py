@@ -34,6 +34,33 @@ def test_dropping_concerns_single_regions() -> None:
     torch.testing.assert_close(dropped[[0, 2]], backbone(tokens)[[0, 2]])
 
 
+def test_each_branch_has_its_own_factor() -> None:
+    backbone, tokens = drawn_network().backbone, torch.randn(2, 4, 4, TOKEN_WIDTH)
+    without = []
+    for branch in (0, 1):
+        keep = torch.ones(ENCODER.depth, 2, 2)
+        keep[:, branch] = 0
+        without.append(backbone(tokens, keep))
+    assert not torch.allclose(*without)
+
+
+def test_weights_start_as_those_of_dino_do() -> None:
+    """Normal of std 0.02, biases 0, norms 1; the last layer as torch's own: uniform in ±1 / sqrt(width)."""
+    wide = ENCODER.model_copy(update={"width": 64, "head_width": 128, "bottleneck": 64, "outputs": 256})
+    network = Network(wide, TOKEN_WIDTH)
+    network.draw_weights(0)
+    for name, tensor in network.state_dict().items():
+        if name == "head.last_layer.weight_v":
+            assert tensor.abs().max() <= 1 / 8
+            assert float(tensor.std()) == pytest.approx(1 / 8 / 3**0.5, rel=0.02)
+        elif name.endswith("bias"):
+            assert not tensor.any(), name
+        elif "norm" in name:
+            assert (tensor == 1).all(), name
+        elif tensor.numel() > 1000:
+            assert float(tensor.std()) == pytest.approx(0.02, rel=0.1), name
+
+
 def test_weights_come_from_the_seed_alone() -> None:
     first = drawn_network(3).state_dict()
     torch.rand(5)

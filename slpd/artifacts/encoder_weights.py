@@ -2,29 +2,17 @@
 
 import argparse
 import hashlib
-import pickle
+import warnings
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from slpd.artifacts.region_encoder import is_safetensors
 from slpd.errors import UserError
 
 HEAD = "head."  # projection head of DINO, classifier of timm: the encoder ends before it
-
-# What a file that is torn, or of another kind, can end in: it trips the readers anywhere.
-UNREADABLE = (
-    SafetensorError,
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-)
 
 
 def read_encoder_weights(path: Path, sha256: str | None, source: str) -> dict[str, Tensor]:
@@ -43,16 +31,28 @@ def read_encoder_weights(path: Path, sha256: str | None, source: str) -> dict[st
     """
     refuse_other_file(path, sha256, source)
     try:
-        content: object = load_file(path) if path.suffix == ".safetensors" else load_pickle(path)
-    except UNREADABLE as error:
-        first = error.__context__ or error  # torch wraps its unpickler's errors in advice to switch the safety off
-        reason = str(first).partition("\n")[0].partition(". ")[0]
-        raise UserError(f"{source} {path}: cannot be read as weights ({reason}); get the right file") from error
+        content: object = load_file(path) if is_safetensors(path) else load_pickle(path)
+    except Exception as error:  # a file that is torn, or of another kind, trips the readers anywhere
+        raise UserError(f"{source} {path}: cannot be read as weights ({reason(error)}); get the right file") from error
     tensors = content.get("teacher", content) if isinstance(content, dict) else None
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+    if not isinstance(tensors, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
+    ):
         raise UserError(f"{source} {path}: no state dict in it, plain or under the key `teacher`; get the right file")
-    named = {name.removeprefix("module.").removeprefix("backbone."): tensor for name, tensor in tensors.items()}
+    named: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        own = name.removeprefix("module.").removeprefix("backbone.")
+        if own in named:
+            raise UserError(f"{source} {path}: holds {own} twice, with and without a prefix; get the right file")
+        named[own] = tensor
     return {name: tensor for name, tensor in named.items() if not name.startswith(HEAD)}
+
+
+def reason(error: Exception) -> str:
+    """The first sentence of what went wrong; torch wraps its unpickler's errors in advice to switch the safety off."""
+    first = error.__context__ or error
+    sentence = str(first).partition("\n")[0].partition(". ")[0].strip()
+    return f"{type(first).__name__}: {sentence}".removesuffix(": ")
 
 
 def refuse_other_file(path: Path, sha256: str | None, source: str) -> None:
@@ -86,6 +86,8 @@ def load_pickle(path: Path) -> object:
     the optimiser, under names that changed with numpy 2. No encoder needs those, so numpy itself is not called.
     """
     numbers = ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-    with torch.serialization.safe_globals([argparse.Namespace, *((LeftOut, name) for name in numbers)]):
-        content: object = torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings(), open(path, "rb") as file:  # of a path torch would look at the suffix
+        warnings.simplefilter("ignore")  # of other kinds of file torch first warns, then raises
+        with torch.serialization.safe_globals([argparse.Namespace, *((LeftOut, name) for name in numbers)]):
+            content: object = torch.load(file, map_location="cpu", weights_only=True)
     return content

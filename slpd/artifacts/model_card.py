@@ -23,7 +23,7 @@ ELSEWHERE: dict[str, bool | set[str]] = {
 TEMPLATE = """\
 # Region encoder `{recipe.variant}` of cohort `{recipe.cohort}`
 
-A ViT_4096-256 (HIPT's architecture), trained without labels by {method}
+A region encoder of the design of HIPT's ViT_4096-256, trained without labels by {method}
 (experiment `{recipe.experiment}`).
 It turns the {encoder.grid} × {encoder.grid} patch tokens of a region into one vector of {architecture.width} values.
 A region is {recipe.regions.region_px} px wide at {recipe.regions.mpp:g} µm/px,
@@ -81,7 +81,7 @@ SHA-256 over the lines `<slide> <fingerprint of its token file>`, in order of sl
 ## Use and limits
 
 Meant for research: its region vectors are the input of heads that are trained and tested on labelled slides. It saw
-all slides of its cohort, later test slides too, though never a label; on other organs, stains, scanners and
+all used slides of its cohort, later test slides too, though never a label; on other organs, stains, scanners and
 resolutions it is untested, and it is no medical device.
 
 ## Licence

@@ -57,9 +57,9 @@ def read_card(path: Path) -> RegionEncoderCard | None:
     Raises:
         UserError: the file is missing or damaged, or written by another version of this package.
     """
-    if path.suffix != ".safetensors":
-        return None
     try:
+        if not is_safetensors(path):
+            return None
         with safe_open(path, "np") as file:
             card = (file.metadata() or {}).get(CARD)
         return None if card is None else RegionEncoderCard.model_validate_json(card)
@@ -69,3 +69,9 @@ def read_card(path: Path) -> RegionEncoderCard | None:
         raise UserError(
             f"region encoder {path}: its slpd entry is of another version of slpd; run its training stage again"
         ) from error
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors do: the length of a JSON header, 8 bytes, and its brace."""
+    with open(path, "rb") as file:
+        return file.read(9)[8:] == b"{"

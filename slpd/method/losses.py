@@ -73,6 +73,7 @@ class DistillationLoss(nn.Module):
             intra: Logits of each region's own prototype (T = 1); None: no such term.
             inter: Logits of the corresponding prototypes of T neighbour slides; None: no such term.
         """
+        teacher, intra, inter = as_float(teacher), intra and as_float(intra), inter and as_float(inter)
         log_p = F.log_softmax(student.float() / self.student_temperature, dim=-1)  # (V, B, K)
         prototype_centre = self.self_centre if self.shared_centre else self.prototype_centre
         parts = [self.sharpen(teacher, self.self_centre)]
@@ -96,7 +97,7 @@ class DistillationLoss(nn.Module):
     @torch.no_grad()
     def sharpen(self, targets: Targets, centre: Centre) -> Tensor:
         """(T, B, K) target probabilities; all zero for regions without the target."""
-        p = F.softmax((targets.logits.float() - centre.value) / self.teacher_temperature, dim=-1)
+        p = F.softmax((targets.logits - centre.value) / self.teacher_temperature, dim=-1)
         return p * targets.valid[..., None]
 
 
@@ -115,4 +116,9 @@ def mean_cross_entropy(inner: Tensor, counts: Tensor, skip_same_view: bool) -> T
     if skip_same_view:
         pairs.fill_diagonal_(0)
     per_pair = -inner / counts.clamp(min=1)[:, None]  # (T, V)
-    return (per_pair * pairs).sum() / pairs.sum()
+    return (per_pair * pairs).sum() / pairs.sum().clamp(min=1)  # no pair at all: no slide has a neighbour
+
+
+def as_float(targets: Targets) -> Targets:
+    """Targets whose logits are float32; autocast makes them of half precision."""
+    return targets._replace(logits=targets.logits.float())

@@ -1,4 +1,4 @@
-"""Prototypes of a slide: k-means of its region embeddings (SLPD, Yu et al. 2023, sec. 2.2)."""
+"""Prototypes of a slide: k-means of its region embeddings (SLPD, Yu et al. 2023)."""
 
 import logging
 from functools import cache

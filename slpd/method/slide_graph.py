@@ -1,4 +1,4 @@
-"""The slide graph: each slide's most similar slides, and which prototypes correspond (SLPD, sec. 2.3).
+"""The slide graph: each slide's most similar slides, and which prototypes correspond (SLPD, Yu et al. 2023).
 
 The similarity of two slides is the largest sum of cosines over all one-to-one matchings of their
 prototypes (optimal assignment), between -M and M, unchanged by any reordering of prototypes.

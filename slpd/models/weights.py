@@ -24,16 +24,26 @@ def load_exactly(model: nn.Module, weights: Mapping[str, Tensor], misfit: str) -
         misfit: Beginning of the message if they do not fit: what does not fit what.
 
     Raises:
-        UserError: tensors are missing, surplus or of another shape; all are listed.
+        UserError: tensors are missing, surplus, of another shape or kind, or not finite; all are listed.
     """
     expected = model.state_dict()
     faults = [f"{name} is missing" for name in expected.keys() - weights.keys()]
     faults += [f"{name} is surplus" for name in weights.keys() - expected.keys()]
-    faults += [
-        f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(expected[name].shape)}"
-        for name in expected.keys() & weights.keys()
-        if weights[name].shape != expected[name].shape
-    ]
+    found = {name: fault_of(weights[name], expected[name]) for name in expected.keys() & weights.keys()}
+    faults += [f"{name} {fault}" for name, fault in found.items() if fault]
     if faults:
         raise UserError(f"{misfit}: {'; '.join(sorted(faults))}")
     model.load_state_dict(weights)
+
+
+def fault_of(tensor: Tensor, expected: Tensor) -> str:
+    """Why a tensor cannot take the place of another; empty if it can."""
+    if tensor.shape != expected.shape:
+        return f"has shape {tuple(tensor.shape)}, expected {tuple(expected.shape)}"
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+        return "is sparse, quantised or without values, expected plain numbers"
+    if tensor.is_complex() or tensor.is_floating_point() != expected.is_floating_point():
+        return f"holds {tensor.dtype}, expected {expected.dtype}"
+    if not tensor.double().isfinite().all():
+        return "has values that are not finite"
+    return ""

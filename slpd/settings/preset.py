@@ -17,7 +17,8 @@ def with_preset(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     preset = config.get("preset")
     if preset not in PRESETS:
-        raise UserError(f"config.preset: {preset!r}; it is {' or '.join(PRESETS)}, as config/config.yaml explains")
+        given = f"{preset!r}" if "preset" in config else "missing"
+        raise UserError(f"config.preset: {given}; it is {' or '.join(PRESETS)}, as config/config.yaml explains")
     return {key: chosen(value, str(preset), f"config.{key}") for key, value in config.items()}
 
 

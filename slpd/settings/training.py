@@ -83,7 +83,7 @@ class Training(Section):
 class Prototypes(Section):
     """`cluster_regions`: k-means of the regions of each slide."""
 
-    n_prototypes: int = Field(gt=0, description="prototypes per slide (M)")
+    n_prototypes: int = Field(gt=0, lt=2**15, description="prototypes per slide (M)")
     min_regions: int = Field(gt=0, description="slides with fewer regions get no prototypes; at least M")
     features: Features = Field(
         description="what is clustered; bottleneck: the head's unit vectors (released); region_vector: the encoder's"

@@ -1,0 +1,58 @@
+"""The training loop takes every step of its epochs with the rates of the schedule, and no other."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_training import ENCODER, GRID, TOKEN_WIDTH, TRAINING
+
+from slpd.artifacts.cohort_tokens import CohortTokens
+from slpd.method.schedules import StepRates
+from slpd.settings.training import PLAIN_DINO
+from slpd.training.batches import Batches
+from slpd.training.learner import Learner
+from slpd.training.loop import train_epochs
+from slpd.training.resume import ResumeFile
+
+pytestmark = pytest.mark.torch
+
+R = 20  # regions: two steps of 8 per epoch, 4 regions wait
+
+
+def rates(step: int, steps: int, warmup: int) -> StepRates:
+    """Learning rate, weight decay and momentum of a step by the formulas of the recipe, of `steps` in all."""
+    t = TRAINING
+
+    def cosine(start: float, end: float, place: int, length: int) -> float:
+        return end + (start - end) * (1 + math.cos(math.pi * place / length)) / 2
+
+    peak = t.learning_rate * t.batch_size / 256
+    rising = peak * step / (warmup - 1)
+    falling = cosine(peak, t.final_learning_rate, step - warmup, steps - warmup)
+    return StepRates(
+        rising if step < warmup else falling,
+        cosine(t.weight_decay, t.final_weight_decay, step, steps),
+        cosine(t.teacher_momentum, 1, step, steps),
+    )
+
+
+def test_two_epochs_in_the_middle_of_the_schedule_equal_their_steps_one_by_one(tmp_path: Path) -> None:
+    """The last layer is frozen in the first of four epochs alone; here are the first two."""
+    tokens = torch.randn(R, GRID, GRID, TOKEN_WIDTH, generator=torch.Generator().manual_seed(0))
+    cohort = CohortTokens(["a"], np.array([0, R]), ["tokens"], tokens.half().numpy())
+    batches = Batches(tokens, ENCODER, TRAINING, None)
+    looped, stepped = (Learner(ENCODER, TRAINING, PLAIN_DINO, TOKEN_WIDTH, torch.device("cpu")) for _ in range(2))
+    resume = ResumeFile(tmp_path / "resume", {}, 60, torch.device("cpu"))
+    metrics = train_epochs(looped, batches, range(2), resume, cohort)
+    for epoch in range(2):
+        for step in range(2):
+            drawn = rates(2 * epoch + step, steps=2 * TRAINING.epochs, warmup=2)
+            stepped.step(batches.batch(epoch, step), drawn, freeze_last_layer=epoch == 0)
+    for ours, theirs in zip(looped.student.parameters(), stepped.student.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+    for ours, theirs in zip(looped.teacher.parameters(), stepped.teacher.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+    assert [epoch.learning_rate for epoch in metrics] == pytest.approx([rates(1, 8, 2)[0], rates(3, 8, 2)[0]])
+    assert [epoch.teacher_momentum for epoch in metrics] == pytest.approx([rates(1, 8, 2)[2], rates(3, 8, 2)[2]])
