@@ -1,0 +1,345 @@
+"""Does the method's mechanism work? DINO with and without prototype terms, on cohorts with planted phenotypes.
+
+A seed is a fresh cohort (benchmarks/phenotype_cohort.py) and fresh weights. All variants of a seed start from the same
+checkpoint of plain DINO and are tested on the same folds. Training and tests are the pipeline's own stages with the
+settings of config/config.yaml, but for `CHANGES`. docs/mechanism.md keeps what came out.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from benchmarks.control import shuffle_targets
+from benchmarks.diagnostics import (
+    chance_agreement,
+    effective_rank,
+    link_agreement,
+    neighbour_agreement,
+    prototype_agreement,
+    variance_shares,
+)
+from benchmarks.intervals import mean_and_std, paired_difference
+from benchmarks.phenotype_cohort import (
+    COMMON_SHARE,
+    GRID,
+    REGIONS,
+    TILT,
+    TOKEN_WIDTH,
+    Bags,
+    Nuisances,
+    Slide,
+    coords_of,
+    draw_cohort,
+    phenotype_bags,
+    single_region_auc,
+    token_bags,
+    write_cohort,
+)
+from slpd.artifacts.bags import read_bags, write_bags
+from slpd.artifacts.fold_metrics import read_fold_metrics
+from slpd.artifacts.prototypes import read_prototypes
+from slpd.artifacts.region_encoder import read_region_encoder, write_region_encoder
+from slpd.artifacts.slide_graph import read_slide_graph
+from slpd.artifacts.training_metrics import read_metrics
+from slpd.models.network import Network
+from slpd.settings.experiment import Experiment, Variant, load_experiment
+
+CONFIG = Path(__file__).parents[1] / "config/config.yaml"
+CONTROL = "shuffled"  # a variant as slpd, of shuffled targets
+DIFFERENCES = (  # first - second
+    *((variant, "dino") for variant in ("random", "intra", "inter", "slpd", CONTROL)),
+    ("slpd", "intra"),
+    ("slpd", "inter"),
+    ("slpd", CONTROL),
+)
+
+CHANGES: dict[str, Any] = {
+    "experiment": "mechanism",
+    "cohorts": [{"name": "planted", "sheet": "sheet.csv"}],
+    "regions": {"region_px": 256 * GRID},
+    # A network of 50 steps per second on a CPU core: 96 steps per epoch, 576 of plain DINO, 768 with prototypes.
+    "region_encoder": {
+        "width": 32,
+        "depth": 2,
+        "heads": 4,
+        "position_grid": 5,
+        "head_width": 128,
+        "bottleneck": 32,
+        "outputs": 256,
+    },
+    "training": {
+        "epochs": 14,
+        "dino_epochs": 6,
+        "epochs_per_iteration": 1,
+        "batch_size": 32,
+        "learning_rate": 8.0e-3,  # peak 1e-3, as in the paper's experiment
+        "learning_rate_warmup_epochs": 2,
+        "teacher_momentum": 0.98,  # there are few steps for the teacher to follow
+        "global_crop": 5,
+        "local_crop": 3,
+        "n_local_views": 4,
+    },
+    "prototypes": {"n_prototypes": 3, "min_regions": 12},  # as many as a slide shows phenotypes
+    "tasks": [
+        {
+            "name": "class",
+            "cohort": "planted",
+            "label": "label",
+            "classes": ["a", "b"],
+            "folds": {"kind": "generated", "n_folds": 4, "validation_fraction": 0.1, "seed": 0},
+        }
+    ],
+    "tables": [],
+}
+
+Result = dict[str, Any]
+
+
+def merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with changes, as the workflow merges files: mappings key by key, anything else as a whole."""
+    result = dict(config)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def experiment_of(seed: int, changes: Mapping[str, Any]) -> Experiment:
+    """The experiment of a seed: that of config.yaml with the benchmark's changes."""
+    config = merged(yaml.safe_load(CONFIG.read_text(encoding="utf-8")), CHANGES)
+    config["variants"].append({"name": CONTROL})
+    return load_experiment(merged(merged(config, {"training": {"seed": seed}}), changes))
+
+
+def run_stage(stage: str, **options: object) -> None:
+    """Run a stage of the pipeline in this process, with its command line."""
+    module = importlib.import_module(f"slpd.stages.{stage}")
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    module.run(parser.parse_args(words))
+
+
+class Run:
+    """All that is trained and tested on the cohort of one seed, in one folder."""
+
+    def __init__(self, folder: Path, experiment: Experiment, slides: list[Slide]) -> None:
+        """Write the cohort and its folds."""
+        self.folder, self.experiment, self.slides = folder, experiment, slides
+        self.trained = [variant.name for variant in experiment.variants]
+        self.manifest, sheet = write_cohort(folder, slides)
+        self.recipe = {
+            "manifest": self.manifest,
+            "encoder": experiment.region_encoder.model_dump_json(),
+            "training": experiment.training.model_dump_json(),
+        }
+        self.task = experiment.tasks[0].model_dump_json()
+        run_stage("split_folds", sheet=sheet, manifest=self.manifest, task=self.task, out=folder / "folds.csv")
+
+    def outputs(self, name: str) -> dict[str, Path]:
+        """The files that a training stage writes."""
+        files = {"checkpoint": "pt", "teacher": "safetensors", "embeddings": "h5", "metrics": "csv"}
+        return {option: self.folder / f"{name}.{ending}" for option, ending in files.items()}
+
+    def warm_up(self) -> None:
+        """Plain DINO, which all variants share; and the untrained start as an encoder of its own."""
+        run_stage("pretrain_dino", **self.recipe, **self.outputs("warmup_0"))
+        _, card = read_region_encoder(self.outputs("warmup_0")["teacher"])
+        untrained = Network(self.experiment.region_encoder, card.token_width)
+        untrained.draw_weights(self.experiment.training.seed)
+        write_region_encoder(self.outputs("random_0")["teacher"], untrained.backbone.state_dict(), card)
+
+    def cluster(self, variant: Variant, name: str) -> tuple[Path, Path]:
+        """Prototypes and slide graph of the embeddings of a training stage."""
+        prototypes, graph = self.folder / f"{name}_prototypes.npz", self.folder / f"{name}_graph.npz"
+        settings = self.experiment.prototypes_of(self.experiment.cohorts[0], variant).model_dump_json()
+        embeddings = self.outputs(name)["embeddings"]
+        run_stage("cluster_regions", embeddings=embeddings, settings=settings, out=prototypes)
+        settings = self.experiment.slide_graph_of(variant).model_dump_json()
+        run_stage("link_slides", prototypes=prototypes, settings=settings, out=graph)
+        return prototypes, graph
+
+    def distill(self, variant: Variant) -> None:
+        """All iterations of a variant."""
+        objective, before = self.experiment.objective_of(variant), "warmup_0"
+        for iteration in range(1, self.experiment.training.n_iterations + 1):
+            prototypes, graph = self.cluster(variant, before)
+            if variant.name == CONTROL:
+                rng = np.random.default_rng([self.experiment.training.seed, iteration])
+                shuffle_targets(prototypes, graph, rng)
+            name = f"{variant.name}_{iteration}"
+            run_stage(
+                "distill_slpd",
+                **self.recipe,
+                **self.outputs(name),
+                objective=objective.model_dump_json(),
+                iteration=iteration,
+                start=self.outputs(before)["checkpoint"],
+                prototypes=prototypes if objective.intra or objective.inter else None,
+                graph=graph if objective.inter else None,
+            )
+            before = name
+
+    def last(self, variant: str) -> str:
+        """Name of a variant's last training stage."""
+        return f"{variant}_{self.experiment.training.n_iterations if variant in self.trained else 0}"
+
+    def embed(self, variant: str) -> Bags:
+        """Region vectors of the last teacher of a variant."""
+        bags = self.folder / f"{variant}_bags.h5"
+        teacher = self.outputs(self.last(variant))["teacher"]
+        run_stage("embed_bags", manifest=self.manifest, teacher=teacher, out=bags)
+        return read_bags(bags)
+
+    def evaluate(self, variant: str, bags: Bags) -> dict[str, float]:
+        """AUC of every head, mean over folds."""
+        path = self.folder / f"{variant}_tested.h5"
+        write_bags(path, bags, {slide.name: coords_of(slide) for slide in self.slides})
+        aucs = {}
+        for head in self.experiment.heads:
+            metrics = self.folder / f"{variant}_{head.name}.csv"
+            run_stage(
+                "evaluate",
+                bags=path,
+                folds=self.folder / "folds.csv",
+                task=self.task,
+                head=head.model_dump_json(),
+                variant=variant,
+                predictions=self.folder / f"{variant}_{head.name}_predictions.csv",
+                metrics=metrics,
+            )
+            aucs[head.name] = float(np.mean([fold.auc for fold in read_fold_metrics(metrics)]))
+        return aucs
+
+    def diagnose(self, variant: str) -> dict[str, float]:
+        """What the prototypes and the graph of a variant's last teacher hold, and how its training ended."""
+        name = self.last(variant)
+        prototypes, graph = self.cluster(self.experiment.variants[0], name)
+        content, links = read_prototypes(prototypes), read_slide_graph(graph)
+        epoch = read_metrics(self.outputs(name)["metrics"])[-1]
+        return {
+            "prototype_ami": prototype_agreement(content, self.slides),
+            "neighbour_agreement": neighbour_agreement(links, self.slides),
+            "link_agreement": link_agreement(content, links, self.slides),
+            "teacher_entropy": epoch.teacher_entropy,
+            "self_distillation": epoch.self_distillation,
+            "intra": epoch.intra,
+            "inter": epoch.inter,
+        }
+
+
+def run_seed(seed: int, n_slides: int, nuisances: Nuisances, changes: Mapping[str, Any]) -> Result:
+    """Train and test everything on the cohort of one seed, in one thread."""
+    torch.set_num_threads(1)
+    started = time.monotonic()
+    slides = draw_cohort(seed, n_slides, nuisances)
+    result: Result = {
+        "seed": seed,
+        "single_region_auc": single_region_auc(slides),
+        "chance_agreement": chance_agreement(slides),
+        "variants": {},
+    }
+    with tempfile.TemporaryDirectory(prefix="mechanism-") as folder:
+        run = Run(Path(folder), experiment_of(seed, changes), slides)
+        run.warm_up()
+        for variant in run.experiment.variants:
+            run.distill(variant)
+        given = {"phenotypes": phenotype_bags(slides), "tokens": token_bags(slides)}
+        for name in (*given, "random", *run.trained):
+            bags = given[name] if name in given else run.embed(name)
+            found: dict[str, float] = {**run.evaluate(name, bags), **variance_shares(bags, slides)}
+            found["effective_rank"] = effective_rank(bags)
+            if name in run.trained:
+                found |= run.diagnose(name)
+            result["variants"][name] = found
+        result["variants"]["warmup"] = run.diagnose("warmup")
+    return result | {"seconds": time.monotonic() - started}
+
+
+def summarise(results: Sequence[Result], heads: Sequence[str]) -> Result:
+    """Means and deviations over seeds, and intervals of paired differences."""
+
+    def values(variant: str, key: str) -> list[float]:
+        return [result["variants"][variant][key] for result in results]
+
+    variants: dict[str, dict[str, float]] = results[0]["variants"]
+    return {
+        "auc": {
+            name: {head: mean_and_std(values(name, head))._asdict() for head in heads}
+            for name, found in variants.items()
+            if heads[0] in found  # not of the warm-up, which is no variant
+        },
+        "differences": {
+            f"{first} - {second}": {
+                head: paired_difference(values(first, head), values(second, head))._asdict() for head in heads
+            }
+            for first, second in DIFFERENCES
+        },
+        "diagnostics": {
+            name: {key: mean_and_std(values(name, key))._asdict() for key in found if key not in heads}
+            for name, found in variants.items()
+        },
+    }
+
+
+def print_summary(summary: Result, results: Sequence[Result], heads: Sequence[str]) -> None:
+    """The figures, for people."""
+    for key in ("single_region_auc", "chance_agreement"):
+        print(f"{key}: {np.mean([result[key] for result in results]):.3f}")
+    print(f"\nAUC, mean ± std over {len(results)} seeds")
+    for name, found in summary["auc"].items():
+        print(f"{name:16}", *(f"{head} {auc['mean']:.3f} ± {auc['std']:.3f}  " for head, auc in found.items()))
+    print("\npaired differences, mean [95 % interval]")
+    for name, found in summary["differences"].items():
+        cells = (f"{head} {d['mean']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]  " for head, d in found.items())
+        print(f"{name:16}", *cells)
+    print("\ndiagnostics, mean ± std over seeds")
+    for name, found in summary["diagnostics"].items():
+        print(f"{name:16}", *(f"{key} {value['mean']:.3f} ± {value['std']:.3f}  " for key, value in found.items()))
+
+
+def main() -> None:
+    """Run the seeds, print tables, and as the last line all figures and settings as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=8, help="how many seeds, at least 2")
+    parser.add_argument("--first-seed", type=int, default=0, help="the first of them")
+    parser.add_argument("--processes", type=int, default=2, help="seeds that run at a time, one thread each")
+    parser.add_argument("--slides", type=int, default=128, help="slides per cohort, a multiple of 8")
+    parser.add_argument("--nuisances", type=json.loads, default={}, help="other standard deviations, as JSON")
+    parser.add_argument("--changes", type=json.loads, default={}, help="other settings than CHANGES, as JSON")
+    args = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when the processes start
+    seeds, nuisances = range(args.first_seed, args.first_seed + args.seeds), Nuisances(**args.nuisances)
+    started = time.monotonic()
+    with ProcessPoolExecutor(args.processes, mp_context=get_context("spawn")) as pool:
+        work = [pool.submit(run_seed, seed, args.slides, nuisances, args.changes) for seed in seeds]
+        for done in as_completed(work):
+            print(f"seed {done.result()['seed']}: {done.result()['seconds']:.0f} s", file=sys.stderr)
+        results = [done.result() for done in work]
+    experiment = experiment_of(seeds[0], args.changes)
+    heads = [head.name for head in experiment.heads]
+    summary = summarise(results, heads)
+    print_summary(summary, results, heads)
+    cohort = {"slides": args.slides, "regions": REGIONS, "grid": GRID, "token_width": TOKEN_WIDTH, "tilt": TILT}
+    cohort |= {"common_share": COMMON_SHARE, "nuisances": asdict(nuisances)}
+    settings = {"seeds": list(seeds), "cohort": cohort, "experiment": experiment.model_dump()}
+    seconds = time.monotonic() - started
+    print(json.dumps({"settings": settings, **summary, "per_seed": results, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main()
