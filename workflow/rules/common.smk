@@ -128,9 +128,7 @@ def plan_of(cohort):
             for variant in trained_variants(cohort)
             if uses_prototypes(variant)
         },
-        linked=[
-            variant for variant in trained_variants(cohort) if EXPERIMENT.objective_of(VARIANTS[variant]).inter
-        ],
+        linked=[variant for variant in trained_variants(cohort) if EXPERIMENT.objective_of(VARIANTS[variant]).inter],
         tasks=[task for task in TASKS.values() if task.cohort == cohort],
         heads=[HEADS[head] for table in tables_on(cohort) for head in table.heads],
     ).model_dump_json()
