@@ -56,7 +56,7 @@ test: $(READY)
 	pytest
 
 fast-tests: $(READY)
-	pytest -q -m "not torch and not workflow"
+	pytest -q -m "not torch and not workflow and not slides"
 
 check: $(READY) data/demo/slides.csv
 	ruff format --check .

@@ -30,8 +30,10 @@ def write_test_slide(
     array: NDArray[np.uint8],
     mpp: float | tuple[float, float] | None = 0.5,
     levels: tuple[int, ...] = (1,),
-    compression: str | None = "jpeg",
-    tile_px: int = 64,
+    compression: str | int | None = "jpeg",
+    tile_px: int | None = 64,
+    description: str | None = None,
+    subsampling: tuple[int, int] | None = None,
 ) -> Path:
     """Write (h, w, 3) pixels as a slide.
 
@@ -40,8 +42,10 @@ def write_test_slide(
         array: Level 0.
         mpp: µm per level-0 pixel (x, y if two); None: no resolution in the file.
         levels: Downsamples of the levels.
-        compression: Of the tiles; None keeps pixels exactly.
-        tile_px: Side of a tile.
+        compression: Of the tiles; None keeps pixels exactly; 33005 is JPEG 2000 as in Aperio's files.
+        tile_px: Side of a tile; None: strips.
+        description: ImageDescription; one that begins with "Aperio" makes it a file of that scanner.
+        subsampling: Of colour in JPEG tiles, (1, 1) if None.
     """
     x_mpp, y_mpp = mpp if isinstance(mpp, tuple) else (mpp, mpp)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,13 +57,15 @@ def write_test_slide(
             file.write(
                 level,
                 photometric="rgb",
-                tile=(tile_px, tile_px),
+                tile=(tile_px, tile_px) if tile_px else None,
                 compression=compression,
                 compressionargs={"level": 95} if compression == "jpeg" else None,
                 subfiletype=0 if downsample == 1 else 1,
                 resolution=resolution,
                 resolutionunit="NONE" if mpp is None else "CENTIMETER",
                 metadata=None,
+                description=description,
+                subsampling=subsampling,
             )
     return path
 

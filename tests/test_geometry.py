@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from slpd.geometry.read_plan import coarsest_level, plan_read
-from slpd.geometry.regions import region_size_lv0, tissue_shares
-from slpd.geometry.resample import area_resample, box_weights
+from slpd.geometry.area_resample import area_resample
+from slpd.geometry.read_plan import coarsest_level, plan_read, region_size_lv0
+from slpd.geometry.regions import area_shares
+from slpd.geometry.resample import box_weights
 
 Picture = NDArray[np.uint8]  # (h, w, 3)
 
@@ -36,8 +37,25 @@ def test_area_resampling_equals_its_definition_whatever_the_strips(
     h, w, height, width = sizes
     image = np.random.default_rng(seed).integers(0, 256, (h, w, 3), dtype=np.uint8)
     strips = [image[top : top + strip_rows] for top in range(0, h, strip_rows)]
-    result = area_resample(strips, (h, w), (height, width))
+    result = np.empty((height, width, 3), np.uint8)
+    area_resample(strips, (h, w), result)
     assert np.abs(result - slow_area_mean(image, height, width)).max() <= 0.501
+
+
+@pytest.mark.parametrize(
+    ("size_in", "size_out"), [(400, 200), (405, 200), (203, 200), (200, 200), (1600, 50), (60, 200)]
+)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_area_resampling_in_several_bands_keeps_the_mean_of_every_block(
+    size_in: int, size_out: int, threads: int
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (size_in, size_in, 3), dtype=np.uint8)
+    weights = np.array([[max(0.0, min((i + 1) * size_in / size_out, k + 1) - max(i * size_in / size_out, k))
+                         for k in range(size_in)] for i in range(size_out)]) * size_out / size_in  # fmt: skip
+    exact = np.einsum("ik,jl,klc->ijc", weights, weights, image, optimize=True)
+    result = np.empty((size_out, size_out, 3), np.uint8)
+    area_resample([image[:77], image[77:]] if size_in > 77 else [image], (size_in, size_in), result, threads)
+    assert np.abs(result - exact).max() <= 0.501
 
 
 @settings(max_examples=100, deadline=None)
@@ -79,11 +97,11 @@ def test_read_plan_states_all_resolutions() -> None:
     assert plan.effective_mpp == pytest.approx(1229 * 0.25 / 512)
 
 
-def test_tissue_share_is_the_exact_area() -> None:
+def test_share_is_the_exact_area() -> None:
     mask = np.zeros((4, 6), bool)
     mask[1:3, 1:4] = True
     # 60 x 40 level-0 px, a mask pixel is 10 x 10; regions of 15 are one and a half mask pixels wide.
-    shares = tissue_shares(mask, 60, 40, 15)
+    shares = area_shares(mask, 60, 40, 15)
     assert shares.shape == (2, 4)
     assert shares[0, 0] == pytest.approx(5 * 5 / 225)  # tissue begins at (10, 10)
     assert shares[0, 1] == pytest.approx(15 * 5 / 225)
@@ -94,11 +112,9 @@ def test_tissue_share_is_the_exact_area() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(5, 40), st.integers(5, 40), st.integers(1, 12), st.integers(0, 99))
-def test_tissue_shares_of_a_mask_at_full_resolution_are_block_means(
-    width: int, height: int, region: int, seed: int
-) -> None:
+def test_shares_of_a_mask_at_full_resolution_are_block_means(width: int, height: int, region: int, seed: int) -> None:
     mask = np.random.default_rng(seed).random((height, width)) < 0.5
-    shares = tissue_shares(mask, width, height, region)
+    shares = area_shares(mask, width, height, region)
     assert shares.shape == (height // region, width // region)
     for row, column in np.ndindex(shares.shape):
         block = mask[row * region : (row + 1) * region, column * region : (column + 1) * region]
@@ -106,4 +122,4 @@ def test_tissue_shares_of_a_mask_at_full_resolution_are_block_means(
 
 
 def test_a_slide_smaller_than_a_region_has_an_empty_grid() -> None:
-    assert tissue_shares(np.ones((5, 5), bool), 100, 100, 101).size == 0
+    assert area_shares(np.ones((5, 5), bool), 100, 100, 101).size == 0

@@ -12,6 +12,8 @@ from slpd.errors import SlideError
 from slpd.geometry.read_plan import plan_read
 from slpd.wsi import Slide
 
+pytestmark = pytest.mark.slides
+
 MakeSlide = Callable[..., Path]
 Picture = NDArray[np.uint8]  # (h, w, 3)
 
@@ -113,16 +115,13 @@ def test_regions_come_in_order(tmp_path: Path, make_slide: MakeSlide, pixels: Pi
         assert np.array_equal(region, pixels[y : y + 64, x : x + 64])
 
 
-def test_thumbnail_is_an_area_average_also_of_a_single_level_in_strips(
-    tmp_path: Path, make_slide: MakeSlide, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("slpd.wsi.RESAMPLE_PX", 400 * 64)  # several strips and blocks
-    pixels = np.random.default_rng(1).integers(0, 256, (600, 400, 3), dtype=np.uint8)
-    path = make_slide(tmp_path / "a.tiff", pixels, mpp=0.5, compression=None)
+def test_thumbnail_of_a_single_level_in_strips_is_an_area_average(tmp_path: Path, make_slide: MakeSlide) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (8200, 2100, 3), dtype=np.uint8)  # two strips
+    path = make_slide(tmp_path / "a.tiff", pixels, mpp=0.5, compression=None, tile_px=256)
     with Slide("a", path, None) as slide:
-        thumbnail = slide.thumbnail(4.0)
-    assert thumbnail.shape == (75, 50, 3)
-    assert np.abs(thumbnail - pixels.reshape(75, 8, 50, 8, 3).mean((1, 3))).max() <= 0.51
+        thumbnail = slide.thumbnail(12.5)  # 25 px each
+    assert thumbnail.shape == (328, 84, 3)
+    assert np.abs(thumbnail - pixels.reshape(328, 25, 84, 25, 3).mean((1, 3))).max() <= 0.51
 
 
 def test_a_thumbnail_has_at_least_one_pixel(tmp_path: Path, make_slide: MakeSlide) -> None:
@@ -133,7 +132,7 @@ def test_a_thumbnail_has_at_least_one_pixel(tmp_path: Path, make_slide: MakeSlid
 
 def test_a_damaged_tile_is_reported_with_its_place(tmp_path: Path, make_slide: MakeSlide, pixels: Picture) -> None:
     path = damage_a_tile(make_slide(tmp_path / "a.tiff", pixels), 9)
-    with Slide("a", path, None) as slide, pytest.raises(SlideError, match=r"slide a: level 0 .* x 64, y 64"):
+    with Slide("a", path, None) as slide, pytest.raises(SlideError, match=r"slide a: level 0 .* x 128, y 64"):
         slide.read_region(64, 64, plan_read(slide.mpp, slide.downsamples, 0.5, 128))
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slpd.geometry.regions import region_size_lv0
-
 COARSER_TOLERANCE = 0.05  # a level up to 5 % coarser than asked counts as fine enough (0.5 asked, 0.525 read)
 
 
@@ -18,6 +16,17 @@ class ReadPlan:
     region_lv0: int  # side in level-0 pixels
     read_mpp: float  # µm per pixel of the level
     effective_mpp: float  # µm per pixel after resampling
+
+
+def region_size_lv0(region_px: int, target_mpp: float, slide_mpp: float) -> int:
+    """Side of a region in level-0 pixels.
+
+    Args:
+        region_px: Side at `target_mpp`, in pixels (4096 in the paper).
+        target_mpp: Resolution to read at, in µm per pixel.
+        slide_mpp: Resolution of the slide's level 0, in µm per pixel.
+    """
+    return round(region_px * target_mpp / slide_mpp)
 
 
 def fine_enough(mpp: float, requested_mpp: float) -> bool:

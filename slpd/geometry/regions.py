@@ -7,24 +7,13 @@ from scipy.sparse import csr_array
 from slpd.geometry.resample import box_weights
 
 
-def region_size_lv0(region_px: int, target_mpp: float, slide_mpp: float) -> int:
-    """Side of a region in level-0 pixels.
-
-    Args:
-        region_px: Side at `target_mpp`, in pixels (4096 in the paper).
-        target_mpp: Resolution to read at, in µm per pixel.
-        slide_mpp: Resolution of the slide's level 0, in µm per pixel.
-    """
-    return round(region_px * target_mpp / slide_mpp)
-
-
-def tissue_shares(mask: NDArray[np.bool_], width_lv0: int, height_lv0: int, region_lv0: int) -> NDArray[np.float64]:
-    """Share of tissue in every region of the grid that begins at the slide's upper left corner.
+def area_shares(mask: NDArray[np.bool_], width_lv0: int, height_lv0: int, region_lv0: int) -> NDArray[np.float64]:
+    """Share of a mask in every region of the grid that begins at the slide's upper left corner.
 
     Only regions wholly inside the slide are in the grid.
 
     Args:
-        mask: (h, w) tissue of the whole slide, at any resolution.
+        mask: (h, w) over the whole slide, at any resolution.
         width_lv0: Width of the slide, level-0 pixels.
         height_lv0: Height of the slide, level-0 pixels.
         region_lv0: Side of a region, level-0 pixels.

@@ -1,0 +1,78 @@
+"""Masks as polygons, and polygons as masks."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.draw import polygon as pixels_inside
+from skimage.measure import approximate_polygon, find_contours
+
+Ring = NDArray[np.float64]  # (n, 2) x, y of a closed line in level-0 pixels; the last point is the first
+
+TOLERANCE_PX = 0.4  # mask pixels by which a simplified outline may leave the exact one: less than to a pixel's centre
+
+
+class Polygon(NamedTuple):
+    """An area with holes."""
+
+    exterior: Ring
+    holes: list[Ring]
+
+
+def outline(mask: NDArray[np.bool_], size_lv0: tuple[int, int]) -> list[Polygon]:
+    """The connected pieces of a mask as polygons.
+
+    Args:
+        mask: (h, w) over the whole slide.
+        size_lv0: Width and height of the slide, level-0 pixels.
+    """
+    scale = np.array(size_lv0) / mask.shape[::-1]  # level-0 pixels per mask pixel
+    pieces, _ = ndimage.label(mask)
+    polygons = []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), start=1):
+        # Contours run between the centres of pixels, whose first is at 0; the pad adds a pixel on every side.
+        piece = np.pad(pieces[rows, columns] == number, 1).astype(np.float32)
+        corner = np.array([columns.start, rows.start]) - 0.5
+        contours = find_contours(piece, 0.5)  # type: ignore[no-untyped-call]
+        rings = [(simplified(contour)[:, ::-1] + corner) * scale for contour in contours]
+        exterior, *holes = sorted(rings, key=area, reverse=True)  # the exterior encloses the holes
+        polygons.append(Polygon(exterior, holes))
+    return polygons
+
+
+def simplified(contour: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A closed line with fewer points."""
+    line: NDArray[np.float64] = approximate_polygon(contour, TOLERANCE_PX)  # type: ignore[no-untyped-call]
+    return line if len(line) > 3 else contour  # a piece of a pixel or two would vanish
+
+
+def area(ring: Ring) -> float:
+    """Area that a ring encloses, square pixels."""
+    x, y = ring.T
+    return abs(float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))) / 2
+
+
+def rasterise(polygons: Iterable[Polygon], size_lv0: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Mask of the pixels whose centres lie in a polygon and in none of its holes.
+
+    Args:
+        polygons: In level-0 pixels; what lies outside the slide is cut off.
+        size_lv0: Width and height of the slide, level-0 pixels.
+        shape: Height and width of the mask, which covers the whole slide.
+    """
+    mask = np.zeros(shape, bool)
+    scale = np.array(shape[::-1]) / size_lv0  # mask pixels per level-0 pixel
+    for exterior, holes in polygons:
+        inside, *outside = (flat_pixels(ring * scale, shape) for ring in (exterior, *holes))
+        mask.flat[np.setdiff1d(inside, np.concatenate(outside)) if outside else inside] = True
+    return mask
+
+
+def flat_pixels(ring: Ring, shape: tuple[int, int]) -> NDArray[np.intp]:
+    """Flat indices of the pixels whose centres a ring (in mask pixels) encloses."""
+    columns, rows = ring.T - 0.5  # centres have whole numbers here
+    inside_rows, inside_columns = pixels_inside(rows, columns, shape)  # type: ignore[no-untyped-call]
+    flat: NDArray[np.intp] = inside_rows * shape[1] + inside_columns
+    return flat

@@ -1,0 +1,23 @@
+"""Whole-slide images: the only package that opens them.
+
+A slide is opened in a process of its own (`worker`), because the C libraries that decode slides can crash; the process
+that uses it holds a `Slide`. OpenSlide decides what a slide is: its levels, its resolution, and whether a tile can be
+decoded. cuCIM, several times faster, reads the regions of those slides whose pixels it is found to read alike.
+
+**What happens to damaged tiles.** OpenSlide refuses a tile that is no JPEG or JPEG 2000 image, has another size, ends
+too early, lies outside the file, or whose coded data break off or hold impossible codes: the region becomes
+an `UnreadableRegion`. For such a tile cuCIM would return grey, stale or uninitialised pixels, or end the process. It
+gets to see only JPEG tiles that lie inside the file and state the right size in their header, and a region in which
+its decoder complained about any tile is read again by OpenSlide. What OpenSlide refuses is refused with either reader.
+cuCIM finds a little more: data that run over the end of a tile, which OpenSlide does not look at; they are refused too.
+
+No reader can know of damage that leaves a valid image: bytes that decode to other pixels (JPEG has no checksum, and
+JPEG 2000 absorbs most flipped or zeroed bytes), changed bytes of uncompressed tiles, an offset that leads to another
+tile, or a byte count of 0, which is how scanners mark tiles that they left out. Those are white, or in Aperio files
+what OpenSlide finds in a finer level.
+"""
+
+from slpd.wsi.messages import Reader, UnreadableRegion
+from slpd.wsi.slide import READ_AHEAD, Slide
+
+__all__ = ["READ_AHEAD", "Reader", "Slide", "UnreadableRegion"]

@@ -1,0 +1,164 @@
+"""Pixels of a slide's levels through cuCIM, where it was found to read them as OpenSlide does."""
+
+import ctypes
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slpd.wsi.openslide_reader import OpenSlideReader, UnreadableTileError
+from slpd.wsi.tiff_levels import TileCheck, TiledLevel, UnsuitableError, jpeg_levels
+
+# Vendors, in OpenSlide's words, whose files are plain pyramids of TIFF images. In others' files cuCIM may take another
+# image for a level, or place scanned fields differently.
+VENDORS = ("generic-tiff", "aperio")
+STDOUT = 1
+CORRUPT = "Corrupt JPEG data"  # libjpeg, of data that do not fit their tile; a missing end alone is not corrupt
+ROUNDING = 2  # grey levels: OpenSlide's linear interpolation has 8-bit weights
+
+
+class CucimReader:
+    """A slide that cuCIM reads.
+
+    Its JPEG decoder does not fail on a damaged tile, but it complains on standard output, which therefore leads to a
+    file in memory: a complaint sends the whole part to OpenSlide. Parts with tiles that do not even look sound never
+    reach cuCIM. Tiles are not cached, so that a tile is complained about each time. Scanners whose every tile makes it
+    complain, say by padding, do not pass `probe`.
+    """
+
+    def __init__(self, path: Path, other: OpenSlideReader) -> None:
+        self.levels = jpeg_levels(path, other.slide.level_dimensions)
+        from cucim.clara import CuImage  # noqa: PLC0415 - 0.2 s, wasted on slides that it is not to read
+
+        CuImage.cache("nocache")
+        self._check, self._other = TileCheck(path), other
+        self._complaints = os.memfd_create("complaints")
+        os.dup2(self._complaints, STDOUT)
+        self._libc = ctypes.CDLL(None)
+        self._image = CuImage(str(path))
+        self._check_levels()
+
+    def _check_levels(self) -> None:
+        expected = tuple(self._other.slide.level_dimensions)
+        found = tuple(tuple(size) for size in self._image.resolutions["level_dimensions"])
+        if found != expected:
+            raise UnsuitableError(f"cuCIM finds levels of {found} px, OpenSlide of {expected}")
+
+    def read(self, level: int, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
+        """(height, width, 3) RGB pixels of a part inside a level; arguments and errors as for OpenSlideReader."""
+        tiles = self.levels[level].tiles(left, top, width, height)
+        complaint = ""
+        if all(self._check.passes(self.levels[level], *tile) for tile in tiles):
+            pixels, complaint = self.decode(level, left, top, width, height)
+            if not complaint:
+                return pixels
+        pixels = self._other.read(level, left, top, width, height)
+        if CORRUPT in complaint:  # and OpenSlide, which does not look at a tile's end, did not find out
+            raise UnreadableTileError(self._locate(level, tiles))
+        return pixels
+
+    def _locate(self, level: int, tiles: list[tuple[int, int]]) -> str:
+        """Where the first tile with corrupt data lies, and why it is thought to be corrupt."""
+        tiled, downsample = self.levels[level], self._other.slide.level_downsamples[level]
+        for row, column in tiles:
+            left, top = column * tiled.tile_size[0], row * tiled.tile_size[1]
+            complaint = self.decode(level, left, top, 1, 1)[1]
+            if CORRUPT in complaint:
+                break
+        place = f"x {round(left * downsample)}, y {round(top * downsample)}"
+        return f"level {level} cannot be read at {place} ({complaint.splitlines()[-1]})"
+
+    def decode(self, level: int, left: int, top: int, width: int, height: int) -> tuple[NDArray[np.uint8], str]:
+        """What cuCIM makes of a part, and what it complained about, if anything."""
+        downsample = self._other.slide.level_downsamples[level]
+        # cuCIM rounds the place down to a pixel of the level: the middle of the pixel is safe.
+        place = tuple(int((length + 0.5) * downsample) for length in (left, top))
+        part = self._image.read_region(place, (width, height), level, num_workers=self._other.threads)
+        pixels: NDArray[np.uint8] = np.asarray(part)
+        self._libc.fflush(None)
+        length = os.fstat(self._complaints).st_size
+        complaint = os.pread(self._complaints, length, 0).decode(errors="replace")
+        os.ftruncate(self._complaints, 0)
+        os.lseek(self._complaints, 0, os.SEEK_SET)
+        return pixels, complaint
+
+    def probe(self) -> str:
+        """Compare a few tiles of every level with OpenSlide.
+
+        Returns:
+            How many were equal.
+
+        Raises:
+            UnsuitableError: a tile differs, or OpenSlide could read none.
+        """
+        equal = 0
+        for level, tiled in enumerate(self.levels):
+            for row, column in telling_tiles(tiled):
+                equal += self._tile_is_equal(level, row, column)
+        if not equal:
+            raise UnsuitableError("no tile to compare with OpenSlide")
+        return f"equal to OpenSlide, tiles compared: {equal}"
+
+    def _tile_is_equal(self, level: int, row: int, column: int) -> bool:
+        """Whether a tile could be compared; it must be equal if it could.
+
+        A tile of another size than the level's, left out or damaged is none to compare: `read` leaves it to OpenSlide.
+        """
+        tiled, size = self.levels[level], self._other.slide.level_dimensions[level]
+        left, top = column * tiled.tile_size[0], row * tiled.tile_size[1]
+        width, height = min(tiled.tile_size[0], size[0] - left), min(tiled.tile_size[1], size[1] - top)
+        if not self._check.passes(tiled, row, column):
+            return False
+        try:
+            expected = self._other.read(level, left, top, width, height)
+        except UnreadableTileError:
+            return False
+        found, complaint = self.decode(level, left, top, width, height)
+        if complaint:
+            return False
+        if not alike(found, expected, *self._shift(level, left, top)):
+            raise UnsuitableError(f"cuCIM and OpenSlide differ at level {level}, x {left}, y {top}")
+        return True
+
+    def _shift(self, level: int, left: int, top: int) -> tuple[float, float]:
+        """How far right and down of a level pixel OpenSlide reads, pixels of the level."""
+        downsample = self._other.slide.level_downsamples[level]
+        across, down = (round(length * downsample) / downsample - length for length in (left, top))
+        return across, down
+
+
+def telling_tiles(level: TiledLevel) -> list[tuple[int, int]]:
+    """(row, column) of a few tiles of a level: the last, and of each quarter the one of most bytes, thus of tissue."""
+    rows, columns = level.sizes.shape
+    tiles = {(rows - 1, columns - 1)}
+    for top, bottom in ((0, rows // 2), (rows // 2, rows)):
+        for left, right in ((0, columns // 2), (columns // 2, columns)):
+            quarter = level.sizes[top:bottom, left:right]
+            if quarter.size:
+                row, column = np.unravel_index(quarter.argmax(), quarter.shape)
+                tiles.add((top + int(row), left + int(column)))
+    return sorted(tiles)
+
+
+def alike(found: NDArray[np.uint8], expected: NDArray[np.uint8], across: float, down: float) -> bool:
+    """Whether two readings of a tile are one image.
+
+    Args:
+        found: (height, width, 3) cuCIM's.
+        expected: (height, width, 3) OpenSlide's.
+        across: How far right of `found` OpenSlide reads, px; it interpolates linearly between pixels.
+        down: How far down, px.
+    """
+    if across == down == 0:
+        return np.array_equal(found, expected)
+    shifted = interpolate(interpolate(found.astype(np.float32), down), across, axis=1)
+    inner = (slice(1, -1), slice(1, -1))
+    return not shifted[inner].size or bool(np.abs(shifted[inner] - expected[inner]).max() <= ROUNDING)
+
+
+def interpolate(pixels: NDArray[np.float32], shift: float, axis: int = 0) -> NDArray[np.float32]:
+    """An image read `shift` pixels, -1 to 1, further along an axis; its border is wrong by what lies beyond it."""
+    neighbour = np.roll(pixels, -1 if shift > 0 else 1, axis)
+    mixed: NDArray[np.float32] = pixels + np.float32(abs(shift)) * (neighbour - pixels)
+    return mixed

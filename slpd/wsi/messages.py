@@ -1,0 +1,63 @@
+"""What a slide and its reading process tell each other.
+
+Pixels do not travel with the messages: they lie in memory that both share, (height, width, 3) bytes from an offset on.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Reader = Literal["auto", "cucim", "openslide"]
+
+
+@dataclass(frozen=True)
+class OpenSlideFile:
+    """Asks to open a slide; answered by OpenedSlide or Refusal."""
+
+    path: Path
+    reader: Reader
+
+
+@dataclass(frozen=True)
+class OpenedSlide:
+    """What OpenSlide says of a slide, and which library reads its pixels."""
+
+    level_sizes: tuple[tuple[int, int], ...]  # (width, height), px
+    downsamples: tuple[float, ...]  # level-0 pixels per pixel
+    mpp: tuple[str | None, str | None]  # µm per level-0 pixel across and down, as the file writes it
+    quick_hash: str | None
+    reader: Literal["cucim", "openslide"]
+    reader_reason: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A slide that cannot be opened or read."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class ReadPart:
+    """Asks for a part of a level, resampled by area; answered by None, UnreadableRegion or Refusal."""
+
+    x_lv0: int  # left edge, level-0 pixels
+    y_lv0: int
+    level: int
+    level_size: tuple[int, int]  # (width, height) read from the level, px
+    size: tuple[int, int]  # (width, height) after resampling, px
+    offset: int  # where the pixels go in the shared memory, bytes
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the pixels."""
+        return self.size[0] * self.size[1] * 3
+
+
+@dataclass(frozen=True)
+class UnreadableRegion:
+    """A region with a tile that cannot be decoded."""
+
+    x_lv0: int  # the region's corner, level-0 pixels
+    y_lv0: int
+    reason: str  # with the place of the tile

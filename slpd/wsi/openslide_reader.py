@@ -1,0 +1,95 @@
+"""Pixels of a slide's levels through OpenSlide, which knows every format and whose refusal of a tile is final."""
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import openslide
+from numpy.typing import NDArray
+
+PIECE_COLUMNS = 4096  # OpenSlide reads wider parts in pieces of its own, which it places carelessly at odd downsamples
+PIECE_ROWS = 1024  # four rows of the usual tile: several pieces to decode at once, few tiles in two pieces
+TILE_PX = 256  # of formats whose tile size OpenSlide does not tell
+
+
+class UnreadableTileError(Exception):
+    """A tile cannot be decoded."""
+
+
+class OpenSlideReader:
+    """An open slide.
+
+    Places in OpenSlide are level-0 pixels, and where a downsample is not whole, most pixels of the level begin between
+    two of them. The nearer one, at most half a level-0 pixel off, is asked for; OpenSlide then interpolates linearly
+    between the level's pixels.
+
+    Attributes:
+        slide: The handle; replaced after an error, which OpenSlide's handles do not survive.
+    """
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self.path, self.threads = path, threads
+        self.slide = openslide.OpenSlide(path)
+
+    def read(self, level: int, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
+        """(height, width, 3) RGB pixels of a part inside a level; what the scanner left out is white.
+
+        Args:
+            level: The level.
+            left: Left edge, pixels of the level.
+            top: Upper edge, pixels of the level.
+            width: Pixels of the level.
+            height: Pixels of the level.
+
+        Raises:
+            UnreadableTileError: naming level, place and OpenSlide's reason.
+        """
+        pixels = np.empty((height, width, 3), np.uint8)
+
+        def read_piece(corner: tuple[int, int]) -> None:
+            y, x = corner
+            piece = pixels[y : y + PIECE_ROWS, x : x + PIECE_COLUMNS]
+            piece[:] = self._read_piece(level, left + x, top + y, piece.shape[1], piece.shape[0])
+
+        corners = product(range(0, height, PIECE_ROWS), range(0, width, PIECE_COLUMNS))
+        try:
+            with ThreadPoolExecutor(self.threads) as pool:
+                list(pool.map(read_piece, corners))
+        except openslide.OpenSlideError as error:
+            raise UnreadableTileError(self._locate(level, left, top, width, height, str(error))) from error
+        return pixels
+
+    def _read_piece(self, level: int, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
+        downsample = self.slide.level_downsamples[level]
+        place = (round(left * downsample), round(top * downsample))
+        rgba: NDArray[np.uint8] = np.asarray(self.slide.read_region(place, level, (width, height)))
+        rgb, alpha = rgba[..., :3], rgba[..., 3:]
+        if alpha.min() == 255:
+            return rgb
+        covered = rgb.astype(np.uint16) * alpha + np.uint16(255) * (255 - alpha)  # at most 255 * 255
+        white: NDArray[np.uint8] = ((covered + 127) // 255).astype(np.uint8)
+        return white
+
+    def _locate(self, level: int, left: int, top: int, width: int, height: int, reason: str) -> str:
+        """Where the part's first unreadable tile lies, and why; leaves a handle that works."""
+        self._reopen()
+        downsample = self.slide.level_downsamples[level]
+        tile = [int(self.slide.properties.get(f"openslide.level[{level}].tile-{side}", TILE_PX)) for side in SIDES]
+        rows = range(top // tile[1] * tile[1], top + height, tile[1])
+        columns = range(left // tile[0] * tile[0], left + width, tile[0])
+        for y, x in product(rows, columns):
+            try:
+                self._read_piece(level, x, y, tile[0], tile[1])
+            except openslide.OpenSlideError as error:
+                self._reopen()
+                left, top, reason = x, y, str(error)
+                break
+        return f"level {level} cannot be read at x {round(left * downsample)}, y {round(top * downsample)} ({reason})"
+
+    def _reopen(self) -> None:
+        self.slide.close()
+        self.slide = openslide.OpenSlide(self.path)
+
+
+SIDES = ("width", "height")

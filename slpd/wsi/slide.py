@@ -1,0 +1,195 @@
+"""A slide in physical terms, as the rest of the package sees it.
+
+Whatever is wrong with a slide becomes a SlideError that names it, so that a stage can record the reason.
+"""
+
+import hashlib
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slpd.errors import SlideError
+from slpd.geometry.read_plan import ReadPlan, coarsest_level
+from slpd.wsi.messages import OpenedSlide, OpenSlideFile, Reader, ReadPart, Refusal, UnreadableRegion
+from slpd.wsi.reading_process import ReadingProcess, ReadingProcessDiedError
+from slpd.wsi.resolution import checked_mpp, required_mpp, stated_mpp
+
+READ_AHEAD = 3  # regions in memory: one in use, one ready, one being decoded
+
+
+class Slide:
+    """An open slide. Use as a context manager.
+
+    Attributes:
+        name: Slide id, for messages.
+        width_lv0: Level-0 pixels.
+        height_lv0: Level-0 pixels.
+        mpp: µm per level-0 pixel.
+        mpp_source: Where `mpp` comes from.
+        file_mpp: What the file states, whatever the sheet says: mean of both directions, any value; None: nothing.
+        downsamples: Level-0 pixels per pixel of each level, ascending.
+        reader: Library that reads the pixels.
+        reader_reason: Why that one, in a few words.
+    """
+
+    def __init__(self, name: str, path: Path, sheet_mpp: float | None, reader: Reader = "auto") -> None:
+        self.name, self.path = name, path
+        self._n_asked = 0  # requests whose answers were not fetched yet
+        self._process = ReadingProcess()
+        try:
+            self._opened = self._open(reader)
+            stated = stated_mpp(self._opened.mpp)
+            self.mpp = required_mpp(name, stated) if sheet_mpp is None else checked_mpp(name, sheet_mpp)
+        except BaseException:
+            self._process.close()
+            raise
+        self.mpp_source: Literal["sheet", "file"] = "file" if sheet_mpp is None else "sheet"
+        self.file_mpp = sum(stated) / 2 if stated and math.isfinite(sum(stated)) else None
+        self.width_lv0, self.height_lv0 = self._opened.level_sizes[0]
+        self.downsamples = self._opened.downsamples
+        self.reader, self.reader_reason = self._opened.reader, self._opened.reader_reason
+
+    def __enter__(self) -> Self:
+        """The open slide."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file and end its process."""
+        self._n_asked = 0  # nobody will answer
+        self._process.close()
+
+    def _open(self, reader: Reader) -> OpenedSlide:
+        """Open the file; where that ends the process before a reader is chosen, try without cuCIM."""
+        try:
+            self._process.send(OpenSlideFile(self.path, reader))
+            answer = self._process.receive()
+        except ReadingProcessDiedError as death:
+            if reader != "auto":
+                raise self._crash(reader, death) from death
+            self._process.close()
+            self._process = ReadingProcess()
+            return replace(self._open("openslide"), reader_reason=f"trying cuCIM ended with {death}")
+        if isinstance(answer, Refusal):
+            raise SlideError(f"slide {self.name}: {answer.reason}")
+        assert isinstance(answer, OpenedSlide)
+        return answer
+
+    def identity(self) -> str:
+        """SHA-256 of what tells this slide from another: bytes in the file and OpenSlide's own quick hash.
+
+        Where OpenSlide has no quick hash, the whole file is hashed.
+        """
+        quick = self._opened.quick_hash
+        try:
+            if quick is not None:
+                return hashlib.sha256(f"{self.path.stat().st_size} {quick}".encode()).hexdigest()
+            with open(self.path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise SlideError(f"slide {self.name}: {self.path}: {error.strerror}; try again or copy it again") from error
+
+    def thumbnail(self, mpp: float) -> NDArray[np.uint8]:
+        """The whole slide at `mpp` µm per pixel: (height, width, 3) RGB, area-averaged from the next finer level."""
+        width, height = (max(1, round(length * self.mpp / mpp)) for length in (self.width_lv0, self.height_lv0))
+        level = coarsest_level(self.mpp, self.downsamples, mpp)
+        part = ReadPart(0, 0, level, self._opened.level_sizes[level], (width, height), 0)
+        return self._read_one(part)
+
+    def read_region(self, x_lv0: int, y_lv0: int, plan: ReadPlan) -> NDArray[np.uint8]:
+        """One region: (region_px, region_px, 3) RGB; white outside the slide and where the scanner left tiles out.
+
+        Args:
+            x_lv0: Left edge, level-0 pixels; the pixel of the level nearest to it begins the region.
+            y_lv0: Upper edge, level-0 pixels.
+            plan: Level and sizes, planned for this slide.
+
+        Raises:
+            SlideError: a tile of the region cannot be decoded.
+        """
+        return self._read_one(region_part(x_lv0, y_lv0, plan, 0))
+
+    def read_regions(
+        self, corners: Iterable[tuple[int, int]], plan: ReadPlan
+    ) -> Iterator[NDArray[np.uint8] | UnreadableRegion]:
+        """Regions in the order of `corners`, decoded ahead while the caller works on one.
+
+        Args:
+            corners: (x, y) of the regions, level-0 pixels.
+            plan: Level and sizes, planned for this slide.
+
+        Yields:
+            (region_px, region_px, 3) RGB, valid until the next region is asked for; or why there is none.
+
+        Raises:
+            SlideError: the reading process crashed.
+        """
+        region_bytes = plan.region_px**2 * 3
+        memory = self._process.memory(region_bytes * READ_AHEAD)
+        waiting: deque[ReadPart] = deque()
+        try:
+            for number, (x, y) in enumerate(corners):
+                part = region_part(x, y, plan, number % READ_AHEAD * region_bytes)
+                self._ask(part)
+                waiting.append(part)
+                if len(waiting) == READ_AHEAD:
+                    yield self._fetch(waiting.popleft(), memory)
+            while waiting:
+                yield self._fetch(waiting.popleft(), memory)
+        finally:
+            self._drop_answers()
+
+    def _read_one(self, part: ReadPart) -> NDArray[np.uint8]:
+        memory = self._process.memory(part.n_bytes)
+        self._ask(part)
+        pixels = self._fetch(part, memory)
+        if isinstance(pixels, UnreadableRegion):
+            raise SlideError(f"slide {self.name}: {pixels.reason}; the file is damaged: copy it again or leave it out")
+        return pixels.copy()
+
+    def _ask(self, part: ReadPart) -> None:
+        try:
+            self._process.send(part)
+        except ReadingProcessDiedError as death:
+            raise self._crash(self.reader, death) from death
+        self._n_asked += 1
+
+    def _fetch(self, part: ReadPart, memory: NDArray[np.uint8]) -> NDArray[np.uint8] | UnreadableRegion:
+        """The oldest part that was asked for."""
+        answer = self._answer()
+        if isinstance(answer, UnreadableRegion):
+            return answer
+        if isinstance(answer, Refusal):
+            raise SlideError(f"slide {self.name}: {answer.reason}")
+        assert answer is None
+        width, height = part.size
+        return memory[part.offset : part.offset + part.n_bytes].reshape(height, width, 3)
+
+    def _answer(self) -> object:
+        self._n_asked -= 1
+        try:
+            return self._process.receive()
+        except ReadingProcessDiedError as death:
+            self._n_asked = 0
+            raise self._crash(self.reader, death) from death
+
+    def _drop_answers(self) -> None:
+        """Wait for what was asked for but is not wanted, so that the next request gets its own answer."""
+        while self._n_asked:
+            self._answer()
+
+    def _crash(self, reader: str, death: ReadingProcessDiedError) -> SlideError:
+        return SlideError(
+            f"slide {self.name}: {reader} ended with {death} while reading {self.path};"
+            " set reading.reader to openslide, copy the file again or leave it out"
+        )
+
+
+def region_part(x_lv0: int, y_lv0: int, plan: ReadPlan, offset: int) -> ReadPart:
+    """What to ask for a region whose pixels go to `offset` bytes into the shared memory."""
+    return ReadPart(x_lv0, y_lv0, plan.level, (plan.level_px, plan.level_px), (plan.region_px, plan.region_px), offset)

@@ -1,0 +1,138 @@
+"""The process that reads one slide: `python -m slpd.wsi.worker <connection> <memory>` (file descriptors).
+
+It imports little, ends with the slide that started it, and answers one request after the other, so that what was asked
+ahead is decoded while the asker works.
+"""
+
+import mmap
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+
+import numpy as np
+import openslide
+from numpy.typing import NDArray
+
+from slpd.geometry.area_resample import area_resample
+from slpd.wsi.cucim_reader import VENDORS, CucimReader
+from slpd.wsi.messages import OpenedSlide, OpenSlideFile, ReadPart, Refusal, UnreadableRegion
+from slpd.wsi.openslide_reader import OpenSlideReader, UnreadableTileError
+from slpd.wsi.tiff_levels import UnsuitableError
+
+MAX_THREADS = 8  # that decode one region
+STRIP_PX = 2**24  # pixels of a large part that are decoded at a time: 50 MB, one region of the usual size
+STRIP_ROWS = 1024  # a strip's height is a multiple, so that hardly a tile lies in two strips
+
+
+def main() -> None:
+    """Serve the slide until it is closed or its process is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the process that asks, which then ends this one
+        signal.signal(number, signal.SIG_IGN)
+    connection = Connection(int(sys.argv[1]))
+    try:
+        request: OpenSlideFile = connection.recv()
+        answer, part_reader = open_slide(request, int(sys.argv[2]))
+        connection.send(answer)
+        while part_reader:
+            connection.send(part_reader.answer(connection.recv()))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # nobody asks any more
+
+
+def open_slide(request: OpenSlideFile, memory: int) -> "tuple[OpenedSlide | Refusal, PartReader | None]":
+    """Open a slide and choose its reader."""
+    path, threads = request.path, min(MAX_THREADS, len(os.sched_getaffinity(0)))
+    try:
+        if path.stat().st_size == 0:
+            return Refusal(f"{path} is empty; copy it again"), None
+        with open(path, "rb"):
+            plain = OpenSlideReader(path, threads)
+    except OSError as error:
+        return Refusal(f"{path}: {error.strerror}; correct the path column of the sheet"), None
+    except openslide.OpenSlideError as error:
+        return Refusal(f"{path} is not a slide that can be read ({error}); copy it again"), None
+    fast, reason = None, "asked for"
+    if request.reader != "openslide":
+        fast, reason = trusted_cucim(plain)
+    if request.reader == "cucim" and not fast:
+        return Refusal(f"cuCIM is not to read {path}: {reason}; set reading.reader to auto"), None
+    properties = plain.slide.properties
+    opened = OpenedSlide(
+        level_sizes=plain.slide.level_dimensions,
+        downsamples=plain.slide.level_downsamples,
+        mpp=(properties.get(openslide.PROPERTY_NAME_MPP_X), properties.get(openslide.PROPERTY_NAME_MPP_Y)),
+        quick_hash=properties.get(openslide.PROPERTY_NAME_QUICKHASH1),
+        reader="cucim" if fast else "openslide",
+        reader_reason=reason,
+    )
+    return opened, PartReader(fast or plain, opened, memory, threads)
+
+
+def trusted_cucim(plain: OpenSlideReader) -> tuple[CucimReader | None, str]:
+    """The reader of cuCIM, if it reads the slide as OpenSlide does, and why or why not."""
+    vendor = plain.slide.properties.get(openslide.PROPERTY_NAME_VENDOR)
+    if vendor not in VENDORS:
+        return None, f"{vendor} files are OpenSlide's"
+    try:
+        fast = CucimReader(plain.path, plain)
+        return fast, fast.probe()
+    except UnsuitableError as error:
+        return None, str(error)
+    except Exception as error:  # whatever cuCIM or tifffile find wrong, OpenSlide has opened the slide
+        return None, f"{type(error).__name__}: {error}"
+
+
+class PartReader:
+    """Reads parts of levels into the shared memory."""
+
+    def __init__(self, reader: OpenSlideReader | CucimReader, slide: OpenedSlide, memory: int, threads: int) -> None:
+        self._reader, self._slide, self._threads = reader, slide, threads
+        self._memory_file, self._memory = memory, np.empty(0, np.uint8)
+
+    def answer(self, part: ReadPart) -> UnreadableRegion | Refusal | None:
+        """Read a part; None: its pixels are in the memory."""
+        width, height = part.size
+        try:
+            result = self._shared(part).reshape(height, width, 3)
+            if part.size == part.level_size:
+                result[:] = self._read(part, 0, height)
+            else:
+                area_resample(self._strips(part), part.level_size[::-1], result, self._threads)
+        except UnreadableTileError as error:
+            return UnreadableRegion(part.x_lv0, part.y_lv0, str(error))
+        except (openslide.OpenSlideError, OSError) as error:  # the slide cannot be opened again after a damaged tile
+            return Refusal(f"the file is gone or damaged ({error}); copy it again")
+        return None
+
+    def _shared(self, part: ReadPart) -> NDArray[np.uint8]:
+        """The shared memory of a part; what the slide made larger is mapped anew."""
+        if part.offset + part.n_bytes > len(self._memory):
+            self._memory = np.frombuffer(mmap.mmap(self._memory_file, 0), np.uint8)
+        return self._memory[part.offset : part.offset + part.n_bytes]
+
+    def _strips(self, part: ReadPart) -> Iterator[NDArray[np.uint8]]:
+        """A part's level pixels from top to bottom, in strips that fit in memory."""
+        width, height = part.level_size
+        rows = max(1, STRIP_PX // width // STRIP_ROWS) * STRIP_ROWS
+        return (self._read(part, top, min(rows, height - top)) for top in range(0, height, rows))
+
+    def _read(self, part: ReadPart, first: int, rows: int) -> NDArray[np.uint8]:
+        """(rows, width, 3) level pixels of a part from its row `first` on; white outside the slide."""
+        downsample = self._slide.downsamples[part.level]
+        left, top = round(part.x_lv0 / downsample), round(part.y_lv0 / downsample) + first
+        right, bottom = left + part.level_size[0], top + rows
+        level_width, level_height = self._slide.level_sizes[part.level]
+        x, y, x_end, y_end = max(0, left), max(0, top), min(right, level_width), min(bottom, level_height)
+        if (x, y, x_end, y_end) == (left, top, right, bottom):
+            return self._reader.read(part.level, left, top, right - left, rows)
+        pixels = np.full((rows, right - left, 3), 255, np.uint8)
+        if x < x_end and y < y_end:
+            inside = self._reader.read(part.level, x, y, x_end - x, y_end - y)
+            pixels[y - top : y_end - top, x - left : x_end - left] = inside
+        return pixels
+
+
+if __name__ == "__main__":
+    main()
