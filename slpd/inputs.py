@@ -36,8 +36,11 @@ def check_files(path: str, sheet: Sheet) -> None:
     owners: dict[Path, str] = {}
     for row in sheet.values():
         refuse_braces(f"{path}: slide {row.slide}", row.path)
+        refuse_braces(f"{path}: slide {row.slide}", row.mask)
         if not Path(row.path).exists():
             raise UserError(f"{path}: slide {row.slide}: no file {row.path}; correct the path or remove the line")
+        if row.mask and not Path(row.mask).is_file():
+            raise UserError(f"{path}: slide {row.slide}: no mask {row.mask}; correct the mask column or leave it empty")
         owner = owners.setdefault(Path(row.path).resolve(), row.slide)
         if owner != row.slide:
             raise UserError(f"{path}: slides {owner} and {row.slide} are the same file, {row.path}; keep one line")

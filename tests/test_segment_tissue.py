@@ -22,9 +22,9 @@ SETTINGS = json.dumps({"mpp": 8, "min_area_mm2": 0.01, "min_hole_mm2": 0.01})
 
 @pytest.fixture
 def segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segment:
-    def run(path: Path, mpp: str = "") -> dict[str, Path]:
+    def run(path: Path, mpp: str = "", *more: str) -> dict[str, Path]:
         outputs = {key: tmp_path / "out" / f"s.{key}{suffix}" for key, suffix in SUFFIXES.items()}
-        arguments = ["--slide", "s", "--path", str(path), "--mpp", mpp, "--settings", SETTINGS]
+        arguments = ["--slide", "s", "--path", str(path), "--mpp", mpp, "--settings", SETTINGS, *more]
         arguments += [text for key, out in outputs.items() for text in (f"--{key}", str(out))]
         monkeypatch.setattr("sys.argv", ["slpd", "segment_tissue", *arguments])
         assert main() == 0
@@ -38,8 +38,9 @@ SUFFIXES = {"mask": ".png", "thumbnail": ".jpg", "overlay": ".overlay.jpg", "rec
 
 def test_a_slide_with_tissue(segment: Segment, tmp_path: Path, make_slide: MakeSlide, tissue_picture: Picture) -> None:
     outputs = segment(make_slide(tmp_path / "s.tiff", tissue_picture, levels=(1, 2, 4)))
-    record, mask = read_record(outputs["record"]), read_mask(outputs["mask"])
-    assert (record.status, record.reader, record.mpp_source) == ("ok", "openslide", "file")
+    record, mask = read_record(outputs["record"]), read_mask(outputs["mask"]).tissue
+    assert (record.status, record.mpp_source, record.mask_source) == ("ok", "file", "segmenter")
+    assert (record.pen_share, record.padding_share) == (0, 0)
     assert (record.width_lv0, record.height_lv0, record.tissue_mpp) == (1536, 1024, 8)
     assert record.slide_mpp == pytest.approx(0.5)
     assert record.tissue_mm2 == pytest.approx((768 * 0.5 / 1000) ** 2, rel=0.1)
@@ -79,9 +80,72 @@ def test_an_unusable_slide_fails_with_a_reason_and_all_outputs(
         assert (record.status, record.stage) == ("failed", "segment_tissue")
         assert record.reason.startswith("slide s: ")
         assert reason in record.reason
-        assert read_mask(outputs["mask"]).shape == (1, 1)
-        assert not read_mask(outputs["mask"]).any()
+        assert not read_mask(outputs["mask"]).tissue.any()
         assert read_picture(outputs["overlay"]).std() > 1  # the reason is written on it
+
+
+def test_a_blank_slide_keeps_its_figures_and_its_picture(
+    segment: Segment, tmp_path: Path, make_slide: MakeSlide
+) -> None:
+    picture = np.full((1024, 1024, 3), 240, np.uint8)
+    picture[256:768] = (30, 140, 110)  # green ink
+    picture[:, :256] = 255
+    outputs = segment(make_slide(tmp_path / "s.tiff", picture, compression=None))
+    record = read_record(outputs["record"])
+    assert (record.status, record.width_lv0, record.slide_mpp, record.tissue_mm2) == ("failed", 1024, 0.5, 0)
+    assert record.padding_share == pytest.approx(0.25, abs=0.01)
+    assert record.pen_share == pytest.approx(0.75 * (32 + 2 * 10) / 64, abs=0.02)  # rows of ink and two fading edges
+    assert f"pen marks cover {record.pen_share:.1%}, padding {record.padding_share:.1%}" in record.reason
+    assert read_picture(outputs["thumbnail"]).shape == (64, 64, 3)
+    ground = read_mask(outputs["mask"])
+    assert ground.pen[20:44, 20:].all()
+    assert ground.padding[:, :15].all()
+
+
+@pytest.mark.parametrize(("sheet_mpp", "conflict"), [("", False), ("0.51", False), ("0.54", True), ("0.25", True)])
+def test_sheet_and_file_in_conflict_are_recorded(
+    segment: Segment,
+    tmp_path: Path,
+    make_slide: MakeSlide,
+    tissue_picture: Picture,
+    sheet_mpp: str,
+    conflict: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outputs = segment(make_slide(tmp_path / "s.tiff", tissue_picture, mpp=0.5), sheet_mpp)
+    record = read_record(outputs["record"])
+    assert record.file_mpp == pytest.approx(0.5)
+    assert record.mpp_conflict is conflict
+    assert ("in the sheet, 0.5 in the file" in caplog.text) == conflict
+
+
+def test_a_given_mask_takes_the_place_of_the_segmenter(
+    segment: Segment, tmp_path: Path, make_slide: MakeSlide, tissue_picture: Picture
+) -> None:
+    tissue_picture[:100, 1200:] = 255
+    path = make_slide(tmp_path / "s.tiff", tissue_picture, compression=None)
+    drawn = tmp_path / "drawn.geojson"
+    corners = [[1024, 0], [1536, 0], [1536, 512], [1024, 512], [1024, 0]]  # glass, and some padding
+    drawn.write_text(json.dumps({"type": "Polygon", "coordinates": [corners]}))
+    outputs = segment(path, "", "--given-mask", str(drawn))
+    record, ground = read_record(outputs["record"]), read_mask(outputs["mask"])
+    assert (record.status, record.mask_source) == ("ok", "sheet")
+    expected = np.zeros((64, 96), bool)
+    expected[:32, 64:] = True
+    assert np.array_equal(ground.tissue, expected)
+    assert record.tissue_mm2 == pytest.approx((512 * 0.5 / 1000) ** 2, abs=1e-4)
+    assert not (ground.padding & ground.tissue).any()
+
+
+def test_a_wrong_mask_is_the_slides_status(
+    segment: Segment, tmp_path: Path, make_slide: MakeSlide, tissue_picture: Picture
+) -> None:
+    drawn = tmp_path / "drawn.geojson"
+    drawn.write_text("no json")
+    outputs = segment(make_slide(tmp_path / "s.tiff", tissue_picture), "", "--given-mask", str(drawn))
+    record = read_record(outputs["record"])
+    assert (record.status, record.stage) == ("failed", "segment_tissue")
+    assert record.reason.startswith(f"slide s: mask {drawn} is no GeoJSON")
 
 
 def test_a_truncated_slide_fails(

@@ -22,6 +22,20 @@ def test_rows_keep_order_and_labels(tmp_path: Path) -> None:
     assert (second.slide, second.path, second.mpp, second.labels) == ("A.1", "a.svs", 0.25, {"diagnosis": ""})
 
 
+def test_mask_column_is_optional_and_no_label(tmp_path: Path) -> None:
+    text = "slide,path,patient,mpp,mask,dx\nA,a.svs,P,,m/a.geojson,x\nB,b.svs,P,,,x\nC,c.svs,P,,c.PNG,x\n"
+    rows = read_sheet(write(tmp_path / "s.csv", text))
+    assert [row.mask for row in rows] == ["m/a.geojson", "", "c.PNG"]
+    assert rows[0].labels == {"dx": "x"}
+    assert read_sheet(write(tmp_path / "s.csv", HEADER + "A,a.svs,P,,x\n"))[0].mask == ""
+
+
+def test_mask_of_another_format_is_refused(tmp_path: Path) -> None:
+    text = "slide,path,patient,mpp,mask\nA,a.svs,P,,a.tif\n"
+    with pytest.raises(UserError, match=r"slide A has mask 'a.tif'; give a .png, .geojson, .json file"):
+        read_sheet(write(tmp_path / "s.csv", text))
+
+
 def test_spreadsheet_export_is_read(tmp_path: Path) -> None:
     """Spreadsheets put a byte-order mark before the header and end lines with CR LF."""
     text = (HEADER + "A,a.svs,P,0.5,LUAD\n").replace("\n", "\r\n")

@@ -1,10 +1,12 @@
-"""Tissue mask of a slide (`<slide>.png`): 8-bit grey, 255 on tissue, 0 elsewhere.
+"""What a slide shows where (`<slide>.png`): 8-bit grey, 255 tissue, 100 pen, 50 padding, 0 glass.
 
-It covers the whole slide, so a mask pixel is width_lv0 / width by height_lv0 / height level-0 pixels.
-A slide that failed has a mask of one empty pixel.
+It covers the whole slide, so a mask pixel is width_lv0 / width by height_lv0 / height level-0 pixels. Everything above
+127 is tissue, so the file serves as a mask in other programs, and edited by hand as the `mask` of a sheet.
+A slide that could not be read has a mask of one pixel of glass.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +14,32 @@ from PIL import Image
 
 from slpd.artifacts.atomic import atomic_path
 
-NO_TISSUE: NDArray[np.bool_] = np.zeros((1, 1), bool)
+Mask = NDArray[np.bool_]  # (h, w)
+
+TISSUE_GREY, PEN_GREY, PADDING_GREY = 255, 100, 50
+LEAST_TISSUE_GREY = 128
 
 
-def write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
-    """Write an (h, w) mask."""
+class Ground(NamedTuple):
+    """What a slide shows where. No pixel is two of them; what is none is glass."""
+
+    tissue: Mask
+    pen: Mask
+    padding: Mask
+
+
+NOTHING = Ground(*(np.zeros((1, 1), bool) for _ in Ground._fields))
+
+
+def write_mask(path: Path, ground: Ground) -> None:
+    """Write a mask."""
+    greys = np.select(list(ground), [TISSUE_GREY, PEN_GREY, PADDING_GREY]).astype(np.uint8)
     with atomic_path(path) as temporary:
-        Image.fromarray(mask.astype(np.uint8) * 255).save(temporary, format="PNG")
+        Image.fromarray(greys).save(temporary, format="PNG")
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read an (h, w) mask; a mask edited by hand may use any two greys around 128."""
+def read_mask(path: Path) -> Ground:
+    """Read a mask."""
     with Image.open(path) as image:
-        return np.asarray(image.convert("L")) >= 128
+        greys = np.asarray(image.convert("L"))
+    return Ground(greys >= LEAST_TISSUE_GREY, greys == PEN_GREY, greys == PADDING_GREY)

@@ -1,13 +1,17 @@
-"""Region table of a slide (`<slide>.csv`): the regions kept, row by row of the grid.
+"""Region table of a slide (`<slide>.csv`): every place of the grid with some tissue, row by row.
 
-Columns: row, column (place in the grid), x_lv0, y_lv0 (upper left corner, level-0 pixels), tissue_share (0-1).
+Columns: row, column (place in the grid); x_lv0, y_lv0 (upper left corner, level-0 pixels); tissue_share, pen_share,
+padding_share (of the region's area, 0-1); excluded (empty: the region is kept; else the reason).
 """
 
 import csv
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from slpd.artifacts.atomic import atomic_path
+
+Exclusion = Literal["", "little tissue", "pen", "padding"]  # empty: kept
+EXCLUSIONS: tuple[Exclusion, ...] = get_args(Exclusion)[1:]
 
 
 class Region(NamedTuple):
@@ -18,28 +22,33 @@ class Region(NamedTuple):
     x_lv0: int
     y_lv0: int
     tissue_share: float
+    pen_share: float = 0.0
+    padding_share: float = 0.0
+    excluded: Exclusion = ""
 
 
 def write_regions(path: Path, regions: list[Region]) -> None:
-    """Write a region table."""
+    """Write a region table; shares keep four digits."""
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(Region._fields)
-        writer.writerows(region._replace(tissue_share=round(region.tissue_share, 4)) for region in regions)
+        writer.writerows([round(cell, 4) if isinstance(cell, float) else cell for cell in region] for region in regions)
 
 
-def read_regions(path: Path) -> list[Region]:
-    """Read a region table."""
+def read_grid(path: Path) -> list[Region]:
+    """All regions of a table, kept and excluded."""
     with open(path, newline="", encoding="utf-8") as file:
         return [parse_region(cells) for cells in csv.DictReader(file)]
 
 
+def read_regions(path: Path) -> list[Region]:
+    """The regions of a table that are kept."""
+    return [region for region in read_grid(path) if not region.excluded]
+
+
 def parse_region(cells: dict[str, str]) -> Region:
     """One line of the table."""
-    return Region(
-        int(cells["row"]),
-        int(cells["column"]),
-        int(cells["x_lv0"]),
-        int(cells["y_lv0"]),
-        float(cells["tissue_share"]),
-    )
+    row, column, x_lv0, y_lv0 = (int(cells[name]) for name in ("row", "column", "x_lv0", "y_lv0"))
+    tissue, pen, padding = (float(cells[name]) for name in ("tissue_share", "pen_share", "padding_share"))
+    excluded = next(reason for reason in get_args(Exclusion) if reason == cells["excluded"])
+    return Region(row, column, x_lv0, y_lv0, tissue, pen, padding, excluded)

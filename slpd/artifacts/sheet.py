@@ -1,7 +1,9 @@
-"""Cohort sheet (CSV): `slide, path, patient, mpp` and any number of label columns.
+"""Cohort sheet (CSV): `slide, path, patient, mpp`, perhaps `mask`, and any number of label columns.
 
-slide: unique id, safe as a file name. path: the slide file, relative to the folder the workflow runs in.
+slide: unique id, safe as a file name. path: the slide file, relative to the folder the workflow runs in; or, for all
+slides of the sheet, a file of patch tokens that were made elsewhere.
 patient: id, so that folds never split a patient. mpp: µm per level-0 pixel, or empty to take it from the file.
+mask: a tissue mask of the slide (PNG or GeoJSON) that takes the place of the segmenter's, or empty.
 """
 
 import re
@@ -13,6 +15,9 @@ from slpd.errors import UserError
 from slpd.settings.section import SAFE_NAME
 
 COLUMNS = ("slide", "path", "patient", "mpp")
+TOKEN_SUFFIXES = (".h5", ".hdf5", ".pt")
+MASK = "mask"  # a column that may be absent
+MASK_SUFFIXES = (".png", ".geojson", ".json")
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,12 @@ class SheetRow:
     patient: str
     mpp: float | None  # µm per level-0 pixel
     labels: dict[str, str]  # column -> label; empty: not labelled
+    mask: str = ""  # tissue mask; empty: the segmenter's
+
+    @property
+    def holds_tokens(self) -> bool:
+        """Whether the path leads to patch tokens instead of a slide."""
+        return self.path.lower().endswith(TOKEN_SUFFIXES)
 
 
 def read_sheet(path: Path) -> list[SheetRow]:
@@ -34,6 +45,7 @@ def read_sheet(path: Path) -> list[SheetRow]:
     """
     rows = [parse_row(path, line, cells) for line, cells in read_table(path, "cohort sheet", COLUMNS)]
     refuse_repeats(path, rows)
+    refuse_mixture(path, rows)
     return rows
 
 
@@ -48,8 +60,13 @@ def parse_row(path: Path, line: int, cells: dict[str, str]) -> SheetRow:
     for column in ("path", "patient"):
         if not cells[column]:
             raise UserError(f"{path}, line {line}: slide {slide} has no {column}; fill the {column} column")
-    labels = {column: value for column, value in cells.items() if column not in COLUMNS}
-    return SheetRow(slide, cells["path"], cells["patient"], parse_mpp(path, slide, cells["mpp"]), labels)
+    labels = {column: value for column, value in cells.items() if column not in (*COLUMNS, MASK)}
+    mask = cells.get(MASK, "")
+    if mask and not mask.lower().endswith(MASK_SUFFIXES):
+        raise UserError(
+            f"{path}: slide {slide} has mask {mask!r}; give a {', '.join(MASK_SUFFIXES)} file, or leave it empty"
+        )
+    return SheetRow(slide, cells["path"], cells["patient"], parse_mpp(path, slide, cells["mpp"]), labels, mask)
 
 
 def parse_mpp(path: Path, slide: str, text: str) -> float | None:
@@ -76,3 +93,13 @@ def refuse_repeats(path: Path, rows: list[SheetRow]) -> None:
         if row.slide.lower() in seen:
             raise UserError(f"{path}: slide {row.slide} is listed twice; keep one line per slide")
         seen[row.slide.lower()] = row.slide
+
+
+def refuse_mixture(path: Path, rows: list[SheetRow]) -> None:
+    """Refuse slides beside token files: what made those is not known to be the encoder of the config."""
+    for row in rows:
+        if row.holds_tokens != rows[0].holds_tokens:
+            raise UserError(
+                f"{path}: of {rows[0].slide} and {row.slide} one is a slide, the other a token file; keep slides and"
+                " token files in sheets of their own"
+            )

@@ -23,20 +23,30 @@ class SlideRecord(BaseModel):
     status: Literal["ok", "failed"] = "ok"
     stage: str = ""  # the stage that failed
     reason: str = ""  # the message of the failure
-    reader: str | None = None  # library that reads the slide: cucim or openslide
+    reader: str | None = None  # library that reads regions: cucim or openslide
+    reader_reason: str = ""  # why that one, in a few words
     width_lv0: int | None = None  # level-0 pixels
     height_lv0: int | None = None
     slide_mpp: float | None = None  # µm per level-0 pixel
     mpp_source: Literal["sheet", "file"] | None = None
+    file_mpp: float | None = None  # what the file states, also where the sheet has the say
+    mpp_conflict: bool | None = None  # sheet and file differ by more than 5 %
     tissue_mpp: float | None = None  # µm per mask pixel
+    mask_source: Literal["segmenter", "sheet"] | None = None
     tissue_mm2: float | None = None
+    pen_share: float | None = None  # of the slide's area, 0-1
+    padding_share: float | None = None
     region_px: int | None = None  # side of a region at requested_mpp
     region_lv0: int | None = None  # side of a region in level-0 pixels
     requested_mpp: float | None = None  # µm per pixel that regions are asked at
     read_mpp: float | None = None  # µm per pixel of the level they are read from
     effective_mpp: float | None = None  # µm per pixel after resampling
-    n_regions: int | None = None
-    n_rejected: int | None = None  # grid cells with some tissue, less than the least share
+    n_regions: int | None = None  # regions used: those kept by tile_regions, less the invalid and the blurred
+    n_little_tissue: int | None = None  # grid places with some tissue, excluded for the reason in the name
+    n_pen: int | None = None
+    n_padding: int | None = None
+    n_blurred: int | None = None
+    n_invalid: int | None = None  # regions with a tile that cannot be decoded
 
     def failed(self, stage: str, reason: str) -> Self:
         """The record of a slide that `stage` cannot use."""

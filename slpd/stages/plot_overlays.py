@@ -27,8 +27,16 @@ def run(args: argparse.Namespace) -> None:
 
 
 def caption(row: ManifestRow) -> tuple[str, str]:
-    """Slide id, and the number of regions or the reason for leaving the slide out."""
+    """Slide id, and the numbers of regions or the reason for leaving the slide out."""
     record = row.record
     if not row.used:
         return record.slide, record.reason.removeprefix(f"slide {record.slide}: ")
-    return record.slide, f"{record.n_regions} regions, {record.n_rejected} rejected"
+    excluded = {
+        "little tissue": record.n_little_tissue,
+        "pen": record.n_pen,
+        "padding": record.n_padding,
+        "blurred": record.n_blurred,
+        "invalid": record.n_invalid,
+    }
+    counts = [f"{count} {reason}" for reason, count in excluded.items() if count]
+    return record.slide, f"{record.n_regions} regions" + (f"; excluded: {', '.join(counts)}" if counts else "")

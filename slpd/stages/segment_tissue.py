@@ -7,16 +7,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.mask import NO_TISSUE, write_mask
+from slpd.artifacts.mask import NOTHING, Ground, write_mask
 from slpd.artifacts.picture import write_picture
 from slpd.artifacts.slide_record import SlideRecord
 from slpd.errors import SlideError
-from slpd.plots.overlay import draw_message, draw_outline
+from slpd.plots.overlay import Picture, draw_message, draw_outlines, with_caption
 from slpd.settings.slides import Tissue
-from slpd.tissue import find_tissue
+from slpd.tissue import survey
 from slpd.wsi import Slide
 
 log = logging.getLogger(__name__)
+
+MPP_TOLERANCE = 0.05  # relative difference above which the resolutions of sheet and file are in conflict
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slide", required=True, help="slide id")
     parser.add_argument("--path", required=True, help="slide file")
     parser.add_argument("--mpp", required=True, help="µm per level-0 pixel; empty: as the file states")
+    parser.add_argument("--given-mask", type=Path, help="tissue mask to use in place of the segmenter's")
     parser.add_argument("--settings", required=True, help="config section `tissue` as JSON")
     parser.add_argument("--mask", type=Path, required=True, help="tissue mask to write (PNG)")
     parser.add_argument("--thumbnail", type=Path, required=True, help="thumbnail to write (JPEG)")
@@ -34,42 +37,92 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Segment the slide; a slide that cannot be used gets a record that says why."""
     settings = Tissue.from_json(args.settings)
-    record = SlideRecord(slide=args.slide, path=args.path)
+    record, thumbnail, ground = SlideRecord(slide=args.slide, path=args.path), None, NOTHING
     try:
-        record, thumbnail, mask = segment(record, float(args.mpp) if args.mpp else None, settings)
-        overlay = draw_outline(thumbnail, mask)
+        record, thumbnail = look(record, float(args.mpp) if args.mpp else None, settings)
+        ground = find(record, thumbnail, settings, args.given_mask)
+        record = record.model_copy(update=figures(ground, settings.mpp, args.given_mask))
+        refuse_blank(record, settings)
         log.info("%s: %.1f mm² of tissue", record.slide, record.tissue_mm2)
     except SlideError as error:
         log.warning("left out: %s", error)
         record = record.failed("segment_tissue", str(error))
-        mask, thumbnail = NO_TISSUE, draw_message(str(error))
-        overlay = thumbnail
-    write_mask(args.mask, mask)
-    write_picture(args.thumbnail, thumbnail)
-    write_picture(args.overlay, overlay)
+    write_mask(args.mask, ground)
+    write_picture(args.thumbnail, draw_message(record.reason) if thumbnail is None else thumbnail)
+    write_picture(args.overlay, draw(record, thumbnail, ground))
     record.write(args.record)
 
 
-def segment(
-    record: SlideRecord, sheet_mpp: float | None, settings: Tissue
-) -> tuple[SlideRecord, NDArray[np.uint8], NDArray[np.bool_]]:
-    """The slide's completed record, its (h, w, 3) thumbnail and its (h, w) tissue mask.
+def look(record: SlideRecord, sheet_mpp: float | None, settings: Tissue) -> tuple[SlideRecord, Picture]:
+    """The record with sizes and resolutions, and the slide's (h, w, 3) thumbnail.
 
     Raises:
-        SlideError: the slide cannot be read, has no credible resolution, or shows no tissue.
+        SlideError: the slide cannot be read or has no credible resolution.
     """
-    with Slide(record.slide, Path(record.path), sheet_mpp) as slide:
-        thumbnail = slide.thumbnail(settings.mpp)
-        mask = find_tissue(thumbnail, settings.mpp, settings.min_area_mm2, settings.min_hole_mm2)
-        if not mask.any():
-            raise SlideError(f"slide {record.slide}: no tissue of {settings.min_area_mm2:g} mm² or more; look at it")
+    with Slide(record.slide, Path(record.path), sheet_mpp, reader="openslide") as slide:
+        conflict = bool(slide.file_mpp and abs(slide.mpp - slide.file_mpp) > MPP_TOLERANCE * slide.file_mpp)
+        if conflict:
+            log.warning("%s: %g µm/px in the sheet, %g in the file", slide.name, slide.mpp, slide.file_mpp)
         found = {
-            "reader": slide.reader,
             "width_lv0": slide.width_lv0,
             "height_lv0": slide.height_lv0,
             "slide_mpp": slide.mpp,
             "mpp_source": slide.mpp_source,
+            "file_mpp": slide.file_mpp,
+            "mpp_conflict": conflict,
             "tissue_mpp": settings.mpp,
-            "tissue_mm2": round(float(mask.sum()) * (settings.mpp / 1000) ** 2, 4),
         }
-    return record.model_copy(update=found), thumbnail, mask
+        return record.model_copy(update=found), slide.thumbnail(settings.mpp)
+
+
+def find(record: SlideRecord, thumbnail: Picture, settings: Tissue, given_mask: Path | None) -> Ground:
+    """Tissue, pen and padding of the slide; a given mask has the last word on what is tissue.
+
+    Raises:
+        SlideError: the given mask cannot be used.
+    """
+    found = survey(thumbnail, settings.mpp, settings.min_area_mm2, settings.min_hole_mm2)
+    if given_mask is None:
+        return found
+    from slpd.artifacts.given_mask import read_given_mask  # noqa: PLC0415  # half a second, for few slides
+
+    assert record.width_lv0 and record.height_lv0, "look fills these"
+    height, width = thumbnail.shape[:2]
+    tissue = read_given_mask(record.slide, given_mask, (record.width_lv0, record.height_lv0), (height, width))
+    return Ground(tissue, found.pen & ~tissue, found.padding & ~tissue)
+
+
+def figures(ground: Ground, mpp: float, given_mask: Path | None) -> dict[str, object]:
+    """What the record says of tissue, pen and padding."""
+    return {
+        "mask_source": "sheet" if given_mask else "segmenter",
+        "tissue_mm2": round(float(ground.tissue.sum()) * (mpp / 1000) ** 2, 4),
+        "pen_share": share(ground.pen),
+        "padding_share": share(ground.padding),
+    }
+
+
+def share(mask: NDArray[np.bool_]) -> float:
+    """Share of a slide's area, to four digits."""
+    return round(float(mask.mean()), 4)
+
+
+def draw(record: SlideRecord, thumbnail: Picture | None, ground: Ground) -> Picture:
+    """The overlay: outlines, and the reason of a slide that is left out."""
+    if thumbnail is None:
+        return draw_message(record.reason)
+    picture = draw_outlines(thumbnail, ground)
+    return with_caption(picture, record.reason) if record.reason else picture
+
+
+def refuse_blank(record: SlideRecord, settings: Tissue) -> None:
+    """Refuse a slide without tissue.
+
+    Raises:
+        SlideError: with the shares of what there is instead.
+    """
+    if not record.tissue_mm2:
+        raise SlideError(
+            f"slide {record.slide}: no tissue of {settings.min_area_mm2:g} mm² or more (pen marks cover"
+            f" {record.pen_share:.1%}, padding {record.padding_share:.1%}); look at it, leave it out, or draw a mask"
+        )

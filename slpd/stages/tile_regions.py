@@ -1,20 +1,23 @@
-"""Lay the region grid over the tissue of one slide: region table, overlay, status record."""
+"""Lay the region grid over the tissue of one slide: region table, GeoJSON, overlay, status record."""
 
 import argparse
 import logging
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from slpd.artifacts.mask import read_mask
+from slpd.artifacts.colours import PADDING, PEN, REGION, TISSUE, Colour
+from slpd.artifacts.geojson import write_geojson
+from slpd.artifacts.mask import Ground, read_mask
 from slpd.artifacts.picture import read_picture, write_picture
-from slpd.artifacts.regions import Region, write_regions
+from slpd.artifacts.regions import EXCLUSIONS, Exclusion, Region, write_regions
 from slpd.artifacts.slide_record import SlideRecord, read_record
 from slpd.errors import SlideError
-from slpd.geometry.read_plan import fine_enough
-from slpd.geometry.regions import region_size_lv0, tissue_shares
-from slpd.plots.overlay import draw_message, draw_outline, draw_regions
+from slpd.geometry.outlines import Polygon, outline
+from slpd.geometry.read_plan import fine_enough, region_size_lv0
+from slpd.geometry.regions import area_shares
+from slpd.plots.overlay import Picture, draw_message, draw_outlines, draw_regions, with_caption, with_legend
 from slpd.settings.slides import Regions
 
 log = logging.getLogger(__name__)
@@ -29,38 +32,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--thumbnail", type=Path, required=True, help="thumbnail of the slide")
     parser.add_argument("--settings", required=True, help="config section `regions` as JSON")
     parser.add_argument("--regions", type=Path, required=True, help="region table to write (CSV)")
-    parser.add_argument("--overlay", type=Path, required=True, help="thumbnail with outline and regions to write")
+    parser.add_argument("--geojson", type=Path, required=True, help="outlines and regions to write (GeoJSON)")
+    parser.add_argument("--overlay", type=Path, required=True, help="thumbnail with outlines and regions to write")
     parser.add_argument("--out-record", type=Path, required=True, help="status record to write (JSON)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Tile the slide; a slide that cannot be used gets a record that says why."""
     settings = Regions.from_json(args.settings)
-    record = read_record(args.record)
+    record, ground = read_record(args.record), read_mask(args.mask)
     regions: list[Region] = []
     if record.status == "ok":
-        mask = read_mask(args.mask)
         try:
-            record, regions, rejected = tile(record, mask, settings)
-            overlay = draw(read_picture(args.thumbnail), mask, record, regions, rejected)
-            log.info("%s: %d regions, %d rejected", record.slide, len(regions), len(rejected))
+            regions = tile(record, ground, settings)
+            record = record.model_copy(update=figures(record, regions, settings))
+            refuse_empty(record, regions, settings)
+            log.info("%s: %s", record.slide, ", ".join(text for _, text in legend(regions)))
         except SlideError as error:
             log.warning("left out: %s", error)
             record = record.failed("tile_regions", str(error))
-    if record.status == "failed":
-        overlay = draw_message(record.reason)
     write_regions(args.regions, regions)
-    write_picture(args.overlay, overlay)
+    write_geojson(args.geojson, pieces(record, ground), regions, record.region_lv0 or 0)
+    write_picture(args.overlay, draw(record, args.thumbnail, ground, regions))
     record.write(args.out_record)
 
 
-def tile(
-    record: SlideRecord, mask: NDArray[np.bool_], settings: Regions
-) -> tuple[SlideRecord, list[Region], list[tuple[int, int]]]:
-    """The slide's completed record, its regions, and the grid places with some but too little tissue.
+def tile(record: SlideRecord, ground: Ground, settings: Regions) -> list[Region]:
+    """The places of the grid with some tissue, row by row, each kept or excluded.
 
     Raises:
-        SlideError: the slide is too coarse or too small, or no region has enough tissue.
+        SlideError: the slide is too coarse or too small.
     """
     assert record.slide_mpp and record.width_lv0 and record.height_lv0, "segment_tissue fills these"
     if not fine_enough(record.slide_mpp, settings.mpp):
@@ -68,43 +69,88 @@ def tile(
             f"slide {record.slide}: {record.slide_mpp:g} µm/px is coarser than the {settings.mpp:g} µm/px asked for;"
             " leave it out or raise regions.mpp"
         )
-    region_lv0 = region_size_lv0(settings.region_px, settings.mpp, record.slide_mpp)
-    shares = tissue_shares(mask, record.width_lv0, record.height_lv0, region_lv0)  # (rows, columns)
-    if not shares.size:
+    side = region_size_lv0(settings.region_px, settings.mpp, record.slide_mpp)
+    if side > min(record.width_lv0, record.height_lv0):
         raise SlideError(
             f"slide {record.slide}: {record.width_lv0} x {record.height_lv0} px is smaller than one region"
-            f" of {region_lv0} px ({settings.region_px * settings.mpp:g} µm); leave it out or lower regions.region_px"
+            f" of {side} px ({settings.region_px * settings.mpp:g} µm); leave it out or lower regions.region_px"
         )
-    enough = shares >= settings.min_tissue - ROUNDING
-    if not enough.any():
-        raise SlideError(
-            f"slide {record.slide}: no region has a tissue share of regions.min_tissue {settings.min_tissue:g};"
-            f" the best of {shares.size} has {shares.max():.3f}"
-        )
-    regions = [
-        Region(row, column, column * region_lv0, row * region_lv0, float(shares[row, column]))
-        for row, column in np.argwhere(enough).tolist()
-    ]
-    rejected = [(row, column) for row, column in np.argwhere((shares > 0) & ~enough).tolist()]
-    found = {
+    shares = np.stack([area_shares(mask, record.width_lv0, record.height_lv0, side) for mask in ground], axis=-1)
+    grid = (
+        Region(row, column, column * side, row * side, *shares[row, column].tolist())
+        for row, column in np.argwhere(shares[..., 0] > 0).tolist()
+    )
+    return [region._replace(excluded=exclusion(region, settings)) for region in grid]
+
+
+def exclusion(region: Region, settings: Regions) -> Exclusion:
+    """Why a region is excluded; empty: it is kept."""
+    if region.pen_share > settings.max_pen + ROUNDING:
+        return "pen"
+    if region.padding_share > settings.max_padding + ROUNDING:
+        return "padding"
+    return "little tissue" if region.tissue_share < settings.min_tissue - ROUNDING else ""
+
+
+def figures(record: SlideRecord, regions: list[Region], settings: Regions) -> dict[str, object]:
+    """What the record says of the regions."""
+    assert record.slide_mpp, "segment_tissue fills this"
+    counts = Counter(region.excluded for region in regions)
+    return {
         "region_px": settings.region_px,
-        "region_lv0": region_lv0,
+        "region_lv0": region_size_lv0(settings.region_px, settings.mpp, record.slide_mpp),
         "requested_mpp": settings.mpp,
-        "n_regions": len(regions),
-        "n_rejected": len(rejected),
+        "n_regions": counts[""],
+        "n_little_tissue": counts["little tissue"],
+        "n_pen": counts["pen"],
+        "n_padding": counts["padding"],
     }
-    return record.model_copy(update=found), regions, rejected
 
 
-def draw(
-    thumbnail: NDArray[np.uint8],
-    mask: NDArray[np.bool_],
-    record: SlideRecord,
-    regions: list[Region],
-    rejected: list[tuple[int, int]],
-) -> NDArray[np.uint8]:
-    """The overlay: outline of the tissue, regions used and rejected."""
-    assert record.region_lv0 and record.width_lv0, "tile fills these"
-    picture = draw_outline(thumbnail, mask)
-    side = record.region_lv0 * picture.shape[1] / record.width_lv0
-    return draw_regions(picture, [(region.row, region.column) for region in regions], rejected, side)
+def refuse_empty(record: SlideRecord, regions: list[Region], settings: Regions) -> None:
+    """Refuse a slide of which no region is kept.
+
+    Raises:
+        SlideError: with the counts by reason.
+    """
+    if not record.n_regions:
+        best = max((region.tissue_share for region in regions), default=0.0)
+        raise SlideError(
+            f"slide {record.slide}: of {len(regions)} regions with tissue none is kept:"
+            f" {record.n_little_tissue} below regions.min_tissue {settings.min_tissue:g} (most tissue: {best:.3f}),"
+            f" {record.n_pen} above regions.max_pen {settings.max_pen:g},"
+            f" {record.n_padding} above regions.max_padding {settings.max_padding:g}"
+        )
+
+
+def pieces(record: SlideRecord, ground: Ground) -> list[Polygon]:
+    """Outlines of the tissue, level-0 pixels."""
+    if not record.width_lv0 or not record.height_lv0:
+        return []
+    return outline(ground.tissue, (record.width_lv0, record.height_lv0))
+
+
+def draw(record: SlideRecord, thumbnail: Path, ground: Ground, regions: list[Region]) -> Picture:
+    """The overlay: outlines, regions, legend, and the reason of a slide that is left out."""
+    if not record.width_lv0:
+        return draw_message(record.reason)
+    picture = draw_outlines(read_picture(thumbnail), ground)
+    picture = draw_regions(picture, regions, (record.region_lv0 or 0) * picture.shape[1] / record.width_lv0)
+    outlines = [
+        (colour, text)
+        for colour, text, mask in (
+            (TISSUE, "tissue", ground.tissue),
+            (PEN, "pen", ground.pen),
+            (PADDING, "padding", ground.padding),
+        )
+        if mask.any()
+    ]
+    picture = with_legend(picture, outlines + legend(regions))
+    return with_caption(picture, record.reason) if record.reason else picture
+
+
+def legend(regions: list[Region]) -> list[tuple[Colour, str]]:
+    """Colour and count of the regions of every state."""
+    counts = Counter(region.excluded for region in regions)
+    excluded = [(REGION[reason], f"{counts[reason]} excluded: {reason}") for reason in EXCLUSIONS if counts[reason]]
+    return [(REGION[""], f"{counts['']} regions"), *excluded]

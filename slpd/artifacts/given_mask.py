@@ -1,0 +1,72 @@
+"""A tissue mask from elsewhere (the `mask` column of a sheet): drawn by hand, or found by another segmenter.
+
+PNG: grey over the whole slide at any resolution; above 127 is tissue. GeoJSON (`.geojson`, `.json`): polygons in
+level-0 pixels, as QuPath exports them; `slpd.artifacts.geojson` says which of them count.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from slpd.artifacts.geojson import read_polygons
+from slpd.artifacts.mask import LEAST_TISSUE_GREY, Mask
+from slpd.errors import SlideError
+from slpd.geometry.outlines import rasterise
+
+SHAPE_TOLERANCE = 0.02  # relative difference of the aspect ratios of mask and slide, beside one mask pixel
+
+
+def read_given_mask(slide: str, path: Path, size_lv0: tuple[int, int], shape: tuple[int, int]) -> Mask:
+    """Read a mask and bring it to the resolution that tissue is looked for at.
+
+    Args:
+        slide: Slide id, for messages.
+        path: The file.
+        size_lv0: Width and height of the slide, level-0 pixels.
+        shape: Height and width of the result.
+
+    Returns:
+        (h, w) True on tissue.
+
+    Raises:
+        SlideError: the file cannot be read, does not fit the slide, or marks no tissue.
+    """
+    if path.suffix.lower() == ".png":
+        greys = read_greys(slide, path)
+        check_shape(slide, path, greys.shape, size_lv0)
+        binary = Image.fromarray(np.where(greys >= LEAST_TISSUE_GREY, 255, 0).astype(np.uint8))
+        mask = np.asarray(binary.resize(shape[::-1], Image.Resampling.BOX)) >= LEAST_TISSUE_GREY
+        found = f"its greys are {greys.min()} to {greys.max()}, and above 127 is tissue"
+    else:
+        tissue, ignored = read_polygons(slide, path)
+        mask = rasterise(tissue, size_lv0, shape) & ~rasterise(ignored, size_lv0, shape)
+        found = f"none of its {len(tissue)} polygons covers a pixel of {size_lv0[0]} x {size_lv0[1]} level-0 px"
+    if not mask.any():
+        raise SlideError(f"slide {slide}: no tissue in mask {path}: {found}; correct the mask or its coordinates")
+    return mask
+
+
+def read_greys(slide: str, path: Path) -> NDArray[np.uint8]:
+    """(h, w) grey values of a picture."""
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise SlideError(f"slide {slide}: mask {path} has more than 8 bits per pixel; save it as 8-bit grey")
+            return np.asarray(image.convert("L"))
+    except Image.DecompressionBombError as error:
+        raise SlideError(f"slide {slide}: mask {path} is too large ({error}); save it at about 8 µm/px") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise SlideError(f"slide {slide}: mask {path} cannot be read ({error}); save it as PNG again") from error
+
+
+def check_shape(slide: str, path: Path, shape: tuple[int, ...], size_lv0: tuple[int, int]) -> None:
+    """Refuse a picture that is not as wide and high as the slide, up to its resolution."""
+    height, width = shape
+    expected = width * size_lv0[1] / size_lv0[0]
+    if abs(height - expected) > 1 + SHAPE_TOLERANCE * expected:
+        raise SlideError(
+            f"slide {slide}: mask {path} is {width} x {height}, the slide {size_lv0[0]} x {size_lv0[1]} px;"
+            " a mask covers the whole slide: export it without cropping"
+        )
