@@ -146,6 +146,7 @@ class Run:
             "manifest": self.manifest,
             "encoder": experiment.region_encoder.model_dump_json(),
             "training": experiment.training.model_dump_json(),
+            "jobs": experiment.jobs.model_dump_json(),
         }
         self.task = experiment.tasks[0].model_dump_json()
         run_stage("split_folds", sheet=sheet, manifest=self.manifest, task=self.task, out=folder / "folds.csv")

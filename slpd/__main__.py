@@ -22,6 +22,7 @@ STAGES = {
     "tile_regions": "lay the region grid over the tissue of one slide",
     "check_cohort": "check that a cohort has what the experiment asks of it, before GPU time is spent",
     "encode_patches": "encode the regions of a batch of slides into patch tokens",
+    "import_tokens": "take patch tokens made elsewhere instead of slides",
     "cohort_manifest": "list slides used and left out, with reasons",
     "pretrain_dino": "train the region encoder with plain DINO up to the first prototypes",
     "cluster_regions": "find the prototypes of every slide",

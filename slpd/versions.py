@@ -11,10 +11,11 @@ from importlib.metadata import distributions
 VERSION = "0.1.0"  # as in pyproject.toml
 
 RESULT_VERSIONS: dict[str, int] = {
-    "segment_tissue": 1,
-    "tile_regions": 1,
+    "segment_tissue": 2,
+    "tile_regions": 2,
     "check_cohort": 1,
-    "encode_patches": 1,
+    "encode_patches": 2,
+    "import_tokens": 1,
     "cohort_manifest": 1,
     "pretrain_dino": 2,
     "cluster_regions": 2,

@@ -9,6 +9,7 @@ import torch
 from slpd.artifacts.manifest import ManifestRow, write_manifest
 from slpd.artifacts.slide_record import SlideRecord
 from slpd.artifacts.tokens import TokenSource, write_tokens
+from slpd.settings.jobs import Jobs
 from slpd.settings.training import Objective, Prototypes, RegionEncoder, SlideGraph, Training
 
 torch.set_num_threads(1)  # several would spend their time waiting for each other on work this small
@@ -41,8 +42,8 @@ TRAINING = Training(
     local_crop=3,
     n_local_views=2,
     seed=0,
-    checkpoint_minutes=60,
 )
+JOBS = Jobs(batch_patches=256, copy_to=None, checkpoint_minutes=60)
 OBJECTIVE = Objective(intra=1, inter=0.5, prototype_views="all", prototype_centre="own")
 PROTOTYPES = Prototypes(
     n_prototypes=3, min_regions=MIN_REGIONS, features="bottleneck", kmeans_iterations=10, kmeans_restarts=3, seed=0
@@ -64,7 +65,7 @@ def write_cohort(folder: Path) -> Path:
     return folder / "slides.csv"
 
 
-def pretrain_arguments(manifest: Path, out: Path, training: Training = TRAINING) -> list[str]:
+def pretrain_arguments(manifest: Path, out: Path, training: Training = TRAINING, jobs: Jobs = JOBS) -> list[str]:
     """The command line of `pretrain_dino`, after the stage's name."""
     return [
         *(
@@ -74,6 +75,8 @@ def pretrain_arguments(manifest: Path, out: Path, training: Training = TRAINING)
             ENCODER.model_dump_json(),
             "--training",
             training.model_dump_json(),
+            "--jobs",
+            jobs.model_dump_json(),
         ),
         *("--checkpoint", f"{out}.pt", "--teacher", f"{out}.safetensors"),
         *("--embeddings", f"{out}.h5", "--metrics", f"{out}.csv"),

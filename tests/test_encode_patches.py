@@ -1,24 +1,39 @@
 """encode_patches: tokens of every usable slide, once; reasons for the others."""
 
 import json
-from collections.abc import Callable
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from slpd.__main__ import main
 from slpd.artifacts.regions import Region, write_regions
 from slpd.artifacts.slide_record import SlideRecord, read_records
-from slpd.artifacts.tokens import read_coords, read_source, read_tokens
+from slpd.artifacts.tokens import read_coords, read_quality, read_source, read_tokens
+from slpd.errors import SlideError
+from slpd.geometry.read_plan import ReadPlan
 from slpd.models.patch_encoder import PatchEncoder
 from slpd.settings.slides import PatchEncoder as Settings
+from slpd.wsi import Slide, UnreadableRegion
 
 MakeSlide = Callable[..., Path]
 Encode = Callable[..., tuple[int, dict[str, SlideRecord]]]
+Corners = Iterable[tuple[int, int]]
+Pixels = Iterator[NDArray[np.uint8] | UnreadableRegion]
 
 pytestmark = pytest.mark.torch
+
+ROOT = Path(__file__).parents[1]
 
 ENCODER = {
     "model": "vit_small_patch16_224",
@@ -29,10 +44,27 @@ ENCODER = {
     "patch_px": 16,
     "mean": [0.5, 0.5, 0.5],
     "std": [0.25, 0.25, 0.25],
-    "batch_patches": 64,
     "slides_per_job": 8,
 }
 CORNERS = [(0, 0), (192, 64), (128, 64)]
+
+
+def command(
+    cohort: Path,
+    slides: str,
+    version: int = 1,
+    min_sharpness: float = 0,
+    copy_to: Path | None = None,
+    batch_patches: int = 64,
+    **changes: object,
+) -> list[str]:
+    """The command line of the stage; `changes` are keys of `patch_encoder`."""
+    reading = {"reader": "openslide", "min_sharpness": min_sharpness}
+    jobs = {"batch_patches": batch_patches, "copy_to": copy_to and str(copy_to), "checkpoint_minutes": 10}
+    argv = ["encode_patches", "--records", *(str(cohort / f"{slide}.json") for slide in slides)]
+    argv += ["--settings", json.dumps(ENCODER | changes), "--reading", json.dumps(reading)]
+    argv += ["--jobs", json.dumps(jobs), "--version", str(version)]
+    return [*argv, "--tokens-dir", str(cohort / "tokens"), "--out", str(cohort / "batch.json")]
 
 
 @pytest.fixture
@@ -60,11 +92,8 @@ def cohort(tmp_path: Path, make_slide: MakeSlide) -> Path:
 
 @pytest.fixture
 def encode(cohort: Path, monkeypatch: pytest.MonkeyPatch) -> Encode:
-    def run(version: int = 1, slides: str = "abc", **changes: object) -> tuple[int, dict[str, SlideRecord]]:
-        records = [str(cohort / f"{slide}.json") for slide in slides]
-        argv = ["--records", *records, "--settings", json.dumps(ENCODER | changes), "--version", str(version)]
-        argv += ["--tokens-dir", str(cohort / "tokens"), "--out", str(cohort / "batch.json")]
-        monkeypatch.setattr("sys.argv", ["slpd", "encode_patches", *argv])
+    def run(slides: str = "abc", **changes: object) -> tuple[int, dict[str, SlideRecord]]:
+        monkeypatch.setattr("sys.argv", ["slpd", *command(cohort, slides, **changes)])
         status = main()
         return status, {record.slide: record for record in read_records(cohort / "batch.json")} if not status else {}
 
@@ -79,9 +108,9 @@ def test_tokens_are_those_of_the_regions_pixels(encode: Encode, cohort: Path) ->
     assert tokens.shape == (3, 16, 384)
     assert read_coords(cohort / "tokens" / "a.h5").tolist() == [list(corner) for corner in CORNERS]
     pixels = np.random.default_rng(0).integers(0, 256, (256, 320, 3), dtype=np.uint8)
-    encoder = PatchEncoder(Settings(**ENCODER), None)
+    encoder = PatchEncoder(Settings(**ENCODER), None, 64)
     for (x, y), region in zip(CORNERS, tokens, strict=True):
-        assert np.array_equal(region, encoder.encode(pixels[y : y + 64, x : x + 64]))
+        assert np.array_equal(region, encoder.encode(pixels[y : y + 64, x : x + 64], mpp=0.5).tokens)
     assert not (cohort / "tokens" / "c.h5").exists()
 
 
@@ -99,7 +128,7 @@ def test_finished_slides_are_kept_and_the_rest_encoded(encode: Encode, cohort: P
     first = [path.read_bytes() for path in paths]
     paths[1].unlink()
     kept = paths[0].stat().st_mtime_ns
-    encode(batch_patches=64, slides_per_job=3)  # neither changes tokens
+    encode(batch_patches=256, slides_per_job=3)  # neither changes tokens
     assert paths[0].stat().st_mtime_ns == kept
     assert [path.read_bytes() for path in paths] == first
 
@@ -139,19 +168,248 @@ def test_a_slide_that_cannot_be_read_fails_alone_and_loses_its_tokens(encode: En
     assert not (cohort / "tokens" / "a.h5").exists()
 
 
-def test_a_damaged_region_fails_the_slide_with_its_place(encode: Encode, cohort: Path, make_slide: MakeSlide) -> None:
+def damage_tile(path: Path, index: int) -> None:
+    """Overwrite a tile of level 0 with zeros."""
     import tifffile
 
-    path = make_slide(cohort / "a.tiff", np.full((256, 320, 3), 128, np.uint8), compression="jpeg")
     with tifffile.TiffFile(path) as file:
-        offset, size = file.pages[0].dataoffsets[8], file.pages[0].databytecounts[8]  # tile at (192, 64)
-    with open(path, "r+b") as file:
-        file.seek(offset)
-        file.write(b"\0" * size)
+        offset, size = file.pages[0].dataoffsets[index], file.pages[0].databytecounts[index]
+    with open(path, "r+b") as slide:
+        slide.seek(offset)
+        slide.write(b"\0" * size)
+
+
+def test_a_region_with_a_damaged_tile_is_left_out_and_the_rest_encoded(
+    encode: Encode, cohort: Path, make_slide: MakeSlide, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_slide(cohort / "a.tiff", np.full((256, 320, 3), 128, np.uint8), compression="jpeg")
+    encode()
+    whole = read_tokens(cohort / "tokens" / "a.h5")
+    damage_tile(cohort / "a.tiff", 8)  # at (192, 64)
+    (cohort / "tokens" / "a.h5").unlink()
     _, records = encode()
-    assert records["a"].status == "failed"
-    assert "x 192, y 64" in records["a"].reason
+    assert (records["a"].status, records["a"].n_regions, records["a"].n_invalid) == ("ok", 2, 1)
+    assert "a: no region at x 192, y 64" in caplog.text
+    assert np.array_equal(read_tokens(cohort / "tokens" / "a.h5"), whole[[0, 2]])
+    assert read_coords(cohort / "tokens" / "a.h5").tolist() == [[0, 0], [128, 64]]
+    assert read_quality(cohort / "tokens" / "a.h5").invalid.tolist() == [[192, 64]]
+    assert (records["b"].n_regions, records["b"].n_invalid) == (3, 0)
+
+
+def test_a_slide_without_a_readable_region_fails_with_the_count(
+    encode: Encode, cohort: Path, make_slide: MakeSlide
+) -> None:
+    make_slide(cohort / "a.tiff", np.full((256, 320, 3), 128, np.uint8), compression="jpeg")
+    for tile in (0, 8, 7):
+        damage_tile(cohort / "a.tiff", tile)
+    status, records = encode()
+    assert status == 0
+    assert (records["a"].status, records["a"].stage) == ("failed", "encode_patches")
+    assert "slide a: no region left: 3 of 3 cannot be read" in records["a"].reason
+    assert sorted(path.name for path in (cohort / "tokens").iterdir()) == ["b.h5"]
+
+
+def test_blurred_regions_are_left_out_and_counted(encode: Encode, cohort: Path, make_slide: MakeSlide) -> None:
+    pixels = np.random.default_rng(0).integers(0, 200, (256, 320, 3), dtype=np.uint8)
+    pixels[64:128, 192:256] = 100  # the second region: nothing in it
+    make_slide(cohort / "a.tiff", pixels, compression=None)
+    encode(slides="a")
+    sharpness = read_quality(cohort / "tokens" / "a.h5").sharpness
+    assert sharpness[1] == 0
+    assert sharpness[[0, 2]].min() > 0.05
+    _, records = encode(slides="a", min_sharpness=0.05)
+    assert (records["a"].n_regions, records["a"].n_blurred, records["a"].n_invalid) == (2, 1, 0)
+    assert read_coords(cohort / "tokens" / "a.h5").tolist() == [[0, 0], [128, 64]]
+    assert read_quality(cohort / "tokens" / "a.h5").blurred.tolist() == [[192, 64]]
+    _, records = encode(slides="a", min_sharpness=5)
+    assert "3 are below reading.min_sharpness 5" in records["a"].reason
+    _, records = encode(slides="a")
+    assert records["a"].n_regions == 3
+
+
+class Interrupted(BaseException):
+    """Ends a run where no code catches it."""
+
+
+def interrupt_reading(monkeypatch: pytest.MonkeyPatch, after: int, error: BaseException) -> None:
+    """Let a slide end in `error` after some regions."""
+    whole = Slide.read_regions
+
+    def part(slide: Slide, corners: Corners, plan: ReadPlan) -> Pixels:
+        yield from islice(whole(slide, corners, plan), after)
+        raise error
+
+    monkeypatch.setattr(Slide, "read_regions", part)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+def test_an_interrupted_slide_goes_on_with_the_next_region(
+    encode: Encode, cohort: Path, monkeypatch: pytest.MonkeyPatch, after: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    encode(slides="a")
+    undisturbed = (cohort / "tokens" / "a.h5").read_bytes()
+    (cohort / "tokens" / "a.h5").unlink()
+    with monkeypatch.context() as patch:
+        interrupt_reading(patch, after, Interrupted())
+        with pytest.raises(Interrupted):
+            encode(slides="a")
+    assert [path.name for path in (cohort / "tokens").iterdir()] == ["a.h5.part"]
+    read = []
+    whole = Slide.read_regions
+    monkeypatch.setattr(Slide, "read_regions", lambda s, c, p: whole(s, read.append(list(c)) or read[-1], p))
+    encode(slides="a")
+    done = max(after - 1, 0)  # the last region under way is lost
+    assert read == [CORNERS[done:]]
+    assert ("a.h5.part: goes on behind region" in caplog.text) == (done > 0)
+    assert (cohort / "tokens" / "a.h5").read_bytes() == undisturbed
+    assert [path.name for path in (cohort / "tokens").iterdir()] == ["a.h5"]
+
+
+def journal_of_two(encode: Encode, cohort: Path) -> Path:
+    """The journal of a slide that was interrupted behind its second region."""
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_reading(patch, 3, Interrupted())
+        with pytest.raises(Interrupted):
+            encode(slides="a")
+    return cohort / "tokens" / "a.h5.part"
+
+
+@pytest.mark.parametrize("damage", ["header", "first", "second", "tail", "empty"])
+def test_only_what_is_intact_of_an_interrupted_slide_is_used(encode: Encode, cohort: Path, damage: str) -> None:
+    path = journal_of_two(encode, cohort)
+    content = bytearray(path.read_bytes())
+    size = (len(content) - content.index(b"\n") - 1) // 2
+    start = len(content) - 2 * size
+    if damage == "empty":
+        content.clear()
+    elif damage == "tail":
+        del content[-1]
+    else:
+        content[{"header": 3, "first": start + 100, "second": start + size + 100}[damage]] ^= 1
+    path.write_bytes(content)
+    encode(slides="a")
+    resumed = (cohort / "tokens" / "a.h5").read_bytes()
+    (cohort / "tokens" / "a.h5").unlink()
+    encode(slides="a")
+    assert (cohort / "tokens" / "a.h5").read_bytes() == resumed
+
+
+def test_an_interrupted_slide_of_other_settings_is_started_over(
+    encode: Encode, cohort: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal_of_two(encode, cohort)
+    encode(slides="a", version=2)
+    assert "a.h5.part: damaged, or of other regions or settings; started over" in caplog.text
+    resumed = (cohort / "tokens" / "a.h5").read_bytes()
+    (cohort / "tokens" / "a.h5").unlink()
+    encode(slides="a", version=2)
+    assert (cohort / "tokens" / "a.h5").read_bytes() == resumed
+
+
+def test_a_crash_of_the_reader_costs_that_slide_alone(
+    encode: Encode, cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Slide.read_regions
+
+    def crash(slide: Slide, corners: Corners, plan: ReadPlan) -> Pixels:
+        for n, pixels in enumerate(whole(slide, corners, plan)):
+            if slide.name == "a" and n == 2:
+                raise SlideError("slide a: the reader cucim died (SIGSEGV)")
+            yield pixels
+
+    monkeypatch.setattr(Slide, "read_regions", crash)
+    status, records = encode(slides="ab")
+    assert status == 0
+    assert (records["a"].status, records["a"].stage) == ("failed", "encode_patches")
+    assert "SIGSEGV" in records["a"].reason
     assert records["b"].status == "ok"
+    assert [path.name for path in (cohort / "tokens").iterdir()] == ["b.h5"]
+
+
+def start(cohort: Path, **changes: object) -> subprocess.Popen[str]:
+    """The stage in a process of its own, slides `a` and `b`."""
+    argv = [sys.executable, "-m", "slpd", *command(cohort, "ab", **changes)]
+    return subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def many_regions(cohort: Path, n: int) -> None:
+    """Give slide `a` many, overlapping regions."""
+    write_regions(cohort / "a.csv", [Region(0, i, i % 256, i // 256, 1.0) for i in range(n)])
+
+
+def wait_for(path: Path, size: int) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists() or path.stat().st_size < size:
+        assert time.monotonic() < deadline, f"{path} does not grow"
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_job_goes_on_and_gives_the_same_bytes(encode: Encode, cohort: Path, kill: signal.Signals) -> None:
+    many_regions(cohort, 100)
+    encode(slides="ab")
+    undisturbed = [(cohort / "tokens" / f"{slide}.h5").read_bytes() for slide in "ab"]
+    shutil.rmtree(cohort / "tokens")
+    part = cohort / "tokens" / "a.h5.part"
+    for n in (5, 20, 50):  # killed three times, at whatever instant that is
+        with start(cohort) as process:
+            wait_for(part, n * 12288)
+            os.killpg(process.pid, kill)  # the reading process too, as queues do
+            _, errors = process.communicate()
+        assert process.returncode == (-kill if kill == signal.SIGKILL else 128 + kill)
+        assert ("stopped by SIGTERM" in errors) == (kill == signal.SIGTERM)
+        assert not (cohort / "tokens" / "a.h5").exists()
+    assert "goes on behind region" in errors
+    encode(slides="ab")
+    assert [(cohort / "tokens" / f"{slide}.h5").read_bytes() for slide in "ab"] == undisturbed
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("at_end", [False, True])  # while regions are written, at the end of the final file
+def test_a_full_disk_names_the_file_and_leaves_none_of_its_name(encode: Encode, cohort: Path, at_end: bool) -> None:
+    many_regions(cohort, 50)
+    encode(slides="a")
+    undisturbed = (cohort / "tokens" / "a.h5").read_bytes()
+    limit = len(undisturbed) - 1000 if at_end else 100_000
+    shutil.rmtree(cohort / "tokens")
+    program = (
+        "import resource, signal, sys\n"
+        "from slpd.__main__ import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "sys.exit(main())"
+    )
+    argv = [sys.executable, "-c", program, *command(cohort, "a")]
+    run = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 2, run.stderr
+    assert "tokens/a.h5" in run.stderr
+    assert "make room and run again" in run.stderr
+    assert sorted(path.name for path in (cohort / "tokens").iterdir()) == ["a.h5.part"]
+    encode(slides="a")
+    assert (cohort / "tokens" / "a.h5").read_bytes() == undisturbed
+
+
+def test_copies_give_the_same_file_and_are_removed(encode: Encode, cohort: Path, tmp_path: Path) -> None:
+    encode(slides="ab")
+    undisturbed = (cohort / "tokens" / "a.h5").read_bytes()
+    shutil.rmtree(cohort / "tokens")
+    _, records = encode(slides="ab", copy_to=tmp_path / "node")
+    assert (cohort / "tokens" / "a.h5").read_bytes() == undisturbed
+    assert records["a"].path == str(cohort / "a.tiff")
+    assert list((tmp_path / "node").iterdir()) == []
+
+
+def test_a_job_that_is_stopped_removes_its_copy_and_the_next_one_that_of_a_killed_job(cohort: Path) -> None:
+    node, part = cohort / "node", cohort / "tokens" / "a.h5.part"
+    many_regions(cohort, 500)
+    for kill, left in ((signal.SIGTERM, 0), (signal.SIGKILL, 1), (signal.SIGTERM, 0)):
+        before = part.stat().st_size if part.exists() else 0
+        with start(cohort, copy_to=node) as process:
+            wait_for(part, before + 12288)
+            assert len(list(node.iterdir())) == 1
+            os.killpg(process.pid, kill)
+        assert len(list(node.iterdir())) == left
 
 
 def test_errors_of_the_run_stop_it(encode: Encode, cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:

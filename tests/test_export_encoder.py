@@ -33,7 +33,7 @@ from slpd.artifacts.slide_record import SlideRecord
 from slpd.models.network import build_region_encoder
 from slpd.settings.experiment import Variant
 from slpd.settings.recipe import Recipe
-from slpd.settings.slides import PatchEncoder, Regions, Tissue
+from slpd.settings.slides import PatchEncoder, Reading, Regions, Tissue
 from slpd.settings.training import RegionEncoder
 from slpd.versions import VERSION, training_versions
 
@@ -46,7 +46,8 @@ RECIPE = Recipe(
     cohort="lung",
     variant="slpd",
     tissue=Tissue(mpp=8, min_area_mm2=0.05, min_hole_mm2=0.05),
-    regions=Regions(mpp=0.5, region_px=24, min_tissue=0.1),
+    regions=Regions(mpp=0.5, region_px=24, min_tissue=0.1, max_pen=1, max_padding=1),
+    reading=Reading(reader="auto", min_sharpness=0),
     patch_encoder=PatchEncoder(
         model="vit_of_ours",
         arguments={"img_size": 4},
@@ -56,7 +57,6 @@ RECIPE = Recipe(
         patch_px=4,
         mean=(0.5, 0.5, 0.5),
         std=(0.2, 0.2, 0.2),
-        batch_patches=1,
         slides_per_job=1,
     ),
     region_encoder=ENCODER,
@@ -126,7 +126,7 @@ def test_card_says_what_made_the_weights(cohort: Path) -> None:
     assert "/somewhere" not in card
     settings = yaml.safe_load(blocks(card, "yaml")[1])
     assert settings["region_encoder"] == ENCODER.model_dump()
-    assert settings["training"] == TRAINING.model_dump(exclude={"checkpoint_minutes"})
+    assert settings["training"] == TRAINING.model_dump()
     assert settings["objective"] == OBJECTIVE.model_dump()
     assert settings["prototypes"] == PROTOTYPES.model_dump()
     assert settings["slide_graph"] == SLIDE_GRAPH.model_dump()

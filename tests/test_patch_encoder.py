@@ -29,7 +29,6 @@ def settings(**changes: object) -> Settings:
         "seed": 0,
         "mean": (0.5, 0.4, 0.3),
         "std": (0.2, 0.3, 0.4),
-        "batch_patches": 5,
         "slides_per_job": 1,
     }
     return Settings(**(SMALL | common | changes))
@@ -55,9 +54,9 @@ def test_golden_vit256(released: dict[str, torch.Tensor], size: int) -> None:
 
 
 def test_patches_are_cut_row_by_row_and_normalised() -> None:
-    encoder = PatchEncoder(settings(), None)
+    encoder = PatchEncoder(settings(), None, 5)
     region = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    tokens = encoder.encode(region)
+    tokens = encoder.encode(region, 0.5).tokens
     assert tokens.shape == (6, 384)
     assert tokens.dtype == np.float16
     patch = region[32:64, 64:96]  # row 1, column 2
@@ -69,16 +68,41 @@ def test_patches_are_cut_row_by_row_and_normalised() -> None:
     assert torch.equal(split_patches(torch.from_numpy(region), 32)[5].permute(1, 2, 0), torch.from_numpy(patch))
 
 
+def test_pixels_may_change_once_encoding_has_begun() -> None:
+    encoder = PatchEncoder(settings(), None, 5)
+    region = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    expected = encoder.encode(region.copy(), 0.5)
+    under_way = encoder.start(region, 0.5)
+    region[:] = 0
+    assert np.array_equal(under_way.result().tokens, expected.tokens)
+    assert under_way.result().sharpness == expected.sharpness > 0
+
+
+@pytest.mark.gpu
+def test_half_precision_on_a_gpu_is_near_float32() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    encoder = PatchEncoder(settings(), None, 5)
+    region = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    started = [encoder.start(region, 0.5) for _ in range(4)]  # several under way
+    tokens = [encoding.result().tokens for encoding in started]
+    assert all(np.array_equal(tokens[0], other) for other in tokens[1:])
+    patches = split_patches(torch.from_numpy(region), 32).float().cuda()
+    with torch.inference_mode():
+        exact = encoder.model((patches - encoder.mean) / encoder.std).cpu().numpy()
+    assert np.abs(tokens[0] - exact).max() < 0.05 * np.abs(exact).max()
+
+
 def test_random_weights_depend_on_the_seed_alone() -> None:
     region = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     torch.manual_seed(1)
-    first = PatchEncoder(settings(), None).encode(region)
+    first = PatchEncoder(settings(), None, 5).encode(region, 0.5).tokens
     torch.manual_seed(2)
     state = torch.get_rng_state()
-    again = PatchEncoder(settings(), None).encode(region)
+    again = PatchEncoder(settings(), None, 5).encode(region, 0.5).tokens
     assert np.array_equal(first, again)
     assert torch.equal(torch.get_rng_state(), state)
-    assert not np.array_equal(first, PatchEncoder(settings(seed=1), None).encode(region))
+    assert not np.array_equal(first, PatchEncoder(settings(seed=1), None, 5).encode(region, 0.5).tokens)
 
 
 def test_every_misfit_is_listed(released: dict[str, torch.Tensor]) -> None:
@@ -103,4 +127,4 @@ def test_every_misfit_is_listed(released: dict[str, torch.Tensor]) -> None:
 )
 def test_models_that_do_not_serve_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        PatchEncoder(settings(**changes), None)
+        PatchEncoder(settings(**changes), None, 5)

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from small_training import ENCODER, N_REGIONS, TOKEN_WIDTH, TRAINING, pretrain_arguments, write_cohort
+from small_training import ENCODER, JOBS, N_REGIONS, TOKEN_WIDTH, TRAINING, pretrain_arguments, write_cohort
 
 from slpd.__main__ import main
 from slpd.artifacts.embeddings import read_embeddings
@@ -86,8 +86,8 @@ def test_killed_at_any_moment_and_started_again(tmp_path: Path, monkeypatch: pyt
     manifest = write_cohort(tmp_path)
     long = TRAINING.model_copy(update={"epochs": 31, "dino_epochs": 30})
     assert pretrain(manifest, tmp_path / "undisturbed", monkeypatch, long) == 0
-    hasty = long.model_copy(update={"checkpoint_minutes": 1e-9})
-    arguments = pretrain_arguments(manifest, tmp_path / "killed", hasty)
+    hasty = JOBS.model_copy(update={"checkpoint_minutes": 1e-9})
+    arguments = pretrain_arguments(manifest, tmp_path / "killed", long, hasty)
     resume = tmp_path / "killed.pt.resume"
     saved_at = 0.0
     for _ in range(2):

@@ -117,7 +117,9 @@ def other_heads(config: dict[str, Any]) -> None:
 EDITS: dict[str, tuple[Callable[[dict[str, Any]], None], set[str]]] = {
     "tissue": (changes("tissue", mpp=10.0), UP_TO_TOKENS | FROM_MANIFEST),
     "regions": (changes("regions", min_tissue=0.6), (UP_TO_TOKENS | FROM_MANIFEST) - {"segment_tissue"}),
+    "reading": (changes("reading", reader="openslide"), {"encode_patches"} | FROM_MANIFEST),
     "patch encoder": (changes("patch_encoder", seed=1), {"encode_patches"} | FROM_MANIFEST),
+    "how jobs work": (changes("jobs", batch_patches=7, copy_to="/elsewhere", checkpoint_minutes=1), set()),
     "failure budget": (changes("manifest", max_failed_fraction=0.3), set()),
     "region encoder": (changes("region_encoder", outputs=256), FROM_PRETRAINING),
     "training": (changes("training", learning_rate=1e-4), FROM_PRETRAINING),
@@ -251,6 +253,21 @@ def test_resolution_of_one_slide_segments_that_slide_again(finished: Path) -> No
         assert (jobs["segment_tissue"], jobs["tile_regions"]) == (1, 1)
     finally:
         sheet.write_text(text)
+
+
+def test_mask_of_one_slide_segments_that_slide_again(finished: Path) -> None:
+    sheet, drawn = finished / "slides.csv", finished / "drawn.geojson"
+    text = sheet.read_text()
+    shutil.copy(finished / "results/toy/cohorts/toy/regions/s8.geojson", drawn)
+    header, *lines = text.splitlines()
+    masks = ("drawn.geojson" if line.startswith("s8,") else "" for line in lines)
+    sheet.write_text("\n".join([f"{header},mask", *map(",".join, zip(lines, masks, strict=True))]) + "\n")
+    try:
+        jobs = toy.planned(finished)
+        assert (jobs["segment_tissue"], jobs["tile_regions"]) == (1, 1)
+    finally:
+        sheet.write_text(text)
+        drawn.unlink()
 
 
 def test_slide_added_at_the_end_is_the_only_one_segmented(finished: Path) -> None:

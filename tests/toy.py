@@ -25,10 +25,10 @@ TOY: dict[str, Any] = {
         "checkpoint": None,
         "sha256": None,
         "patch_px": 16,
-        "batch_patches": 1024,
         "slides_per_job": 6,
     },
     "manifest": {"max_failed_fraction": 0.2},
+    "jobs": {"batch_patches": 1024},
     "region_encoder": {"depth": 1, "head_width": 64, "bottleneck": 32, "outputs": 128},
     "training": {
         "epochs": 3,

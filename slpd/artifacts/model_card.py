@@ -16,8 +16,7 @@ ELSEWHERE: dict[str, bool | set[str]] = {
     "experiment": True,
     "cohort": True,
     "variant": True,
-    "patch_encoder": {"checkpoint", "batch_patches", "slides_per_job"},
-    "training": {"checkpoint_minutes"},
+    "patch_encoder": {"checkpoint", "slides_per_job"},
 }
 
 TEMPLATE = """\

@@ -2,52 +2,110 @@
 
 features: (N, P, D) float16. Region n, patch p = row * side + column of the region's grid, P = side * side.
     Contiguous and uncompressed, so that a region is one read.
-coords: (N, 2) int64. x, y of each region's upper left corner, level-0 pixels.
-Attributes of `features`: the fields of `TokenSource`.
+coords: (N, 2) int64. x, y of each region's upper left corner, level-0 pixels; -1 where an imported file has none.
+sharpness: (N,) float32, of models.sharpness; NaN where unknown.
+blurred, invalid: (K, 2) int64. Corners of regions that are not in the file: below the least sharpness, or not readable.
+Attributes of `features`: the fields of `TokenSource` that are known. Attributes of `coords`: TRIDENT's, of a region.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.atomic import atomic_path
+from slpd.artifacts.hdf5_file import new_hdf5_file
 from slpd.errors import UserError
 
 
 @dataclass(frozen=True)
 class TokenSource:
-    """Where tokens come from. Two files with the same fingerprint hold the same tokens."""
+    """Where tokens come from. Two files with the same fingerprint hold the same tokens. None: an import, unknown."""
 
     slide: str
-    fingerprint: str  # SHA-256 over slide file, regions, encoder settings and result version
-    encoder: str  # model name
-    encoder_sha256: str  # of the weights file; "random-<seed>" for random weights
-    reader: str
-    patch_px: int
-    region_px: int
-    region_lv0: int  # level-0 pixels
-    slide_mpp: float  # µm per level-0 pixel
-    requested_mpp: float
-    read_mpp: float
-    effective_mpp: float
+    fingerprint: str  # SHA-256 over slide file, regions, reader, encoder settings and result version
+    encoder: str | None = None  # model name
+    encoder_sha256: str | None = None  # of the weights file; "random-<seed>" for random weights
+    reader: str | None = None
+    patch_px: int | None = None
+    region_px: int | None = None
+    region_lv0: int | None = None  # level-0 pixels
+    slide_mpp: float | None = None  # µm per level-0 pixel
+    requested_mpp: float | None = None
+    read_mpp: float | None = None
+    effective_mpp: float | None = None
 
 
-def write_tokens(path: Path, features: NDArray[np.float16], coords: NDArray[np.int64], source: TokenSource) -> None:
-    """Write a slide's tokens.
+def no_corners() -> NDArray[np.int64]:
+    """Corners of no region, (0, 2)."""
+    return np.empty((0, 2), np.int64)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How sharp the regions of a slide are, and which are not in its file."""
+
+    sharpness: NDArray[np.float32]  # (N,)
+    blurred: NDArray[np.int64] = field(default_factory=no_corners)  # (K, 2) level-0 pixels
+    invalid: NDArray[np.int64] = field(default_factory=no_corners)  # (K, 2) level-0 pixels
+
+
+def write_tokens(
+    path: Path,
+    features: Iterable[NDArray[np.float16]],
+    coords: NDArray[np.int64],
+    source: TokenSource,
+    quality: Quality | None = None,
+) -> None:
+    """Write a slide's tokens, one region after the other: no more than one is held in memory.
 
     Args:
         path: The file to write.
-        features: (N, P, D) tokens.
+        features: (P, D) tokens of each of the N regions.
         coords: (N, 2) level-0 pixels.
         source: Stored as attributes.
+        quality: Of the regions; None: unknown.
+
+    Raises:
+        UserError: the disk is full.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        dataset = file.create_dataset("features", data=features.astype(np.float16, copy=False))
-        file.create_dataset("coords", data=coords)
-        dataset.attrs.update(asdict(source))
+    regions = iter(features)
+    first = next(regions)
+    quality = quality or Quality(np.full(len(coords), np.nan, np.float32))
+    with new_hdf5_file(path) as file:
+        tokens = file.create_dataset("features", (len(coords), *first.shape), np.float16)
+        for place, region in zip(range(len(coords)), chain([first], regions), strict=True):
+            tokens[place] = region
+        tokens.attrs.update(known(asdict(source)))
+        file.create_dataset("coords", data=coords).attrs.update(trident_attributes(source))
+        for name, values in asdict(quality).items():
+            file.create_dataset(name, data=values)
+
+
+def trident_attributes(source: TokenSource) -> dict[str, object]:
+    """What TRIDENT's readers look for at `coords`: its patch is our region, its magnification 10 / (µm per pixel).
+
+    Names as in TRIDENT 0.2 (`extract_tissue_coords`).
+    """
+    return known(
+        {
+            "patch_size": source.region_px,
+            "patch_size_level0": source.region_lv0,
+            "level0_magnification": source.slide_mpp and 10 / source.slide_mpp,
+            "target_magnification": source.effective_mpp and 10 / source.effective_mpp,
+            "overlap": 0,
+            "name": source.slide,
+        }
+    )
+
+
+def known(attributes: dict[str, object]) -> dict[str, object]:
+    """The attributes that have a value."""
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
 def read_tokens(path: Path) -> NDArray[np.float16]:
@@ -66,13 +124,27 @@ def read_coords(path: Path) -> NDArray[np.int64]:
         return np.asarray(file["coords"])
 
 
-def read_source(path: Path) -> TokenSource:
-    """Where the tokens of a file come from."""
+def read_quality(path: Path) -> Quality:
+    """How sharp the regions of a slide are, and which were left out."""
     with open_tokens(path) as file:
-        attributes = {
-            key: value.item() if hasattr(value, "item") else value for key, value in file["features"].attrs.items()
-        }
-    return TokenSource(**attributes)
+        return Quality(*(np.asarray(file[column.name]) for column in fields(Quality)))
+
+
+def read_source(path: Path) -> TokenSource:
+    """Where the tokens of a file come from.
+
+    Raises:
+        TypeError: the file states no slide or fingerprint: it is of another program.
+    """
+    with open_tokens(path) as file:
+        return TokenSource(**stated_source(file))
+
+
+def stated_source(file: h5py.File) -> dict[str, Any]:
+    """The fields of `TokenSource` that an open file with `features` states."""
+    attributes = file["features"].attrs
+    names = [column.name for column in fields(TokenSource) if column.name in attributes]
+    return {name: attributes[name].item() if hasattr(attributes[name], "item") else attributes[name] for name in names}
 
 
 def open_tokens(path: Path) -> h5py.File:

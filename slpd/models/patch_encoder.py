@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import timm
@@ -9,56 +10,92 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from slpd.artifacts.token_journal import EncodedRegion
 from slpd.errors import UserError
 from slpd.models.region_encoder import positions_for
+from slpd.models.sharpness import sharpness
 from slpd.models.weights import load_exactly
 from slpd.settings.slides import PatchEncoder as Settings
 
 POSITIONS = "pos_embed"  # timm's name, and HIPT's
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """Tokens of one region, which a GPU may still be computing."""
+
+    tokens: Tensor  # (P, D) float16, in the host's memory
+    sharpness: Tensor  # ()
+    done: torch.cuda.Event | None  # None: they are there
+
+    def result(self) -> EncodedRegion:
+        """The tokens, waited for."""
+        if self.done is not None:
+            self.done.synchronize()
+        return EncodedRegion(self.tokens.numpy(), float(self.sharpness))
+
+
 class PatchEncoder:
     """A frozen encoder, ready on its device: a GPU if there is one, else the CPU."""
 
-    def __init__(self, settings: Settings, weights: Mapping[str, Tensor] | None) -> None:
+    def __init__(self, settings: Settings, weights: Mapping[str, Tensor] | None, batch_patches: int) -> None:
         """Build the encoder.
 
         Args:
             settings: Model, input normalisation, seed.
             weights: State dict; None: random weights drawn from the seed.
+            batch_patches: Patches encoded at a time.
 
         Raises:
             UserError: timm does not know the model, its input is not of `patch_px`, or the weights do not fit.
         """
-        self.settings = settings
+        self.settings, self.batch_patches = settings, batch_patches
         model = build_model(settings)
         if weights is not None:
             load_weights(model, weights)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.to(self.device)
-        self.mean = torch.tensor(settings.mean, device=self.device).view(3, 1, 1)
-        self.std = torch.tensor(settings.std, device=self.device).view(3, 1, 1)
+        self.mean = 255 * torch.tensor(settings.mean, device=self.device).view(3, 1, 1)
+        self.std = 255 * torch.tensor(settings.std, device=self.device).view(3, 1, 1)
+        blank = torch.zeros(1, 3, settings.patch_px, settings.patch_px, dtype=torch.uint8, device=self.device)
+        with torch.inference_mode():
+            self.width = self.forward(blank).shape[1]  # D
+
+    def encode(self, region: NDArray[np.uint8], mpp: float) -> EncodedRegion:
+        """Tokens and sharpness of one region; arguments as for `start`."""
+        return self.start(region, mpp).result()
 
     @torch.inference_mode()
-    def encode(self, region: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """Tokens of one region.
+    def start(self, region: NDArray[np.uint8], mpp: float) -> Encoding:
+        """Begin to encode a region; a GPU works on while the caller gets the next one.
 
         Args:
-            region: (side * patch_px, side * patch_px, 3) RGB.
+            region: (side * patch_px, side * patch_px, 3) RGB; may change once this returns.
+            mpp: µm per pixel.
 
         Returns:
-            (side * side, D) tokens, row by row of the patch grid.
+            (side * side, D) tokens, row by row of the patch grid, and the sharpness.
         """
-        patches = split_patches(torch.tensor(region), self.settings.patch_px)  # (P, 3, patch_px, patch_px)
-        batches = torch.split(patches, self.settings.batch_patches)
-        tokens = torch.cat([self.forward(batch) for batch in batches])  # (P, D)
-        return tokens.half().cpu().numpy()
+        pixels = self.to_device(region)  # (H, W, 3)
+        patches = split_patches(pixels, self.settings.patch_px)  # (P, 3, patch_px, patch_px)
+        tokens = torch.cat([self.forward(batch) for batch in torch.split(patches, self.batch_patches)])
+        results = [values.to("cpu", non_blocking=True) for values in (tokens.half(), sharpness(pixels, mpp))]
+        done = torch.cuda.Event() if self.device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        if done is not None:
+            done.record()
+        return Encoding(results[0], results[1], done)
+
+    def to_device(self, region: NDArray[np.uint8]) -> Tensor:
+        """Pixels on the device; towards a GPU through page-locked memory, which it fetches by itself."""
+        pixels = torch.from_numpy(np.require(region, requirements=["C", "W"]))
+        return pixels.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else pixels
 
     def forward(self, patches: Tensor) -> Tensor:
         """(B, 3, patch_px, patch_px) uint8 -> (B, D); in half precision on a GPU."""
-        scaled = (patches.to(self.device).float() / 255 - self.mean) / self.std
+        scaled = patches.float().sub_(self.mean).div_(self.std)
         on_gpu = self.device.type == "cuda"
-        half = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float16
+        bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)  # emulated, it is slow
+        half = torch.bfloat16 if bf16 else torch.float16
         with torch.autocast(self.device.type, dtype=half, enabled=on_gpu):
             tokens: Tensor = self.model(scaled)
         return tokens

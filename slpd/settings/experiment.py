@@ -7,9 +7,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from slpd.errors import UserError
 from slpd.settings.evaluation import Head, Table, Task
+from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset
 from slpd.settings.section import Name, Section, describe
-from slpd.settings.slides import Manifest, PatchEncoder, Regions, Tissue
+from slpd.settings.slides import Manifest, PatchEncoder, Reading, Regions, Tissue
 from slpd.settings.training import PLAIN_DINO, Objective, Prototypes, RegionEncoder, SlideGraph, Training
 
 Changes = Mapping[str, Any]  # keys of a section that an entry sets differently
@@ -56,8 +57,10 @@ class Experiment(Section):
     cohorts: list[Cohort] = Field(min_length=1)
     tissue: Tissue
     regions: Regions
+    reading: Reading
     patch_encoder: PatchEncoder
     manifest: Manifest
+    jobs: Jobs
     region_encoder: RegionEncoder
     training: Training
     prototypes: Prototypes

@@ -1,7 +1,7 @@
 """What a region encoder was trained with: the sections of the config as its variant and cohort have them."""
 
 from slpd.settings.section import Name, Section
-from slpd.settings.slides import PatchEncoder, Regions, Tissue
+from slpd.settings.slides import PatchEncoder, Reading, Regions, Tissue
 from slpd.settings.training import Objective, Prototypes, RegionEncoder, SlideGraph, Training
 
 
@@ -13,6 +13,7 @@ class Recipe(Section):
     variant: Name
     tissue: Tissue
     regions: Regions
+    reading: Reading
     patch_encoder: PatchEncoder
     region_encoder: RegionEncoder
     training: Training

@@ -1,6 +1,6 @@
 """Settings from slide to patch tokens: tissue, regions, patch encoder, manifest."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,6 +23,19 @@ class Regions(Section):
     mpp: float = Field(ge=0.1, le=10, description="resolution regions are read at, µm/px")
     region_px: int = Field(gt=0, description="side of a region at `mpp`, px")
     min_tissue: Fraction = Field(description="least share of a region's area that is tissue")
+    max_pen: Fraction = Field(description="largest share of a region's area under pen marks")
+    max_padding: Fraction = Field(description="largest share of a region's area without glass: pure black or white")
+
+
+class Reading(Section):
+    """`encode_patches`: how pixels are read, and which regions are sharp enough."""
+
+    reader: Literal["auto", "cucim", "openslide"] = Field(
+        description="auto: cuCIM where it reads a slide as OpenSlide does, else OpenSlide"
+    )
+    min_sharpness: float = Field(
+        ge=0, description="least standard deviation of the Laplacian of optical density; 0 keeps blurred regions"
+    )
 
 
 class PatchEncoder(Section):
@@ -38,7 +51,6 @@ class PatchEncoder(Section):
     std: tuple[Positive, Positive, Positive] = Field(
         description="RGB standard deviation of the input normalisation, 0-1"
     )
-    batch_patches: int = Field(gt=0, description="patches encoded at a time")
     slides_per_job: int = Field(gt=0, description="slides encoded by one job")
 
     @model_validator(mode="after")

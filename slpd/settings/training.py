@@ -51,7 +51,6 @@ class Training(Section):
     local_crop: int = Field(gt=0, description="side of the local views, patches")
     n_local_views: int = Field(ge=0, description="local views per region")
     seed: Seed = Field(description="seed of weights, shuffling, crops and stochastic depth")
-    checkpoint_minutes: float = Field(gt=0, description="minutes between two resume checkpoints")
 
     @model_validator(mode="after")
     def warmup_fits(self) -> Self:

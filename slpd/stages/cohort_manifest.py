@@ -32,8 +32,10 @@ def run(args: argparse.Namespace) -> None:
     check_failures(settings.max_failed_fraction, records)
     rows = [manifest_row(record, args.tokens_dir) for record in records]
     write_manifest(args.out, rows)
-    n_regions = sum(record.n_regions or 0 for record in records if record.status == "ok")
-    log.info("%d of %d slides used, %d regions", len(records) - len(failed), len(records), n_regions)
+    used = [record for record in records if record.status == "ok"]
+    log.info("%d of %d slides used, %d regions", len(used), len(records), sum(record.n_regions or 0 for record in used))
+    n_blurred, n_invalid = sum(record.n_blurred or 0 for record in used), sum(record.n_invalid or 0 for record in used)
+    log.info("their regions left out: %d blurred, %d that cannot be read", n_blurred, n_invalid)
 
 
 def manifest_row(record: SlideRecord, tokens_dir: Path) -> ManifestRow:

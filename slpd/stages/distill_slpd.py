@@ -14,7 +14,7 @@ from slpd.errors import UserError
 from slpd.method.processes import process_index
 from slpd.method.prototype_targets import inter_targets, intra_targets
 from slpd.settings.training import Objective, RegionEncoder, Training
-from slpd.stages.pretrain_dino import add_training_arguments, resume_path, write_outputs
+from slpd.stages.pretrain_dino import add_training_arguments, checkpoint_minutes, resume_path, write_outputs
 from slpd.training.batches import Batches, PrototypeTargets
 from slpd.training.devices import training_device
 from slpd.training.identity import experiment_identity, section_identity
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
         learner = Learner(encoder, training, objective, tokens.shape[-1], device)
         learner.load_state_dict(start["learner"])
         belongs_to = identity | input_hashes(args)
-        resume = ResumeFile(resume_path(args.checkpoint), belongs_to, training.checkpoint_minutes, device)
+        resume = ResumeFile(resume_path(args.checkpoint), belongs_to, checkpoint_minutes(args), device)
         metrics = train_epochs(learner, batches, epochs, resume, cohort)
         if process_index() == 0:
             write_outputs(args, learner, identity, cohort, tokens, encoder, metrics)

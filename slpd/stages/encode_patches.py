@@ -1,14 +1,20 @@
 """Encode the regions of a batch of slides into patch tokens.
 
-Every finished slide stays: a batch that was killed goes on with the slides that have no current token file.
+A slide's regions are decoded ahead in a process of their own, encoded, and written one by one: memory does not grow
+with the slide. Whatever kills the job, the next start goes on with the first region that is not written.
 """
 
 import argparse
 import hashlib
 import json
 import logging
+import signal
+import sys
 import time
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +22,53 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from slpd.artifacts.encoder_weights import read_encoder_weights
+from slpd.artifacts.node_copy import node_copy
 from slpd.artifacts.regions import Region, read_regions
 from slpd.artifacts.slide_record import SlideRecord, read_record, write_records
-from slpd.artifacts.tokens import TokenSource, read_source, write_tokens
+from slpd.artifacts.token_journal import EncodedRegion, TokenJournal, journal_path
+from slpd.artifacts.tokens import Quality, TokenSource, read_quality, read_source, write_tokens
 from slpd.errors import SlideError, UserError
 from slpd.geometry.read_plan import ReadPlan, plan_read
-from slpd.models.patch_encoder import PatchEncoder
+from slpd.models.patch_encoder import Encoding, PatchEncoder
+from slpd.settings.jobs import Jobs
 from slpd.settings.slides import PatchEncoder as Settings
-from slpd.wsi import Slide
+from slpd.settings.slides import Reading
+from slpd.wsi import Slide, UnreadableRegion
 
 log = logging.getLogger(__name__)
 
 # Settings that tokens depend on, beside the weights; the others say where and how fast.
 SHAPING = {"model", "arguments", "patch_px", "mean", "std"}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the slides of a batch share."""
+
+    encoder: PatchEncoder
+    reading: Reading
+    copy_to: str | None  # folder
+    version: int  # result version of the stage
+
+
+@dataclass(frozen=True)
+class Task:
+    """The regions of an open slide, to be encoded."""
+
+    slide: Slide
+    corners: NDArray[np.int64]  # (R, 2) level-0 pixels
+    plan: ReadPlan
+    source: TokenSource
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A slide that is ready to be encoded, or need not or cannot be."""
+
+    record: SlideRecord
+    task: Task | None  # None: it failed, or has its tokens
+    out: Path  # token file
+    held: ExitStack = field(default_factory=ExitStack)  # closes the slide and removes its copy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--records", type=Path, nargs="+", required=True, help="records of tile_regions; each table beside it as .csv"
     )
     parser.add_argument("--settings", required=True, help="config section `patch_encoder` as JSON")
+    parser.add_argument("--reading", required=True, help="config section `reading` as JSON")
+    parser.add_argument("--jobs", required=True, help="config section `jobs` as JSON")
     parser.add_argument("--version", type=int, required=True, help="result version of the stage")
     parser.add_argument("--tokens-dir", type=Path, required=True, help="folder of the token files <slide>.h5")
     parser.add_argument("--out", type=Path, required=True, help="final records of the batch to write (JSON)")
@@ -45,21 +87,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Encode the slides that are not encoded yet; a slide that cannot be read gets a record that says why."""
     settings = Settings.from_json(args.settings)
-    encoder = PatchEncoder(settings, read_weights(settings))
-    records = []
-    for path in args.records:
-        record = read_record(path)
-        tokens = args.tokens_dir / f"{record.slide}.h5"
-        if record.status == "ok":
-            try:
-                record = encode_slide(record, read_regions(path.with_suffix(".csv")), encoder, args.version, tokens)
-            except SlideError as error:
-                log.warning("left out: %s", error)
-                record = record.failed("encode_patches", str(error))
-        if record.status == "failed":
-            tokens.unlink(missing_ok=True)
-        records.append(record)
+    jobs = Jobs.from_json(args.jobs)
+    encoder = PatchEncoder(settings, read_weights(settings), jobs.batch_patches)
+    batch = Batch(encoder, Reading.from_json(args.reading), jobs.copy_to, args.version)
+    with ended_by_sigterm():
+        records = list(encode_slides(args.records, batch, args.tokens_dir))
     write_records(args.out, records)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """End at SIGTERM as at an error, so that copies of slides are removed; once is enough."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        log.warning("stopped by SIGTERM; the next start goes on here")
+        sys.exit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def read_weights(settings: Settings) -> dict[str, Tensor] | None:
@@ -69,44 +118,147 @@ def read_weights(settings: Settings) -> dict[str, Tensor] | None:
     return read_encoder_weights(Path(settings.checkpoint), settings.sha256, "patch_encoder.checkpoint")
 
 
-def encode_slide(
-    record: SlideRecord, regions: list[Region], encoder: PatchEncoder, version: int, out: Path
-) -> SlideRecord:
-    """Write the slide's tokens, unless the file has them already.
+def encode_slides(paths: Sequence[Path], batch: Batch, tokens_dir: Path) -> Iterator[SlideRecord]:
+    """The final records of slides; each slide is opened, and copied, while the one before is encoded."""
+    with ThreadPoolExecutor(1) as thread:
+        upcoming = thread.submit(prepare, paths[0], batch, tokens_dir)
+        try:
+            for later in (*paths[1:], None):
+                prepared = upcoming.result()
+                if later:
+                    upcoming = thread.submit(prepare, later, batch, tokens_dir)
+                with prepared.held:
+                    yield finish(prepared, batch)
+        finally:
+            if not upcoming.cancel():
+                upcoming.result().held.close()
+
+
+def prepare(path: Path, batch: Batch, tokens_dir: Path) -> Prepared:
+    """Open the slide of a record of tile_regions, unless it failed or has its tokens."""
+    record = read_record(path)
+    out = tokens_dir / f"{record.slide}.h5"
+    if record.status == "failed":
+        return Prepared(record, None, out)
+    try:
+        return open_slide(record, read_regions(path.with_suffix(".csv")), batch, out)
+    except SlideError as error:
+        return Prepared(record.failed("encode_patches", str(error)), None, out)
+
+
+def open_slide(record: SlideRecord, regions: list[Region], batch: Batch, out: Path) -> Prepared:
+    """Open a slide, on the node's own disk if the settings say so, unless its tokens are there.
 
     Args:
         record: Status record of tile_regions.
         regions: The slide's regions.
-        encoder: The patch encoder.
-        version: Result version of the stage.
+        batch: What the slides of the batch share.
         out: Token file.
 
-    Returns:
-        The record, completed.
-
     Raises:
-        SlideError: the slide cannot be read.
+        SlideError: the slide cannot be opened.
     """
-    check_grid(record, encoder.settings)
-    with Slide(record.slide, Path(record.path), record.slide_mpp) as slide:
+    check_grid(record, batch.encoder.settings)
+    path = Path(record.path)
+    with ExitStack() as stack:
+        slide = stack.enter_context(Slide(record.slide, path, record.slide_mpp, reader=batch.reading.reader))
         assert record.requested_mpp and record.region_px, "tile_regions fills these"
         plan = plan_read(slide.mpp, slide.downsamples, record.requested_mpp, record.region_px)
-        source = describe(record, regions, slide, plan, encoder.settings, version)
+        source = describe(record, regions, slide, plan, batch)
+        found = {"reader": slide.reader, "reader_reason": slide.reader_reason}
+        record = record.model_copy(update=found | {"read_mpp": plan.read_mpp, "effective_mpp": plan.effective_mpp})
         if has_tokens(out, source):
-            log.info("%s: unchanged, %d regions", record.slide, len(regions))
+            log.info("%s: unchanged", record.slide)
+            return Prepared(record, None, out)
+        if batch.copy_to is not None:
+            copy = stack.enter_context(node_copy(record.slide, path, batch.copy_to))
+            slide = stack.enter_context(Slide(record.slide, copy, record.slide_mpp, reader=slide.reader))
+        corners = np.array([(region.x_lv0, region.y_lv0) for region in regions], np.int64)
+        return Prepared(record, Task(slide, corners, plan, source), out, stack.pop_all())
+
+
+def finish(prepared: Prepared, batch: Batch) -> SlideRecord:
+    """Encode a slide as far as it is not; its final record. A slide that fails has no tokens."""
+    record, out = prepared.record, prepared.out
+    try:
+        if prepared.task:
+            encode_regions(prepared.task, batch, out)
+    except SlideError as error:
+        record = record.failed("encode_patches", str(error))
+    if record.status == "failed":
+        log.warning("left out: %s", record.reason)
+        for file in (out, journal_path(out)):
+            file.unlink(missing_ok=True)
+        return record
+    quality = read_quality(out)
+    counts = {
+        "n_regions": len(quality.sharpness),
+        "n_blurred": len(quality.blurred),
+        "n_invalid": len(quality.invalid),
+    }
+    return record.model_copy(update=counts)
+
+
+def encode_regions(task: Task, batch: Batch, out: Path) -> None:
+    """Read, encode and write the regions that are not done, then make the token file."""
+    n_patches = (task.plan.region_px // batch.encoder.settings.patch_px) ** 2
+    with TokenJournal(journal_path(out), task.source.fingerprint, n_patches, batch.encoder.width) as journal:
+        n_todo, start = len(task.corners) - len(journal), time.monotonic()
+        for region in encode_ahead(task, len(journal), batch.encoder):
+            if region is not None:
+                refuse_infinite(task.slide.name, region)
+            journal.append(region)
+        rate = n_todo / (time.monotonic() - start)
+        collect_tokens(journal, task, batch.reading.min_sharpness, out)
+        log.info("%s: %d regions, %.2f/s", task.slide.name, len(task.corners), rate)
+        journal.remove()
+
+
+def encode_ahead(task: Task, first: int, encoder: PatchEncoder) -> Iterator[EncodedRegion | None]:
+    """The regions of a slide from `first` on, encoded, in their order; None for one that cannot be read.
+
+    A region is handed out once the next one is under way, so that a GPU always has one.
+    """
+    under_way: list[Encoding | None] = []
+    for pixels in task.slide.read_regions(map(tuple, task.corners[first:].tolist()), task.plan):
+        if isinstance(pixels, UnreadableRegion):
+            log.warning("%s: no region at x %d, y %d: %s", task.slide.name, pixels.x_lv0, pixels.y_lv0, pixels.reason)
+            under_way.append(None)
         else:
-            start = time.monotonic()
-            corners = [(region.x_lv0, region.y_lv0) for region in regions]
-            tokens = np.stack([encoder.encode(pixels) for pixels in slide.read_regions(corners, plan)])  # (N, P, D)
-            refuse_infinite(record.slide, tokens)
-            write_tokens(out, tokens, np.array(corners, np.int64), source)
-            log.info("%s: %d regions, %.2f/s", record.slide, len(regions), len(regions) / (time.monotonic() - start))
-    return record.model_copy(update={"read_mpp": plan.read_mpp, "effective_mpp": plan.effective_mpp})
+            under_way.append(encoder.start(pixels, task.plan.effective_mpp))
+        if len(under_way) > 1:
+            yield finished(under_way.pop(0))
+    yield from map(finished, under_way)
 
 
-def refuse_infinite(slide: str, tokens: NDArray[np.float16]) -> None:
+def finished(encoding: Encoding | None) -> EncodedRegion | None:
+    """What the encoder found, waited for."""
+    return None if encoding is None else encoding.result()
+
+
+def collect_tokens(journal: TokenJournal, task: Task, min_sharpness: float, out: Path) -> None:
+    """Make the token file of the regions that are readable and sharp.
+
+    Raises:
+        SlideError: no region is left.
+    """
+    entries = map(journal.__getitem__, range(len(task.corners)))
+    sharpness = np.array([np.nan if entry is None else entry.sharpness for entry in entries], np.float32)
+    invalid, blurred = np.isnan(sharpness), sharpness < min_sharpness
+    kept = np.flatnonzero(~invalid & ~blurred)
+    if not len(kept):
+        raise SlideError(
+            f"slide {task.source.slide}: no region left: {invalid.sum()} of {len(invalid)} cannot be read,"
+            f" {blurred.sum()} are below reading.min_sharpness {min_sharpness:g}; copy the slide again or leave it out"
+        )
+    tokens = (entry.tokens for place in kept.tolist() if (entry := journal[place]))
+    quality = Quality(sharpness[kept], task.corners[blurred], task.corners[invalid])
+    write_tokens(out, tokens, task.corners[kept], task.source, quality)
+
+
+def refuse_infinite(slide: str, region: EncodedRegion) -> None:
     """Refuse tokens that no training could use; the encoder is at fault, not the slide."""
-    if not np.isfinite(tokens).all():
+    if not np.isfinite(region.tokens).all():
         raise UserError(
             f"slide {slide}: patch tokens are not finite or beyond float16 (65504); check patch_encoder.checkpoint,"
             " mean and std"
@@ -122,18 +274,19 @@ def check_grid(record: SlideRecord, settings: Settings) -> None:
         )
 
 
-def describe(
-    record: SlideRecord, regions: list[Region], slide: Slide, plan: ReadPlan, settings: Settings, version: int
-) -> TokenSource:
+def describe(record: SlideRecord, regions: list[Region], slide: Slide, plan: ReadPlan, batch: Batch) -> TokenSource:
     """Where the slide's tokens come from, with the fingerprint of everything that they depend on."""
+    settings = batch.encoder.settings
     weights = settings.sha256 or f"random-{settings.seed}"
     content = {
         "slide": slide.identity(),
+        "reader": slide.reader,
         "corners": [(region.x_lv0, region.y_lv0) for region in regions],
         "plan": asdict(plan),
         "encoder": settings.model_dump(include=SHAPING),
         "weights": weights,
-        "version": version,
+        "min_sharpness": batch.reading.min_sharpness,
+        "version": batch.version,
     }
     return TokenSource(
         slide=record.slide,
@@ -145,7 +298,7 @@ def describe(
         region_px=plan.region_px,
         region_lv0=plan.region_lv0,
         slide_mpp=slide.mpp,
-        requested_mpp=record.requested_mpp or plan.effective_mpp,
+        requested_mpp=record.requested_mpp,
         read_mpp=plan.read_mpp,
         effective_mpp=plan.effective_mpp,
     )

@@ -12,6 +12,7 @@ from slpd.artifacts.embeddings import CohortEmbeddings, write_embeddings
 from slpd.artifacts.region_encoder import RegionEncoderCard, write_region_encoder
 from slpd.artifacts.training_metrics import EpochMetrics, write_metrics
 from slpd.method.processes import process_index
+from slpd.settings.jobs import Jobs
 from slpd.settings.training import PLAIN_DINO, RegionEncoder, Training
 from slpd.training.batches import Batches
 from slpd.training.devices import training_device
@@ -33,6 +34,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--manifest", type=Path, required=True, help="manifest of the cohort")
     parser.add_argument("--encoder", required=True, help="section region_encoder of the config, as JSON")
     parser.add_argument("--training", required=True, help="section training of the config, as JSON")
+    parser.add_argument("--jobs", required=True, help="section jobs of the config, as JSON")
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint to write (.pt)")
     parser.add_argument("--teacher", type=Path, required=True, help="teacher's weights to write (.safetensors)")
     parser.add_argument("--embeddings", type=Path, required=True, help="region embeddings to write (.h5)")
@@ -48,11 +50,16 @@ def run(args: argparse.Namespace) -> None:
         tokens = torch.from_numpy(cohort.features).to(device)
         batches = Batches(tokens, encoder, training, prototypes=None)
         learner = Learner(encoder, training, PLAIN_DINO, tokens.shape[-1], device)
-        resume = ResumeFile(resume_path(args.checkpoint), identity, training.checkpoint_minutes, device)
+        resume = ResumeFile(resume_path(args.checkpoint), identity, checkpoint_minutes(args), device)
         metrics = train_epochs(learner, batches, range(training.dino_epochs), resume, cohort)
         if process_index() == 0:
             write_outputs(args, learner, identity, cohort, tokens, encoder, metrics)
             resume.remove()
+
+
+def checkpoint_minutes(args: argparse.Namespace) -> float:
+    """Time between two saves of a training stage."""
+    return Jobs.from_json(args.jobs).checkpoint_minutes
 
 
 def resume_path(checkpoint: Path) -> Path:

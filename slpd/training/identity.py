@@ -5,8 +5,6 @@ from slpd.artifacts.cohort_tokens import CohortTokens
 from slpd.settings.section import Section
 from slpd.settings.training import RegionEncoder, Training
 
-WITHOUT_EFFECT = {"checkpoint_minutes"}  # on the result
-
 
 def experiment_identity(encoder: RegionEncoder, training: Training, cohort: CohortTokens) -> Identity:
     """Settings and cohort of a training stage."""
@@ -20,5 +18,5 @@ def experiment_identity(encoder: RegionEncoder, training: Training, cohort: Coho
 
 
 def section_identity(name: str, section: Section) -> Identity:
-    """The settings of a section that have an effect on the result."""
-    return {f"{name}.{key}": value for key, value in section.model_dump(exclude=WITHOUT_EFFECT).items()}
+    """The settings of a section."""
+    return {f"{name}.{key}": value for key, value in section.model_dump().items()}

@@ -65,6 +65,11 @@ def settings(section):
     return getattr(EXPERIMENT, section).model_dump_json()
 
 
+def without_effect(section):
+    """A section that changes no result: as a function of `input`, a param is no reason to run again."""
+    return lambda wildcards, input: settings(section)
+
+
 def result_version(stage):
     """The stage's entry in slpd/versions.py."""
     return RESULT_VERSIONS[stage]
@@ -94,6 +99,19 @@ def of_batch(pattern):
 def of_slides(pattern):
     """An input function: `pattern` for every slide of the cohort."""
     return lambda wildcards: expand(pattern, cohort=wildcards.cohort, slide=SHEETS[wildcards.cohort])
+
+
+def starts_from_tokens(cohort):
+    """Whether the cohort's sheet leads to token files instead of slides."""
+    return any(row.holds_tokens for row in SHEETS[cohort].values())
+
+
+def token_records(wildcards):
+    """The final records of all slides of a cohort, from the rule that writes their tokens."""
+    if starts_from_tokens(wildcards.cohort):
+        return expand(f"{COHORT}/tokens/imported.json", cohort=wildcards.cohort)
+    numbers = range(len(batches(wildcards.cohort)))
+    return expand(f"{COHORT}/tokens/batch_{{batch}}.json", cohort=wildcards.cohort, batch=numbers)
 
 
 def tables_on(cohort):
@@ -204,6 +222,7 @@ def recipe_of(wildcards):
         variant=variant.name,
         tissue=EXPERIMENT.tissue,
         regions=EXPERIMENT.regions,
+        reading=EXPERIMENT.reading,
         patch_encoder=EXPERIMENT.patch_encoder,
         region_encoder=EXPERIMENT.region_encoder,
         training=EXPERIMENT.training,
@@ -248,6 +267,6 @@ def every_figure(wildcards):
     """All figures: a contact sheet per cohort, loss curves per cohort that is trained on."""
     trained = [cohort for cohort in COHORTS if trained_variants(cohort)]
     return [
-        *expand(f"{COHORT}/overlays.jpg", cohort=COHORTS),
+        *expand(f"{COHORT}/overlays.jpg", cohort=[name for name in COHORTS if not starts_from_tokens(name)]),
         *expand(f"{COHORT}/losses.svg", cohort=trained),
     ]

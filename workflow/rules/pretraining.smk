@@ -23,12 +23,14 @@ rule pretrain_dino:
     params:
         encoder=settings("region_encoder"),
         training=settings("training"),
+        jobs=without_effect("jobs"),
         version=result_version("pretrain_dino"),
     message:
         "{wildcards.cohort}: plain DINO, {EXPERIMENT.training.dino_epochs} epochs"
     shell:
         "python -m slpd --processes {resources.gpu} pretrain_dino --manifest {input.manifest:q}"
-        " --encoder {params.encoder:q} --training {params.training:q} --checkpoint {output.checkpoint:q}"
+        " --encoder {params.encoder:q} --training {params.training:q} --jobs {params.jobs:q}"
+        " --checkpoint {output.checkpoint:q}"
         " --teacher {output.teacher:q} --embeddings {output.embeddings:q} --metrics {output.metrics:q}"
         " > {log:q} 2>&1"
 
@@ -102,13 +104,14 @@ rule distill_slpd:
     params:
         encoder=settings("region_encoder"),
         training=settings("training"),
+        jobs=without_effect("jobs"),
         objective=objective_of,
         version=result_version("distill_slpd"),
     message:
         "{wildcards.cohort}: {wildcards.variant}, iteration {wildcards.iteration} of {N_ITERATIONS}: distillation"
     shell:
         "python -m slpd --processes {resources.gpu} distill_slpd --manifest {input.manifest:q}"
-        " --encoder {params.encoder:q} --training {params.training:q} --objective {params.objective:q}"
+        " --encoder {params.encoder:q} --training {params.training:q} --jobs {params.jobs:q} --objective {params.objective:q}"
         " --iteration {wildcards.iteration} --start {input.start:q} --prototypes {input.prototypes:q}"
         " --graph {input.graph:q} --checkpoint {output.checkpoint:q} --teacher {output.teacher:q}"
         " --embeddings {output.embeddings:q} --metrics {output.metrics:q} > {log:q} 2>&1"

@@ -4,6 +4,7 @@
 rule segment_tissue:
     input:
         slide=lambda wildcards: sheet_row(wildcards).path,
+        given_mask=lambda wildcards: sheet_row(wildcards).mask or [],
     output:
         mask=f"{COHORT}/tissue/{{slide}}.png",
         thumbnail=f"{COHORT}/tissue/{{slide}}.jpg",
@@ -18,13 +19,14 @@ rule segment_tissue:
         runtime=10,
     params:
         mpp=lambda wildcards: sheet_row(wildcards).mpp or "",
+        given_mask=lambda wildcards, input: ["--given-mask", input.given_mask] if input.given_mask else [],
         settings=settings("tissue"),
         version=result_version("segment_tissue"),
     message:
         "{wildcards.cohort}: tissue of {wildcards.slide}"
     shell:
         "python -m slpd segment_tissue --slide {wildcards.slide:q} --path {input.slide:q} --mpp={params.mpp:q}"
-        " --settings {params.settings:q} --mask {output.mask:q} --thumbnail {output.thumbnail:q}"
+        " {params.given_mask:q} --settings {params.settings:q} --mask {output.mask:q} --thumbnail {output.thumbnail:q}"
         " --overlay {output.overlay:q} --record {output.record:q} > {log:q} 2>&1"
 
 
@@ -35,6 +37,7 @@ rule tile_regions:
         record=rules.segment_tissue.output.record,
     output:
         regions=f"{COHORT}/regions/{{slide}}.csv",
+        geojson=f"{COHORT}/regions/{{slide}}.geojson",
         overlay=f"{COHORT}/regions/overlays/{{slide}}.jpg",
         record=f"{COHORT}/regions/{{slide}}.json",
     log:
@@ -51,8 +54,8 @@ rule tile_regions:
         "{wildcards.cohort}: regions of {wildcards.slide}"
     shell:
         "python -m slpd tile_regions --record {input.record:q} --mask {input.mask:q} --thumbnail {input.thumbnail:q}"
-        " --settings {params.settings:q} --regions {output.regions:q} --overlay {output.overlay:q}"
-        " --out-record {output.record:q} > {log:q} 2>&1"
+        " --settings {params.settings:q} --regions {output.regions:q} --geojson {output.geojson:q}"
+        " --overlay {output.overlay:q} --out-record {output.record:q} > {log:q} 2>&1"
 
 
 rule check_cohort:
@@ -105,21 +108,44 @@ rule encode_patches:
         # Token files lie here, undeclared: Snakemake would delete those of finished slides with a failed job.
         tokens=lambda wildcards, output: Path(output.records).parent,
         settings=settings("patch_encoder"),
+        reading=settings("reading"),
+        jobs=without_effect("jobs"),
         version=result_version("encode_patches"),
     message:
         "{wildcards.cohort}: patch tokens of batch {wildcards.batch}"
     shell:
         "python -m slpd encode_patches --records {input.records:q} --settings {params.settings:q}"
-        " --version {params.version} --tokens-dir {params.tokens:q} --out {output.records:q} > {log:q} 2>&1"
+        " --reading {params.reading:q} --jobs {params.jobs:q} --version {params.version}"
+        " --tokens-dir {params.tokens:q} --out {output.records:q} > {log:q} 2>&1"
+
+
+rule import_tokens:
+    input:
+        tokens=lambda wildcards: [row.path for row in SHEETS[wildcards.cohort].values()],
+    output:
+        records=f"{COHORT}/tokens/imported.json",
+    log:
+        f"{LOGS}/import_tokens/{{cohort}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        tokens=lambda wildcards, output: Path(output.records).parent,
+        slides=lambda wildcards: [(row.slide, row.path, row.mpp) for row in SHEETS[wildcards.cohort].values()],
+        sheet=lambda wildcards, input: COHORTS[wildcards.cohort].sheet,  # a changed label imports nothing anew
+        version=result_version("import_tokens"),
+    message:
+        "{wildcards.cohort}: patch tokens made elsewhere"
+    shell:
+        "python -m slpd import_tokens --sheet {params.sheet:q} --version {params.version}"
+        " --tokens-dir {params.tokens:q} --out {output.records:q} > {log:q} 2>&1"
 
 
 rule cohort_manifest:
     input:
-        batches=lambda wildcards: expand(
-            rules.encode_patches.output.records,
-            cohort=wildcards.cohort,
-            batch=range(len(batches(wildcards.cohort))),
-        ),
+        batches=token_records,
     output:
         manifest=f"{COHORT}/slides.csv",
     log:

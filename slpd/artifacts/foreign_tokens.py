@@ -1,0 +1,138 @@
+"""Patch tokens made elsewhere: HDF5 with `features` (and `coords`), as CLAM and TRIDENT write it, or torch files.
+
+Two layouts are taken: (N, P, D), patches row by row, and (N, D, side, side), as HIPT and SLPD keep region tensors.
+A torch file holds the tensor alone, or a dict of `features` and `coords`. Nothing in it is run.
+"""
+
+import math
+import pickle
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from slpd.artifacts.tokens import stated_source
+from slpd.errors import SlideError
+
+# What a file that is torn, or of another kind, can end in.
+UNREADABLE = (
+    OSError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
+
+
+@dataclass(frozen=True)
+class ForeignTokens:
+    """An open file of tokens; regions are read one by one."""
+
+    slide: str
+    path: Path
+    features: Any  # HDF5 dataset or tensor, (N, P, D) or (N, D, side, side)
+    coords: NDArray[np.int64] | None  # (N, 2) level-0 pixels
+    stated: dict[str, Any]  # fields of TokenSource that the file states
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Regions, patches per region and token width, (N, P, D)."""
+        n_regions, *rest = self.features.shape
+        n_patches, width = rest if len(rest) == 2 else (rest[1] * rest[2], rest[0])
+        return n_regions, n_patches, width
+
+    def regions(self) -> Iterator[NDArray[np.float16]]:
+        """The (P, D) tokens of every region, patches row by row.
+
+        Raises:
+            SlideError: a token is not finite, or beyond float16.
+        """
+        n_regions, n_patches, width = self.shape
+        for place in range(n_regions):
+            tokens = self.features[place]  # (P, D) or (D, side, side)
+            tokens = tokens.float().numpy() if isinstance(tokens, torch.Tensor) else tokens
+            tokens = tokens.reshape(width, n_patches).T if tokens.ndim == 3 else tokens
+            with np.errstate(over="ignore"):
+                half = tokens.astype(np.float16)
+            if not np.isfinite(half).all():
+                raise fault(self.slide, self.path, f"region {place} has tokens that are not finite or beyond 65504")
+            yield half
+
+
+@contextmanager
+def open_foreign_tokens(slide: str, path: Path) -> Iterator[ForeignTokens]:
+    """Open a file of tokens and check all but the values.
+
+    Raises:
+        SlideError: the file cannot be read, or does not hold whole square regions.
+    """
+    if path.suffix.lower() == ".pt":
+        content = load_torch(slide, path)
+        yield checked(slide, path, content.get("features"), content.get("coords"), {})
+        return
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise fault(slide, path, f"cannot be read as HDF5 ({error})") from error
+    with file:
+        coords = file["coords"][:] if "coords" in file else None
+        stated = stated_source(file) if "features" in file else {}
+        yield checked(slide, path, file.get("features"), coords, stated | trident_source(file))
+
+
+def load_torch(slide: str, path: Path) -> dict[str, Any]:
+    """The `features` and, if there, `coords` of a torch file, mapped and not read."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except UNREADABLE as error:
+        raise fault(slide, path, f"cannot be read as tensors ({str(error).partition(chr(10))[0]})") from error
+    return content if isinstance(content, dict) else {"features": content}
+
+
+def trident_source(file: h5py.File) -> dict[str, Any]:
+    """The size of a region, where TRIDENT's attributes of `coords` state it."""
+    names = {"patch_size": "region_px", "patch_size_level0": "region_lv0"}
+    attributes = file["coords"].attrs if "coords" in file else {}
+    return {ours: int(attributes[theirs]) for theirs, ours in names.items() if theirs in attributes}
+
+
+def checked(slide: str, path: Path, features: Any, coords: Any, stated: dict[str, Any]) -> ForeignTokens:  # noqa: ANN401
+    """What was found in a file, if it is whole, square regions, each at a place of its own."""
+    if not isinstance(features, h5py.Dataset | torch.Tensor):
+        raise fault(slide, path, "no features in it")
+    if not (features.is_floating_point() if isinstance(features, torch.Tensor) else features.dtype.kind == "f"):
+        raise fault(slide, path, f"features are {features.dtype}, expected floating point numbers")
+    shape = tuple(features.shape)
+    square = math.isqrt(shape[1]) ** 2 == shape[1] if len(shape) == 3 else len(shape) == 4 and shape[2] == shape[3]
+    if not square or not all(shape):
+        raise fault(slide, path, f"features are {shape}, expected (n, side * side, width) or (n, width, side, side)")
+    if coords is not None:
+        coords = checked_coords(slide, path, np.asarray(coords), shape[0])
+    return ForeignTokens(slide, path, features, coords, stated)
+
+
+def checked_coords(slide: str, path: Path, coords: NDArray[Any], n_regions: int) -> NDArray[np.int64]:
+    """The corners of regions, all different."""
+    whole = coords.dtype.kind in "iuf" and np.array_equal(coords, np.round(coords))
+    if coords.shape != (n_regions, 2) or not whole:
+        raise fault(
+            slide, path, f"coords are {coords.shape} {coords.dtype}, expected ({n_regions}, 2) whole level-0 pixels"
+        )
+    if len(np.unique(coords, axis=0)) < n_regions:
+        raise fault(slide, path, "two regions have the same coords")
+    return coords.astype(np.int64)
+
+
+def fault(slide: str, path: Path, what: str) -> SlideError:
+    """What is wrong with a file."""
+    return SlideError(f"slide {slide}: token file {path}: {what}; mend the file or leave the slide out")

@@ -1,0 +1,138 @@
+"""Tokens of a slide in the making (`<slide>.h5.part`): what is written stays valid whenever the job is killed.
+
+A line of JSON says what the file belongs to; then one record of fixed size per region, in the order they are read,
+each with its place in that order and a checksum. A record that was torn, or lost with the machine's power, is
+known by its checksum: the intact records before it are kept, and the next start continues behind them. Two jobs on
+one slide write the same bytes to the same places.
+"""
+
+import errno
+import json
+import logging
+import os
+import zlib
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slpd.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class EncodedRegion(NamedTuple):
+    """What the encoder found in a region."""
+
+    tokens: NDArray[np.float16]  # (P, D)
+    sharpness: float
+
+
+class TokenJournal:
+    """The regions of a slide that are done, in order. Use as a context manager."""
+
+    def __init__(self, path: Path, fingerprint: str, n_patches: int, width: int) -> None:
+        """Open the journal, or begin it where there is none of the same fingerprint and shape.
+
+        Args:
+            path: The file.
+            fingerprint: Of everything that the tokens depend on.
+            n_patches: P, patches per region.
+            width: D, width of a token.
+        """
+        self.path = path
+        self.dtype = np.dtype(
+            [("place", "<u4"), ("readable", "?"), ("sharpness", "<f4"), ("tokens", "<f2", (n_patches, width))]
+        )
+        self.size = self.dtype.itemsize + 4  # bytes of a record with its checksum
+        self.header = json.dumps({"fingerprint": fingerprint, "n_patches": n_patches, "width": width}).encode() + b"\n"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = self._open()
+        self.n_regions = 0
+        while self._record(self.n_regions) is not None:
+            self.n_regions += 1
+        if self.n_regions:
+            log.info("%s: goes on behind region %d", path, self.n_regions)
+
+    def __enter__(self) -> Self:
+        """The open journal."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file; it stays until it is removed."""
+        os.close(self.file)
+
+    def __len__(self) -> int:
+        """Regions that are done."""
+        return self.n_regions
+
+    def __getitem__(self, place: int) -> EncodedRegion | None:
+        """The region at a place in the order; None: it could not be read."""
+        record = self._record(place)
+        if record is None:
+            raise UserError(f"{self.path}: record {place} was damaged since it was written; run again")
+        return EncodedRegion(record["tokens"], float(record["sharpness"])) if record["readable"] else None
+
+    def append(self, region: EncodedRegion | None) -> None:
+        """Add the next region; None: it could not be read.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        record = np.zeros((), self.dtype)
+        record["place"] = self.n_regions
+        if region is not None:
+            record["readable"], record["tokens"], record["sharpness"] = True, region.tokens, region.sharpness
+        content = record.tobytes()
+        self._write(content + zlib.crc32(content).to_bytes(4, "little"), self._offset(self.n_regions))
+        self.n_regions += 1
+
+    def remove(self) -> None:
+        """The tokens are in their final file."""
+        self.path.unlink(missing_ok=True)
+
+    def _open(self) -> int:
+        """The file, begun anew unless it begins with this header."""
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        found = os.pread(file, len(self.header), 0)
+        if found == self.header:
+            return file
+        if found:
+            log.warning("%s: damaged, or of other regions or settings; started over", self.path)
+            os.close(file)
+            self.path.unlink()
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        self.file = file
+        self._write(self.header, 0)
+        return file
+
+    def _offset(self, place: int) -> int:
+        """First byte of a record."""
+        return len(self.header) + place * self.size
+
+    def _record(self, place: int) -> np.void | None:
+        """The record at a place, if it is there and whole."""
+        content = os.pread(self.file, self.size, self._offset(place))
+        if len(content) < self.size or zlib.crc32(content[:-4]).to_bytes(4, "little") != content[-4:]:
+            return None
+        record: np.void = np.frombuffer(content[:-4], self.dtype)[0]
+        return record if record["place"] == place else None
+
+    def _write(self, content: bytes, offset: int) -> None:
+        """Write all bytes at an offset."""
+        try:
+            while content:
+                written = os.pwrite(self.file, content, offset)
+                content, offset = content[written:], offset + written
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            raise UserError(
+                f"{self.path}: {error.strerror}; make room and run again, finished regions are kept"
+            ) from error
+
+
+def journal_path(tokens: Path) -> Path:
+    """Where the tokens of a slide grow, beside their final file."""
+    return tokens.with_name(f"{tokens.name}.part")

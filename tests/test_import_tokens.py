@@ -1,0 +1,196 @@
+"""import_tokens: token files of other programs go the way of our own, and what cannot is said by name."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from slpd.__main__ import main
+from slpd.artifacts.cohort_tokens import read_cohort_tokens
+from slpd.artifacts.slide_record import SlideRecord, read_records
+from slpd.artifacts.tokens import read_coords, read_quality, read_source, read_tokens
+
+pytestmark = pytest.mark.torch
+
+Import = Callable[..., tuple[int, dict[str, SlideRecord]]]
+
+SIDE, WIDTH = 16, 12
+TRIDENT = {"patch_size": 4096, "patch_size_level0": 8192, "level0_magnification": 40, "target_magnification": 20}
+
+
+def tokens(n_regions: int, seed: int = 0) -> NDArray[np.float32]:
+    """(N, P, D) tokens."""
+    return np.random.default_rng(seed).normal(size=(n_regions, SIDE**2, WIDTH)).astype(np.float32)
+
+
+def as_images(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, P, D) -> (N, D, side, side)."""
+    return features.reshape(-1, SIDE, SIDE, WIDTH).transpose(0, 3, 1, 2).copy()
+
+
+def corners(n_regions: int) -> NDArray[np.int64]:
+    return np.stack([np.arange(n_regions) * 8192, np.arange(n_regions) * 4096], 1)
+
+
+def write_h5(path: Path, features: NDArray[np.float32], coords: NDArray[np.int64] | None, **attributes: object) -> None:
+    with h5py.File(path, "w") as file:
+        file["features"] = features
+        if coords is not None:
+            file["coords"] = coords
+            file["coords"].attrs.update(attributes)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Import:
+    """Imports the files of a folder, slide ids their stems."""
+
+    def imported(**mpp: float) -> tuple[int, dict[str, SlideRecord]]:
+        files = sorted((tmp_path / "theirs").iterdir())
+        lines = [f"{path.stem},{path},p{path.stem},{mpp.get(path.stem, '')}" for path in files]
+        (tmp_path / "sheet.csv").write_text("\n".join(["slide,path,patient,mpp", *lines]) + "\n")
+        argv = ["--sheet", str(tmp_path / "sheet.csv"), "--version", "1", "--tokens-dir", str(tmp_path / "tokens")]
+        monkeypatch.setattr("sys.argv", ["slpd", "import_tokens", *argv, "--out", str(tmp_path / "imported.json")])
+        status = main()
+        return status, {r.slide: r for r in read_records(tmp_path / "imported.json")} if not status else {}
+
+    (tmp_path / "theirs").mkdir()
+    return imported
+
+
+def test_all_layouts_give_the_same_tokens(run: Import, tmp_path: Path) -> None:
+    theirs, expected = tmp_path / "theirs", tokens(3)
+    write_h5(theirs / "clam.h5", expected, corners(3))
+    write_h5(theirs / "images.hdf5", as_images(expected), None)
+    torch.save(torch.from_numpy(expected), theirs / "flat.pt")
+    torch.save(torch.from_numpy(as_images(expected)), theirs / "hipt.pt")
+    torch.save(torch.from_numpy(as_images(expected)), theirs / "old.pt", _use_new_zipfile_serialization=False)
+    torch.save({"features": torch.from_numpy(expected).half(), "coords": torch.from_numpy(corners(3))}, theirs / "d.pt")
+    status, records = run()
+    assert status == 0
+    assert {record.status for record in records.values()} == {"ok"}
+    for slide, record in records.items():
+        path = tmp_path / "tokens" / f"{slide}.h5"
+        assert record.n_regions == 3
+        assert np.array_equal(read_tokens(path), expected.astype(np.float16))
+        has_coords = slide in ("clam", "d")
+        assert np.array_equal(read_coords(path), corners(3) if has_coords else np.full((3, 2), -1))
+        assert np.isnan(read_quality(path).sharpness).all()
+    fingerprints = {read_source(tmp_path / "tokens" / f"{slide}.h5").fingerprint for slide in records}
+    assert len(fingerprints) == len(records)  # of the files
+
+
+def test_what_a_file_states_of_its_origin_is_kept(run: Import, tmp_path: Path) -> None:
+    write_h5(tmp_path / "theirs" / "trident.h5", tokens(2), corners(2), **TRIDENT)
+    _, records = run(trident=0.25)
+    source = read_source(tmp_path / "tokens" / "trident.h5")
+    assert (source.slide, source.region_px, source.region_lv0, source.slide_mpp) == ("trident", 4096, 8192, 0.25)
+    assert source.encoder is None
+    assert (records["trident"].region_lv0, records["trident"].slide_mpp) == (8192, 0.25)
+    (tmp_path / "theirs" / "trident.h5").unlink()
+    (tmp_path / "tokens" / "trident.h5").rename(tmp_path / "theirs" / "again.h5")  # our own files are taken, too
+    run()
+    again = read_source(tmp_path / "tokens" / "again.h5")
+    assert (again.slide, again.region_px, again.slide_mpp) == ("again", 4096, 0.25)
+
+
+def test_imported_slides_are_trained_on(run: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n, slide in enumerate("cab", start=1):
+        write_h5(tmp_path / "theirs" / f"{slide}.h5", tokens(n, seed=n), corners(n))
+    (tmp_path / "theirs" / "broken.pt").write_bytes(b"no tensors")
+    assert run()[0] == 0
+    argv = ["--batches", str(tmp_path / "imported.json"), "--settings", json.dumps({"max_failed_fraction": 0.3})]
+    argv += ["--tokens-dir", str(tmp_path / "tokens"), "--out", str(tmp_path / "slides.csv")]
+    monkeypatch.setattr("sys.argv", ["slpd", "cohort_manifest", *argv])
+    assert main() == 0
+    cohort = read_cohort_tokens(tmp_path / "slides.csv")
+    assert (cohort.slides, cohort.offsets.tolist()) == (["a", "b", "c"], [0, 2, 5, 6])
+    expected = np.concatenate([tokens(n, seed=n) for n in (2, 3, 1)]).astype(np.float16)
+    assert np.array_equal(cohort.features, expected.reshape(6, SIDE, SIDE, WIDTH))
+
+
+def infinite(n_regions: int) -> NDArray[np.float32]:
+    features = tokens(n_regions)
+    features[1, 3, 4] = 7e4
+    return features
+
+
+@pytest.mark.parametrize(
+    ("features", "coords", "message"),
+    [
+        (tokens(3)[:, :200], corners(3), "features are (3, 200, 12), expected (n, side * side, width)"),
+        (tokens(3)[:, 0], corners(3), "features are (3, 12), expected"),
+        (as_images(tokens(3))[:, :, :8], corners(3), "features are (3, 12, 8, 16), expected"),
+        (tokens(0), corners(0), "features are (0, 256, 12), expected"),
+        (infinite(3), corners(3), "region 1 has tokens that are not finite or beyond 65504"),
+        (tokens(3).astype(np.int32), corners(3), "features are int32, expected floating point numbers"),
+        (tokens(3), corners(2), "coords are (2, 2) int64, expected (3, 2) whole level-0 pixels"),
+        (tokens(3), corners(3) + 0.5, "coords are (3, 2) float64, expected (3, 2) whole level-0 pixels"),
+        (tokens(3), corners(3) * 0, "two regions have the same coords"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["h5", "pt"])
+def test_a_file_that_cannot_serve_fails_alone(
+    run: Import, tmp_path: Path, suffix: str, features: NDArray[np.float32], coords: NDArray[np.int64], message: str
+) -> None:
+    write_h5(tmp_path / "theirs" / "good.h5", tokens(1), corners(1))
+    path = tmp_path / "theirs" / f"bad.{suffix}"
+    if suffix == "h5":
+        write_h5(path, features, coords)
+    else:
+        torch.save({"features": torch.tensor(features), "coords": torch.tensor(coords)}, path)
+        message = message.replace("are int32", "are torch.int32")
+    status, records = run()
+    assert status == 0
+    assert records["good"].status == "ok"
+    assert (records["bad"].status, records["bad"].stage) == ("failed", "import_tokens")
+    assert f"slide bad: token file {path}: {message}" in records["bad"].reason
+    assert [path.name for path in (tmp_path / "tokens").iterdir()] == ["good.h5"]
+
+
+class Harmful:
+    """Would create a file if it were unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """How pickle rebuilds it."""
+        return (Path.touch, (Path("harm"),))
+
+
+def test_files_of_other_kinds_are_named_and_run_nothing(
+    run: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    theirs = tmp_path / "theirs"
+    torch.save({"features": Harmful()}, theirs / "harm.pt")
+    (theirs / "text.pt").write_text("no tensors")
+    (theirs / "words.h5").write_text("no tensors")
+    torch.save({"coords": torch.zeros(1, 2)}, theirs / "empty.pt")
+    _, records = run()
+    assert {record.status for record in records.values()} == {"failed"}
+    assert "cannot be read as tensors" in records["harm"].reason
+    assert "cannot be read as HDF5" in records["words"].reason
+    assert "no features in it" in records["empty"].reason
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_cohort_has_one_encoder(run: Import, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_h5(tmp_path / "theirs" / "a.h5", tokens(1), None)
+    write_h5(tmp_path / "theirs" / "b.h5", np.zeros((2, 256, 384), np.float32), None)
+    assert run()[0] == 2
+    message = capsys.readouterr().err
+    assert "b.h5 has 256 patches of width 384 per region, but" in message
+    assert "a.h5 has 256 of 12" in message
+
+
+def test_slides_and_token_files_are_not_mixed(run: Import, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_h5(tmp_path / "theirs" / "a.h5", tokens(1), None)
+    (tmp_path / "theirs" / "b.svs").write_bytes(b"a slide")
+    assert run()[0] == 2
+    assert "of a and b one is a slide, the other a token file" in capsys.readouterr().err
+    (tmp_path / "theirs" / "a.h5").unlink()
+    assert run()[0] == 2
+    assert "its paths lead to slides, expected .h5, .hdf5, .pt files of tokens" in capsys.readouterr().err
