@@ -196,6 +196,19 @@ def test_a_region_with_a_damaged_tile_is_left_out_and_the_rest_encoded(
     assert (records["b"].n_regions, records["b"].n_invalid) == (3, 0)
 
 
+def test_a_slide_that_was_copied_again_gets_back_its_unreadable_regions(
+    encode: Encode, cohort: Path, make_slide: MakeSlide
+) -> None:
+    """OpenSlide's quick hash looks at the coarsest level alone: the damaged and the good copy have the same."""
+    make_slide(cohort / "a.tiff", np.full((256, 320, 3), 128, np.uint8), compression="jpeg", levels=(1, 4))
+    good = (cohort / "a.tiff").read_bytes()
+    damage_tile(cohort / "a.tiff", 8)
+    assert encode(slides="a")[1]["a"].n_invalid == 1
+    (cohort / "a.tiff").write_bytes(good)
+    assert encode(slides="a")[1]["a"].n_invalid == 0
+    assert len(read_tokens(cohort / "tokens" / "a.h5")) == 3
+
+
 def test_a_slide_without_a_readable_region_fails_with_the_count(
     encode: Encode, cohort: Path, make_slide: MakeSlide
 ) -> None:
@@ -325,6 +338,47 @@ def test_a_crash_of_the_reader_costs_that_slide_alone(
     assert "SIGSEGV" in records["a"].reason
     assert records["b"].status == "ok"
     assert [path.name for path in (cohort / "tokens").iterdir()] == ["b.h5"]
+
+
+def test_a_slide_that_is_replaced_while_it_is_read_has_no_tokens(
+    encode: Encode, cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Slide.read_regions
+
+    def replaced(slide: Slide, corners: Corners, plan: ReadPlan) -> Pixels:
+        yield from whole(slide, corners, plan)
+        slide.path.write_bytes(slide.path.read_bytes())
+
+    monkeypatch.setattr(Slide, "read_regions", replaced)
+    _, records = encode(slides="a")
+    assert "changed while it was read" in records["a"].reason
+    assert list((cohort / "tokens").iterdir()) == []
+
+
+def test_a_reading_process_that_is_killed_is_replaced_once(
+    encode: Encode, cohort: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the kernel, say, when memory is short: the regions behind the last one written are read by OpenSlide."""
+    many_regions(cohort, 12)  # more than are decoded ahead
+    encode(slides="a")
+    undisturbed = (cohort / "tokens" / "a.h5").read_bytes()
+    (cohort / "tokens" / "a.h5").unlink()
+    whole, killed = Slide.read_regions, []
+
+    def kill(slide: Slide, corners: Corners, plan: ReadPlan) -> Pixels:
+        for n, pixels in enumerate(whole(slide, corners, plan)):
+            yield pixels
+            if n == 0 and not killed:
+                killed.append(slide._process._process.kill())
+                slide._process._process.wait()
+
+    monkeypatch.setattr(Slide, "read_regions", kill)
+    _, records = encode(slides="a")
+    assert killed
+    assert records["a"].status == "ok"
+    assert "OpenSlide since its process ended" in records["a"].reader_reason
+    assert "SIGKILL" in caplog.text
+    assert (cohort / "tokens" / "a.h5").read_bytes() == undisturbed
 
 
 def start(cohort: Path, **changes: object) -> subprocess.Popen[str]:

@@ -201,3 +201,12 @@ def test_single_pixels_and_no_pixels() -> None:
     mask = boxes((0, 0, 1, 1), (5, 5, 7, 6), (99, 59, 100, 60))
     assert np.array_equal(rasterise(outline(mask, SIZE_LV0), SIZE_LV0, SHAPE), mask)
     assert outline(np.zeros(SHAPE, bool), SIZE_LV0) == []
+
+
+def test_a_mask_with_transparent_parts_is_refused(tmp_path: Path) -> None:
+    """Drawn in white on a transparent layer, all of it would be tissue: its transparent pixels are white too."""
+    layer = np.full((*SHAPE, 4), 255, np.uint8)
+    layer[..., 3] = boxes((10, 10, 30, 30)) * 255
+    Image.fromarray(layer).save(tmp_path / "m.png")
+    with pytest.raises(SlideError, match=r"m\.png has transparent parts; save it as grey without alpha"):
+        read_given_mask("s", tmp_path / "m.png", SIZE_LV0, SHAPE)

@@ -152,6 +152,22 @@ def test_a_file_that_cannot_serve_fails_alone(
     assert [path.name for path in (tmp_path / "tokens").iterdir()] == ["good.h5"]
 
 
+def test_trainable_tensors_and_strange_attributes(run: Import, tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir(exist_ok=True)
+    torch.save(torch.nn.Parameter(torch.tensor(tokens(2))), tmp_path / "theirs" / "a.pt")
+    for name, value in (("b", "wide"), ("c", np.arange(3))):
+        write_h5(tmp_path / "theirs" / f"{name}.h5", tokens(1), corners(1))
+        with h5py.File(tmp_path / "theirs" / f"{name}.h5", "r+") as file:
+            file["features"].attrs["region_px"] = value
+    with h5py.File(tmp_path / "theirs" / "d.h5", "w") as file:
+        file["features"] = tokens(1)
+        file.create_group("coords")
+    status, records = run()
+    assert status == 0
+    assert records["a"].status == "ok"
+    assert {records[name].status for name in "bcd"} == {"failed"}
+
+
 class Harmful:
     """Would create a file if it were unpickled."""
 

@@ -37,6 +37,13 @@ def test_the_copy_has_all_that_belongs_to_the_slide_and_is_removed(slide: Path, 
     assert slide.read_bytes() == b"slide"
 
 
+def test_a_folder_that_is_only_named_like_a_slide_is_not_copied(slide: Path, tmp_path: Path) -> None:
+    (slide.parent / "b").mkdir()
+    (slide.parent / "b" / "results.bin").write_bytes(b"terabytes")
+    with node_copy("b", slide.parent / "b.svs", str(tmp_path / "node")) as copy:
+        assert [path.name for path in copy.parent.iterdir()] == ["b.svs"]
+
+
 def test_the_folder_may_be_named_by_the_node(slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NODE_SCRATCH", str(tmp_path / "node"))
     with node_copy("a", slide, "$NODE_SCRATCH/slides") as copy:

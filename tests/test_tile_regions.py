@@ -73,6 +73,12 @@ def test_regions_with_enough_tissue_are_kept_row_by_row(tile: Tile, tmp_path: Pa
     assert read_picture(tmp_path / "s.jpg").std() > 1
 
 
+def test_tissue_beyond_the_last_whole_region_is_recorded(tile: Tile) -> None:
+    """A strip of 450 x 100 level-0 px of 0.5 µm lies below the grid: 0.01125 mm²."""
+    assert tile()[1].outside_mm2 == pytest.approx(0.01125, abs=1e-4)
+    assert tile(region_px=100)[1].outside_mm2 == pytest.approx(0, abs=1e-6)
+
+
 def test_least_share_is_inclusive(tile: Tile) -> None:
     _, record, regions = tile(min_tissue=0.25)
     assert record.n_regions == 9

@@ -5,7 +5,6 @@ A torch file holds the tensor alone, or a dict of `features` and `coords`. Nothi
 """
 
 import math
-import pickle
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,18 +19,6 @@ from numpy.typing import NDArray
 
 from slpd.artifacts.tokens import stated_source
 from slpd.errors import SlideError
-
-# What a file that is torn, or of another kind, can end in.
-UNREADABLE = (
-    OSError,
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-)
 
 
 @dataclass(frozen=True)
@@ -59,7 +46,10 @@ class ForeignTokens:
         """
         n_regions, n_patches, width = self.shape
         for place in range(n_regions):
-            tokens = self.features[place]  # (P, D) or (D, side, side)
+            try:
+                tokens = self.features[place]  # (P, D) or (D, side, side)
+            except OSError as error:
+                raise fault(self.slide, self.path, f"region {place} cannot be read ({error})") from error
             tokens = tokens.float().numpy() if isinstance(tokens, torch.Tensor) else tokens
             tokens = tokens.reshape(width, n_patches).T if tokens.ndim == 3 else tokens
             with np.errstate(over="ignore"):
@@ -85,18 +75,23 @@ def open_foreign_tokens(slide: str, path: Path) -> Iterator[ForeignTokens]:
     except OSError as error:
         raise fault(slide, path, f"cannot be read as HDF5 ({error})") from error
     with file:
-        coords = file["coords"][:] if "coords" in file else None
-        stated = stated_source(file) if "features" in file else {}
-        yield checked(slide, path, file.get("features"), coords, stated | trident_source(file))
+        try:
+            coords = np.asarray(file["coords"]) if "coords" in file else None
+            stated = stated_source(file) if "features" in file else {}
+            stated |= trident_source(file)
+        except (OSError, TypeError, ValueError) as error:
+            raise fault(slide, path, f"coords or attributes cannot be read ({error})") from error
+        yield checked(slide, path, file.get("features"), coords, stated)
 
 
 def load_torch(slide: str, path: Path) -> dict[str, Any]:
     """The `features` and, if there, `coords` of a torch file, mapped and not read."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except UNREADABLE as error:
+    except Exception as error:  # a file that is torn, or of another kind, trips the unpickler anywhere
         raise fault(slide, path, f"cannot be read as tensors ({str(error).partition(chr(10))[0]})") from error
-    return content if isinstance(content, dict) else {"features": content}
+    tensors = content if isinstance(content, dict) else {"features": content}
+    return {name: value.detach() if isinstance(value, torch.Tensor) else value for name, value in tensors.items()}
 
 
 def trident_source(file: h5py.File) -> dict[str, Any]:
@@ -110,6 +105,8 @@ def checked(slide: str, path: Path, features: Any, coords: Any, stated: dict[str
     """What was found in a file, if it is whole, square regions, each at a place of its own."""
     if not isinstance(features, h5py.Dataset | torch.Tensor):
         raise fault(slide, path, "no features in it")
+    if isinstance(features, torch.Tensor) and (features.layout != torch.strided or features.is_meta):
+        raise fault(slide, path, "features are sparse or without values")
     if not (features.is_floating_point() if isinstance(features, torch.Tensor) else features.dtype.kind == "f"):
         raise fault(slide, path, f"features are {features.dtype}, expected floating point numbers")
     shape = tuple(features.shape)

@@ -87,7 +87,7 @@ def read_polygons(slide: str, path: Path) -> tuple[list[Polygon], list[Polygon]]
             (ignored if name.startswith("Ignore") else tissue).extend(polygons_of(item.get("geometry") or {}))
     except OSError as error:
         raise SlideError(f"slide {slide}: mask {path}: {error.strerror}; correct the mask column") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise SlideError(f"slide {slide}: mask {path} is no GeoJSON ({error}); export it again") from error
     if not tissue:
         raise SlideError(f"slide {slide}: mask {path} has no polygon that is tissue; draw one, or leave the cell empty")

@@ -54,6 +54,8 @@ def read_greys(slide: str, path: Path) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             if image.mode.startswith(("I", "F")):
                 raise SlideError(f"slide {slide}: mask {path} has more than 8 bits per pixel; save it as 8-bit grey")
+            if "A" in image.getbands() or "transparency" in image.info:
+                raise SlideError(f"slide {slide}: mask {path} has transparent parts; save it as grey without alpha")
             return np.asarray(image.convert("L"))
     except Image.DecompressionBombError as error:
         raise SlideError(f"slide {slide}: mask {path} is too large ({error}); save it at about 8 µm/px") from error

@@ -19,6 +19,7 @@ from slpd.errors import UserError
 log = logging.getLogger(__name__)
 
 PREFIX = "slpd-slide-"
+WITH_FOLDER = ".mrxs"  # its images lie in a folder of the slide's name
 ELSEWHERE = {".vms", ".vmu", ".dcm"}  # formats whose other files do not lie in a folder of the slide's name
 
 
@@ -34,7 +35,7 @@ def node_copy(slide: str, path: Path, folder: str) -> Iterator[Path]:
     Raises:
         UserError: the folder names a variable that the node does not set.
     """
-    base = Path(os.path.expandvars(folder))
+    base = Path(os.path.expandvars(folder)).expanduser()
     if "$" in str(base):
         raise UserError(f"jobs.copy_to {folder}: the variable is not set on this node; set it or name the folder")
     with ExitStack() as stack:
@@ -56,7 +57,7 @@ def copy_slide(path: Path, folder: Path) -> Path:
     if path.suffix.lower() in ELSEWHERE:
         raise OSError(errno.EINVAL, f"{path.suffix} slides are spread over several files")
     companion = path.with_suffix("")
-    parts = [path, *(file for file in companion.rglob("*") if companion != path and file.is_file())]
+    parts = [path, *(file for file in companion.rglob("*") if file.is_file() and path.suffix.lower() == WITH_FOLDER)]
     needed, free = sum(part.stat().st_size for part in parts), shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(errno.ENOSPC, f"{needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free")

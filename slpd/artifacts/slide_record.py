@@ -41,6 +41,7 @@ class SlideRecord(BaseModel):
     requested_mpp: float | None = None  # µm per pixel that regions are asked at
     read_mpp: float | None = None  # µm per pixel of the level they are read from
     effective_mpp: float | None = None  # µm per pixel after resampling
+    outside_mm2: float | None = None  # tissue right of and below the last whole region
     n_regions: int | None = None  # regions used: those kept by tile_regions, less the invalid and the blurred
     n_little_tissue: int | None = None  # grid places with some tissue, excluded for the reason in the name
     n_pen: int | None = None

@@ -50,7 +50,8 @@ class TokenJournal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file = self._open()
         self.n_regions = 0
-        while self._record(self.n_regions) is not None:
+        # A region that could not be read is tried again: the slide may have been copied anew.
+        while (record := self._record(self.n_regions)) is not None and record["readable"]:
             self.n_regions += 1
         if self.n_regions:
             log.info("%s: goes on behind region %d", path, self.n_regions)

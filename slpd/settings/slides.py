@@ -12,7 +12,7 @@ Positive = Annotated[float, Field(gt=0)]
 class Tissue(Section):
     """`segment_tissue`: where the tissue is."""
 
-    mpp: float = Field(gt=0, description="resolution at which tissue is looked for, µm/px")
+    mpp: float = Field(ge=2, le=32, description="resolution at which tissue is looked for, µm/px; made for 8")
     min_area_mm2: float = Field(ge=0, description="smaller pieces of tissue are dropped, mm²")
     min_hole_mm2: float = Field(ge=0, description="smaller holes in tissue are filled, mm²")
 

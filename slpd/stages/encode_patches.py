@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ from slpd.models.patch_encoder import Encoding, PatchEncoder
 from slpd.settings.jobs import Jobs
 from slpd.settings.slides import PatchEncoder as Settings
 from slpd.settings.slides import Reading
-from slpd.wsi import Slide, UnreadableRegion
+from slpd.wsi import CrashedReaderError, Slide, UnreadableRegion
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class Task:
     corners: NDArray[np.int64]  # (R, 2) level-0 pixels
     plan: ReadPlan
     source: TokenSource
+    stamp: tuple[int, int, int]  # of the file when it was opened
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,17 @@ def open_slide(record: SlideRecord, regions: list[Region], batch: Batch, out: Pa
             copy = stack.enter_context(node_copy(record.slide, path, batch.copy_to))
             slide = stack.enter_context(Slide(record.slide, copy, record.slide_mpp, reader=slide.reader))
         corners = np.array([(region.x_lv0, region.y_lv0) for region in regions], np.int64)
-        return Prepared(record, Task(slide, corners, plan, source), out, stack.pop_all())
+        task = Task(slide, corners, plan, source, stamp_of(slide.path))
+        return Prepared(record, task, out, stack.pop_all())
+
+
+def stamp_of(path: Path) -> tuple[int, int, int]:
+    """What a file that was written anew, or replaced, has another of."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0, 0
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def finish(prepared: Prepared, batch: Batch) -> SlideRecord:
@@ -182,7 +193,7 @@ def finish(prepared: Prepared, batch: Batch) -> SlideRecord:
     record, out = prepared.record, prepared.out
     try:
         if prepared.task:
-            encode_regions(prepared.task, batch, out)
+            record = encode_in_spite_of_a_crash(record, prepared.task, batch, out)
     except SlideError as error:
         record = record.failed("encode_patches", str(error))
     if record.status == "failed":
@@ -199,6 +210,18 @@ def finish(prepared: Prepared, batch: Batch) -> SlideRecord:
     return record.model_copy(update=counts)
 
 
+def encode_in_spite_of_a_crash(record: SlideRecord, task: Task, batch: Batch, out: Path) -> SlideRecord:
+    """Encode a slide; where the process that reads it ends by itself, once more, through OpenSlide from there on."""
+    try:
+        encode_regions(task, batch, out)
+        return record
+    except CrashedReaderError as crash:
+        log.warning("%s; OpenSlide goes on", crash)
+    with Slide(record.slide, task.slide.path, record.slide_mpp, reader="openslide") as slide:
+        encode_regions(replace(task, slide=slide), batch, out)
+    return record.model_copy(update={"reader_reason": f"{record.reader_reason}; OpenSlide since its process ended"})
+
+
 def encode_regions(task: Task, batch: Batch, out: Path) -> None:
     """Read, encode and write the regions that are not done, then make the token file."""
     n_patches = (task.plan.region_px // batch.encoder.settings.patch_px) ** 2
@@ -208,6 +231,8 @@ def encode_regions(task: Task, batch: Batch, out: Path) -> None:
             if region is not None:
                 refuse_infinite(task.slide.name, region)
             journal.append(region)
+        if stamp_of(task.slide.path) != task.stamp:
+            raise SlideError(f"slide {task.slide.name}: {task.slide.path} changed while it was read; run again")
         rate = n_todo / (time.monotonic() - start)
         collect_tokens(journal, task, batch.reading.min_sharpness, out)
         log.info("%s: %d regions, %.2f/s", task.slide.name, len(task.corners), rate)
@@ -305,8 +330,11 @@ def describe(record: SlideRecord, regions: list[Region], slide: Slide, plan: Rea
 
 
 def has_tokens(path: Path, source: TokenSource) -> bool:
-    """Whether the file holds just these tokens; a damaged file does not."""
+    """Whether the file holds just these tokens, all of them; a damaged file does not.
+
+    Unreadable regions are tried again: OpenSlide's quick hash does not tell a slide from a better copy of it.
+    """
     try:
-        return path.exists() and read_source(path) == source
+        return path.exists() and read_source(path) == source and not len(read_quality(path).invalid)
     except (UserError, TypeError):  # TypeError: attributes of another program or version
         return False

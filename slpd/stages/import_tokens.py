@@ -9,12 +9,14 @@ import logging
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from slpd.artifacts.foreign_tokens import ForeignTokens, open_foreign_tokens
 from slpd.artifacts.sheet import TOKEN_SUFFIXES, SheetRow, read_sheet
 from slpd.artifacts.slide_record import SlideRecord, write_records
 from slpd.artifacts.tokens import TokenSource, write_tokens
 from slpd.errors import SlideError, UserError
+from slpd.settings.section import describe
 
 log = logging.getLogger(__name__)
 
@@ -76,4 +78,7 @@ def import_slide(row: SheetRow, tokens: ForeignTokens, version: int, out: Path) 
     log.info("%s: %d regions of %d patches, width %d", row.slide, *tokens.shape)
     shared = {"reader", "slide_mpp", "region_px", "region_lv0", "requested_mpp", "read_mpp", "effective_mpp"}
     stated = {name: getattr(source, name) for name in shared}
-    return SlideRecord(slide=row.slide, path=row.path, n_regions=n_regions, **stated)
+    try:
+        return SlideRecord(slide=row.slide, path=row.path, n_regions=n_regions, **stated)
+    except ValidationError as error:
+        raise SlideError(f"slide {row.slide}: {describe(error, SlideRecord, str(tokens.path))}") from error

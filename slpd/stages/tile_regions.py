@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     if record.status == "ok":
         try:
             regions = tile(record, ground, settings)
-            record = record.model_copy(update=figures(record, regions, settings))
+            record = record.model_copy(update=figures(record, ground, regions, settings))
             refuse_empty(record, regions, settings)
             log.info("%s: %s", record.slide, ", ".join(text for _, text in legend(regions)))
         except SlideError as error:
@@ -92,14 +92,18 @@ def exclusion(region: Region, settings: Regions) -> Exclusion:
     return "little tissue" if region.tissue_share < settings.min_tissue - ROUNDING else ""
 
 
-def figures(record: SlideRecord, regions: list[Region], settings: Regions) -> dict[str, object]:
+def figures(record: SlideRecord, ground: Ground, regions: list[Region], settings: Regions) -> dict[str, object]:
     """What the record says of the regions."""
-    assert record.slide_mpp, "segment_tissue fills this"
+    assert record.slide_mpp and record.width_lv0 and record.height_lv0, "segment_tissue fills these"
     counts = Counter(region.excluded for region in regions)
+    side = region_size_lv0(settings.region_px, settings.mpp, record.slide_mpp)
+    in_grid = sum(region.tissue_share for region in regions) * side**2  # level-0 pixels
+    outside = float(ground.tissue.mean()) * record.width_lv0 * record.height_lv0 - in_grid
     return {
         "region_px": settings.region_px,
-        "region_lv0": region_size_lv0(settings.region_px, settings.mpp, record.slide_mpp),
+        "region_lv0": side,
         "requested_mpp": settings.mpp,
+        "outside_mm2": round(max(0.0, outside) * (record.slide_mpp / 1000) ** 2, 4),
         "n_regions": counts[""],
         "n_little_tissue": counts["little tissue"],
         "n_pen": counts["pen"],

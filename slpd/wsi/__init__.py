@@ -18,6 +18,6 @@ what OpenSlide finds in a finer level.
 """
 
 from slpd.wsi.messages import Reader, UnreadableRegion
-from slpd.wsi.slide import READ_AHEAD, Slide
+from slpd.wsi.slide import READ_AHEAD, CrashedReaderError, Slide
 
-__all__ = ["READ_AHEAD", "Reader", "Slide", "UnreadableRegion"]
+__all__ = ["READ_AHEAD", "CrashedReaderError", "Reader", "Slide", "UnreadableRegion"]

@@ -23,6 +23,10 @@ from slpd.wsi.resolution import checked_mpp, required_mpp, stated_mpp
 READ_AHEAD = 3  # regions in memory: one in use, one ready, one being decoded
 
 
+class CrashedReaderError(SlideError):
+    """The process that reads a slide ended by itself."""
+
+
 class Slide:
     """An open slide. Use as a context manager.
 
@@ -183,8 +187,8 @@ class Slide:
         while self._n_asked:
             self._answer()
 
-    def _crash(self, reader: str, death: ReadingProcessDiedError) -> SlideError:
-        return SlideError(
+    def _crash(self, reader: str, death: ReadingProcessDiedError) -> "CrashedReaderError":
+        return CrashedReaderError(
             f"slide {self.name}: {reader} ended with {death} while reading {self.path};"
             " set reading.reader to openslide, copy the file again or leave it out"
         )
