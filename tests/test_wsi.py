@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 
 from slpd.errors import SlideError
 from slpd.geometry.read_plan import plan_read
-from slpd.wsi import Slide
+from slpd.wsi import Reader, Slide
 
 pytestmark = pytest.mark.slides
 
@@ -134,6 +135,48 @@ def test_a_damaged_tile_is_reported_with_its_place(tmp_path: Path, make_slide: M
     path = damage_a_tile(make_slide(tmp_path / "a.tiff", pixels), 9)
     with Slide("a", path, None) as slide, pytest.raises(SlideError, match=r"slide a: level 0 .* x 128, y 64"):
         slide.read_region(64, 64, plan_read(slide.mpp, slide.downsamples, 0.5, 128))
+
+
+@pytest.mark.parametrize("reader", ["cucim", "openslide"])
+def test_a_thumbnail_is_white_where_nothing_can_be_decoded(
+    tmp_path: Path, make_slide: MakeSlide, reader: Reader
+) -> None:
+    picture = np.full((1024, 1280, 3), 100, np.uint8)
+    path = damage_a_tile(make_slide(tmp_path / "a.tiff", picture), 16 + 2 * 20)  # row 2, column 16
+    with Slide("a", path, None, reader) as slide:
+        thumbnail = slide.thumbnail(16)  # 32 px each
+        assert slide.n_unreadable == 1
+        assert slide.thumbnail(0.5)[511, 1023:1025, 0].tolist() == [100, 255]  # as it is, without resampling
+        slide.read_region(0, 0, plan_read(slide.mpp, slide.downsamples, 0.5, 64))
+        assert slide.n_unreadable == 1
+    white = np.zeros((32, 40), bool)
+    white[:16, 32:] = True  # 512 px squares; the last is 256 px wide
+    assert ((thumbnail == 255).all(2) == white).all()
+
+
+def test_a_slide_of_which_nothing_can_be_decoded_has_no_thumbnail(
+    tmp_path: Path, make_slide: MakeSlide, pixels: Picture
+) -> None:
+    path = make_slide(tmp_path / "a.tiff", pixels, levels=(1, 2))
+    for number in range(35):
+        damage_a_tile(path, number)
+    with Slide("a", path, None) as slide, pytest.raises(SlideError, match=r"slide a: level 0 .* x 0, y 0 .*copy it"):
+        slide.thumbnail(0.8)
+
+
+@pytest.mark.parametrize(("size", "refused"), [((210, 150), False), ((210, 148), False), ((210, 160), True)])
+def test_a_distorted_level_is_refused(
+    tmp_path: Path, make_slide: MakeSlide, pixels: Picture, size: tuple[int, int], refused: bool
+) -> None:
+    path = make_slide(tmp_path / "a.tiff", pixels)
+    level = np.asarray(Image.fromarray(pixels).resize(size))
+    tifffile.imwrite(path, level, append=True, photometric="rgb", tile=(64, 64), subfiletype=1, metadata=None)
+    if refused:
+        with pytest.raises(SlideError, match=r"slide a: .*: level 1 has 210 x 160 px, expected 210 x 150 px; convert"):
+            Slide("a", path, None)
+    else:
+        with Slide("a", path, None) as slide:
+            assert len(slide.downsamples) == 2
 
 
 def test_identity_follows_the_content(tmp_path: Path, make_slide: MakeSlide, pixels: Picture) -> None:

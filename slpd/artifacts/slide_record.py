@@ -31,6 +31,7 @@ class SlideRecord(BaseModel):
     mpp_source: Literal["sheet", "file"] | None = None
     file_mpp: float | None = None  # what the file states, also where the sheet has the say
     mpp_conflict: bool | None = None  # sheet and file differ by more than 5 %
+    n_unreadable: int | None = None  # squares of the overview that cannot be decoded, shown white
     tissue_mpp: float | None = None  # µm per mask pixel
     mask_source: Literal["segmenter", "sheet"] | None = None
     tissue_mm2: float | None = None

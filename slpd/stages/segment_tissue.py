@@ -63,6 +63,9 @@ def look(record: SlideRecord, sheet_mpp: float | None, settings: Tissue) -> tupl
         conflict = bool(slide.file_mpp and abs(slide.mpp - slide.file_mpp) > MPP_TOLERANCE * slide.file_mpp)
         if conflict:
             log.warning("%s: %g µm/px in the sheet, %g in the file", slide.name, slide.mpp, slide.file_mpp)
+        thumbnail = slide.thumbnail(settings.mpp)
+        if slide.n_unreadable:
+            log.warning("%s: %d squares of the overview cannot be decoded: white", slide.name, slide.n_unreadable)
         found = {
             "width_lv0": slide.width_lv0,
             "height_lv0": slide.height_lv0,
@@ -70,9 +73,10 @@ def look(record: SlideRecord, sheet_mpp: float | None, settings: Tissue) -> tupl
             "mpp_source": slide.mpp_source,
             "file_mpp": slide.file_mpp,
             "mpp_conflict": conflict,
+            "n_unreadable": slide.n_unreadable,
             "tissue_mpp": settings.mpp,
         }
-        return record.model_copy(update=found), slide.thumbnail(settings.mpp)
+        return record.model_copy(update=found), thumbnail
 
 
 def find(record: SlideRecord, thumbnail: Picture, settings: Tissue, given_mask: Path | None) -> Ground:

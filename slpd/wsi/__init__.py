@@ -9,7 +9,13 @@ too early, lies outside the file, or whose coded data break off or hold impossib
 an `UnreadableRegion`. For such a tile cuCIM would return grey, stale or uninitialised pixels, or end the process. It
 gets to see only JPEG tiles that lie inside the file and state the right size in their header, and a region in which
 its decoder complained about any tile is read again by OpenSlide. What OpenSlide refuses is refused with either reader.
-cuCIM finds a little more: data that run over the end of a tile, which OpenSlide does not look at; they are refused too.
+With cuCIM two more kinds are refused: data that run over the end of a tile, and a JPEG tile without its end marker,
+whose last bytes were cut off or zeroed, as by an interrupted copy.
+
+OpenSlide does not look at a tile's end. Where it reads the slide, because it was asked for or because cuCIM is not to
+read it, such tiles are refused only if decoding fails; otherwise the lost part becomes flat or wrong pixels.
+
+A thumbnail is white where its level cannot be decoded; `Slide.n_unreadable` says in how many squares.
 
 No reader can know of damage that leaves a valid image: bytes that decode to other pixels (JPEG has no checksum, and
 JPEG 2000 absorbs most flipped or zeroed bytes), changed bytes of uncompressed tiles, an offset that leads to another

@@ -25,6 +25,9 @@ class CucimReader:
     file in memory: a complaint sends the whole part to OpenSlide. Parts with tiles that do not even look sound never
     reach cuCIM. Tiles are not cached, so that a tile is complained about each time. Scanners whose every tile makes it
     complain, say by padding, do not pass `probe`.
+
+    Nor do writers that omit the end of every tile. Where `probe` passed, a tile without end is damaged and is refused:
+    OpenSlide may decode what was lost to flat pixels.
     """
 
     def __init__(self, path: Path, other: OpenSlideReader) -> None:
@@ -53,21 +56,32 @@ class CucimReader:
             pixels, complaint = self.decode(level, left, top, width, height)
             if not complaint:
                 return pixels
+        else:
+            self._refuse_cut_tiles(level, tiles)
         pixels = self._other.read(level, left, top, width, height)
         if CORRUPT in complaint:  # and OpenSlide, which does not look at a tile's end, did not find out
             raise UnreadableTileError(self._locate(level, tiles))
         return pixels
 
+    def _refuse_cut_tiles(self, level: int, tiles: list[tuple[int, int]]) -> None:
+        for row, column in tiles:
+            if self._check.lacks_end(self.levels[level], row, column):
+                raise UnreadableTileError(self._message(level, row, column, "the tile is cut short"))
+
     def _locate(self, level: int, tiles: list[tuple[int, int]]) -> str:
         """Where the first tile with corrupt data lies, and why it is thought to be corrupt."""
-        tiled, downsample = self.levels[level], self._other.slide.level_downsamples[level]
+        width, height = self.levels[level].tile_size
         for row, column in tiles:
-            left, top = column * tiled.tile_size[0], row * tiled.tile_size[1]
-            complaint = self.decode(level, left, top, 1, 1)[1]
+            complaint = self.decode(level, column * width, row * height, 1, 1)[1]
             if CORRUPT in complaint:
                 break
-        place = f"x {round(left * downsample)}, y {round(top * downsample)}"
-        return f"level {level} cannot be read at {place} ({complaint.splitlines()[-1]})"
+        return self._message(level, row, column, complaint.splitlines()[-1])
+
+    def _message(self, level: int, row: int, column: int, reason: str) -> str:
+        width, height = self.levels[level].tile_size
+        downsample = self._other.slide.level_downsamples[level]
+        place = f"x {round(column * width * downsample)}, y {round(row * height * downsample)}"
+        return f"level {level} cannot be read at {place} ({reason})"
 
     def decode(self, level: int, left: int, top: int, width: int, height: int) -> tuple[NDArray[np.uint8], str]:
         """What cuCIM makes of a part, and what it complained about, if anything."""

@@ -39,7 +39,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class ReadPart:
-    """Asks for a part of a level, resampled by area; answered by None, UnreadableRegion or Refusal."""
+    """Asks for a part of a level, resampled by area.
+
+    Answered by UnreadableRegion, Refusal or, with the pixels in memory, how many squares of them are white because they
+    cannot be decoded.
+    """
 
     x_lv0: int  # left edge, level-0 pixels
     y_lv0: int
@@ -47,6 +51,7 @@ class ReadPart:
     level_size: tuple[int, int]  # (width, height) read from the level, px
     size: tuple[int, int]  # (width, height) after resampling, px
     offset: int  # where the pixels go in the shared memory, bytes
+    white_gaps: bool = False  # of a whole level: what cannot be decoded is white, unless that is all
 
     @property
     def n_bytes(self) -> int:

@@ -40,11 +40,13 @@ class Slide:
         downsamples: Level-0 pixels per pixel of each level, ascending.
         reader: Library that reads the pixels.
         reader_reason: Why that one, in a few words.
+        n_unreadable: Squares of the last thumbnail's level that cannot be decoded and are white in it.
     """
 
     def __init__(self, name: str, path: Path, sheet_mpp: float | None, reader: Reader = "auto") -> None:
         self.name, self.path = name, path
         self._n_asked = 0  # requests whose answers were not fetched yet
+        self.n_unreadable = 0
         self._process = ReadingProcess()
         try:
             self._opened = self._open(reader)
@@ -99,10 +101,16 @@ class Slide:
             raise SlideError(f"slide {self.name}: {self.path}: {error.strerror}; try again or copy it again") from error
 
     def thumbnail(self, mpp: float) -> NDArray[np.uint8]:
-        """The whole slide at `mpp` µm per pixel: (height, width, 3) RGB, area-averaged from the next finer level."""
+        """The whole slide at `mpp` µm per pixel: (height, width, 3) RGB, area-averaged from the next finer level.
+
+        What cannot be decoded is white and counted in `n_unreadable`.
+
+        Raises:
+            SlideError: nothing can be decoded.
+        """
         width, height = (max(1, round(length * self.mpp / mpp)) for length in (self.width_lv0, self.height_lv0))
         level = coarsest_level(self.mpp, self.downsamples, mpp)
-        part = ReadPart(0, 0, level, self._opened.level_sizes[level], (width, height), 0)
+        part = ReadPart(0, 0, level, self._opened.level_sizes[level], (width, height), 0, white_gaps=True)
         return self._read_one(part)
 
     def read_region(self, x_lv0: int, y_lv0: int, plan: ReadPlan) -> NDArray[np.uint8]:
@@ -170,7 +178,9 @@ class Slide:
             return answer
         if isinstance(answer, Refusal):
             raise SlideError(f"slide {self.name}: {answer.reason}")
-        assert answer is None
+        assert isinstance(answer, int)
+        if part.white_gaps:
+            self.n_unreadable = answer
         width, height = part.size
         return memory[part.offset : part.offset + part.n_bytes].reshape(height, width, 3)
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 JPEG = 7  # TIFF tag Compression
 RGB, YCBCR = 2, 6  # TIFF tag PhotometricInterpretation
+END = b"\xff\xd9"  # JPEG marker EOI
+END_BYTES = 16  # of a JPEG tile, that hold the marker and what some writers pad tiles with
 HEADER_BYTES = 4096  # of a JPEG tile; with tables of its own the header takes some 600
 FRAME_HEADERS = {0xC0, 0xC1, 0xC2}  # JPEG markers SOF0-2: baseline, extended, progressive
 WITHOUT_LENGTH = {0x01, 0xD8, *range(0xD0, 0xD8)}  # JPEG markers TEM, SOI and RST
@@ -70,19 +72,25 @@ def jpeg_level(level: int, pages: list[tifffile.TiffPage]) -> TiledLevel:
 
 
 class TileCheck:
-    """Tells which tiles of a file cuCIM may decode: those that are all there and state the size they must have."""
+    """Tells which tiles of a file cuCIM may decode: those that state the right size and are complete."""
 
     def __init__(self, path: Path) -> None:
         self._file = open(path, "rb")  # noqa: SIM115 - held as long as the slide is
         self._file_bytes = os.fstat(self._file.fileno()).st_size
 
     def passes(self, level: TiledLevel, row: int, column: int) -> bool:
-        """Whether a tile is sound as far as its header tells."""
+        """Whether a tile is sound as far as its header and its end tell."""
         offset, size = int(level.offsets[row, column]), int(level.sizes[row, column])
         if not 0 < size <= self._file_bytes - offset:
             return False
         header = os.pread(self._file.fileno(), min(size, HEADER_BYTES), offset)
-        return frame_size(header) == level.tile_size
+        return frame_size(header) == level.tile_size and not self.lacks_end(level, row, column)
+
+    def lacks_end(self, level: TiledLevel, row: int, column: int) -> bool:
+        """Whether a tile was begun but has no end: its writer omits ends, or its last bytes were lost."""
+        offset, size = int(level.offsets[row, column]), int(level.sizes[row, column])
+        n_bytes = min(size, END_BYTES)
+        return size > 0 and END not in os.pread(self._file.fileno(), n_bytes, offset + size - n_bytes)
 
 
 def frame_size(header: bytes) -> tuple[int, int] | None:

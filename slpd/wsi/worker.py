@@ -8,7 +8,8 @@ import mmap
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -23,6 +24,8 @@ from slpd.wsi.tiff_levels import UnsuitableError
 
 MAX_THREADS = 8  # that decode one region
 STRIP_PX = 2**24  # pixels of a large part that are decoded at a time: 50 MB, one region of the usual size
+SQUARE_PX = 512  # side of what becomes white in a thumbnail for a tile that cannot be decoded
+MAX_SIZE_ERROR_PX = 2  # of a level's shorter side: both sides are rounded, some writers round at every level
 STRIP_ROWS = 1024  # a strip's height is a multiple, so that hardly a tile lies in two strips
 
 
@@ -53,6 +56,9 @@ def open_slide(request: OpenSlideFile, memory: int) -> "tuple[OpenedSlide | Refu
         return Refusal(f"{path}: {error.strerror}; correct the path column of the sheet"), None
     except openslide.OpenSlideError as error:
         return Refusal(f"{path} is not a slide that can be read ({error}); copy it again"), None
+    distortion = distorted_level(plain.slide.level_dimensions)
+    if distortion:
+        return Refusal(f"{path}: {distortion}; convert it with another program or leave it out"), None
     fast, reason = None, "asked for"
     if request.reader != "openslide":
         fast, reason = trusted_cucim(plain)
@@ -68,6 +74,20 @@ def open_slide(request: OpenSlideFile, memory: int) -> "tuple[OpenedSlide | Refu
         reader_reason=reason,
     )
     return opened, PartReader(fast or plain, opened, memory, threads)
+
+
+def distorted_level(level_sizes: Sequence[tuple[int, int]]) -> str | None:
+    """What is wrong with the first level that has other proportions than level 0, whose regions would be distorted.
+
+    The longer side, known to more digits, tells the downsample and with it what the shorter one must be.
+    """
+    size_lv0 = level_sizes[0]
+    long = int(size_lv0[1] > size_lv0[0])
+    for level, size in enumerate(level_sizes):
+        expected = [round(length * size[long] / size_lv0[long]) for length in size_lv0]
+        if abs(size[1 - long] - expected[1 - long]) > MAX_SIZE_ERROR_PX:
+            return f"level {level} has {size[0]} x {size[1]} px, expected {expected[0]} x {expected[1]} px"
+    return None
 
 
 def trusted_cucim(plain: OpenSlideReader) -> tuple[CucimReader | None, str]:
@@ -90,21 +110,25 @@ class PartReader:
     def __init__(self, reader: OpenSlideReader | CucimReader, slide: OpenedSlide, memory: int, threads: int) -> None:
         self._reader, self._slide, self._threads = reader, slide, threads
         self._memory_file, self._memory = memory, np.empty(0, np.uint8)
+        self._n_read, self._gaps = 0, list[UnreadableTileError]()  # strips and squares of one part
 
-    def answer(self, part: ReadPart) -> UnreadableRegion | Refusal | None:
-        """Read a part; None: its pixels are in the memory."""
+    def answer(self, part: ReadPart) -> UnreadableRegion | Refusal | int:
+        """Read a part; a number: its pixels are in the memory, so many squares of them white for want of better."""
         width, height = part.size
+        self._n_read, self._gaps = 0, []
         try:
             result = self._shared(part).reshape(height, width, 3)
             if part.size == part.level_size:
-                result[:] = self._read(part, 0, height)
+                result[:] = self._strip(part, 0, height)
             else:
                 area_resample(self._strips(part), part.level_size[::-1], result, self._threads)
+            if not self._n_read:
+                raise self._gaps[0]
         except UnreadableTileError as error:
             return UnreadableRegion(part.x_lv0, part.y_lv0, str(error))
         except (openslide.OpenSlideError, OSError) as error:  # the slide cannot be opened again after a damaged tile
             return Refusal(f"the file is gone or damaged ({error}); copy it again")
-        return None
+        return len(self._gaps)
 
     def _shared(self, part: ReadPart) -> NDArray[np.uint8]:
         """The shared memory of a part; what the slide made larger is mapped anew."""
@@ -116,7 +140,30 @@ class PartReader:
         """A part's level pixels from top to bottom, in strips that fit in memory."""
         width, height = part.level_size
         rows = max(1, STRIP_PX // width // STRIP_ROWS) * STRIP_ROWS
-        return (self._read(part, top, min(rows, height - top)) for top in range(0, height, rows))
+        return (self._strip(part, top, min(rows, height - top)) for top in range(0, height, rows))
+
+    def _strip(self, part: ReadPart, first: int, rows: int) -> NDArray[np.uint8]:
+        """(rows, width, 3) level pixels of a part, with gaps if it may have them."""
+        try:
+            pixels = self._read(part, first, rows)
+            self._n_read += 1
+        except UnreadableTileError:
+            if not part.white_gaps:
+                raise
+            pixels = self._squares(part, first, rows)
+        return pixels
+
+    def _squares(self, part: ReadPart, first: int, rows: int) -> NDArray[np.uint8]:
+        """(rows, width, 3) pixels of a whole level from row `first` on; squares that cannot be read are white."""
+        pixels = np.full((rows, part.level_size[0], 3), 255, np.uint8)
+        for y, x in product(range(0, rows, SQUARE_PX), range(0, part.level_size[0], SQUARE_PX)):
+            square = pixels[y : y + SQUARE_PX, x : x + SQUARE_PX]
+            try:
+                square[:] = self._reader.read(part.level, x, first + y, square.shape[1], square.shape[0])
+                self._n_read += 1
+            except UnreadableTileError as error:
+                self._gaps.append(error)
+        return pixels
 
     def _read(self, part: ReadPart, first: int, rows: int) -> NDArray[np.uint8]:
         """(rows, width, 3) level pixels of a part from its row `first` on; white outside the slide."""
