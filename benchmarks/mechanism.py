@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from snakemake.utils import update_config
 
 from benchmarks.control import shuffle_targets
 from benchmarks.diagnostics import (
@@ -109,20 +110,13 @@ CHANGES: dict[str, Any] = {
 Result = dict[str, Any]
 
 
-def merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with changes, as the workflow merges files: mappings key by key, anything else as a whole."""
-    result = dict(config)
-    for key, value in changes.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both else value
-    return result
-
-
 def experiment_of(seed: int, changes: Mapping[str, Any]) -> Experiment:
     """The experiment of a seed: that of config.yaml with the benchmark's changes."""
-    config = merged(yaml.safe_load(CONFIG.read_text(encoding="utf-8")), CHANGES)
+    config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    for layer in (CHANGES, {"training": {"seed": seed}}, changes):
+        update_config(config, layer)
     config["variants"].append({"name": CONTROL})
-    return load_experiment(merged(merged(config, {"training": {"seed": seed}}), changes))
+    return load_experiment(config)
 
 
 def run_stage(stage: str, **options: object) -> None:

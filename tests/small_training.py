@@ -1,16 +1,21 @@
 """A cohort of token files and the settings of a training that takes milliseconds per step, for tests."""
 
 import os
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from slpd.__main__ import main
 from slpd.artifacts.manifest import ManifestRow, write_manifest
 from slpd.artifacts.slide_record import SlideRecord
 from slpd.artifacts.tokens import TokenSource, write_tokens
 from slpd.settings.jobs import Jobs
 from slpd.settings.training import Objective, Prototypes, RegionEncoder, SlideGraph, Training
+from slpd.training.learner import Learner
 
 torch.set_num_threads(1)  # several would spend their time waiting for each other on work this small
 os.environ["OMP_NUM_THREADS"] = "1"  # the same in processes that tests start
@@ -91,3 +96,21 @@ def distill_arguments(
         *pretrain_arguments(manifest, out),
         *("--objective", objective.model_dump_json(), "--iteration", str(iteration), "--start", str(start)),
     ]
+
+
+def stage(name: str, *arguments: str) -> None:
+    """Run a stage in this process."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "argv", ["slpd", name, *arguments])
+        assert main() == 0
+
+
+def stop_at_every_step(patched: pytest.MonkeyPatch) -> None:
+    """Have a queue ask training to stop (SIGTERM) before each step."""
+    step = Learner.step
+
+    def stop(*args: object) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return step(*args)  # type: ignore[arg-type]
+
+    patched.setattr(Learner, "step", stop)

@@ -1,8 +1,6 @@
 """`distill_slpd`: iterations after `pretrain_dino`, from warm-up to bags, alone and in two processes."""
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +17,8 @@ from small_training import (
     TRAINING,
     distill_arguments,
     pretrain_arguments,
+    stage,
+    stop_at_every_step,
     write_cohort,
 )
 
@@ -26,18 +26,10 @@ from slpd.__main__ import main
 from slpd.artifacts.bags import read_bags
 from slpd.artifacts.training_metrics import read_metrics
 from slpd.settings.training import Prototypes
-from slpd.training.learner import Learner
 
 pytestmark = pytest.mark.torch
 
 PLAIN = OBJECTIVE.model_copy(update={"intra": 0, "inter": 0})
-
-
-def stage(name: str, *arguments: str) -> None:
-    """Run a stage in this process."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sys, "argv", ["slpd", name, *arguments])
-        assert main() == 0
 
 
 @pytest.fixture(scope="module")
@@ -117,14 +109,8 @@ def test_unfinished_work_on_other_prototypes_is_discarded(
     for name in ("slides.csv", "warm.pt", "warm.h5"):
         shutil.copy(warm / name, tmp_path)
     cluster_and_link(tmp_path, "warm")
-    step = Learner.step
-
-    def stop(*args: object) -> torch.Tensor:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return step(*args)  # type: ignore[arg-type]
-
     with monkeypatch.context() as patched:
-        patched.setattr(Learner, "step", stop)
+        stop_at_every_step(patched)
         with pytest.raises(SystemExit):
             stage("distill_slpd", *first_iteration(tmp_path, tmp_path / "1"))
     cluster_and_link(tmp_path, "warm", PROTOTYPES.model_copy(update={"seed": 3, "n_prototypes": 2}))

@@ -22,11 +22,11 @@ from small_training import (
     SLIDE_GRAPH,
     TOKEN_WIDTH,
     TRAINING,
+    stage,
     write_cohort,
 )
 from test_embed_bags import HIPT, embed, sha256
 
-from slpd.__main__ import main
 from slpd.artifacts.manifest import ManifestRow, read_manifest, write_manifest
 from slpd.artifacts.region_encoder import RegionEncoderCard, read_region_encoder, write_region_encoder
 from slpd.artifacts.slide_record import SlideRecord
@@ -67,12 +67,6 @@ RECIPE = Recipe(
 )
 
 
-def run(stage: str, *arguments: str) -> None:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sys, "argv", ["slpd", stage, *arguments])
-        assert main() == 0
-
-
 def write_teacher(path: Path, settings: RegionEncoder, token_width: int, grid: int) -> None:
     """An encoder with random weights, as training leaves it."""
     encoder = build_region_encoder(settings, token_width)
@@ -84,7 +78,7 @@ def write_teacher(path: Path, settings: RegionEncoder, token_width: int, grid: i
 
 def export(folder: Path, out: str = "out", recipe: Recipe = RECIPE) -> Path:
     """Export `folder/teacher.safetensors`; the folder of the exported files."""
-    run(
+    stage(
         "export_encoder",
         *("--manifest", str(folder / "slides.csv"), "--teacher", str(folder / "teacher.safetensors")),
         *("--recipe", recipe.model_dump_json(), "--weights", str(folder / out / "region_encoder.safetensors")),
@@ -168,7 +162,7 @@ def test_exported_encoder_serves_as_pretrained_also_under_the_released_names(coh
     assert embed(cohort / "slides.csv", cohort / "teacher.safetensors") == 0
     bags = (cohort / "bags.h5").read_bytes()
     exported, released = export(cohort) / "region_encoder.safetensors", cohort / "vit4k.pth"
-    run("export_released", "--encoder", str(exported), "--out", str(released))
+    stage("export_released", "--encoder", str(exported), "--out", str(released))
     for path in (exported, released):
         options = ["--encoder", ENCODER.model_dump_json(), "--sha256", sha256(path)]
         assert embed(cohort / "slides.csv", path, *options) == 0
@@ -178,7 +172,7 @@ def test_exported_encoder_serves_as_pretrained_also_under_the_released_names(coh
 def test_hipt_finds_every_tensor_under_its_own_name(tmp_path: Path) -> None:
     """What HIPT's loading does: `teacher`, prefixes cut, then whatever fits by name into its vit4k."""
     write_teacher(tmp_path / "teacher.safetensors", HIPT, token_width=384, grid=16)
-    run("export_released", "--encoder", str(tmp_path / "teacher.safetensors"), "--out", str(tmp_path / "vit4k.pth"))
+    stage("export_released", "--encoder", str(tmp_path / "teacher.safetensors"), "--out", str(tmp_path / "vit4k.pth"))
     content = torch.load(tmp_path / "vit4k.pth", map_location="cpu", weights_only=True)
     found = {
         name.replace("module.", "").replace("backbone.", ""): tensor for name, tensor in content["teacher"].items()

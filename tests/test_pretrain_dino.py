@@ -12,7 +12,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from small_training import ENCODER, JOBS, N_REGIONS, TOKEN_WIDTH, TRAINING, pretrain_arguments, write_cohort
+from small_training import (
+    ENCODER,
+    JOBS,
+    N_REGIONS,
+    TOKEN_WIDTH,
+    TRAINING,
+    pretrain_arguments,
+    stop_at_every_step,
+    write_cohort,
+)
 
 from slpd.__main__ import main
 from slpd.artifacts.embeddings import read_embeddings
@@ -128,14 +137,9 @@ def test_asked_to_stop_in_the_middle_of_an_epoch(tmp_path: Path, monkeypatch: py
 def test_unfinished_work_of_other_settings_is_discarded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    manifest, step = write_cohort(tmp_path), Learner.step
-
-    def stop(*args: object) -> torch.Tensor:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return step(*args)  # type: ignore[arg-type]
-
+    manifest = write_cohort(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(Learner, "step", stop)
+        stop_at_every_step(patched)
         with pytest.raises(SystemExit):
             pretrain(manifest, tmp_path / "out", monkeypatch, TRAINING.model_copy(update={"seed": 7}))
     assert pretrain(manifest, tmp_path / "out", monkeypatch) == 0

@@ -22,10 +22,10 @@ from small_training import (
     TRAINING,
     distill_arguments,
     pretrain_arguments,
+    stage,
     write_cohort,
 )
 
-from slpd.__main__ import main
 from slpd.artifacts.manifest import read_manifest, write_manifest
 from slpd.method import slide_graph
 from slpd.method.prototypes import unit
@@ -38,13 +38,6 @@ from slpd.training.learner import Learner
 pytestmark = pytest.mark.torch
 
 RATES = StepRates(learning_rate=0.01, weight_decay=0.1, teacher_momentum=0.9)
-
-
-def stage(name: str, *arguments: str) -> None:
-    """Run a stage in this process."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sys, "argv", ["slpd", name, *arguments])
-        assert main() == 0
 
 
 def draw(n_slides: int, n_prototypes: int) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from slpd.errors import UserError
 from slpd.settings.experiment import load_experiment
@@ -19,11 +20,7 @@ PAPER = yaml.safe_load((ROOT / "config/config.yaml").read_text())
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """`base` with `changes` the way Snakemake merges config files: mappings key by key, lists whole."""
     result = copy.deepcopy(base)
-    for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(result.get(key), dict):
-            result[key] = merged(result[key], value)
-        else:
-            result[key] = value
+    update_config(result, changes)
     return result
 
 

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.atomic import atomic_path
+from slpd.artifacts.hdf5_file import new_hdf5_file
 
 
 def write_bags(
@@ -28,7 +28,7 @@ def write_bags(
     """
     slides = sorted(features)
     counts = [len(features[slide]) for slide in slides]
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5_file(path) as file:
         file.create_dataset("features", data=np.concatenate([features[slide] for slide in slides]))
         file.create_dataset("coords", data=np.concatenate([coords[slide] for slide in slides]))
         file.create_dataset("offsets", data=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.atomic import atomic_path
+from slpd.artifacts.hdf5_file import new_hdf5_file
 from slpd.errors import UserError
 
 
@@ -30,7 +30,7 @@ class CohortEmbeddings:
 
 def write_embeddings(path: Path, content: CohortEmbeddings) -> None:
     """Write the embeddings of a cohort."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5_file(path) as file:
         file.create_dataset("bottleneck", data=content.bottleneck)
         file.create_dataset("region_vector", data=content.region_vector)
         file.create_dataset("offsets", data=content.offsets)

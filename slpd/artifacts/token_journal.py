@@ -9,6 +9,7 @@ one slide write the same bytes to the same places.
 import errno
 import json
 import logging
+import math
 import os
 import zlib
 from pathlib import Path
@@ -49,12 +50,12 @@ class TokenJournal:
         self.header = json.dumps({"fingerprint": fingerprint, "n_patches": n_patches, "width": width}).encode() + b"\n"
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file = self._open()
-        self.n_regions = 0
+        self.sharpness: list[float] = []  # of every region that is done; NaN: it could not be read
         # A region that could not be read is tried again: the slide may have been copied anew.
-        while (record := self._record(self.n_regions)) is not None and record["readable"]:
-            self.n_regions += 1
-        if self.n_regions:
-            log.info("%s: goes on behind region %d", path, self.n_regions)
+        while (record := self._record(len(self))) is not None and record["readable"]:
+            self.sharpness.append(float(record["sharpness"]))
+        if self.sharpness:
+            log.info("%s: goes on behind region %d", path, len(self))
 
     def __enter__(self) -> Self:
         """The open journal."""
@@ -66,14 +67,15 @@ class TokenJournal:
 
     def __len__(self) -> int:
         """Regions that are done."""
-        return self.n_regions
+        return len(self.sharpness)
 
-    def __getitem__(self, place: int) -> EncodedRegion | None:
-        """The region at a place in the order; None: it could not be read."""
+    def tokens(self, place: int) -> NDArray[np.float16]:
+        """The (P, D) tokens of the region at a place in the order, which could be read."""
         record = self._record(place)
         if record is None:
             raise UserError(f"{self.path}: record {place} was damaged since it was written; run again")
-        return EncodedRegion(record["tokens"], float(record["sharpness"])) if record["readable"] else None
+        tokens: NDArray[np.float16] = record["tokens"]
+        return tokens
 
     def append(self, region: EncodedRegion | None) -> None:
         """Add the next region; None: it could not be read.
@@ -82,12 +84,12 @@ class TokenJournal:
             UserError: the disk is full.
         """
         record = np.zeros((), self.dtype)
-        record["place"] = self.n_regions
+        record["place"] = len(self)
         if region is not None:
             record["readable"], record["tokens"], record["sharpness"] = True, region.tokens, region.sharpness
         content = record.tobytes()
-        self._write(content + zlib.crc32(content).to_bytes(4, "little"), self._offset(self.n_regions))
-        self.n_regions += 1
+        self._write(content + zlib.crc32(content).to_bytes(4, "little"), self._offset(len(self)))
+        self.sharpness.append(math.nan if region is None else region.sharpness)
 
     def remove(self) -> None:
         """The tokens are in their final file."""

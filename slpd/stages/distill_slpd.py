@@ -14,13 +14,12 @@ from slpd.errors import UserError
 from slpd.method.processes import process_index
 from slpd.method.prototype_targets import inter_targets, intra_targets
 from slpd.settings.training import Objective, RegionEncoder, Training
-from slpd.stages.pretrain_dino import add_training_arguments, checkpoint_minutes, resume_path, write_outputs
+from slpd.stages.pretrain_dino import add_training_arguments, resume_file, write_outputs
 from slpd.training.batches import Batches, PrototypeTargets
 from slpd.training.devices import training_device
 from slpd.training.identity import experiment_identity, section_identity
 from slpd.training.learner import Learner
 from slpd.training.loop import train_epochs
-from slpd.training.resume import ResumeFile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,8 +50,7 @@ def run(args: argparse.Namespace) -> None:
         batches = Batches(tokens, encoder, training, read_targets(args, encoder, objective, cohort, device))
         learner = Learner(encoder, training, objective, tokens.shape[-1], device)
         learner.load_state_dict(start["learner"])
-        belongs_to = identity | input_hashes(args)
-        resume = ResumeFile(resume_path(args.checkpoint), belongs_to, checkpoint_minutes(args), device)
+        resume = resume_file(args, identity | input_hashes(args), device)
         metrics = train_epochs(learner, batches, epochs, resume, cohort)
         if process_index() == 0:
             write_outputs(args, learner, identity, cohort, tokens, encoder, metrics)

@@ -267,8 +267,7 @@ def collect_tokens(journal: TokenJournal, task: Task, min_sharpness: float, out:
     Raises:
         SlideError: no region is left.
     """
-    entries = map(journal.__getitem__, range(len(task.corners)))
-    sharpness = np.array([np.nan if entry is None else entry.sharpness for entry in entries], np.float32)
+    sharpness = np.array(journal.sharpness, np.float32)
     invalid, blurred = np.isnan(sharpness), sharpness < min_sharpness
     kept = np.flatnonzero(~invalid & ~blurred)
     if not len(kept):
@@ -276,9 +275,8 @@ def collect_tokens(journal: TokenJournal, task: Task, min_sharpness: float, out:
             f"slide {task.source.slide}: no region left: {invalid.sum()} of {len(invalid)} cannot be read,"
             f" {blurred.sum()} are below reading.min_sharpness {min_sharpness:g}; copy the slide again or leave it out"
         )
-    tokens = (entry.tokens for place in kept.tolist() if (entry := journal[place]))
     quality = Quality(sharpness[kept], task.corners[blurred], task.corners[invalid])
-    write_tokens(out, tokens, task.corners[kept], task.source, quality)
+    write_tokens(out, map(journal.tokens, kept.tolist()), task.corners[kept], task.source, quality)
 
 
 def refuse_infinite(slide: str, region: EncodedRegion) -> None:

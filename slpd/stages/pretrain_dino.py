@@ -50,21 +50,17 @@ def run(args: argparse.Namespace) -> None:
         tokens = torch.from_numpy(cohort.features).to(device)
         batches = Batches(tokens, encoder, training, prototypes=None)
         learner = Learner(encoder, training, PLAIN_DINO, tokens.shape[-1], device)
-        resume = ResumeFile(resume_path(args.checkpoint), identity, checkpoint_minutes(args), device)
+        resume = resume_file(args, identity, device)
         metrics = train_epochs(learner, batches, range(training.dino_epochs), resume, cohort)
         if process_index() == 0:
             write_outputs(args, learner, identity, cohort, tokens, encoder, metrics)
             resume.remove()
 
 
-def checkpoint_minutes(args: argparse.Namespace) -> float:
-    """Time between two saves of a training stage."""
-    return Jobs.from_json(args.jobs).checkpoint_minutes
-
-
-def resume_path(checkpoint: Path) -> Path:
-    """Where the side file of a training stage lies."""
-    return checkpoint.with_name(checkpoint.name + ".resume")
+def resume_file(args: argparse.Namespace, identity: Identity, device: torch.device) -> ResumeFile:
+    """The side file of a training stage, beside its checkpoint."""
+    path = args.checkpoint.with_name(args.checkpoint.name + ".resume")
+    return ResumeFile(path, identity, Jobs.from_json(args.jobs).checkpoint_minutes, device)
 
 
 def write_outputs(

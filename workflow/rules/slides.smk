@@ -157,7 +157,7 @@ rule cohort_manifest:
         runtime=10,
     params:
         tokens=lambda wildcards, input: Path(input.batches[0]).parent,
-        settings=lambda wildcards, input: settings("manifest"),  # a gate, not a reason to run again
+        settings=without_effect("manifest"),  # a gate
         version=result_version("cohort_manifest"),
     message:
         "{wildcards.cohort}: slides used and left out"
