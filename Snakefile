@@ -21,3 +21,4 @@ rule all:
         tables=every_table,
         figures=every_figure,
         encoders=every_encoder,
+        graphs=every_slide_graph,

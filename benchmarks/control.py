@@ -4,23 +4,38 @@ If the prototype terms help because their targets follow the structure of slides
 """
 
 from dataclasses import replace
-from itertools import pairwise
-from pathlib import Path
+from itertools import count, pairwise
 
 import numpy as np
 
-from slpd.artifacts.prototypes import read_prototypes, write_prototypes
-from slpd.artifacts.slide_graph import read_slide_graph, write_slide_graph
+from slpd.artifacts.embeddings import CohortEmbeddings
+from slpd.artifacts.prototypes import CohortPrototypes
+from slpd.artifacts.slide_graph import SlideGraphArrays
+from slpd.training.renewal import Renew, Renewal
 
 
-def shuffle_targets(prototypes: Path, graph: Path, rng: np.random.Generator) -> None:
-    """Deal each slide's assignments anew to its regions, and link every slide to any other one."""
-    content = read_prototypes(prototypes)
+def shuffled(renew: Renew, seed: int) -> Renew:
+    """`renew`, and then every target shuffled, in every iteration anew."""
+    iterations = count(1)
+
+    def renew_and_shuffle(embeddings: CohortEmbeddings) -> Renewal:
+        renewal, rng = renew(embeddings), np.random.default_rng([seed, next(iterations)])
+        prototypes = shuffle_assignments(renewal.prototypes, rng)
+        return Renewal(prototypes, renewal.graph and shuffle_links(renewal.graph, rng))
+
+    return renew_and_shuffle
+
+
+def shuffle_assignments(content: CohortPrototypes, rng: np.random.Generator) -> CohortPrototypes:
+    """Deal each slide's assignments anew to its regions."""
     dealt = [rng.permutation(content.assignments[start:stop]) for start, stop in pairwise(content.offsets)]
-    write_prototypes(prototypes, replace(content, assignments=np.concatenate(dealt)))
-    links = read_slide_graph(graph)
+    return replace(content, assignments=np.concatenate(dealt))
+
+
+def shuffle_links(links: SlideGraphArrays, rng: np.random.Generator) -> SlideGraphArrays:
+    """Link every slide to any other one."""
     ring = rng.permutation(len(links.slides))
     neighbours = np.empty_like(links.neighbours)
     for rank in range(neighbours.shape[1]):
         neighbours[ring, rank] = np.roll(ring, rank + 1)
-    write_slide_graph(graph, replace(links, neighbours=neighbours))
+    return replace(links, neighbours=neighbours)

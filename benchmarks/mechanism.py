@@ -24,7 +24,7 @@ import torch
 import yaml
 from snakemake.utils import update_config
 
-from benchmarks.control import shuffle_targets
+from benchmarks.control import shuffled
 from benchmarks.diagnostics import (
     chance_agreement,
     effective_rank,
@@ -58,6 +58,7 @@ from slpd.artifacts.slide_graph import read_slide_graph
 from slpd.artifacts.training_metrics import read_metrics
 from slpd.models.network import Network
 from slpd.settings.experiment import Experiment, Variant, load_experiment
+from slpd.stages import distill_slpd
 
 CONFIG = Path(__file__).parents[1] / "config/config.yaml"
 CONTROL = "shuffled"  # a variant as slpd, of shuffled targets
@@ -119,13 +120,17 @@ def experiment_of(seed: int, changes: Mapping[str, Any]) -> Experiment:
     return load_experiment(config)
 
 
+def arguments(stage: str, **options: object) -> argparse.Namespace:
+    """The arguments of a stage, parsed as from its command line."""
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"slpd.stages.{stage}").add_arguments(parser)
+    given = {name.replace("_", "-"): str(value) for name, value in options.items() if value is not None}
+    return parser.parse_args([word for name, value in given.items() for word in (f"--{name}", value)])
+
+
 def run_stage(stage: str, **options: object) -> None:
     """Run a stage of the pipeline in this process, with its command line."""
-    module = importlib.import_module(f"slpd.stages.{stage}")
-    parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
-    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
-    module.run(parser.parse_args(words))
+    importlib.import_module(f"slpd.stages.{stage}").run(arguments(stage, **options))
 
 
 class Run:
@@ -147,56 +152,46 @@ class Run:
 
     def outputs(self, name: str) -> dict[str, Path]:
         """The files that a training stage writes."""
-        files = {"checkpoint": "pt", "teacher": "safetensors", "embeddings": "h5", "metrics": "csv"}
+        files = {"teacher": "safetensors", "embeddings": "h5", "metrics": "csv", "live": "live"}
         return {option: self.folder / f"{name}.{ending}" for option, ending in files.items()}
 
     def warm_up(self) -> None:
         """Plain DINO, which all variants share; and the untrained start as an encoder of its own."""
-        run_stage("pretrain_dino", **self.recipe, **self.outputs("warmup_0"))
-        _, card = read_region_encoder(self.outputs("warmup_0")["teacher"])
+        run_stage("pretrain_dino", **self.recipe, **self.outputs("warmup"), checkpoint=self.folder / "warmup.pt")
+        _, card = read_region_encoder(self.outputs("warmup")["teacher"])
         untrained = Network(self.experiment.region_encoder, card.token_width)
         untrained.draw_weights(self.experiment.training.seed)
-        write_region_encoder(self.outputs("random_0")["teacher"], untrained.backbone.state_dict(), card)
+        write_region_encoder(self.outputs("random")["teacher"], untrained.backbone.state_dict(), card)
 
-    def cluster(self, variant: Variant, name: str) -> tuple[Path, Path]:
-        """Prototypes and slide graph of the embeddings of a training stage."""
-        prototypes, graph = self.folder / f"{name}_prototypes.npz", self.folder / f"{name}_graph.npz"
-        settings = self.experiment.prototypes_of(self.experiment.cohorts[0], variant).model_dump_json()
-        embeddings = self.outputs(name)["embeddings"]
-        run_stage("cluster_regions", embeddings=embeddings, settings=settings, out=prototypes)
-        settings = self.experiment.slide_graph_of(variant).model_dump_json()
-        run_stage("link_slides", prototypes=prototypes, settings=settings, out=graph)
-        return prototypes, graph
+    def settings(self, variant: Variant) -> tuple[str, str]:
+        """The sections `prototypes` and `slide_graph` of a variant, as JSON."""
+        prototypes = self.experiment.prototypes_of(self.experiment.cohorts[0], variant)
+        return prototypes.model_dump_json(), self.experiment.slide_graph_of(variant).model_dump_json()
 
     def distill(self, variant: Variant) -> None:
         """All iterations of a variant."""
-        objective, before = self.experiment.objective_of(variant), "warmup_0"
-        for iteration in range(1, self.experiment.training.n_iterations + 1):
-            prototypes, graph = self.cluster(variant, before)
-            if variant.name == CONTROL:
-                rng = np.random.default_rng([self.experiment.training.seed, iteration])
-                shuffle_targets(prototypes, graph, rng)
-            name = f"{variant.name}_{iteration}"
-            run_stage(
-                "distill_slpd",
-                **self.recipe,
-                **self.outputs(name),
-                objective=objective.model_dump_json(),
-                iteration=iteration,
-                start=self.outputs(before)["checkpoint"],
-                prototypes=prototypes if objective.intra or objective.inter else None,
-                graph=graph if objective.inter else None,
-            )
-            before = name
-
-    def last(self, variant: str) -> str:
-        """Name of a variant's last training stage."""
-        return f"{variant}_{self.experiment.training.n_iterations if variant in self.trained else 0}"
+        objective = self.experiment.objective_of(variant)
+        prototypes, slide_graph = self.settings(variant)
+        args = arguments(
+            "distill_slpd",
+            **self.recipe,
+            **self.outputs(variant.name),
+            objective=objective.model_dump_json(),
+            prototypes=prototypes,
+            slide_graph=slide_graph,
+            start=self.folder / "warmup.pt",
+            start_embeddings=self.outputs("warmup")["embeddings"],
+            iterations=self.folder / f"{variant.name}_iterations.npz",
+        )
+        renew = distill_slpd.renewal_of(args, objective)
+        if renew and variant.name == CONTROL:
+            renew = shuffled(renew, self.experiment.training.seed)
+        distill_slpd.distill(args, objective, renew)
 
     def embed(self, variant: str) -> Bags:
         """Region vectors of the last teacher of a variant."""
         bags = self.folder / f"{variant}_bags.h5"
-        teacher = self.outputs(self.last(variant))["teacher"]
+        teacher = self.outputs(variant)["teacher"]
         run_stage("embed_bags", manifest=self.manifest, teacher=teacher, out=bags)
         return read_bags(bags)
 
@@ -222,10 +217,13 @@ class Run:
 
     def diagnose(self, variant: str) -> dict[str, float]:
         """What the prototypes and the graph of a variant's last teacher hold, and how its training ended."""
-        name = self.last(variant)
-        prototypes, graph = self.cluster(self.experiment.variants[0], name)
+        prototypes, graph = self.folder / f"{variant}_prototypes.npz", self.folder / f"{variant}_graph.npz"
+        settings = self.settings(self.experiment.variants[0])
+        outputs = self.outputs(variant)
+        run_stage("cluster_regions", embeddings=outputs["embeddings"], settings=settings[0], out=prototypes)
+        run_stage("link_slides", prototypes=prototypes, settings=settings[1], out=graph)
         content, links = read_prototypes(prototypes), read_slide_graph(graph)
-        epoch = read_metrics(self.outputs(name)["metrics"])[-1]
+        epoch = read_metrics(outputs["metrics"])[-1]
         return {
             "prototype_ami": prototype_agreement(content, self.slides),
             "neighbour_agreement": neighbour_agreement(links, self.slides),

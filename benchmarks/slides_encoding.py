@@ -156,7 +156,7 @@ def peak_memory(record: Path, folder: Path) -> dict[str, float]:
     """Peak memory of the command for one slide, MB: of the job, and of the process that reads."""
     with tempfile.TemporaryDirectory(dir=folder) as tokens:
         argv = ["encode_patches", "--records", str(record), "--settings", json.dumps(COMMON | DEMO)]
-        jobs = Jobs(batch_patches=DEMO_BATCH, copy_to=None, checkpoint_minutes=10)
+        jobs = Jobs(batch_patches=DEMO_BATCH, copy_to=None, tokens="auto", regions_at_once=None, checkpoint_minutes=10)
         argv += ["--reading", READING.model_dump_json(), "--jobs", jobs.model_dump_json()]
         argv += ["--version", "0", "--tokens-dir", tokens, "--out", f"{tokens}/batch.json"]
         run = subprocess.run([sys.executable, "-c", MEASURED, *argv], check=True, stdout=subprocess.PIPE, text=True)

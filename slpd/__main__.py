@@ -27,7 +27,7 @@ STAGES = {
     "pretrain_dino": "train the region encoder with plain DINO up to the first prototypes",
     "cluster_regions": "find the prototypes of every slide",
     "link_slides": "find every slide's most similar slides and the prototype correspondence",
-    "distill_slpd": "train one iteration with the prototype terms",
+    "distill_slpd": "train a variant: iterations of prototypes, slide graph and distillation",
     "embed_bags": "embed every region with a variant's encoder",
     "export_encoder": "put a trained region encoder beside a card that says what it is",
     "export_released": "write a region encoder as HIPT's scripts read it (no rule: on request)",

@@ -16,6 +16,7 @@ from slpd.artifacts.tokens import TokenSource, write_tokens
 from slpd.settings.jobs import Jobs
 from slpd.settings.training import Objective, Prototypes, RegionEncoder, SlideGraph, Training
 from slpd.training.learner import Learner
+from slpd.training.precision import Precision
 
 torch.set_num_threads(1)  # several would spend their time waiting for each other on work this small
 os.environ["OMP_NUM_THREADS"] = "1"  # the same in processes that tests start
@@ -48,7 +49,8 @@ TRAINING = Training(
     n_local_views=2,
     seed=0,
 )
-JOBS = Jobs(batch_patches=256, copy_to=None, checkpoint_minutes=60)
+JOBS = Jobs(batch_patches=256, copy_to=None, tokens="auto", regions_at_once=None, checkpoint_minutes=60)
+FLOAT32 = Precision(torch.device("cpu"), torch.float32)
 OBJECTIVE = Objective(intra=1, inter=0.5, prototype_views="all", prototype_centre="own")
 PROTOTYPES = Prototypes(
     n_prototypes=3, min_regions=MIN_REGIONS, features="bottleneck", kmeans_iterations=10, kmeans_restarts=3, seed=0
@@ -70,31 +72,43 @@ def write_cohort(folder: Path) -> Path:
     return folder / "slides.csv"
 
 
-def pretrain_arguments(manifest: Path, out: Path, training: Training = TRAINING, jobs: Jobs = JOBS) -> list[str]:
-    """The command line of `pretrain_dino`, after the stage's name."""
+def recipe_arguments(manifest: Path, training: Training, jobs: Jobs) -> list[str]:
+    """The inputs that both training stages have."""
     return [
-        *(
-            "--manifest",
-            str(manifest),
-            "--encoder",
-            ENCODER.model_dump_json(),
-            "--training",
-            training.model_dump_json(),
-            "--jobs",
-            jobs.model_dump_json(),
-        ),
-        *("--checkpoint", f"{out}.pt", "--teacher", f"{out}.safetensors"),
-        *("--embeddings", f"{out}.h5", "--metrics", f"{out}.csv"),
+        *("--manifest", str(manifest), "--encoder", ENCODER.model_dump_json()),
+        *("--training", training.model_dump_json(), "--jobs", jobs.model_dump_json()),
     ]
 
 
-def distill_arguments(
-    manifest: Path, out: Path, start: Path, iteration: int, objective: Objective = OBJECTIVE
-) -> list[str]:
-    """The command line of `distill_slpd`, after the stage's name, but for prototypes and graph."""
+def output_arguments(out: Path) -> list[str]:
+    """The outputs that both training stages have."""
     return [
-        *pretrain_arguments(manifest, out),
-        *("--objective", objective.model_dump_json(), "--iteration", str(iteration), "--start", str(start)),
+        *("--teacher", f"{out}.safetensors", "--embeddings", f"{out}.h5"),
+        *("--metrics", f"{out}.csv", "--live", f"{out}_live"),
+    ]
+
+
+def pretrain_arguments(manifest: Path, out: Path, training: Training = TRAINING, jobs: Jobs = JOBS) -> list[str]:
+    """The command line of `pretrain_dino`, after the stage's name."""
+    return [*recipe_arguments(manifest, training, jobs), *output_arguments(out), "--checkpoint", f"{out}.pt"]
+
+
+def distill_arguments(
+    manifest: Path,
+    out: Path,
+    warm: Path,
+    objective: Objective = OBJECTIVE,
+    training: Training = TRAINING,
+    jobs: Jobs = JOBS,
+    prototypes: Prototypes = PROTOTYPES,
+) -> list[str]:
+    """The command line of `distill_slpd`, after the stage's name, from the warm-up `<warm>.*`."""
+    return [
+        *recipe_arguments(manifest, training, jobs),
+        *output_arguments(out),
+        *("--iterations", f"{out}.npz", "--start", f"{warm}.pt", "--start-embeddings", f"{warm}.h5"),
+        *("--objective", objective.model_dump_json(), "--prototypes", prototypes.model_dump_json()),
+        *("--slide-graph", SLIDE_GRAPH.model_dump_json()),
     ]
 
 
@@ -105,12 +119,14 @@ def stage(name: str, *arguments: str) -> None:
         assert main() == 0
 
 
-def stop_at_every_step(patched: pytest.MonkeyPatch) -> None:
-    """Have a queue ask training to stop (SIGTERM) before each step."""
-    step = Learner.step
+def stop_at_every_step(patched: pytest.MonkeyPatch, after: int = 1) -> None:
+    """Have a queue ask training to stop (SIGTERM) in each step from number `after` on."""
+    step, taken = Learner.step, []
 
     def stop(*args: object) -> torch.Tensor:
-        os.kill(os.getpid(), signal.SIGTERM)
+        taken.append(0)
+        if len(taken) >= after:
+            os.kill(os.getpid(), signal.SIGTERM)
         return step(*args)  # type: ignore[arg-type]
 
     patched.setattr(Learner, "step", stop)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from slpd.__main__ import main
-from slpd.artifacts.cohort_tokens import read_cohort_tokens
+from slpd.artifacts.cohort_tokens import open_cohort_tokens
 from slpd.artifacts.slide_record import SlideRecord, read_records
 from slpd.artifacts.tokens import read_coords, read_quality, read_source, read_tokens
 
@@ -107,10 +107,11 @@ def test_imported_slides_are_trained_on(run: Import, tmp_path: Path, monkeypatch
     argv += ["--tokens-dir", str(tmp_path / "tokens"), "--out", str(tmp_path / "slides.csv")]
     monkeypatch.setattr("sys.argv", ["slpd", "cohort_manifest", *argv])
     assert main() == 0
-    cohort = read_cohort_tokens(tmp_path / "slides.csv")
+    cohort = open_cohort_tokens(tmp_path / "slides.csv")
     assert (cohort.slides, cohort.offsets.tolist()) == (["a", "b", "c"], [0, 2, 5, 6])
     expected = np.concatenate([tokens(n, seed=n) for n in (2, 3, 1)]).astype(np.float16)
-    assert np.array_equal(cohort.features, expected.reshape(6, SIDE, SIDE, WIDTH))
+    ours = np.concatenate([values for _, values in cohort.by_slide(np.arange(6))])
+    assert np.array_equal(ours, expected.reshape(6, SIDE, SIDE, WIDTH))
 
 
 def infinite(n_regions: int) -> NDArray[np.float32]:

@@ -5,12 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from small_training import ENCODER, GRID, OBJECTIVE, TOKEN_WIDTH, TRAINING
+from small_training import ENCODER, FLOAT32, GRID, OBJECTIVE, TOKEN_WIDTH, TRAINING
 
 from slpd.method.schedules import StepRates
 from slpd.settings.training import Features, Training
 from slpd.training.batches import Batches, PrototypeTargets
 from slpd.training.learner import Batch, Learner
+from slpd.training.precision import Precision
+from slpd.training.token_store import ResidentTokens
 
 pytestmark = pytest.mark.torch
 
@@ -22,13 +24,28 @@ def make_batches(training: Training = TRAINING) -> Batches:
     tokens = torch.randn(R, GRID, GRID, TOKEN_WIDTH, generator=generator)
     vectors = torch.nn.functional.normalize(torch.randn(4, ENCODER.bottleneck, generator=generator), dim=-1)
     own, other = np.arange(R)[None] % 4, (np.arange(R)[None] + 1) % 4
-    return Batches(
-        tokens, ENCODER, training, PrototypeTargets(vectors, "bottleneck", np.where(own == 3, -1, own), other)
-    )
+    batches = Batches(ResidentTokens(tokens, np.arange(R)), R, ENCODER, training, GRID)
+    batches.prototypes = PrototypeTargets(vectors, "bottleneck", np.where(own == 3, -1, own), other)
+    return batches
 
 
-def make_learner(training: Training = TRAINING) -> Learner:
-    return Learner(ENCODER, training, OBJECTIVE, TOKEN_WIDTH, torch.device("cpu"))
+def batch_at(batches: Batches, epoch: int, step: int) -> Batch:
+    return next(batches.batches_from(epoch, step))
+
+
+def make_learner(
+    training: Training = TRAINING, regions_at_once: int = TRAINING.batch_size, precision: Precision = FLOAT32
+) -> Learner:
+    return Learner(ENCODER, training, OBJECTIVE, TOKEN_WIDTH, precision, regions_at_once)
+
+
+def well_scaled(learner: Learner) -> Learner:
+    """With a head as a trained one: fresh ones this narrow give vectors near 0, whose direction is ill-conditioned."""
+    with torch.no_grad():
+        for network in (learner.student, learner.teacher):
+            for name, p in network.head.mlp.named_parameters():
+                p.mul_(12) if name.endswith("weight") else p
+    return learner
 
 
 def copied(learner: Learner, part: str) -> dict[str, torch.Tensor]:
@@ -37,7 +54,7 @@ def copied(learner: Learner, part: str) -> dict[str, torch.Tensor]:
 
 def test_every_loss_falls_while_targets_stand_still() -> None:
     still = TRAINING.model_copy(update={"centre_momentum": 1.0})
-    learner, batch = make_learner(still), make_batches(still).batch(0, 0)
+    learner, batch = make_learner(still), batch_at(make_batches(still), 0, 0)
     rates = StepRates(learning_rate=2e-3, weight_decay=0.0, teacher_momentum=1.0)
     values = torch.stack([learner.step(batch, rates, freeze_last_layer=False) for _ in range(80)])
     first, last = values[:5].mean(dim=0), values[-5:].mean(dim=0)
@@ -47,7 +64,7 @@ def test_every_loss_falls_while_targets_stand_still() -> None:
 def test_the_teacher_follows_the_student_and_gets_no_gradient() -> None:
     learner = make_learner()
     before = copied(learner, "teacher")
-    learner.step(make_batches().batch(0, 0), StepRates(0.01, 0.1, 0.75), freeze_last_layer=False)
+    learner.step(batch_at(make_batches(), 0, 0), StepRates(0.01, 0.1, 0.75), freeze_last_layer=False)
     student = learner.student.state_dict()
     for name, tensor in learner.teacher.named_parameters():
         torch.testing.assert_close(tensor, 0.75 * before[name] + 0.25 * student[name])
@@ -57,7 +74,7 @@ def test_the_teacher_follows_the_student_and_gets_no_gradient() -> None:
 def test_a_frozen_last_layer_does_not_move() -> None:
     learner = make_learner()
     before = copied(learner, "student")
-    learner.step(make_batches().batch(0, 0), StepRates(0.01, 0.4, 0.9), freeze_last_layer=True)
+    learner.step(batch_at(make_batches(), 0, 0), StepRates(0.01, 0.4, 0.9), freeze_last_layer=True)
     unmoved = {name for name, tensor in learner.student.state_dict().items() if torch.equal(tensor, before[name])}
     assert unmoved == {"head.last_layer.weight_v"}
 
@@ -66,11 +83,11 @@ def test_a_restored_learner_goes_on_as_if_nothing_had_happened() -> None:
     """Both centres and the optimiser are part of the state."""
     batches, rates = make_batches(), StepRates(0.01, 0.1, 0.9)
     learner, restored = make_learner(), make_learner()
-    learner.step(batches.batch(0, 0), rates, freeze_last_layer=False)
+    learner.step(batch_at(batches, 0, 0), rates, freeze_last_layer=False)
     restored.load_state_dict(learner.state_dict())
     assert restored.loss.self_centre.value.any()
     assert restored.loss.prototype_centre.value.any()
-    values = [each.step(batches.batch(0, 1), rates, freeze_last_layer=False) for each in (learner, restored)]
+    values = [each.step(batch_at(batches, 0, 1), rates, freeze_last_layer=False) for each in (learner, restored)]
     assert torch.equal(*values)
     assert all(
         torch.equal(a, b)
@@ -89,58 +106,92 @@ def test_every_epoch_visits_each_region_once_in_another_order() -> None:
 
 def test_a_batch_depends_on_nothing_but_seed_epoch_and_step() -> None:
     first, second = make_batches(), make_batches()
-    second.batch(3, 0)
+    batch_at(second, 3, 0)
     for field in ("global_views", "local_views", "global_keep", "local_keep"):
-        assert torch.equal(getattr(first.batch(1, 1), field), getattr(second.batch(1, 1), field)), field
-    assert not torch.equal(first.batch(1, 1).global_views, first.batch(1, 0).global_views)
+        assert torch.equal(getattr(batch_at(first, 1, 1), field), getattr(batch_at(second, 1, 1), field)), field
+    assert not torch.equal(batch_at(first, 1, 1).global_views, batch_at(first, 1, 0).global_views)
 
 
 def test_a_region_gets_its_own_prototype_as_intra_target() -> None:
     batches = make_batches()
-    batch: Batch = batches.batch(0, 0)
+    batch: Batch = batch_at(batches, 0, 0)
     regions, prototypes = batches.regions_of(0, 0), batches.prototypes
     assert batch.intra is not None
     assert prototypes is not None
     kept = regions % 4 != 3
     assert batch.intra.valid[0].tolist() == kept.tolist()
     assert batch.intra.counts.tolist() == [kept.sum()]
-    assert torch.equal(batch.intra.logits[0, kept], prototypes.vectors[regions[kept] % 4])
+    assert torch.equal(batch.intra.vectors[0, kept], prototypes.vectors[regions[kept] % 4])
 
 
 @pytest.mark.parametrize("features", ["bottleneck", "region_vector"])
 def test_a_prototype_of_one_region_alone_has_the_targets_of_that_region(features: Features) -> None:
     """Whatever is clustered, a prototype goes through all that comes after it in the teacher."""
-    learner, plain = make_learner(), make_batches()
-    views = plain.batch(0, 0).global_views[: TRAINING.batch_size]  # view 0 of the batch
+    learner, batches = make_learner(), make_batches()
+    views = batch_at(batches, 0, 0).global_views[0]  # view 0 of the batch
     with torch.no_grad():
         embedded = learner.teacher.embed(views).split([ENCODER.width, ENCODER.bottleneck], dim=1)
         expected = learner.teacher(views)
     vectors = embedded[0] if features == "region_vector" else embedded[1]
     place = np.full(R, -1)
-    place[plain.regions_of(0, 0)] = np.arange(TRAINING.batch_size)
-    batches = Batches(plain.tokens, ENCODER, TRAINING, PrototypeTargets(vectors, features, place[None], place[None]))
-    _, teacher, intra, inter = learner.forward(batches.batch(0, 0))
+    place[batches.regions_of(0, 0)] = np.arange(TRAINING.batch_size)
+    batches.prototypes = PrototypeTargets(vectors, features, place[None], place[None])
+    teacher, intra, inter = learner.targets(batch_at(batches, 0, 0))
     assert intra is not None
     assert inter is not None
     for targets in (intra, inter):
-        torch.testing.assert_close(targets.logits[0], expected)
-    torch.testing.assert_close(teacher.logits[0], expected)
+        torch.testing.assert_close(targets.vectors[0], expected)
+    torch.testing.assert_close(teacher.vectors[0], expected)
 
 
-def test_a_step_works_on_logits_of_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a GPU does under autocast, on the CPU."""
-    learner, batch, rates = make_learner(), make_batches().batch(0, 0), StepRates(0.01, 0.1, 0.9)
-    full = make_learner().step(batch, rates, freeze_last_layer=False)
-    forward = learner.forward
+@pytest.mark.parametrize("regions_at_once", [1, 3, 8])
+def test_the_gradient_is_that_of_the_loss_written_in_one_piece(regions_at_once: int) -> None:
+    """Through whole logits and torch's own softmax, however few regions go through the student together."""
+    still = TRAINING.model_copy(update={"centre_momentum": 1.0})  # centres stay 0
+    learner = well_scaled(make_learner(still, regions_at_once))
+    batch = batch_at(make_batches(), 0, 0)
+    with torch.no_grad():
+        teacher, intra, inter = (t for t in learner.targets(batch) if t is not None)
+        logits = [learner.teacher.head.last_layer(targets.vectors) for targets in (teacher, intra, inter)]
+    student = learner.student.head.last_layer(learner.student_vectors(batch)) / TRAINING.student_temperature
+    log_p = student.log_softmax(dim=-1)  # (V, B, K)
+    loss = torch.zeros(())
+    for targets, values, weight in zip(
+        (teacher, intra, inter), logits, (1, OBJECTIVE.intra, OBJECTIVE.inter), strict=True
+    ):
+        p = (values / TRAINING.teacher_temperature).softmax(dim=-1) * targets.valid[..., None]
+        cross = -torch.einsum("tbk,vbk->tv", p, log_p) / targets.counts[:, None]
+        counted = [cross[t, v] for t in range(len(p)) for v in range(len(log_p)) if targets is not teacher or t != v]
+        loss = loss + weight * torch.stack(counted).mean()
+    expected = torch.autograd.grad(loss, list(learner.student.parameters()))
+    torch.testing.assert_close(learner.loss.total(learner.gradients(batch)), loss.detach())
+    for (name, p), gradient in zip(learner.student.named_parameters(), expected, strict=True):
+        torch.testing.assert_close(p.grad, gradient, rtol=1e-4, atol=1e-6, msg=name)
 
-    def in_half(batch: Batch) -> object:
-        with torch.autocast("cpu", torch.bfloat16):
-            return forward(batch)
 
-    monkeypatch.setattr(learner, "forward", in_half)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_step_in_half_precision_is_near_one_in_float32(dtype: torch.dtype) -> None:
+    """What a GPU does under autocast, on the CPU; float16 with a scaled loss."""
+    batch, rates = batch_at(make_batches(), 0, 0), StepRates(0.01, 0.1, 0.9)
+    full = well_scaled(make_learner()).step(batch, rates, freeze_last_layer=False)
+    learner = well_scaled(make_learner(precision=Precision(torch.device("cpu"), dtype)))
+    if dtype == torch.float16:
+        learner.precision.scale.fill_(2.0**4)  # as low as steps that overflow bring it
     half = learner.step(batch, rates, freeze_last_layer=False)
     torch.testing.assert_close(half, full, rtol=0.05, atol=0.05)
     assert all(tensor.dtype == torch.float32 for tensor in learner.student.state_dict().values())
+
+
+def test_a_scaled_step_that_overflows_is_left_out_and_halves_the_scale() -> None:
+    learner = make_learner(precision=Precision(torch.device("cpu"), torch.float16))
+    learner.precision.scale.fill_(2.0**40)
+    before = copied(learner, "student")
+    values = learner.step(batch_at(make_batches(), 0, 0), StepRates(0.01, 0.1, 0.9), freeze_last_layer=False)
+    assert values[:-1].isfinite().all()
+    assert not values[-1].isfinite()
+    assert learner.precision.scale == 2.0**39
+    assert all(torch.equal(tensor, before[name]) for name, tensor in learner.student.state_dict().items())
+    assert all(steps == 0 for _, _, steps in learner.optimiser.moments.values())
 
 
 @pytest.mark.gpu
@@ -148,31 +199,31 @@ def test_a_step_on_a_gpu_is_near_one_on_the_cpu() -> None:
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
     values = []
-    for device in ("cpu", "cuda"):
-        plain = make_batches()
-        assert plain.prototypes is not None
-        vectors = plain.prototypes.vectors.to(device)
-        targets = PrototypeTargets(vectors, "bottleneck", plain.prototypes.intra, plain.prototypes.inter)
-        batches = Batches(plain.tokens.to(device), ENCODER, TRAINING, targets)
-        learner = Learner(ENCODER, TRAINING, OBJECTIVE, TOKEN_WIDTH, torch.device(device))
-        values.append(learner.step(batches.batch(0, 0), StepRates(0.01, 0.1, 0.9), False).cpu())
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        batches = make_batches()
+        assert isinstance(batches.tokens, ResidentTokens)
+        assert batches.prototypes is not None
+        batches.tokens = ResidentTokens(batches.tokens.tokens.to(device), np.arange(R))
+        batches.prototypes = dataclasses.replace(batches.prototypes, vectors=batches.prototypes.vectors.to(device))
+        learner = make_learner(precision=Precision.of(device))
+        values.append(learner.step(batch_at(batches, 0, 0), StepRates(0.01, 0.1, 0.9), False).cpu())
     torch.testing.assert_close(values[1], values[0], rtol=0.05, atol=0.05)
 
 
 def test_stochastic_depth_drops_branches_of_local_and_global_views_independently() -> None:
     training = TRAINING.model_copy(update={"batch_size": R})
-    batch = make_batches(training).batch(0, 0)
+    batch = batch_at(make_batches(training), 0, 0)
     for keep in (batch.global_keep, batch.local_keep):
         assert keep is not None
         assert (keep[-1] == 0).any()
         assert not torch.equal(keep[-1, 0], keep[-1, 1])  # attention and perceptron
     blocked = dataclasses.replace(batch, local_keep=torch.zeros_like(batch.local_keep))
-    student = make_learner(training).forward(blocked)[0]  # (V, B, K)
+    student = make_learner(training).student_vectors(blocked)  # (V, B, D)
     torch.testing.assert_close(student[2:], student[2, 0].expand_as(student[2:]))  # their CLS token passes unchanged
     assert not torch.allclose(student[0, 0], student[0, 1])
 
 
 def test_no_local_views() -> None:
     training = TRAINING.model_copy(update={"n_local_views": 0})
-    values = make_learner(training).step(make_batches(training).batch(0, 0), StepRates(0.01, 0.1, 0.9), False)
+    values = make_learner(training).step(batch_at(make_batches(training), 0, 0), StepRates(0.01, 0.1, 0.9), False)
     assert values.isfinite().all()

@@ -6,15 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_training import ENCODER, GRID, TOKEN_WIDTH, TRAINING
+from small_training import ENCODER, FLOAT32, GRID, TOKEN_WIDTH, TRAINING
 
 from slpd.artifacts.cohort_tokens import CohortTokens
 from slpd.method.schedules import StepRates
 from slpd.settings.training import PLAIN_DINO
 from slpd.training.batches import Batches
 from slpd.training.learner import Learner
-from slpd.training.loop import train_epochs
+from slpd.training.loop import Trainer
+from slpd.training.monitor import Monitor
+from slpd.training.progress import Progress
 from slpd.training.resume import ResumeFile
+from slpd.training.token_store import ResidentTokens
 
 pytestmark = pytest.mark.torch
 
@@ -41,18 +44,21 @@ def rates(step: int, steps: int, warmup: int) -> StepRates:
 def test_two_epochs_in_the_middle_of_the_schedule_equal_their_steps_one_by_one(tmp_path: Path) -> None:
     """The last layer is frozen in the first of four epochs alone; here are the first two."""
     tokens = torch.randn(R, GRID, GRID, TOKEN_WIDTH, generator=torch.Generator().manual_seed(0))
-    cohort = CohortTokens(["a"], np.array([0, R]), ["tokens"], tokens.half().numpy())
-    batches = Batches(tokens, ENCODER, TRAINING, None)
-    looped, stepped = (Learner(ENCODER, TRAINING, PLAIN_DINO, TOKEN_WIDTH, torch.device("cpu")) for _ in range(2))
-    resume = ResumeFile(tmp_path / "resume", {}, 60, torch.device("cpu"))
-    metrics = train_epochs(looped, batches, range(2), resume, cohort)
+    cohort = CohortTokens(["a"], np.array([0, R]), ["tokens"], [tmp_path], [0], GRID, TOKEN_WIDTH)
+    batches = Batches(ResidentTokens(tokens, np.arange(R)), R, ENCODER, TRAINING, GRID)
+    looped, stepped = (Learner(ENCODER, TRAINING, PLAIN_DINO, TOKEN_WIDTH, FLOAT32, 8) for _ in range(2))
+    progress, monitor = Progress(0), Monitor(tmp_path / "live", range(2), batches.per_epoch, TRAINING)
+    monitor.start(progress)
+    Trainer(looped, batches, cohort, ResumeFile(tmp_path / "resume", {}, 60), monitor).train(range(2), progress)
     for epoch in range(2):
         for step in range(2):
             drawn = rates(2 * epoch + step, steps=2 * TRAINING.epochs, warmup=2)
-            stepped.step(batches.batch(epoch, step), drawn, freeze_last_layer=epoch == 0)
+            stepped.step(next(batches.batches_from(epoch, step)), drawn, freeze_last_layer=epoch == 0)
     for ours, theirs in zip(looped.student.parameters(), stepped.student.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
     for ours, theirs in zip(looped.teacher.parameters(), stepped.teacher.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
-    assert [epoch.learning_rate for epoch in metrics] == pytest.approx([rates(1, 8, 2)[0], rates(3, 8, 2)[0]])
-    assert [epoch.teacher_momentum for epoch in metrics] == pytest.approx([rates(1, 8, 2)[2], rates(3, 8, 2)[2]])
+    assert [epoch.learning_rate for epoch in progress.finished] == pytest.approx([rates(1, 8, 2)[0], rates(3, 8, 2)[0]])
+    assert [epoch.teacher_momentum for epoch in progress.finished] == pytest.approx(
+        [rates(1, 8, 2)[2], rates(3, 8, 2)[2]]
+    )

@@ -4,41 +4,53 @@ import pytest
 import torch
 from small_training import TRAINING
 from torch import Tensor
+from whole_loss import whole_loss
 
-from slpd.method.losses import DistillationLoss, LossTerms, Targets
+from slpd.method import cross_entropy
+from slpd.method.losses import DistillationLoss, Targets
 from slpd.settings.training import Objective
 
 pytestmark = pytest.mark.torch
 
-V, B, K = 5, 4, 7  # views, regions, outputs
+V, B, K, D = 5, 4, 23, 7  # views, regions, outputs, bottleneck
+WEIGHTS = torch.tensor([1.0, 0.7, 0.3])  # of the terms
+
+
+def noise(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def unit(values: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(values, dim=-1)
 
 
 def draw_targets(n_targets: int, valid: Tensor | None = None, seed: int = 0) -> Targets:
-    logits = torch.randn(n_targets, B, K, generator=torch.Generator().manual_seed(seed))
     valid = torch.ones((n_targets, B), dtype=torch.bool) if valid is None else valid
-    return Targets(logits, valid, valid.sum(dim=1).float())
+    return Targets(unit(noise(n_targets, B, D, seed=seed)), valid, valid.sum(dim=1).float())
 
 
-def student_logits() -> Tensor:
-    return torch.randn(V, B, K, generator=torch.Generator().manual_seed(9)).requires_grad_()
+def make_loss(views: str = "all", centre: str = "own", outputs: int = K) -> DistillationLoss:
+    objective = Objective(
+        intra=WEIGHTS[1].item(), inter=WEIGHTS[2].item(), prototype_views=views, prototype_centre=centre
+    )
+    return DistillationLoss(outputs, TRAINING, objective)
 
 
-def make_loss(views: str = "all", centre: str = "own") -> DistillationLoss:
-    objective = Objective(intra=1, inter=1, prototype_views=views, prototype_centre=centre)
-    return DistillationLoss(K, TRAINING, objective)
+STUDENT_WEIGHT, TEACHER_WEIGHT = unit(noise(K, D, seed=20)), unit(noise(K, D, seed=21))
 
 
 def slow_term(student: Tensor, targets: Targets, centre: Tensor, skip_same_view: bool) -> Tensor:
-    """Mean over (target, view) pairs of the mean over regions of the cross-entropy, one pair at a time."""
+    """Mean over (target, view) pairs of the mean over regions of the cross-entropy of logits, one pair at a time."""
+    logits = targets.vectors @ TEACHER_WEIGHT.T
     pairs = []
-    for t in range(len(targets.logits)):
+    for t in range(len(logits)):
         for v in range(len(student)):
             if skip_same_view and t == v:
                 continue
             entropies = []
             for b in range(student.shape[1]):
                 if targets.valid[t, b]:
-                    q = torch.exp((targets.logits[t, b] - centre) / TRAINING.teacher_temperature)
+                    q = torch.exp((logits[t, b] - centre) / TRAINING.teacher_temperature)
                     p = torch.exp(student[v, b] / TRAINING.student_temperature)
                     entropies.append(-(q / q.sum() * torch.log(p / p.sum())).sum())
             pairs.append(torch.stack(entropies).mean() if entropies else student.sum() * 0)
@@ -48,88 +60,112 @@ def slow_term(student: Tensor, targets: Targets, centre: Tensor, skip_same_view:
 def moved(centre: Tensor, targets: Targets) -> Tensor:
     if not targets.valid.any():
         return centre
-    mean = targets.logits[targets.valid].mean(dim=0)
+    mean = (targets.vectors @ TEACHER_WEIGHT.T)[targets.valid].mean(dim=0)
     return TRAINING.centre_momentum * centre + (1 - TRAINING.centre_momentum) * mean
 
 
+@pytest.mark.parametrize("block_values", [1, 200, 2**18])  # one output at a time, some, all
 @pytest.mark.parametrize("views", ["all", "released"])
 @pytest.mark.parametrize("centre", ["own", "shared"])
-def test_value_and_gradient_equal_the_slow_loop(views: str, centre: str) -> None:
+def test_value_and_gradient_equal_the_slow_loop(
+    views: str, centre: str, block_values: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(cross_entropy.BLOCK_VALUES, "cpu", block_values)
     loss, skip = make_loss(views, centre), views == "released"
     some = torch.tensor([[True, False, True, True]])
     teacher, intra = draw_targets(2, seed=1), draw_targets(1, some, seed=2)
     inter = draw_targets(3, torch.cat([some, some, ~some]), seed=3)
     self_centre, prototype_centre = torch.zeros(K), torch.zeros(K)
     for _ in range(2):  # the second time with centres that have moved
-        fast, slow = student_logits(), student_logits()
-        terms = loss(fast, teacher, intra, inter)
-        expected = [slow_term(slow, teacher, self_centre, skip_same_view=True)]
+        vectors, weight = unit(noise(V, B, D, seed=9)).requires_grad_(), STUDENT_WEIGHT.clone().requires_grad_()
+        terms, total, by_view, by_weight = whole_loss(
+            loss, TRAINING, vectors, teacher, intra, inter, weight=STUDENT_WEIGHT, teacher_weight=TEACHER_WEIGHT
+        )
+        logits = vectors @ weight.T
+        expected = [slow_term(logits, teacher, self_centre, skip_same_view=True)]
         self_centre = moved(self_centre, teacher)
         for targets in (intra, inter):
             used = prototype_centre if centre == "own" else self_centre
-            expected.append(slow_term(slow, targets, used, skip))
+            expected.append(slow_term(logits, targets, used, skip))
             prototype_centre = moved(prototype_centre, targets) if centre == "own" else prototype_centre
         torch.testing.assert_close(torch.stack(terms[:3]), torch.stack(expected))
-        weights = torch.tensor([1.0, 0.7, 0.3])
-        (torch.stack(terms[:3]) * weights).sum().backward()
-        (torch.stack(expected) * weights).sum().backward()
-        torch.testing.assert_close(fast.grad, slow.grad)
+        slow_total = (torch.stack(expected) * WEIGHTS).sum()
+        torch.testing.assert_close(total, slow_total)
+        slow_total.backward()
+        torch.testing.assert_close(by_view, vectors.grad)
+        torch.testing.assert_close(by_weight, weight.grad)
         torch.testing.assert_close(loss.self_centre.value, self_centre)
         torch.testing.assert_close(loss.prototype_centre.value, prototype_centre)
 
 
+def test_logits_far_from_zero_do_not_overflow() -> None:
+    """exp(1000) is no float: normalisers are taken before exponentials."""
+    far = draw_targets(2)._replace(vectors=1e3 * torch.eye(D)[:B].expand(2, B, D))
+    terms, _, by_view, _ = whole_loss(
+        make_loss(outputs=D), TRAINING, 1e3 * torch.eye(D)[:B].expand(V, B, D), far, None, None
+    )
+    assert terms.self_distillation.item() == pytest.approx(0, abs=1e-5)
+    assert by_view.isfinite().all()
+
+
 def test_a_batch_without_kept_regions_adds_nothing_and_leaves_the_centre() -> None:
-    loss, nobody = make_loss(), torch.zeros((1, B), dtype=torch.bool)
-    loss(student_logits(), draw_targets(2), draw_targets(1), draw_targets(1))
+    loss, nobody = make_loss(outputs=D), torch.zeros((1, B), dtype=torch.bool)
+    views = noise(V, B, D, seed=9)
+    whole_loss(loss, TRAINING, views, draw_targets(2), draw_targets(1), draw_targets(1))
     before = loss.prototype_centre.value.clone()
-    student = student_logits()
-    terms: LossTerms = loss(student, draw_targets(2), draw_targets(1, nobody), draw_targets(1, nobody))
+    none = draw_targets(1, nobody)
+    terms, _, by_view, by_weight = whole_loss(loss, TRAINING, views, draw_targets(2), none, none)
     assert (terms.intra.item(), terms.inter.item()) == (0, 0)
-    sum(terms[:3], torch.zeros(())).backward()
-    assert student.grad is not None
-    assert student.grad.isfinite().all()
+    assert by_view.isfinite().all()
+    assert by_weight.isfinite().all()
     assert torch.equal(loss.prototype_centre.value, before)
 
 
 def test_without_any_neighbour_the_inter_term_is_zero() -> None:
     """One slide with prototypes has no neighbour: T = 0."""
-    loss, nobody = make_loss(), Targets(torch.zeros(0, B, K), torch.zeros((0, B), dtype=torch.bool), torch.zeros(0))
-    terms = loss(student_logits(), draw_targets(2), draw_targets(1), nobody)
+    nobody = Targets(torch.zeros(0, B, D), torch.zeros((0, B), dtype=torch.bool), torch.zeros(0))
+    loss = make_loss(outputs=D)
+    terms, *_ = whole_loss(loss, TRAINING, noise(V, B, D, seed=9), draw_targets(2), draw_targets(1), nobody)
     assert terms.inter.item() == 0
     assert loss.prototype_centre.value.isfinite().all()
 
 
-def test_logits_of_half_precision_give_float32_losses_near_those_of_float32() -> None:
-    """Under autocast a GPU makes bfloat16 logits; centres and losses stay float32."""
+def test_half_precision_gives_float32_losses_near_those_of_float32() -> None:
+    """A GPU multiplies in bfloat16; centres, losses and gradients stay float32."""
     half, full = make_loss(), make_loss()
+    targets = draw_targets(2, seed=1), draw_targets(1, seed=2), draw_targets(1, seed=3)
     for _ in range(2):
-        student = student_logits()
-        targets = [draw_targets(2, seed=1), draw_targets(1, seed=2), draw_targets(1, seed=3)]
-        halves = [part._replace(logits=part.logits.bfloat16()) for part in targets]
-        ours, theirs = half(student.bfloat16(), *halves), full(student, *targets)
-        assert all(term.dtype == torch.float32 for term in ours)
-        torch.testing.assert_close(torch.stack(ours), torch.stack(theirs), rtol=0.1, atol=0.1)
+        views = unit(noise(V, B, D, seed=9))
+        results = [
+            whole_loss(
+                loss, TRAINING, views, *targets, weight=STUDENT_WEIGHT, teacher_weight=TEACHER_WEIGHT, dtype=dtype
+            )
+            for loss, dtype in ((half, torch.bfloat16), (full, torch.float32))
+        ]
+        (ours, _, by_view, by_weight), (theirs, _, view_exact, weight_exact) = results
+        assert {tensor.dtype for tensor in (*ours, by_view, by_weight)} == {torch.float32}
+        torch.testing.assert_close(torch.stack(ours), torch.stack(theirs), rtol=0.05, atol=0.05)
+        torch.testing.assert_close(by_view, view_exact, rtol=0.1, atol=0.1 * float(view_exact.abs().max()))
+        torch.testing.assert_close(by_weight, weight_exact, rtol=0.1, atol=0.1 * float(weight_exact.abs().max()))
     torch.testing.assert_close(half.self_centre.value, full.self_centre.value, rtol=0, atol=0.01)
-    torch.stack(ours[:3]).sum().backward()
-    assert student.grad is not None
-    assert student.grad.dtype == torch.float32
 
 
 def test_terms_that_are_not_asked_for_are_zero() -> None:
-    terms = make_loss()(student_logits(), draw_targets(2), None, None)
+    terms, *_ = whole_loss(make_loss(outputs=D), TRAINING, noise(V, B, D, seed=9), draw_targets(2), None, None)
     assert (terms.intra.item(), terms.inter.item()) == (0, 0)
     assert terms.self_distillation.item() > 0
 
 
 def test_teacher_entropy_of_one_hot_and_of_even_targets() -> None:
-    for logits, entropy in ((torch.eye(K)[:B] * 100, 0.0), (torch.zeros(B, K), torch.tensor(float(K)).log())):
-        teacher = draw_targets(2)._replace(logits=logits.expand(2, B, K))
-        terms = make_loss()(student_logits(), teacher, None, None)
+    for vectors, entropy in ((torch.eye(D)[:B] * 100, 0.0), (torch.zeros(B, D), torch.tensor(float(D)).log())):
+        teacher = draw_targets(2)._replace(vectors=vectors.expand(2, B, D))
+        terms, *_ = whole_loss(make_loss(outputs=D), TRAINING, noise(V, B, D, seed=9), teacher, None, None)
         assert terms.teacher_entropy.item() == pytest.approx(float(entropy), abs=1e-6)
 
 
-def test_targets_get_no_gradient() -> None:
-    teacher = draw_targets(2)
-    teacher.logits.requires_grad_()
-    make_loss()(student_logits(), teacher, None, None).self_distillation.backward()
-    assert teacher.logits.grad is None
+def test_feature_spread_of_equal_and_of_opposite_vectors() -> None:
+    along = torch.eye(D)[0].expand(2, B, D)
+    for vectors, spread in ((along, 0.0), (along * torch.tensor([1.0, -1, 1, -1])[:, None], 1.0)):
+        teacher = draw_targets(2)._replace(vectors=vectors)
+        terms, *_ = whole_loss(make_loss(outputs=D), TRAINING, noise(V, B, D, seed=9), teacher, None, None)
+        assert terms.feature_spread.item() == pytest.approx(spread, abs=1e-6)

@@ -11,7 +11,7 @@ from slpd.plots.losses import PANELS, draw_losses
 
 
 def epochs(numbers: range, intra: float) -> list[EpochMetrics]:
-    return [EpochMetrics(n, 5.0 / n + intra, 5.0 / n, intra, 0.0, 3.0, 1.5, 1e-3, 0.04, 0.996) for n in numbers]
+    return [EpochMetrics(n, 5.0 / n + intra, 5.0 / n, intra, 0.0, 3.0, 0.5, 1.5, 1e-3, 0.04, 0.996) for n in numbers]
 
 
 def test_metrics_survive_their_file(tmp_path: Path) -> None:

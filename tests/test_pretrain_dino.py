@@ -97,7 +97,7 @@ def test_killed_at_any_moment_and_started_again(tmp_path: Path, monkeypatch: pyt
     assert pretrain(manifest, tmp_path / "undisturbed", monkeypatch, long) == 0
     hasty = JOBS.model_copy(update={"checkpoint_minutes": 1e-9})
     arguments = pretrain_arguments(manifest, tmp_path / "killed", long, hasty)
-    resume = tmp_path / "killed.pt.resume"
+    resume = tmp_path / "killed.safetensors.resume"
     saved_at = 0.0
     for _ in range(2):
         process = subprocess.Popen([sys.executable, "-m", "slpd", "pretrain_dino", *arguments])

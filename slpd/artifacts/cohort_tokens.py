@@ -1,37 +1,80 @@
-"""The patch tokens of a whole cohort, read from the token files of its manifest into one array."""
+"""The patch tokens of a whole cohort, in the token files of its manifest."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slpd.artifacts.manifest import used_slides
-from slpd.artifacts.tokens import open_tokens, read_source
+from slpd.artifacts.tokens import open_tokens, stated_source
 from slpd.errors import UserError
+
+OPEN_MAPS = 256  # files mapped at a time: below the usual limit of open files
 
 
 @dataclass(frozen=True)
 class CohortTokens:
-    """Tokens of R regions of S slides, slides one after the other in order of slide id."""
+    """Where the tokens of R regions of S slides lie, slides one after the other in order of slide id."""
 
     slides: list[str]
     offsets: NDArray[np.int64]  # (S + 1,) slide s holds regions offsets[s] to offsets[s + 1]
     fingerprints: list[str]  # of the slides' token files
-    features: NDArray[np.float16]  # (R, grid, grid, D)
+    paths: list[Path]
+    starts: list[int]  # byte at which the tokens of a file start
+    grid: int  # patches along a region's side
+    width: int  # of a token
+
+    @property
+    def n_regions(self) -> int:
+        """R."""
+        return int(self.offsets[-1])
+
+    @property
+    def region_bytes(self) -> int:
+        """Bytes of one region's tokens."""
+        return self.grid**2 * self.width * np.dtype(np.float16).itemsize
+
+    def slide_of(self, regions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The index of each region's slide."""
+        return np.searchsorted(self.offsets, regions, side="right") - 1
+
+    def map_slide(self, slide: int) -> NDArray[np.float16]:
+        """(n, grid, grid, width) a slide's tokens, read from disk where they are touched."""
+        shape = (int(self.offsets[slide + 1] - self.offsets[slide]), self.grid, self.grid, self.width)
+        return map_tokens(self.paths[slide], self.starts[slide], shape)
+
+    def by_slide(self, regions: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.float16]]]:
+        """The tokens of some regions in order, slide after slide, each with its place among `regions`.
+
+        Args:
+            regions: Sorted.
+        """
+        bounds = np.searchsorted(regions, self.offsets)
+        for slide in np.flatnonzero(np.diff(bounds)).tolist():
+            place = slice(int(bounds[slide]), int(bounds[slide + 1]))
+            yield place, self.map_slide(slide)[regions[place] - self.offsets[slide]]
 
     def describe_regions(self, regions: NDArray[np.int64]) -> str:
         """Regions by slide, for messages: `slide_1: 0 4; slide_7: 12`."""
-        slide = np.searchsorted(self.offsets, regions, side="right") - 1
+        slide = self.slide_of(regions)
         places = regions - self.offsets[slide]
         return "; ".join(
             f"{self.slides[s]}: {' '.join(map(str, sorted(places[slide == s].tolist())))}" for s in np.unique(slide)
         )
 
 
-def read_cohort_tokens(manifest: Path) -> CohortTokens:
-    """Read the tokens of every used slide.
+@lru_cache(maxsize=OPEN_MAPS)
+def map_tokens(path: Path, start: int, shape: tuple[int, ...]) -> NDArray[np.float16]:
+    """A file's tokens, mapped into memory."""
+    return np.memmap(path, np.float16, "r", start, shape)
+
+
+def open_cohort_tokens(manifest: Path) -> CohortTokens:
+    """Find the tokens of every used slide.
 
     Raises:
         UserError: no slide is used, or a file differs in shape from the first, or its regions are not square.
@@ -40,27 +83,33 @@ def read_cohort_tokens(manifest: Path) -> CohortTokens:
     if not rows:
         raise UserError(f"{manifest}: no slide is used; see the reasons in its status and reason columns")
     paths = [row.tokens or Path() for row in rows]  # used slides have a token file
-    shapes = [read_shape(path) for path in paths]
+    heads = [read_head(path) for path in paths]
+    shapes = [head[0] for head in heads]
     for path, shape in zip(paths, shapes, strict=True):
         if shape[1:] != shapes[0][1:] or math.isqrt(shape[1]) ** 2 != shape[1]:
             raise UserError(
                 f"token file {path}: features are {shape}, expected (n, {shapes[0][1]}, {shapes[0][2]}) with a square"
                 " number of patches, as in the first slide; run with --forcerun encode_patches"
             )
-    offsets = np.concatenate([[0], np.cumsum([shape[0] for shape in shapes])]).astype(np.int64)
-    features = np.empty((offsets[-1], *shapes[0][1:]), np.float16)
-    for path, start, stop in zip(paths, offsets[:-1], offsets[1:], strict=True):
-        if start < stop:
-            with open_tokens(path) as file:
-                file["features"].read_direct(features, dest_sel=np.s_[start:stop])
-    grid = math.isqrt(shapes[0][1])
-    fingerprints = [read_source(path).fingerprint for path in paths]
-    slides = [row.record.slide for row in rows]
-    return CohortTokens(slides, offsets, fingerprints, features.reshape(len(features), grid, grid, -1))
+    return CohortTokens(
+        slides=[row.record.slide for row in rows],
+        offsets=np.concatenate([[0], np.cumsum([shape[0] for shape in shapes])]).astype(np.int64),
+        fingerprints=[fingerprint for _, _, fingerprint in heads],
+        paths=paths,
+        starts=[start for _, start, _ in heads],
+        grid=math.isqrt(shapes[0][1]),
+        width=shapes[0][2],
+    )
 
 
-def read_shape(path: Path) -> tuple[int, int, int]:
-    """Regions, patches per region and token width of a token file."""
+def read_head(path: Path) -> tuple[tuple[int, int, int], int, str]:
+    """Shape of a token file's features, the byte at which they start, and its fingerprint."""
     with open_tokens(path) as file:
-        n_regions, n_patches, width = file["features"].shape
-    return n_regions, n_patches, width
+        features = file["features"]
+        start = features.id.get_offset()
+        if start is None or features.dtype != np.float16:
+            raise UserError(
+                f"token file {path}: features are not contiguous float16 values, as encode_patches and import_tokens"
+                " write them; run with --forcerun on that rule"
+            )
+        return features.shape, start, str(stated_source(file)["fingerprint"])

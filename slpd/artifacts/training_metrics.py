@@ -17,10 +17,14 @@ class EpochMetrics:
     intra: float  # unweighted; 0 while the term is not used
     inter: float
     teacher_entropy: float  # of the sharpened targets, nats; near 0 or ln(outputs): collapse
+    feature_spread: float  # variance of the teacher's unit vectors over a batch, 0 to 1; near 0: collapse
     gradient_norm: float  # over all parameters, before clipping
     learning_rate: float  # of the epoch's last step
     weight_decay: float
     teacher_momentum: float
+
+
+STEP_METRICS = tuple(field.name for field in fields(EpochMetrics))[1:8]  # what a step finds, in its order
 
 
 def write_metrics(path: Path, epochs: list[EpochMetrics]) -> None:

@@ -1,9 +1,9 @@
 """L = L_self + alpha1 * L_intra + alpha2 * L_inter (SLPD, Yu et al. 2023), with the centres of its targets."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slpd.method.processes import sum_over_processes
@@ -11,23 +11,24 @@ from slpd.settings.training import Objective, Training
 
 
 class Targets(NamedTuple):
-    """Targets of one term: teacher logits for some of the regions of a batch.
+    """Targets of one term for some of the regions of a batch.
 
     In a process among several, the regions are its share of the batch, and `counts` those of the whole batch.
     """
 
-    logits: Tensor  # (T, B, K)
+    vectors: Tensor  # (T, B, D) vectors that the teacher's last layer turns into logits
     valid: Tensor  # (T, B) bool, regions that have target t
     counts: Tensor  # (T,) float, valid regions of the whole batch
 
 
 class LossTerms(NamedTuple):
-    """The terms of one step, unweighted; entropy of the teacher's sharpened targets in nats."""
+    """What one step finds: the terms, unweighted, and two signs of collapse."""
 
     self_distillation: Tensor
     intra: Tensor
     inter: Tensor
-    teacher_entropy: Tensor
+    teacher_entropy: Tensor  # of the teacher's sharpened targets, nats; near 0 or ln(outputs): collapse
+    feature_spread: Tensor  # variance of the teacher's unit vectors over the batch, 0 to 1; near 0: collapse
 
 
 class Centre(nn.Module):
@@ -40,13 +41,47 @@ class Centre(nn.Module):
         self.momentum = momentum
         self.register_buffer("value", torch.zeros(outputs))
 
-    @torch.no_grad()
-    def update(self, targets: Targets) -> None:
-        """Move towards the mean logits of all valid targets of the batch; without any, stay."""
-        total = sum_over_processes(torch.einsum("tbk,tb->k", targets.logits, targets.valid.float()))
+    def update(self, targets: Targets, teacher_weight: Tensor) -> Tensor:
+        """Move towards the mean logits of all valid targets of the batch; without any, stay.
+
+        The mean of logits is the logit of the mean vector.
+
+        Returns:
+            (D,) the mean vector.
+        """
+        total = sum_over_processes(torch.einsum("tbd,tb->d", targets.vectors.float(), targets.valid.float()))
         count = targets.counts.sum()
+        mean = total / count.clamp(min=1)
         weight = (1 - self.momentum) * (count > 0)
-        self.value.lerp_(total / count.clamp(min=1), weight)
+        self.value.lerp_(teacher_weight.float() @ mean, weight)
+        return mean
+
+
+@dataclass(frozen=True)
+class Pulls:
+    """All targets of a batch, in one row after the other: of L_self, of L_intra, of L_inter."""
+
+    vectors: Tensor  # (T, B, D)
+    valid: Tensor  # (T, B)
+    counts: Tensor  # (T,)
+    centres: Tensor  # (T, K) what each is centred by
+    shares: Tensor  # (T, V) of the mean over pairs of its term that a pair is
+    weights: Tensor  # (T,) of the term in the loss
+    terms: list[slice]  # rows of L_self, L_intra, L_inter
+    feature_spread: Tensor
+
+    @property
+    def pair_weights(self) -> Tensor:
+        """(T, V) what the cross-entropy of target t of one region under view v counts in the loss."""
+        return self.shares * (self.weights / self.counts.clamp(min=1))[:, None]
+
+    def collect(self, sums: Tensor, entropies: Tensor) -> LossTerms:
+        """The terms, from cross-entropies (T, V) and entropies (T,) that are summed over regions."""
+        per_target = (sums * self.shares).sum(dim=1) / self.counts.clamp(min=1)  # (T,)
+        of_self = self.terms[0]
+        entropy = entropies[of_self].sum() / self.counts[of_self].sum()
+        own, intra, inter = (per_target[rows].sum() for rows in self.terms)
+        return LossTerms(own, intra, inter, entropy, self.feature_spread)
 
 
 class DistillationLoss(nn.Module):
@@ -54,71 +89,58 @@ class DistillationLoss(nn.Module):
 
     def __init__(self, outputs: int, training: Training, objective: Objective) -> None:
         super().__init__()
-        self.student_temperature = training.student_temperature
-        self.teacher_temperature = training.teacher_temperature
-        self.skip_same_view = objective.prototype_views == "released"
-        self.shared_centre = objective.prototype_centre == "shared"
+        self.objective = objective
         self.self_centre = Centre(outputs, training.centre_momentum)
         self.prototype_centre = Centre(outputs, training.centre_momentum)
 
-    def forward(self, student: Tensor, teacher: Targets, intra: Targets | None, inter: Targets | None) -> LossTerms:
-        """The loss terms of a batch; each term updates its centre after its targets are made.
-
-        Cross-entropy is linear in its target, so all pairs of (target, view) need one log-softmax and one
-        product: entry (t, v) of `inner` is the summed log-likelihood of target t under view v.
+    @torch.no_grad()
+    def pulls(
+        self, n_views: int, teacher: Targets, intra: Targets | None, inter: Targets | None, teacher_weight: Tensor
+    ) -> Pulls:
+        """The targets of a batch, each with the centre it meets; a term updates its centre after its targets are made.
 
         Args:
-            student: (V, B, K) logits of all views, the teacher's views first.
-            teacher: Logits of the teacher's views (T = 2).
-            intra: Logits of each region's own prototype (T = 1); None: no such term.
-            inter: Logits of the corresponding prototypes of T neighbour slides; None: no such term.
+            n_views: V, views of the student, the teacher's first.
+            teacher: The teacher's views (T = 2).
+            intra: Each region's own prototype (T = 1); None: no such term.
+            inter: The corresponding prototypes of T neighbour slides; None: no such term.
+            teacher_weight: (K, D) unit rows of the teacher's last layer.
         """
-        teacher, intra, inter = as_float(teacher), intra and as_float(intra), inter and as_float(inter)
-        log_p = F.log_softmax(student.float() / self.student_temperature, dim=-1)  # (V, B, K)
-        prototype_centre = self.self_centre if self.shared_centre else self.prototype_centre
-        parts = [self.sharpen(teacher, self.self_centre)]
-        entropy = -torch.special.xlogy(parts[0], parts[0]).sum() / teacher.counts.sum()
-        self.self_centre.update(teacher)
-        for targets in (intra, inter):
-            if targets is not None:
-                parts.append(self.sharpen(targets, prototype_centre))
-                if not self.shared_centre:  # else L_self's centre is borrowed as it is
-                    self.prototype_centre.update(targets)
-        inner = torch.einsum("tbk,vbk->tv", torch.cat(parts), log_p)  # (2 + 1 + T_inter, V)
-        rows = iter(torch.split(inner, [len(part) for part in parts]))
-        zero = student.new_zeros((), dtype=torch.float32)
-        return LossTerms(
-            mean_cross_entropy(next(rows), teacher.counts, skip_same_view=True),
-            zero if intra is None else mean_cross_entropy(next(rows), intra.counts, self.skip_same_view),
-            zero if inter is None else mean_cross_entropy(next(rows), inter.counts, self.skip_same_view),
-            entropy,
+        shared = self.objective.prototype_centre == "shared"
+        centres = [self.self_centre.value.expand(len(teacher.vectors), -1).clone()]
+        mean = self.self_centre.update(teacher, teacher_weight)
+        prototype_centre = self.self_centre if shared else self.prototype_centre
+        none = Targets(teacher.vectors[:0], teacher.valid[:0], teacher.counts[:0])
+        terms = [teacher, intra or none, inter or none]
+        for targets in terms[1:]:
+            centres.append(prototype_centre.value.expand(len(targets.vectors), -1).clone())
+            if not shared and len(targets.vectors):  # shared: L_self's centre is borrowed as it is
+                self.prototype_centre.update(targets, teacher_weight)
+        skip_views = (True, *2 * (self.objective.prototype_views == "released",))
+        shares = [pair_shares(len(t.vectors), n_views, skip, mean) for t, skip in zip(terms, skip_views, strict=True)]
+        weights = (1.0, self.objective.intra, self.objective.inter)
+        lengths = [len(targets.vectors) for targets in terms]
+        ends = torch.tensor(lengths).cumsum(0).tolist()
+        vectors, valid, counts = (torch.cat(parts) for parts in zip(*terms, strict=True))
+        return Pulls(
+            vectors,
+            valid,
+            counts,
+            centres=torch.cat(centres),
+            shares=torch.cat(shares),
+            weights=torch.cat([mean.new_full((n,), weight) for n, weight in zip(lengths, weights, strict=True)]),
+            terms=[slice(end - n, end) for n, end in zip(lengths, ends, strict=True)],
+            feature_spread=1 - mean.square().sum(),
         )
 
-    @torch.no_grad()
-    def sharpen(self, targets: Targets, centre: Centre) -> Tensor:
-        """(T, B, K) target probabilities; all zero for regions without the target."""
-        p = F.softmax((targets.logits - centre.value) / self.teacher_temperature, dim=-1)
-        return p * targets.valid[..., None]
+    def total(self, terms: LossTerms) -> Tensor:
+        """L_self + alpha1 * L_intra + alpha2 * L_inter."""
+        return terms.self_distillation + self.objective.intra * terms.intra + self.objective.inter * terms.inter
 
 
-def mean_cross_entropy(inner: Tensor, counts: Tensor, skip_same_view: bool) -> Tensor:
-    """Cross-entropy, averaged over regions, then over the counted (target, view) pairs.
-
-    Args:
-        inner: (T, V) log-likelihood of target t under view v, summed over regions.
-        counts: (T,) regions that have target t.
-        skip_same_view: Target i is not paired with view i.
-
-    Returns:
-        The mean; 0 where no region has a target.
-    """
-    pairs = torch.ones_like(inner)
+def pair_shares(n_targets: int, n_views: int, skip_same_view: bool, like: Tensor) -> Tensor:
+    """(T, V) equal shares of the counted (target, view) pairs; with `skip_same_view`, target i not under view i."""
+    pairs = like.new_ones((n_targets, n_views))
     if skip_same_view:
         pairs.fill_diagonal_(0)
-    per_pair = -inner / counts.clamp(min=1)[:, None]  # (T, V)
-    return (per_pair * pairs).sum() / pairs.sum().clamp(min=1)  # no pair at all: no slide has a neighbour
-
-
-def as_float(targets: Targets) -> Targets:
-    """Targets whose logits are float32; autocast makes them of half precision."""
-    return targets._replace(logits=targets.logits.float())
+    return pairs / pairs.sum().clamp(min=1)

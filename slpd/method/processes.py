@@ -1,5 +1,7 @@
 """Several training processes: sums over them, and who this one is. Alone, every sum is the value itself."""
 
+from typing import TypeVar
+
 import torch.distributed as dist
 from torch import Tensor
 
@@ -19,3 +21,24 @@ def sum_over_processes(value: Tensor) -> Tensor:
     if dist.is_initialized():
         dist.all_reduce(value)
     return value
+
+
+Value = TypeVar("Value")
+
+
+def gather_at_first(value: Value) -> list[Value] | None:
+    """What each process has, in their order, in process 0; None in the others."""
+    if not dist.is_initialized():
+        return [value]
+    gathered: list[Value] | None = [value] * n_processes() if process_index() == 0 else None
+    dist.gather_object(value, gathered)
+    return gathered
+
+
+def from_first(value: Value) -> Value:
+    """What process 0 has, in every process."""
+    if not dist.is_initialized():
+        return value
+    values = [value]
+    dist.broadcast_object_list(values)
+    return values[0]

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slpd.artifacts.embeddings import CohortEmbeddings
+from slpd.artifacts.prototypes import CohortPrototypes
+from slpd.errors import UserError
 from slpd.settings.training import Prototypes
 
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it logs every instruction set that it tries
@@ -49,6 +52,29 @@ def cluster_slide(
     assignments = index.search(embeddings, 1)[1][:, 0]
     prototypes = unit(centroids) if settings.features == "bottleneck" else centroids
     return prototypes, assignments.astype(np.int16)
+
+
+def cluster_cohort(cohort: CohortEmbeddings, settings: Prototypes) -> CohortPrototypes:
+    """The prototypes of every slide of a cohort.
+
+    Raises:
+        UserError: no slide has enough regions.
+    """
+    counts = np.diff(cohort.offsets)
+    kept = counts >= settings.min_regions
+    if not kept.any():
+        largest = int(counts.argmax())
+        raise UserError(
+            f"prototypes.min_regions is {settings.min_regions}, but the largest slide, {cohort.slides[largest]}, has"
+            f" {counts[largest]} regions; lower min_regions (and n_prototypes, at most that), or add larger slides"
+        )
+    embeddings = cohort.bottleneck if settings.features == "bottleneck" else cohort.region_vector  # (R, D)
+    prototypes = np.zeros((len(kept), settings.n_prototypes, embeddings.shape[1]), np.float32)
+    assignments = np.full(len(embeddings), -1, np.int16)
+    for slide in np.flatnonzero(kept):
+        regions = slice(cohort.offsets[slide], cohort.offsets[slide + 1])
+        prototypes[slide], assignments[regions] = cluster_slide(embeddings[regions], settings)
+    return CohortPrototypes(prototypes, settings.features, kept, assignments, cohort.offsets, cohort.slides)
 
 
 @cache  # on a GPU it costs more to make than a slide costs to cluster

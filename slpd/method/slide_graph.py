@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from slpd.artifacts.prototypes import CohortPrototypes
+from slpd.artifacts.slide_graph import SlideGraphArrays
 from slpd.settings.training import SlideGraph
 
 DECIMALS = 9  # similarities that agree to 1e-9 are tied: rounding must not decide between equal slides
@@ -83,3 +85,8 @@ def link_slides(
             nearest = cosines[other].argmax(axis=1)
             correspondence[slide, k] = matching if settings.correspondence == "matching" else nearest
     return neighbours, similarity, correspondence
+
+
+def link_cohort(content: CohortPrototypes, settings: SlideGraph) -> SlideGraphArrays:
+    """The slide graph of a cohort."""
+    return SlideGraphArrays(*link_slides(content.prototypes, content.kept, settings), content.slides)

@@ -11,57 +11,48 @@ FLIP_PROBABILITY = 0.5  # as released; colour and blur have no meaning for token
 
 
 class Crops(NamedTuple):
-    """Grid rows and columns of V views of B regions; mirrored views count their columns down."""
+    """V square views of B regions; mirrored views count their columns down."""
 
-    rows: NDArray[np.int64]  # (V, B, size)
-    columns: NDArray[np.int64]  # (V, B, size)
+    top: NDArray[np.int64]  # (V, B) first grid row
+    left: NDArray[np.int64]  # (V, B) first grid column
+    mirrored: NDArray[np.bool_]  # (V, B)
+    size: int  # side, patches
 
     def of_regions(self, part: slice) -> "Crops":
         """The same views of some of the regions."""
-        return Crops(self.rows[:, part], self.columns[:, part])
-
-
-def crops_at(top: NDArray[np.int64], left: NDArray[np.int64], mirrored: NDArray[np.bool_], size: int) -> Crops:
-    """Square crops from their upper left corners.
-
-    Args:
-        top: (V, B) first grid row.
-        left: (V, B) first grid column.
-        mirrored: (V, B) whether the crop is mirrored left-right.
-        size: Side of the crops, patches.
-    """
-    steps = np.arange(size)
-    columns = np.where(mirrored[..., None], steps[::-1], steps)
-    return Crops(top[..., None] + steps, left[..., None] + columns)
+        return Crops(self.top[:, part], self.left[:, part], self.mirrored[:, part], self.size)
 
 
 def draw_crops(generator: np.random.Generator, n_views: int, n_regions: int, size: int, grid: int) -> Crops:
     """Random crops: every corner equally likely, mirrored with probability 0.5, all independent."""
-    corners = generator.integers(0, grid - size + 1, (2, n_views, n_regions))
+    top, left = generator.integers(0, grid - size + 1, (2, n_views, n_regions))
     mirrored = generator.random((n_views, n_regions)) < FLIP_PROBABILITY
-    return crops_at(corners[0], corners[1], mirrored, size)
+    return Crops(top, left, mirrored, size)
 
 
 def centre_crops(n_regions: int, size: int, grid: int) -> Crops:
     """The one centre crop of every region; V = 1."""
     corner = np.full((1, n_regions), (grid - size) // 2)
-    return crops_at(corner, corner, np.zeros((1, n_regions), bool), size)
+    return Crops(corner, corner, np.zeros((1, n_regions), bool), size)
 
 
-def cut_views(tokens: Tensor, regions: NDArray[np.int64], crops: Crops) -> Tensor:
-    """Cut views out of a cohort's tokens, on the tokens' device.
+def cut_views(tokens: Tensor, places: NDArray[np.int64], crops: Crops) -> Tensor:
+    """Cut views out of tokens, on the tokens' device; only corners travel there.
 
     Args:
-        tokens: (R, grid, grid, D) tokens of the whole cohort.
-        regions: (B,) which of the R regions.
+        tokens: (R, grid, grid, D).
+        places: (B,) which of the R regions.
         crops: The crops of these regions.
 
     Returns:
-        (V * B, size, size, D) float32, view-major: the first B rows are view 0.
+        (V, B, size, size, D), of the tokens' type.
     """
     R, grid, _, D = tokens.shape
-    patches = (regions[:, None, None] * grid + crops.rows[..., None]) * grid + crops.columns[..., None, :]
-    V, B, size, _ = patches.shape  # patch p of region r is row r * grid * grid + p of the flat tokens
-    index = torch.from_numpy(patches.reshape(-1)).to(tokens.device, non_blocking=True)
-    cut = tokens.view(R * grid * grid, D).index_select(0, index)
-    return cut.view(V * B, size, size, D).float()
+    V, B = crops.top.shape
+    corners = np.stack([crops.top, crops.left, crops.mirrored, np.broadcast_to(places, (V, B))])
+    top, left, mirrored, region = torch.from_numpy(corners).to(tokens.device, non_blocking=True)[..., None]
+    steps = torch.arange(crops.size, device=tokens.device)
+    rows = region * grid + top + steps  # (V, B, size)
+    columns = left + torch.where(mirrored > 0, crops.size - 1 - steps, steps)
+    patches = rows[..., None] * grid + columns[..., None, :]  # patch p of region r is row r * grid * grid + p
+    return tokens.view(R * grid * grid, D).index_select(0, patches.flatten()).view(*patches.shape, D)

@@ -18,7 +18,18 @@ class UnitRowLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) -> (..., outputs): cosines, where x has length 1."""
-        return F.linear(x, F.normalize(self.weight_v, dim=-1))
+        return F.linear(x, self.unit_rows())
+
+    def unit_rows(self) -> Tensor:
+        """(outputs, width) the rows, brought to length 1."""
+        return F.normalize(self.weight_v, dim=-1)
+
+    @torch.no_grad()
+    def set_gradient(self, unit_rows: Tensor, gradient: Tensor) -> None:
+        """Turn the gradient by the unit rows, in place, into that of the parameter: across each row, per its length."""
+        gradient -= unit_rows * (gradient * unit_rows).sum(dim=1, keepdim=True)
+        gradient /= self.weight_v.norm(dim=1, keepdim=True).clamp(min=1e-12)  # as F.normalize
+        self.weight_v.grad = gradient
 
 
 class ProjectionHead(nn.Module):
@@ -33,7 +44,7 @@ class ProjectionHead(nn.Module):
 
     def bottleneck(self, vectors: Tensor) -> Tensor:
         """(B, width) region vectors -> (B, bottleneck) unit vectors, in which regions are clustered."""
-        return F.normalize(self.mlp(vectors), dim=-1)
+        return F.normalize(self.mlp(vectors).float(), dim=-1)  # half precision loses short vectors
 
     def forward(self, vectors: Tensor) -> Tensor:
         """(B, width) region vectors -> (B, outputs) logits."""

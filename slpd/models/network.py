@@ -17,17 +17,17 @@ class Network(nn.Module):
         self.head = ProjectionHead(settings.width, settings.head_width, settings.bottleneck, settings.outputs)
 
     def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
-        """(B, rows, columns, token width) -> (B, outputs) logits; `keep` as in RegionViT."""
-        return self.head(self.backbone(tokens, keep))  # type: ignore[no-any-return]
+        """(B, rows, columns, token width) -> (B, bottleneck) unit vectors; `keep` as in RegionViT."""
+        return self.head.bottleneck(self.backbone(tokens, keep))
 
     def embed(self, tokens: Tensor) -> Tensor:
         """(B, rows, columns, token width) -> (B, width + bottleneck), region vectors beside their unit vectors."""
         vectors = self.backbone(tokens)  # (B, width)
         return torch.cat([vectors, self.head.bottleneck(vectors)], dim=-1)
 
-    def prototype_logits(self, prototypes: Tensor, features: Features) -> Tensor:
-        """(..., D) -> (..., outputs): prototypes through the part of the head that follows the features they are of."""
-        return (self.head.last_layer if features == "bottleneck" else self.head)(prototypes)  # type: ignore[no-any-return]
+    def prototype_vectors(self, prototypes: Tensor, features: Features) -> Tensor:
+        """(..., D) -> (..., bottleneck): prototypes as the last layer takes them; `features` is what they are of."""
+        return prototypes if features == "bottleneck" else self.head.bottleneck(prototypes)
 
     def draw_weights(self, seed: int) -> None:
         """Fill every parameter from `seed`."""

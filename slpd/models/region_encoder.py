@@ -153,11 +153,12 @@ def drop_path_factors(uniform: Tensor, largest_rate: float) -> Tensor:
     outside the model so that a step's randomness is a function of its seed alone.
 
     Args:
-        uniform: (depth, 2, B) uniform random numbers in [0, 1).
+        uniform: (depth, ...) uniform random numbers in [0, 1).
         largest_rate: Rate of the last block.
 
     Returns:
-        (depth, 2, B).
+        (depth, ...).
     """
-    rates = torch.linspace(0, largest_rate, len(uniform), device=uniform.device)[:, None, None]
+    rates = torch.linspace(0, largest_rate, len(uniform), device=uniform.device)
+    rates = rates.view(-1, *(1 for _ in uniform.shape[1:]))
     return (uniform >= rates).to(uniform.dtype) / (1 - rates)

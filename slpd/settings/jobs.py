@@ -1,8 +1,12 @@
 """Settings of how jobs do their work. They change no result, so editing them runs nothing again."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from slpd.settings.section import Section
+
+TokenPlace = Literal["auto", "device", "host", "disk"]
 
 
 class Jobs(Section):
@@ -10,4 +14,8 @@ class Jobs(Section):
 
     batch_patches: int = Field(gt=0, description="patches encoded at a time")
     copy_to: str | None = Field(min_length=1, description="folder a slide is copied to while it is read; null: none")
+    tokens: TokenPlace = Field(description="where training keeps patch tokens; auto: the first in which they fit")
+    regions_at_once: int | None = Field(
+        gt=0, description="regions of a batch whose activations are held together; null: as many as fit"
+    )
     checkpoint_minutes: float = Field(gt=0, description="minutes between two resume checkpoints")

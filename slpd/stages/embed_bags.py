@@ -5,10 +5,9 @@ import logging
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from slpd.artifacts.bags import write_bags
-from slpd.artifacts.cohort_tokens import CohortTokens, read_cohort_tokens
+from slpd.artifacts.cohort_tokens import CohortTokens, open_cohort_tokens
 from slpd.artifacts.encoder_weights import read_encoder_weights
 from slpd.artifacts.manifest import used_slides
 from slpd.artifacts.region_encoder import RegionEncoderCard, read_card
@@ -20,6 +19,7 @@ from slpd.models.weights import load_exactly
 from slpd.settings.training import RegionEncoder
 from slpd.training.devices import training_device
 from slpd.training.embed import embed_regions
+from slpd.training.token_store import open_token_store
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Embed the full token grid of every region."""
-    cohort = read_cohort_tokens(args.manifest)
+    cohort = open_cohort_tokens(args.manifest)
     encoder = read_encoder(args, cohort)
     with training_device() as device:
-        tokens = torch.from_numpy(cohort.features).to(device)
-        vectors = embed_regions(encoder.to(device), tokens, crop=tokens.shape[1])
+        regions = np.arange(cohort.n_regions)
+        tokens = open_token_store(cohort, regions, device, "disk", reserve=0)  # each is read once
+        vectors = embed_regions(encoder.to(device), tokens, regions, crop=cohort.grid)
     bags = dict(zip(cohort.slides, np.split(vectors, cohort.offsets[1:-1]), strict=True))
     coords = {row.record.slide: read_coords(row.tokens) for row in used_slides(args.manifest) if row.tokens}
     logger.info("%d regions of %d slides embedded, %d values each", *vectors.shape[:1], len(bags), vectors.shape[1])
@@ -62,17 +63,18 @@ def read_encoder(args: argparse.Namespace, cohort: CohortTokens) -> RegionViT:
         settings = RegionEncoder.from_json(args.encoder)
     else:
         raise UserError(f"{args.teacher}: does not say its architecture; give --encoder")
-    width = cohort.features.shape[-1]
-    encoder = build_region_encoder(settings, width)
-    load_exactly(encoder, weights, f"{args.teacher} does not fit region_encoder on patch tokens of width {width}")
+    encoder = build_region_encoder(settings, cohort.width)
+    load_exactly(
+        encoder, weights, f"{args.teacher} does not fit region_encoder on patch tokens of width {cohort.width}"
+    )
     return encoder
 
 
 def refuse_other_tokens(path: Path, card: RegionEncoderCard, cohort: CohortTokens) -> None:
     """Refuse tokens of another shape than the encoder was trained on."""
-    _, grid, _, width = cohort.features.shape
-    if (grid, width) != (card.grid, card.token_width):
+    if (cohort.grid, cohort.width) != (card.grid, card.token_width):
         raise UserError(
             f"{path}: trained on {card.grid} x {card.grid} patches of width {card.token_width}, the manifest's tokens"
-            f" are {grid} x {grid} of width {width}; give the encoder that was trained on these tokens"
+            f" are {cohort.grid} x {cohort.grid} of width {cohort.width};"
+            " give the encoder that was trained on these tokens"
         )

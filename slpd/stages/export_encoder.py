@@ -4,11 +4,10 @@ import argparse
 import hashlib
 from pathlib import Path
 
-from slpd.artifacts.cohort_tokens import read_shape
+from slpd.artifacts.cohort_tokens import open_cohort_tokens
 from slpd.artifacts.manifest import read_manifest
 from slpd.artifacts.model_card import ModelCard, TrainingData, write_model_card
 from slpd.artifacts.region_encoder import read_region_encoder, write_region_encoder
-from slpd.artifacts.tokens import read_source
 from slpd.settings.recipe import Recipe
 
 
@@ -38,12 +37,11 @@ def run(args: argparse.Namespace) -> None:
 
 def training_data(manifest: Path) -> TrainingData:
     """The slides of a manifest, and a digest of their tokens by which the same data is known again."""
-    rows = read_manifest(manifest)
-    used = [(row.record.slide, row.tokens) for row in rows if row.used and row.tokens]
-    lines = [f"{slide} {read_source(tokens).fingerprint}\n" for slide, tokens in used]
+    cohort = open_cohort_tokens(manifest)
+    lines = [f"{slide} {tokens}\n" for slide, tokens in zip(cohort.slides, cohort.fingerprints, strict=True)]
     return TrainingData(
-        n_used=len(used),
-        n_given=len(rows),
-        n_regions=sum(read_shape(tokens)[0] for _, tokens in used),
+        n_used=len(cohort.slides),
+        n_given=len(read_manifest(manifest)),
+        n_regions=cohort.n_regions,
         digest=hashlib.sha256("".join(lines).encode()).hexdigest(),
     )

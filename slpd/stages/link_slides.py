@@ -5,8 +5,8 @@ import logging
 from pathlib import Path
 
 from slpd.artifacts.prototypes import read_prototypes
-from slpd.artifacts.slide_graph import SlideGraphArrays, write_slide_graph
-from slpd.method.slide_graph import link_slides
+from slpd.artifacts.slide_graph import write_slide_graph
+from slpd.method.slide_graph import link_cohort
 from slpd.settings.training import SlideGraph
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> None:
     """Link every slide that has prototypes to its nearest such slides."""
     settings = SlideGraph.from_json(args.settings)
     content = read_prototypes(args.prototypes)
-    neighbours, similarity, correspondence = link_slides(content.prototypes, content.kept, settings)
+    graph = link_cohort(content, settings)
     n_kept = int(content.kept.sum())
     logger.info("%d slides linked to %d others each", n_kept, min(settings.n_neighbours, n_kept - 1))
-    write_slide_graph(args.out, SlideGraphArrays(neighbours, similarity, correspondence, content.slides))
+    write_slide_graph(args.out, graph)

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar=("NAME", "METRICS"),
-        help="a variant's name, then its metrics files (.csv) in order: warm-up, iteration 1, 2, ...; repeatable",
+        help="a variant's name, then its metrics files (.csv) in order: of the warm-up, its own; repeatable",
     )
     parser.add_argument("--out", type=Path, required=True, help="figure to write (.svg)")
 

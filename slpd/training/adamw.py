@@ -22,8 +22,8 @@ class AdamW:
         self.moments: dict[str, tuple[Tensor, Tensor, Tensor]] = {}  # mean, mean of squares, steps taken
 
     @torch.no_grad()
-    def step(self, learning_rate: float, weight_decay: float) -> None:
-        """One step. Biases and 1-d parameters are not decayed."""
+    def step(self, learning_rate: float, weight_decay: float, overflow: Tensor | None = None) -> None:
+        """One step. Biases and 1-d parameters are not decayed; where `overflow` is 1, nothing changes."""
         active = {name: p for name, p in self.parameters.items() if p.grad is not None}
         for decayed in (True, False):
             group = [name for name, p in active.items() if is_decayed(name, p) == decayed]
@@ -46,7 +46,10 @@ class AdamW:
                 eps=EPS,
                 amsgrad=False,
                 maximize=False,
+                found_inf=overflow,
             )
+            if overflow is not None:
+                torch._foreach_sub_(steps, [overflow] * len(steps))
 
     def moments_of(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
         """The state of a parameter, zero before its first step."""

@@ -1,8 +1,13 @@
 """Batches: which regions, which views. Every batch is a function of (seed, epoch, step) alone.
 
 So a resumed run sees what an undisturbed one would have seen, and no generator needs to be saved.
+
+A batch has as many *slots* as regions. Each slot has a share of the cohort, dealt out once at random, and
+every epoch goes through it in a new order. A process trains the regions of some slots, so it needs no others, and
+which regions meet in a batch does not depend on how many processes share it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +23,7 @@ from slpd.method.views import Crops, cut_views, draw_crops
 from slpd.models.region_encoder import drop_path_factors
 from slpd.settings.training import Features, RegionEncoder, Training
 from slpd.training.learner import Batch
+from slpd.training.token_store import TokenStore
 
 
 @dataclass(frozen=True)
@@ -34,54 +40,76 @@ class Batches:
     """The batches of a cohort under one recipe."""
 
     def __init__(
-        self, tokens: Tensor, encoder: RegionEncoder, training: Training, prototypes: PrototypeTargets | None
+        self, tokens: TokenStore, n_regions: int, encoder: RegionEncoder, training: Training, grid: int
     ) -> None:
         """Check that the recipe fits the cohort.
 
         Args:
-            tokens: (R, grid, grid, token width) tokens of the cohort, on the training device.
+            tokens: Tokens of (at least) the regions of this process.
+            n_regions: R, of the whole cohort.
             encoder: For depth and stochastic depth.
             training: Batch size, views, seed.
-            prototypes: None: plain DINO.
+            grid: Patches along a region's side.
 
         Raises:
             UserError: a batch does not fit the cohort or the processes, or a crop the grid.
         """
-        self.tokens, self.encoder, self.training, self.prototypes = tokens, encoder, training, prototypes
-        check_recipe(training, n_regions=len(tokens), grid=tokens.shape[1])
+        check_recipe(training, n_regions, grid)
+        self.tokens, self.n_regions, self.encoder, self.training, self.grid = tokens, n_regions, encoder, training, grid
+        self.prototypes: PrototypeTargets | None = None  # plain DINO
 
     @property
     def per_epoch(self) -> int:
         """Batches per epoch; the regions left over after the last whole batch wait for another epoch."""
-        return len(self.tokens) // self.training.batch_size
+        return self.n_regions // self.training.batch_size
 
     def regions_of(self, epoch: int, step: int) -> NDArray[np.int64]:
         """(batch size,) the regions of a batch: every epoch visits the cohort in a new order."""
-        order = epoch_order(self.training.seed, epoch, len(self.tokens))
-        return order[step * self.training.batch_size : (step + 1) * self.training.batch_size]
+        regions: NDArray[np.int64] = self.order(epoch)[step]
+        return regions
 
-    def batch(self, epoch: int, step: int) -> Batch:
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """(steps, batch size) the regions of every batch of an epoch."""
+        return epoch_order(self.training.seed, epoch, self.n_regions, self.training.batch_size)
+
+    def batches_from(self, epoch: int, step: int) -> Iterator[Batch]:
+        """This process's share of the batches of an epoch from a step on; tokens of the next are fetched ahead."""
+        order = self.order(epoch)
+        part = process_part(self.training.batch_size)
+        for at, tokens in enumerate(self.tokens.fetch(regions[part] for regions in order[step:])):
+            yield self.batch(epoch, step + at, *tokens)
+
+    def batch(self, epoch: int, step: int, tokens: Tensor, places: NDArray[np.int64]) -> Batch:
         """This process's share of a batch.
 
         Random numbers are drawn for the whole batch, of which each process takes its part, so the result does
         not depend on how many processes share it.
+
+        Args:
+            epoch: Counted from 0 over all stages.
+            step: Counted from 0 in the epoch.
+            tokens: (n, grid, grid, token width), on the device, with this process's regions of the batch.
+            places: Which of the n these are.
         """
-        t, grid = self.training, self.tokens.shape[1]
-        regions, generator = self.regions_of(epoch, step), np.random.default_rng([t.seed, epoch, 1 + step])
-        global_crops = draw_crops(generator, 2, t.batch_size, t.global_crop, grid)
-        local_crops = draw_crops(generator, t.n_local_views, t.batch_size, t.local_crop, grid)
-        return self.cut(regions, global_crops, local_crops, generator)
+        t, generator = self.training, np.random.default_rng([self.training.seed, epoch, 1 + step])
+        global_crops = draw_crops(generator, 2, t.batch_size, t.global_crop, self.grid)
+        local_crops = draw_crops(generator, t.n_local_views, t.batch_size, t.local_crop, self.grid)
+        return self.cut(tokens, places, self.regions_of(epoch, step), global_crops, local_crops, generator)
 
     def cut(
-        self, regions: NDArray[np.int64], global_crops: Crops, local_crops: Crops, generator: np.random.Generator
+        self,
+        tokens: Tensor,
+        places: NDArray[np.int64],
+        regions: NDArray[np.int64],
+        global_crops: Crops,
+        local_crops: Crops,
+        generator: np.random.Generator,
     ) -> Batch:
-        """This process's share of a batch with given views; `generator` gives its stochastic depth."""
-        share = len(regions) // n_processes()
-        part = slice(process_index() * share, (process_index() + 1) * share)
-        prototypes = self.prototypes
+        """This process's share of a batch of given regions and views; `generator` gives its stochastic depth."""
+        part, prototypes = process_part(len(regions)), self.prototypes
         return Batch(
-            global_views=cut_views(self.tokens, regions[part], global_crops.of_regions(part)),
-            local_views=cut_views(self.tokens, regions[part], local_crops.of_regions(part)),
+            global_views=cut_views(tokens, places, global_crops.of_regions(part)),
+            local_views=cut_views(tokens, places, local_crops.of_regions(part)),
             global_keep=self.draw_keep(generator, 2, len(regions), part),
             local_keep=self.draw_keep(generator, self.training.n_local_views, len(regions), part),
             n_regions=len(regions),
@@ -91,18 +119,42 @@ class Batches:
         )
 
     def draw_keep(self, generator: np.random.Generator, n_views: int, n_regions: int, part: slice) -> Tensor | None:
-        """(depth, 2, V * B) stochastic-depth factors for some regions of a batch; None: nothing is dropped."""
+        """(depth, 2, V, B) stochastic-depth factors for some regions of a batch; None: nothing is dropped."""
         if not self.encoder.drop_path:
             return None
         uniform = generator.random((self.encoder.depth, 2, n_views, n_regions), dtype=np.float32)[..., part]
-        uniform = uniform.reshape(self.encoder.depth, 2, -1)
-        return drop_path_factors(torch.from_numpy(uniform).to(self.tokens.device), self.encoder.drop_path)
+        on_device = torch.from_numpy(np.ascontiguousarray(uniform)).to(self.tokens.device, non_blocking=True)
+        return drop_path_factors(on_device, self.encoder.drop_path)
 
 
 @lru_cache(maxsize=1)
-def epoch_order(seed: int, epoch: int, n_regions: int) -> NDArray[np.int64]:
-    """(R,) the order in which an epoch visits the regions; kept until the next epoch asks for its own."""
-    return np.random.default_rng([seed, epoch, 0]).permutation(n_regions)
+def epoch_order(seed: int, epoch: int, n_regions: int, batch_size: int) -> NDArray[np.int64]:
+    """(steps, batch size) the regions of an epoch: slot s of every batch, column s, takes from its own share."""
+    shares = slot_shares(seed, n_regions, batch_size)
+    order = np.random.default_rng([seed, epoch, 0]).random(shares.shape)
+    order[shares < 0] = np.inf  # a share that is one region shorter
+    steps = np.argsort(order, axis=0, kind="stable")[: n_regions // batch_size]
+    return np.take_along_axis(shares, steps, axis=0)
+
+
+@lru_cache(maxsize=1)
+def slot_shares(seed: int, n_regions: int, batch_size: int) -> NDArray[np.int64]:
+    """(most regions of a slot, batch size) the cohort dealt out to the slots of a batch; -1: no region."""
+    dealt = np.full(-(-n_regions // batch_size) * batch_size, -1, np.int64)
+    dealt[:n_regions] = np.random.default_rng([seed]).permutation(n_regions)
+    return dealt.reshape(-1, batch_size)
+
+
+def own_regions(training: Training, n_regions: int) -> NDArray[np.int64]:
+    """The regions that this process trains, in order: those of its slots."""
+    shares = slot_shares(training.seed, n_regions, training.batch_size)[:, process_part(training.batch_size)]
+    return np.sort(shares[shares >= 0])
+
+
+def process_part(batch_size: int) -> slice:
+    """This process's slots of a batch."""
+    share = batch_size // n_processes()
+    return slice(process_index() * share, (process_index() + 1) * share)
 
 
 def check_recipe(training: Training, n_regions: int, grid: int) -> None:
@@ -125,9 +177,9 @@ def check_recipe(training: Training, n_regions: int, grid: int) -> None:
 
 
 def look_up(vectors: Tensor, rows: NDArray[np.int64] | None, regions: NDArray[np.int64], part: slice) -> Targets | None:
-    """The prototypes of some regions of a batch, as targets whose logits are still to be made of their vectors."""
+    """The prototypes of some regions of a batch, as targets whose vectors are still as they were clustered."""
     if rows is None:
         return None
     counts = (rows[:, regions] >= 0).sum(axis=1).astype(np.float32)  # of the whole batch
-    chosen = torch.from_numpy(rows[:, regions[part]]).to(vectors.device)  # (T, B)
+    chosen = torch.from_numpy(rows[:, regions[part]]).to(vectors.device, non_blocking=True)  # (T, B)
     return Targets(vectors[chosen.clamp(min=0)], chosen >= 0, torch.from_numpy(counts).to(vectors.device))

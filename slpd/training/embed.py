@@ -7,25 +7,48 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from slpd.method.processes import gather_at_first
 from slpd.method.views import centre_crops, cut_views
+from slpd.training.token_store import TokenStore
 
-BATCH = 64  # regions at a time: bounds memory, changes nothing else
+BATCH = {"cpu": 64, "cuda": 1024}  # regions at a time: bounds memory, changes nothing else
 
 
 @torch.no_grad()
-def embed_regions(encode: Callable[[Tensor], Tensor], tokens: Tensor, crop: int) -> NDArray[np.float32]:
+def embed_regions(
+    encode: Callable[[Tensor], Tensor], tokens: TokenStore, regions: NDArray[np.int64], crop: int
+) -> NDArray[np.float32]:
     """One vector per region, from its centre crop.
 
     Args:
         encode: (B, crop, crop, token width) float32 tokens -> (B, D) vectors.
-        tokens: (R, grid, grid, token width) tokens.
+        tokens: Of these regions at least.
+        regions: (n,) which to embed.
         crop: Side of the crop, patches; the grid's side takes the whole region.
 
     Returns:
-        (R, D).
+        (n, D).
     """
+    size = BATCH[tokens.device.type]
     parts = []
-    for regions in np.split(np.arange(len(tokens)), range(BATCH, len(tokens), BATCH)):
-        view = cut_views(tokens, regions, centre_crops(len(regions), crop, tokens.shape[1]))
-        parts.append(encode(view).float().cpu().numpy())
+    for held, places in tokens.fetch(np.split(regions, range(size, len(regions), size))):
+        view = cut_views(held, places, centre_crops(len(places), crop, held.shape[1]))[0]
+        parts.append(encode(view.float()).float().cpu().numpy())
     return np.concatenate(parts)
+
+
+def embed_cohort(
+    encode: Callable[[Tensor], Tensor], tokens: TokenStore, own: NDArray[np.int64], n_regions: int, crop: int
+) -> NDArray[np.float32] | None:
+    """`embed_regions` of the whole cohort, each process its own regions.
+
+    Returns:
+        (R, D) in the first process; None in the others.
+    """
+    shares = gather_at_first((own, embed_regions(encode, tokens, own, crop)))
+    if shares is None:
+        return None
+    vectors = np.empty((n_regions, shares[0][1].shape[1]), np.float32)
+    for regions, values in shares:
+        vectors[regions] = values
+    return vectors

@@ -1,35 +1,54 @@
 """Everything that training changes, and one step of it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from slpd.method.cross_entropy import LastLayers, cross_entropies
 from slpd.method.losses import DistillationLoss, LossTerms, Targets
 from slpd.method.processes import n_processes, sum_over_processes
 from slpd.method.schedules import StepRates
 from slpd.models.network import Network
 from slpd.settings.training import Features, Objective, RegionEncoder, Training
 from slpd.training.adamw import AdamW
+from slpd.training.precision import Precision
+
+PARTS = ("student", "teacher", "loss", "optimiser", "precision")  # of a learner's state
 
 
 @dataclass(frozen=True)
 class Batch:
     """What one step is taken on: this process's share of a batch, B regions."""
 
-    global_views: Tensor  # (2 * B, g, g, token width) float32, view-major
-    local_views: Tensor  # (n * B, l, l, token width) float32, view-major
-    global_keep: Tensor | None  # (depth, 2, 2 * B) stochastic-depth factors of the student; None: no dropping
-    local_keep: Tensor | None  # (depth, 2, n * B)
+    global_views: Tensor  # (2, B, g, g, token width)
+    local_views: Tensor  # (n, B, l, l, token width)
+    global_keep: Tensor | None  # (depth, 2, 2, B) stochastic-depth factors of the student; None: no dropping
+    local_keep: Tensor | None  # (depth, 2, n, B)
     n_regions: int  # regions of the whole batch, over all processes
-    intra: Targets | None  # as DistillationLoss takes them, but `logits` are still prototypes (T, B, D)
+    intra: Targets | None  # as DistillationLoss takes them, but `vectors` are still prototypes (T, B, D)
     inter: Targets | None
     features: Features  # what these prototypes are means of
 
+    def __len__(self) -> int:
+        """Regions of this process."""
+        return self.global_views.shape[1]
+
+    def views_of(self, part: slice) -> "Batch":
+        """The views of some of the regions."""
+        return replace(
+            self,
+            global_views=self.global_views[:, part],
+            local_views=self.local_views[:, part],
+            global_keep=self.global_keep if self.global_keep is None else self.global_keep[..., part],
+            local_keep=self.local_keep if self.local_keep is None else self.local_keep[..., part],
+        )
+
 
 class Learner:
-    """Student, teacher, optimiser and loss (with its centres)."""
+    """Student, teacher, optimiser, and loss with its centres."""
 
     def __init__(
         self,
@@ -37,9 +56,20 @@ class Learner:
         training: Training,
         objective: Objective,
         token_width: int,
-        device: torch.device,
+        precision: Precision,
+        regions_at_once: int,
     ) -> None:
-        """Student and teacher start equal, from random weights drawn on the CPU."""
+        """Student and teacher start equal, from random weights drawn on the CPU.
+
+        Args:
+            encoder: Architecture.
+            training: Recipe.
+            objective: Terms of the loss.
+            token_width: Length of a patch token.
+            precision: What a step is computed in, and on which device.
+            regions_at_once: Regions whose activations are held together; changes results by rounding alone.
+        """
+        device = precision.device
         self.student = Network(encoder, token_width)
         self.student.draw_weights(training.seed)
         self.student.to(device)
@@ -47,72 +77,124 @@ class Learner:
         self.teacher.load_state_dict(self.student.state_dict())
         self.loss = DistillationLoss(encoder.outputs, training, objective).to(device)
         self.optimiser = AdamW(dict(self.student.named_parameters()))
-        self.training, self.objective, self.device = training, objective, device
+        self.training, self.precision, self.regions_at_once = training, precision, regions_at_once
+        self.device = device
 
     def state_dict(self) -> dict[str, Any]:
         """All state, as tensors in plain dicts."""
-        return {part: dict(getattr(self, part).state_dict()) for part in ("student", "teacher", "loss", "optimiser")}
+        return {part: dict(getattr(self, part).state_dict()) for part in PARTS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over all state."""
-        for part in ("student", "teacher", "loss", "optimiser"):
+        for part in PARTS:
             getattr(self, part).load_state_dict(state[part])
 
     def step(self, batch: Batch, rates: StepRates, freeze_last_layer: bool) -> Tensor:
         """One optimiser step.
 
         Returns:
-            (6,) loss, self, intra, inter, teacher entropy, gradient norm before clipping; over the whole batch.
+            (7,) loss, self, intra, inter, teacher entropy, feature spread, gradient norm before clipping; of the whole
+            batch.
         """
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            student, teacher, intra, inter = self.forward(batch)
-        terms = self.loss(student, teacher, intra, inter)
-        loss = self.total(terms)
-        torch.autograd.backward(loss)
-        norm = self.finish_gradients(freeze_last_layer)
-        self.optimiser.step(rates.learning_rate, rates.weight_decay)
+        terms = self.gradients(batch)
+        norm, overflow = self.finish_gradients(freeze_last_layer)
+        self.optimiser.step(rates.learning_rate, rates.weight_decay, overflow)
         for p in self.student.parameters():
             p.grad = None
         self.follow_student(rates.teacher_momentum)
-        summed = sum_over_processes(torch.stack([loss.detach(), *(term.detach() for term in terms)]))
-        return torch.cat([summed, norm[None]])
+        summed = sum_over_processes(torch.stack([self.loss.total(terms), *terms[:4]]))
+        return torch.cat([summed, terms.feature_spread[None], norm[None]])
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Targets, Targets | None, Targets | None]:
-        """Student logits (V, B, K) and the targets of every term."""
-        B = len(batch.global_views) // 2
-        vectors = [self.student.backbone(batch.global_views, batch.global_keep)]
-        if len(batch.local_views):
-            vectors.append(self.student.backbone(batch.local_views, batch.local_keep))
-        student = self.student.head(torch.cat(vectors)).unflatten(0, (-1, B))  # (V, B, K)
-        with torch.no_grad():
-            logits = self.teacher(batch.global_views).unflatten(0, (2, B))  # (2, B, K)
-            valid = torch.ones((2, B), dtype=torch.bool, device=self.device)
-            teacher = Targets(logits, valid, torch.full((2,), float(batch.n_regions), device=self.device))
-            intra, inter = (
-                targets and targets._replace(logits=self.teacher.prototype_logits(targets.logits, batch.features))
-                for targets in (batch.intra, batch.inter)
-            )  # of the teacher as it is before this step's update
-            return student, teacher, intra, inter
+    def gradients(self, batch: Batch) -> LossTerms:
+        """Leave the gradients of this process's share in the student; its terms.
 
-    def total(self, terms: LossTerms) -> Tensor:
-        """L_self + alpha1 * L_intra + alpha2 * L_inter."""
-        return terms.self_distillation + self.objective.intra * terms.intra + self.objective.inter * terms.inter
+        A view's gradient needs the targets and its own logits, no other view's. So some regions at a time go forward
+        and back, and only their activations are held.
+        """
+        unit, teacher_unit = (net.head.last_layer.unit_rows().detach() for net in (self.student, self.teacher))
+        pulls = self.loss.pulls(self.n_views(batch), *self.targets(batch), teacher_unit)
+        layers = LastLayers(
+            unit.to(self.precision.of_products),
+            teacher_unit.to(self.precision.of_products),
+            pulls.centres,
+            self.training.student_temperature,
+            self.training.teacher_temperature,
+        )
+        sums, entropies = torch.zeros_like(pulls.shares), torch.zeros_like(pulls.counts)
+        weight_gradient, pair_weights = torch.zeros_like(unit), pulls.pair_weights
+        for part in self.parts(batch):
+            vectors = self.student_vectors(batch.views_of(part))  # (V, b, D)
+            found = cross_entropies(
+                vectors.detach(),
+                pulls.vectors[:, part],
+                pulls.valid[:, part],
+                pair_weights * self.precision.scale,
+                layers,
+                weight_gradient,
+            )
+            torch.autograd.backward(vectors, found.view_gradients.to(vectors.dtype))
+            sums += found.sums
+            entropies += found.entropies
+        self.student.head.last_layer.set_gradient(unit, weight_gradient)
+        return pulls.collect(sums, entropies)
+
+    def n_views(self, batch: Batch) -> int:
+        """Views of the student."""
+        return len(batch.global_views) + len(batch.local_views)
+
+    def parts(self, batch: Batch) -> Iterator[slice]:
+        """The regions of a batch, some at a time."""
+        return (slice(start, start + self.regions_at_once) for start in range(0, len(batch), self.regions_at_once))
+
+    def student_vectors(self, batch: Batch) -> Tensor:
+        """(V, B, D) unit vectors of all views, the teacher's first."""
+        backbone = self.student.backbone
+        with self.precision.autocast():
+            vectors = [self.encode(backbone, batch.global_views, batch.global_keep)]
+            if len(batch.local_views):
+                vectors.append(self.encode(backbone, batch.local_views, batch.local_keep))
+            return self.student.head.bottleneck(torch.cat(vectors))
+
+    def encode(self, network: Callable[..., Tensor], views: Tensor, keep: Tensor | None) -> Tensor:
+        """(V, B, rows, columns, token width) views, (depth, 2, V, B) factors -> (V, B, D)."""
+        tokens = views.flatten(0, 1).to(self.precision.dtype)
+        return network(tokens, None if keep is None else keep.flatten(2)).view(*views.shape[:2], -1)
 
     @torch.no_grad()
-    def finish_gradients(self, freeze_last_layer: bool) -> Tensor:
-        """Sum over processes, clip each tensor by its own norm, freeze the last layer; the norm of all of them."""
+    def targets(self, batch: Batch) -> tuple[Targets, Targets | None, Targets | None]:
+        """The targets of every term, of the teacher as it is before this step's update."""
+        with self.precision.autocast():
+            vectors = [self.encode(self.teacher, batch.global_views[:, part], None) for part in self.parts(batch)]
+            intra, inter = (
+                targets and targets._replace(vectors=self.teacher.prototype_vectors(targets.vectors, batch.features))
+                for targets in (batch.intra, batch.inter)
+            )
+        teacher = torch.cat(vectors, dim=1).float()  # (2, B, D)
+        valid = torch.ones(teacher.shape[:2], dtype=torch.bool, device=self.device)
+        return Targets(teacher, valid, teacher.new_full((len(teacher),), float(batch.n_regions))), intra, inter
+
+    @torch.no_grad()
+    def finish_gradients(self, freeze_last_layer: bool) -> tuple[Tensor, Tensor | None]:
+        """Sum over processes, clip each tensor by its own norm, freeze the last layer.
+
+        Returns:
+            The norm of all of them before clipping, and whether they overflowed where they are scaled.
+        """
         parameters = [p for p in self.student.parameters() if p.grad is not None]
         gradients = [p.grad for p in parameters if p.grad is not None]
         if n_processes() > 1:
             summed = sum_over_processes(torch.cat([g.flatten() for g in gradients]))
             parts = torch.split(summed, [g.numel() for g in gradients])
             torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])
+        if self.precision.scaled:
+            torch._foreach_mul_(gradients, 1 / self.precision.scale)
         norms = torch.stack(torch._foreach_norm(gradients))
         factors = (self.training.clip_norm / (norms + 1e-6)).clamp(max=1)
         torch._foreach_mul_(gradients, list(factors.unbind()))
         if freeze_last_layer:
             self.student.head.last_layer.weight_v.grad = None  # not zero: no decay and no Adam state either
-        return norms.square().sum().sqrt()
+        norm = norms.square().sum().sqrt()
+        return norm, self.precision.overflow(norm)
 
     @torch.no_grad()
     def follow_student(self, momentum: float) -> None:

@@ -43,9 +43,9 @@ RESULTS = f"results/{EXPERIMENT.experiment}"
 COHORT = f"{RESULTS}/cohorts/{{cohort}}"
 WARMUP = f"{COHORT}/warmup"
 VARIANT = f"{COHORT}/variants/{{variant}}"
-ITERATION = f"{VARIANT}/iteration_{{iteration}}"
 TASK = f"{RESULTS}/tasks/{{task}}"
 LOGS = f"logs/{EXPERIMENT.experiment}"
+LIVE = f"{LOGS}/training"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 
 
@@ -57,7 +57,6 @@ wildcard_constraints:
     table="|".join(map(re.escape, TABLES)) or "none",
     slide=r"[A-Za-z0-9][A-Za-z0-9._-]*",
     batch=r"\d+",
-    iteration=r"\d+",
 
 
 def settings(section):
@@ -173,24 +172,14 @@ def objective_of(wildcards):
     return EXPERIMENT.objective_of(VARIANTS[wildcards.variant]).model_dump_json()
 
 
-def before(name):
-    """An input function: file `name` of the iteration before, or of the plain DINO part."""
-
-    def path(wildcards):
-        iteration = int(wildcards.iteration) - 1
-        folder = ITERATION if iteration else WARMUP
-        return f"{folder}/{name}".format(cohort=wildcards.cohort, variant=wildcards.variant, iteration=iteration)
-
-    return path
+def trained_prototypes(wildcards):
+    """The `prototypes` section of a variant whose objective has prototype terms."""
+    return prototypes_of(wildcards) if uses_prototypes(wildcards.variant) else []
 
 
-def prototype_inputs(wildcards):
-    """The prototypes and the slide graph, as far as the variant's objective uses them."""
-    objective = EXPERIMENT.objective_of(VARIANTS[wildcards.variant])
-    return {
-        "prototypes": expand(f"{ITERATION}/prototypes.npz", **wildcards) if uses_prototypes(wildcards.variant) else [],
-        "graph": expand(f"{ITERATION}/graph.npz", **wildcards) if objective.inter else [],
-    }
+def trained_slide_graph(wildcards):
+    """The `slide_graph` section of a variant whose objective has the inter-slide term."""
+    return slide_graph_of(wildcards) if EXPERIMENT.objective_of(VARIANTS[wildcards.variant]).inter else []
 
 
 def encoder_weights(wildcards):
@@ -198,7 +187,7 @@ def encoder_weights(wildcards):
     pretrained = VARIANTS[wildcards.variant].pretrained
     if pretrained:
         return ancient(pretrained.checkpoint)  # known by its hash
-    return expand(f"{ITERATION}/teacher.safetensors", iteration=N_ITERATIONS, **wildcards)
+    return expand(f"{VARIANT}/teacher.safetensors", **wildcards)
 
 
 def encoder_section(wildcards):
@@ -239,12 +228,9 @@ def split_files(wildcards):
 
 
 def loss_curves(wildcards, input):
-    """The arguments of plot_losses: for each variant its name and its metrics files in order."""
-    curves = (
-        ["--curve", variant, input.warmup, *(path for path in input.iterations if f"/variants/{variant}/" in path)]
-        for variant in trained_variants(wildcards.cohort)
-    )
-    return [word for curve in curves for word in curve]
+    """The arguments of plot_losses: for each variant its name, the metrics of the warm-up, and its own."""
+    curves = zip(trained_variants(wildcards.cohort), input.variants, strict=True)
+    return [word for variant, metrics in curves for word in ("--curve", variant, input.warmup, metrics)]
 
 
 def every_encoder(wildcards):
@@ -254,6 +240,17 @@ def every_encoder(wildcards):
         for cohort in COHORTS
         for path in expand(
             f"{VARIANT}/encoder/region_encoder.safetensors", cohort=cohort, variant=trained_variants(cohort)
+        )
+    ]
+
+
+def every_slide_graph(wildcards):
+    """The slide graph, and so the prototypes, of every encoder that was trained with prototypes."""
+    return [
+        path
+        for cohort in COHORTS
+        for path in expand(
+            f"{VARIANT}/graph.npz", cohort=cohort, variant=filter(uses_prototypes, trained_variants(cohort))
         )
     ]
 

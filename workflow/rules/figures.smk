@@ -4,11 +4,8 @@
 rule plot_losses:
     input:
         warmup=rules.pretrain_dino.output.metrics,
-        iterations=lambda wildcards: expand(
-            rules.distill_slpd.output.metrics,
-            cohort=wildcards.cohort,
-            variant=trained_variants(wildcards.cohort),
-            iteration=range(1, N_ITERATIONS + 1),
+        variants=lambda wildcards: expand(
+            rules.distill_slpd.output.metrics, cohort=wildcards.cohort, variant=trained_variants(wildcards.cohort)
         ),
     output:
         figure=report(

@@ -1,4 +1,7 @@
-"""Pretraining: plain DINO first, then iterations of prototypes, slide graph and distillation for each variant."""
+"""Pretraining: plain DINO first, then iterations of prototypes, slide graph and distillation for each variant.
+
+The iterations of a variant are one job: an epoch takes seconds on a GPU, less than starting a process and loading tokens.
+"""
 
 
 rule pretrain_dino:
@@ -24,24 +27,64 @@ rule pretrain_dino:
         encoder=settings("region_encoder"),
         training=settings("training"),
         jobs=without_effect("jobs"),
+        live=lambda wildcards, input: f"{LIVE}/{wildcards.cohort}/warmup",
         version=result_version("pretrain_dino"),
     message:
         "{wildcards.cohort}: plain DINO, {EXPERIMENT.training.dino_epochs} epochs"
     shell:
         "python -m slpd --processes {resources.gpu} pretrain_dino --manifest {input.manifest:q}"
         " --encoder {params.encoder:q} --training {params.training:q} --jobs {params.jobs:q}"
-        " --checkpoint {output.checkpoint:q}"
-        " --teacher {output.teacher:q} --embeddings {output.embeddings:q} --metrics {output.metrics:q}"
-        " > {log:q} 2>&1"
+        " --checkpoint {output.checkpoint:q} --teacher {output.teacher:q} --embeddings {output.embeddings:q}"
+        " --metrics {output.metrics:q} --live {params.live:q} > {log:q} 2>&1"
+
+
+rule distill_slpd:
+    input:
+        manifest=rules.cohort_manifest.output.manifest,
+        start=rules.pretrain_dino.output.checkpoint,
+        embeddings=rules.pretrain_dino.output.embeddings,
+    output:
+        teacher=f"{VARIANT}/teacher.safetensors",
+        embeddings=f"{VARIANT}/embeddings.h5",
+        metrics=f"{VARIANT}/metrics.csv",
+        iterations=f"{VARIANT}/iterations.npz",
+    log:
+        f"{LOGS}/distill_slpd/{{cohort}}/{{variant}}.log",
+    benchmark:
+        f"{BENCHMARKS}/distill_slpd/{{cohort}}/{{variant}}.tsv"
+    conda:
+        "../../envs/slpd.yaml"
+    threads: 2
+    resources:
+        gpu=1,
+        mem_mb=64000,
+        runtime=1440,
+    params:
+        encoder=settings("region_encoder"),
+        training=settings("training"),
+        jobs=without_effect("jobs"),
+        objective=objective_of,
+        prototypes=trained_prototypes,
+        slide_graph=trained_slide_graph,
+        live=lambda wildcards, input: f"{LIVE}/{wildcards.cohort}/{wildcards.variant}",
+        version=result_version("distill_slpd"),
+    message:
+        "{wildcards.cohort}: {wildcards.variant}, {N_ITERATIONS} iterations of prototypes, slide graph and distillation"
+    shell:
+        "python -m slpd --processes {resources.gpu} distill_slpd --manifest {input.manifest:q}"
+        " --encoder {params.encoder:q} --training {params.training:q} --jobs {params.jobs:q} --objective {params.objective:q}"
+        " --prototypes {params.prototypes:q} --slide-graph {params.slide_graph:q} --start {input.start:q}"
+        " --start-embeddings {input.embeddings:q} --teacher {output.teacher:q} --embeddings {output.embeddings:q}"
+        " --metrics {output.metrics:q} --iterations {output.iterations:q} --live {params.live:q} > {log:q} 2>&1"
 
 
 rule cluster_regions:
     input:
-        embeddings=before("embeddings.h5"),
+        embeddings=rules.distill_slpd.output.embeddings,
     output:
-        prototypes=f"{ITERATION}/prototypes.npz",
+        prototypes=f"{VARIANT}/prototypes.npz",
     log:
-        f"{LOGS}/cluster_regions/{{cohort}}/{{variant}}/{{iteration}}.log",
+        f"{LOGS}/cluster_regions/{{cohort}}/{{variant}}.log",
     conda:
         "../../envs/slpd.yaml"
     resources:
@@ -51,7 +94,7 @@ rule cluster_regions:
         settings=prototypes_of,
         version=result_version("cluster_regions"),
     message:
-        "{wildcards.cohort}: {wildcards.variant}, iteration {wildcards.iteration} of {N_ITERATIONS}: prototypes"
+        "{wildcards.cohort}: {wildcards.variant}, prototypes of the trained encoder"
     shell:
         "python -m slpd cluster_regions --embeddings {input.embeddings:q} --settings {params.settings:q}"
         " --out {output.prototypes:q} > {log:q} 2>&1"
@@ -61,9 +104,9 @@ rule link_slides:
     input:
         prototypes=rules.cluster_regions.output.prototypes,
     output:
-        graph=f"{ITERATION}/graph.npz",
+        graph=f"{VARIANT}/graph.npz",
     log:
-        f"{LOGS}/link_slides/{{cohort}}/{{variant}}/{{iteration}}.log",
+        f"{LOGS}/link_slides/{{cohort}}/{{variant}}.log",
     conda:
         "../../envs/slpd.yaml"
     resources:
@@ -73,48 +116,10 @@ rule link_slides:
         settings=slide_graph_of,
         version=result_version("link_slides"),
     message:
-        "{wildcards.cohort}: {wildcards.variant}, iteration {wildcards.iteration} of {N_ITERATIONS}: slide graph"
+        "{wildcards.cohort}: {wildcards.variant}, slide graph of the trained encoder"
     shell:
         "python -m slpd link_slides --prototypes {input.prototypes:q} --settings {params.settings:q}"
         " --out {output.graph:q} > {log:q} 2>&1"
-
-
-rule distill_slpd:
-    input:
-        unpack(prototype_inputs),
-        manifest=rules.cohort_manifest.output.manifest,
-        start=before("checkpoint.pt"),
-    output:
-        # Optimiser states are large, and the next iteration is their only reader; teachers are kept.
-        checkpoint=temp(f"{ITERATION}/checkpoint.pt"),
-        teacher=f"{ITERATION}/teacher.safetensors",
-        embeddings=temp(f"{ITERATION}/embeddings.h5"),
-        metrics=f"{ITERATION}/metrics.csv",
-    log:
-        f"{LOGS}/distill_slpd/{{cohort}}/{{variant}}/{{iteration}}.log",
-    benchmark:
-        f"{BENCHMARKS}/distill_slpd/{{cohort}}/{{variant}}/{{iteration}}.tsv"
-    conda:
-        "../../envs/slpd.yaml"
-    threads: 2
-    resources:
-        gpu=1,
-        mem_mb=64000,
-        runtime=240,
-    params:
-        encoder=settings("region_encoder"),
-        training=settings("training"),
-        jobs=without_effect("jobs"),
-        objective=objective_of,
-        version=result_version("distill_slpd"),
-    message:
-        "{wildcards.cohort}: {wildcards.variant}, iteration {wildcards.iteration} of {N_ITERATIONS}: distillation"
-    shell:
-        "python -m slpd --processes {resources.gpu} distill_slpd --manifest {input.manifest:q}"
-        " --encoder {params.encoder:q} --training {params.training:q} --jobs {params.jobs:q} --objective {params.objective:q}"
-        " --iteration {wildcards.iteration} --start {input.start:q} --prototypes {input.prototypes:q}"
-        " --graph {input.graph:q} --checkpoint {output.checkpoint:q} --teacher {output.teacher:q}"
-        " --embeddings {output.embeddings:q} --metrics {output.metrics:q} > {log:q} 2>&1"
 
 
 rule embed_bags:
@@ -148,7 +153,7 @@ rule embed_bags:
 rule export_encoder:
     input:
         manifest=rules.cohort_manifest.output.manifest,
-        teacher=f"{VARIANT}/iteration_{N_ITERATIONS}/teacher.safetensors",
+        teacher=rules.distill_slpd.output.teacher,
     output:
         weights=f"{VARIANT}/encoder/region_encoder.safetensors",
         card=f"{VARIANT}/encoder/README.md",

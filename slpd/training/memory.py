@@ -1,0 +1,78 @@
+"""Where the tokens of a cohort and the activations of a step go, from the memory that is free."""
+
+import logging
+from pathlib import Path
+
+import torch
+
+from slpd.settings.training import RegionEncoder, Training
+
+logger = logging.getLogger(__name__)
+
+# Bytes that training keeps of a patch in one block, per unit of width, under autocast: two float32 residuals, then at
+# two bytes two norms, q, k, v, their mixture and projection, and twice the fourfold width of the perceptron.
+ACTIVATION_BYTES = 2 * 4 + 2 * (2 + 3 + 2 + 2 * 4 + 1)
+CPU_REGIONS = 4  # whose activations stay near a core's cache: fastest, and least memory
+FEWEST_REGIONS = 64  # whose activations should fit beside the tokens on a GPU
+STEP_BYTES = 3 * 10**9  # networks, moments, blocks of logits
+SHARE = 0.8  # of free memory that is counted on
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on a GPU, or for this process on the machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    available = {
+        name: int(rest.split()[0]) * 1024
+        for name, rest in (line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    }["MemAvailable"]
+    return min([available, *group_limits(Path("/sys/fs/cgroup"))])
+
+
+def group_limits(root: Path) -> list[int]:
+    """What the control groups of this process leave it: the memory that a queue granted the job."""
+    left = []
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            limit, used = (
+                ("memory.max", "memory.current")
+                if not controllers
+                else (
+                    "memory.limit_in_bytes",
+                    "memory.usage_in_bytes",
+                )
+            )
+            folder = root / controllers / path.lstrip("/")
+            for group in (folder, *folder.parents):
+                if group.is_relative_to(root) and (group / limit).exists() and (group / used).exists():
+                    value = (group / limit).read_text().strip()
+                    if value != "max":
+                        left.append(max(0, int(value) - int((group / used).read_text())))
+    return left
+
+
+def activation_bytes(encoder: RegionEncoder, training: Training) -> int:
+    """Bytes that one step keeps of one region, all views."""
+    patches = 2 * (1 + training.global_crop**2) + training.n_local_views * (1 + training.local_crop**2)
+    return patches * encoder.depth * encoder.width * ACTIVATION_BYTES
+
+
+def reserve_bytes(encoder: RegionEncoder, training: Training) -> int:
+    """Memory of a device that training needs beside the tokens."""
+    return STEP_BYTES + FEWEST_REGIONS * activation_bytes(encoder, training)
+
+
+def regions_at_once(
+    encoder: RegionEncoder, training: Training, device: torch.device, share: int, given: int | None
+) -> int:
+    """How many of a process's `share` of a batch go through the student together."""
+    most = given or (
+        CPU_REGIONS
+        if device.type == "cpu"
+        else max(1, int(SHARE * free_bytes(device)) // activation_bytes(encoder, training))
+    )
+    n_parts = -(-share // most)
+    chosen = -(-share // n_parts)  # parts of nearly equal size
+    logger.info("%d of %d regions of a batch at once", chosen, share)
+    return chosen

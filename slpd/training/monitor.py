@@ -1,0 +1,105 @@
+"""What can be watched while training runs: a progress line, metrics as JSON lines, TensorBoard events.
+
+None of it is a result: times differ from run to run.
+"""
+
+import json
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from slpd.artifacts.training_metrics import STEP_METRICS
+from slpd.method.processes import process_index
+from slpd.method.schedules import StepRates
+from slpd.settings.training import Training
+from slpd.training.progress import Progress
+
+LINE_SECONDS = 30  # between two progress lines
+
+logger = logging.getLogger(__name__)
+
+
+class Monitor:
+    """The progress of one stage, of the first process alone."""
+
+    def __init__(self, folder: Path, epochs: range, steps_per_epoch: int, training: Training) -> None:
+        """Watch a stage.
+
+        Args:
+            folder: Where `metrics.jsonl` and TensorBoard's events go.
+            epochs: Epochs of the stage, counted from 0.
+            steps_per_epoch: Steps of an epoch.
+            training: For the whole schedule.
+        """
+        self.folder, self.epochs, self.steps_per_epoch, self.training = folder, epochs, steps_per_epoch, training
+        self.seen = 0  # steps of the whole schedule at the last report
+        self.first = process_index() == 0
+
+    def start(self, progress: Progress) -> None:
+        """Training goes on from here: what was written of later steps is of a run that was killed."""
+        self.seen = self.steps_at(progress)
+        self.started = self.line_at = time.monotonic()
+        if self.first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            keep_lines_before(self.folder / "metrics.jsonl", self.seen)
+            self.events = SummaryWriter(str(self.folder), purge_step=self.seen + 1)
+
+    def steps_at(self, progress: Progress) -> int:
+        """Steps of the whole schedule that are done."""
+        return progress.epoch * self.steps_per_epoch + len(progress.steps)
+
+    def report(self, progress: Progress, rates: StepRates) -> None:
+        """Write down the steps since the last report."""
+        if not self.first:
+            return
+        done, now = self.steps_at(progress), time.monotonic()
+        new = min(done - self.seen, len(progress.steps))
+        means = torch.stack(progress.steps[-new:]).double().mean(dim=0).tolist()
+        speed = (done - self.seen) * self.training.batch_size / max(now - self.started, 1e-9)
+        metrics = dict(zip(STEP_METRICS, means, strict=True)) | rates._asdict() | {"regions_per_second": speed}
+        self.write(done, progress, metrics)
+        ended = len(progress.steps) == self.steps_per_epoch
+        if ended or now - self.line_at >= LINE_SECONDS:
+            self.line(done, progress, metrics)
+            self.line_at = now
+        self.seen, self.started = done, now
+
+    def write(self, done: int, progress: Progress, metrics: dict[str, float]) -> None:
+        """Append to both files."""
+        place = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "epoch": progress.epoch + 1, "step": done}
+        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(place | metrics) + "\n")
+        for name, value in metrics.items():
+            self.events.add_scalar(name, value, done)
+        self.events.flush()
+
+    def line(self, done: int, progress: Progress, metrics: dict[str, float]) -> None:
+        """One line: where training is, how it does, how long it takes."""
+        left = self.epochs.stop * self.steps_per_epoch - done
+        logger.info(
+            "epoch %d of %d, step %d of %d: loss %.4f (self %.4f, intra %.4f, inter %.4f), %.0f regions/s,"
+            " %s left in this stage",
+            progress.epoch + 1,
+            self.training.epochs,
+            len(progress.steps),
+            self.steps_per_epoch,
+            *(metrics[name] for name in ("loss", "self_distillation", "intra", "inter", "regions_per_second")),
+            timedelta(seconds=round(left * self.training.batch_size / metrics["regions_per_second"])),
+        )
+
+    def close(self) -> None:
+        """The stage is done."""
+        if self.first:
+            self.events.close()
+
+
+def keep_lines_before(path: Path, step: int) -> None:
+    """Drop the lines of steps after `step`, and one that was cut off."""
+    if path.exists():
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
