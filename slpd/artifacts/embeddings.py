@@ -7,6 +7,8 @@ offsets: (S + 1,) int64, slide s holds rows offsets[s] to offsets[s + 1].
 slides: (S,) UTF-8, slide ids.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,17 +39,29 @@ def write_embeddings(path: Path, content: CohortEmbeddings) -> None:
         file.create_dataset("slides", data=content.slides, dtype=h5py.string_dtype())
 
 
-def read_embeddings(path: Path) -> CohortEmbeddings:
-    """Read the embeddings of a cohort.
+@contextmanager
+def open_embeddings(path: Path) -> Iterator[CohortEmbeddings]:
+    """The embeddings of a cohort, whose vectors are read from disk where they are sliced.
 
     Raises:
         UserError: the file is missing, damaged, or another file.
     """
     try:
         with h5py.File(path, "r") as file:
-            arrays = {name: np.asarray(file[name]) for name in ("bottleneck", "region_vector", "offsets")}
-            return CohortEmbeddings(**arrays, slides=[name.decode() for name in file["slides"][:]])
+            slides = [name.decode() for name in file["slides"][:]]
+            yield CohortEmbeddings(file["bottleneck"], file["region_vector"], file["offsets"][:], slides)
     except (OSError, KeyError) as error:
         raise UserError(
             f"region embeddings {path}: cannot be read ({error}); run their training stage again"
         ) from error
+
+
+def read_embeddings(path: Path) -> CohortEmbeddings:
+    """The embeddings of a cohort, in memory.
+
+    Raises:
+        UserError: the file is missing, damaged, or another file.
+    """
+    with open_embeddings(path) as content:
+        bottleneck, region_vector = np.asarray(content.bottleneck), np.asarray(content.region_vector)
+        return CohortEmbeddings(bottleneck, region_vector, content.offsets, content.slides)

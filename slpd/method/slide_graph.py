@@ -10,8 +10,10 @@ from scipy.optimize import linear_sum_assignment
 
 from slpd.artifacts.prototypes import CohortPrototypes
 from slpd.artifacts.slide_graph import SlideGraphArrays
+from slpd.method.slide_candidates import Candidates, candidates
 from slpd.settings.training import SlideGraph
 
+ROUNDING = 1e-4  # of bounds, which are sums of float32 cosines
 DECIMALS = 9  # similarities that agree to 1e-9 are tied: rounding must not decide between equal slides
 
 
@@ -29,29 +31,26 @@ def best_matching(cosines: NDArray[np.float64]) -> tuple[float, NDArray[np.int64
 
 
 def most_similar(
-    cosines: NDArray[np.float64], itself: int, n_neighbours: int
+    vectors: NDArray[np.float64], itself: int, among: Candidates, n_neighbours: int
 ) -> list[tuple[float, int, NDArray[np.int64]]]:
-    """The slides most similar to one slide, exactly, without matching all of them.
+    """The slides most similar to one slide, exactly among the candidates, without matching all of them.
 
-    The sum of each prototype's best cosine bounds a similarity from above, from either side. Slides are
-    matched in order of that bound until no bound reaches the worst similarity among the best so far.
+    They are matched in order of their bound until no bound reaches the worst similarity among the best so far.
 
     Args:
-        cosines: (C, M, M), for each slide the cosines of this slide's prototypes (rows) and its own.
-        itself: The index of this slide among the C.
+        vectors: (C, M, D) unit prototypes.
+        itself: The slide among the C.
+        among: Its candidates.
         n_neighbours: How many to return, if there are as many others.
 
     Returns:
         (similarity, slide, matching), best first; ties in order of slides.
     """
-    bounds = np.minimum(cosines.max(axis=2).sum(axis=1), cosines.max(axis=1).sum(axis=1))  # (C,)
     best: list[tuple[float, int, NDArray[np.int64]]] = []
-    for slide in np.argsort(-bounds, kind="stable").tolist():
-        if slide == itself:
-            continue
-        if len(best) == n_neighbours and bounds[slide] < best[-1][0] - 10**-DECIMALS:
+    for slide, bound in zip(among.slides.tolist(), among.bounds.tolist(), strict=True):
+        if len(best) == n_neighbours and bound < best[-1][0] - ROUNDING:
             break
-        similarity, matching = best_matching(cosines[slide])
+        similarity, matching = best_matching(vectors[itself] @ vectors[slide].T)
         best.append((similarity, slide, matching))
         best = sorted(best, key=lambda link: (-link[0], link[1]))[:n_neighbours]
     return best
@@ -77,12 +76,11 @@ def link_slides(
     slides = np.flatnonzero(kept)  # (C,)
     vectors = prototypes[slides].astype(np.float64)  # (C, M, D)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), np.finfo(np.float64).tiny)
-    flat = vectors.reshape(-1, vectors.shape[2])  # (C * M, D)
-    for place, slide in enumerate(slides):
-        cosines = (flat @ vectors[place].T).reshape(-1, M, M).swapaxes(1, 2)  # (C, M, M)
-        for k, (value, other, matching) in enumerate(most_similar(cosines, place, K)):
+    for place, among in enumerate(candidates(vectors.astype(np.float32))):
+        slide = slides[place]
+        for k, (value, other, matching) in enumerate(most_similar(vectors, place, among, K)):
             neighbours[slide, k], similarity[slide, k] = slides[other], value
-            nearest = cosines[other].argmax(axis=1)
+            nearest = (vectors[place] @ vectors[other].T).argmax(axis=1)
             correspondence[slide, k] = matching if settings.correspondence == "matching" else nearest
     return neighbours, similarity, correspondence
 

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from slpd.artifacts.embeddings import read_embeddings
+from slpd.artifacts.embeddings import open_embeddings
 from slpd.artifacts.prototypes import write_prototypes
 from slpd.method.prototypes import cluster_cohort
 from slpd.settings.training import Prototypes
@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Cluster every slide that has enough regions."""
     settings = Prototypes.from_json(args.settings)
-    content = cluster_cohort(read_embeddings(args.embeddings), settings)
+    with open_embeddings(args.embeddings) as embeddings:
+        content = cluster_cohort(embeddings, settings)
     n_kept, n_slides = int(content.kept.sum()), len(content.slides)
     logger.info(
         "%d prototypes for each of %d slides; %d slides of fewer than %d regions have none and train with L_self alone",

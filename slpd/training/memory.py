@@ -26,29 +26,35 @@ def free_bytes(device: torch.device) -> int:
         name: int(rest.split()[0]) * 1024
         for name, rest in (line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     }["MemAvailable"]
-    return min([available, *group_limits(Path("/sys/fs/cgroup"))])
+    membership = Path("/proc/self/cgroup").read_text()
+    return min([available, *group_limits(Path("/sys/fs/cgroup"), membership)])
 
 
-def group_limits(root: Path) -> list[int]:
-    """What the control groups of this process leave it: the memory that a queue granted the job."""
+def group_limits(root: Path, membership: str) -> list[int]:
+    """What control groups leave a process: the memory that a queue granted its job.
+
+    Args:
+        root: Where control groups are mounted.
+        membership: Lines as in /proc/self/cgroup, of version 1 or 2.
+
+    Returns:
+        Bytes left in the process's group and in those around it, where they are limited.
+    """
     left = []
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    for line in membership.splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers in ("", "memory"):
-            limit, used = (
-                ("memory.max", "memory.current")
-                if not controllers
-                else (
-                    "memory.limit_in_bytes",
-                    "memory.usage_in_bytes",
-                )
-            )
-            folder = root / controllers / path.lstrip("/")
-            for group in (folder, *folder.parents):
-                if group.is_relative_to(root) and (group / limit).exists() and (group / used).exists():
-                    value = (group / limit).read_text().strip()
-                    if value != "max":
-                        left.append(max(0, int(value) - int((group / used).read_text())))
+        if not controllers:
+            names, mount = ("memory.max", "memory.current"), root
+        elif "memory" in controllers.split(","):
+            names, mount = ("memory.limit_in_bytes", "memory.usage_in_bytes"), root / "memory"
+        else:
+            continue
+        group = mount / path.lstrip("/")
+        for folder in (group, *group.parents):
+            limit, used = (folder / name for name in names)
+            if folder.is_relative_to(mount) and limit.exists() and used.exists():
+                most = limit.read_text().strip()
+                left += [] if most == "max" else [max(0, int(most) - int(used.read_text()))]
     return left
 
 
