@@ -359,7 +359,7 @@ def test_killed_twice_and_started_again_gives_the_same_table(
     tokens = tmp_path / "results/toy/cohorts/toy/tokens"
     finished_tokens = {path: path.stat().st_mtime_ns for path in tokens.glob("s*.h5")}
     assert finished_tokens
-    kill_when(tmp_path, "logs/toy/distill_slpd/toy/slpd/2.log", "epoch", "--rerun-incomplete")
+    kill_when(tmp_path, "logs/toy/distill_slpd/toy/slpd.log", "at once", "--rerun-incomplete")
     assert toy.snakemake(tmp_path, "--unlock").returncode == 0
     run = toy.snakemake(tmp_path, "--rerun-incomplete")
     assert run.returncode == 0, run.stdout + run.stderr

@@ -79,6 +79,7 @@ def open_trainer(
     own = own_regions(training, cohort.n_regions)
     tokens = open_token_store(cohort, own, device, jobs.tokens, reserve_bytes(encoder, training))
     learner.regions_at_once = regions_at_once(encoder, training, device, share, jobs.regions_at_once)
+    learner.compile()
     batches = Batches(tokens, cohort.n_regions, encoder, training, cohort.grid)
     resume = ResumeFile(args.teacher.with_name(f"{args.teacher.name}.resume"), identity, jobs.checkpoint_minutes)
     monitor = Monitor(args.live, epochs, batches.per_epoch, training)

@@ -1,7 +1,8 @@
 """Everything that training changes, and one step of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from slpd.method.schedules import StepRates
 from slpd.models.network import Network
 from slpd.settings.training import Features, Objective, RegionEncoder, Training
 from slpd.training.adamw import AdamW
+from slpd.training.compiled import Encode, compiled
 from slpd.training.precision import Precision
 
 PARTS = ("student", "teacher", "loss", "optimiser", "precision")  # of a learner's state
@@ -78,7 +80,32 @@ class Learner:
         self.loss = DistillationLoss(encoder.outputs, training, objective).to(device)
         self.optimiser = AdamW(dict(self.student.named_parameters()))
         self.training, self.precision, self.regions_at_once = training, precision, regions_at_once
-        self.device = device
+        self.device, self.token_width = device, token_width
+        self.encode_student: Encode = self.student.backbone
+        self.encode_teacher: Encode = self.teacher
+
+    def compile(self) -> None:
+        """Compile both networks where that works."""
+        large, *small = self.view_sizes()
+        self.encode_student = compiled(
+            self.student.backbone, partial(self.trial, [large, *small], True), self.precision
+        )
+        with torch.no_grad():
+            self.encode_teacher = compiled(self.teacher, partial(self.trial, [large], False), self.precision)
+
+    def view_sizes(self) -> list[tuple[int, int]]:
+        """How many views of which side, patches, go through a network together."""
+        t, n = self.training, self.regions_at_once
+        return [(2 * n, t.global_crop), *([(t.n_local_views * n, t.local_crop)] if t.n_local_views else [])]
+
+    def trial(self, sizes: Sequence[tuple[int, int]], dropping: bool, encode: Encode) -> Tensor:
+        """Encode empty views."""
+        depth, like = len(self.student.backbone.blocks), {"device": self.device}
+        results = []
+        for n, side in sizes:
+            views = torch.zeros((n, side, side, self.token_width), dtype=self.precision.dtype, **like)
+            results.append(encode(views, torch.ones((depth, 2, n), **like) if dropping else None))
+        return torch.cat(results)
 
     def state_dict(self) -> dict[str, Any]:
         """All state, as tensors in plain dicts."""
@@ -148,14 +175,14 @@ class Learner:
 
     def student_vectors(self, batch: Batch) -> Tensor:
         """(V, B, D) unit vectors of all views, the teacher's first."""
-        backbone = self.student.backbone
+        backbone = self.encode_student
         with self.precision.autocast():
             vectors = [self.encode(backbone, batch.global_views, batch.global_keep)]
             if len(batch.local_views):
                 vectors.append(self.encode(backbone, batch.local_views, batch.local_keep))
             return self.student.head.bottleneck(torch.cat(vectors))
 
-    def encode(self, network: Callable[..., Tensor], views: Tensor, keep: Tensor | None) -> Tensor:
+    def encode(self, network: Encode, views: Tensor, keep: Tensor | None) -> Tensor:
         """(V, B, rows, columns, token width) views, (depth, 2, V, B) factors -> (V, B, D)."""
         tokens = views.flatten(0, 1).to(self.precision.dtype)
         return network(tokens, None if keep is None else keep.flatten(2)).view(*views.shape[:2], -1)
@@ -164,7 +191,9 @@ class Learner:
     def targets(self, batch: Batch) -> tuple[Targets, Targets | None, Targets | None]:
         """The targets of every term, of the teacher as it is before this step's update."""
         with self.precision.autocast():
-            vectors = [self.encode(self.teacher, batch.global_views[:, part], None) for part in self.parts(batch)]
+            vectors = [
+                self.encode(self.encode_teacher, batch.global_views[:, part], None) for part in self.parts(batch)
+            ]
             intra, inter = (
                 targets and targets._replace(vectors=self.teacher.prototype_vectors(targets.vectors, batch.features))
                 for targets in (batch.intra, batch.inter)

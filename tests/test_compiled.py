@@ -1,0 +1,55 @@
+"""A network that cannot be compiled trains as it is, and the log says so."""
+
+import logging
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slpd.training.compiled import compiled
+from slpd.training.precision import Precision
+
+pytestmark = pytest.mark.torch
+
+
+class Pretended(Precision):
+    """Of a device that networks are compiled for; everything runs on the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.device("cpu"), torch.float32)
+        self.device = torch.device("meta")
+
+    def autocast(self) -> torch.autocast:  # type: ignore[override]
+        return torch.autocast("cpu", enabled=False)
+
+
+def test_what_fails_is_left_as_it_is(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(network: nn.Module) -> nn.Module:
+        def raise_error(*_: Tensor) -> Tensor:
+            raise RuntimeError("Failed to find C compiler.\nSet CC.")
+
+        return raise_error  # type: ignore[return-value]
+
+    monkeypatch.setattr(torch, "compile", failing)
+    network = nn.Linear(3, 2)
+    assert compiled(network, lambda encode: encode(torch.ones(1, 3)), Pretended()) is network
+    assert "Linear is not compiled, which costs speed alone: RuntimeError: Failed to find C compiler." in caplog.text
+
+
+def test_what_works_is_used_and_its_trial_leaves_no_gradient(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    backends = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network: backends(network, backend="aot_eager"))
+    network = nn.Linear(3, 2)
+    fast = compiled(network, lambda encode: encode(torch.ones(1, 3)), Pretended())
+    assert fast is not network
+    assert torch.equal(fast(torch.ones(1, 3)), network(torch.ones(1, 3)))
+    assert network.weight.grad is None
+    assert "Linear is compiled" in caplog.text
+
+
+def test_on_a_cpu_nothing_is_compiled() -> None:
+    network = nn.Linear(3, 2)
+    assert compiled(network, lambda encode: encode(torch.ones(1, 3)), Precision.of(torch.device("cpu"))) is network
