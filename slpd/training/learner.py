@@ -100,11 +100,11 @@ class Learner:
 
     def trial(self, sizes: Sequence[tuple[int, int]], dropping: bool, encode: Encode) -> Tensor:
         """Encode empty views."""
-        depth, like = len(self.student.backbone.blocks), {"device": self.device}
-        results = []
+        depth, results = len(self.student.backbone.blocks), []
         for n, side in sizes:
-            views = torch.zeros((n, side, side, self.token_width), dtype=self.precision.dtype, **like)
-            results.append(encode(views, torch.ones((depth, 2, n), **like) if dropping else None))
+            shape = (n, side, side, self.token_width)
+            keep = torch.ones((depth, 2, n), device=self.device) if dropping else None
+            results.append(encode(torch.zeros(shape, dtype=self.precision.dtype, device=self.device), keep))
         return torch.cat(results)
 
     def state_dict(self) -> dict[str, Any]:
