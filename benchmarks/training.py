@@ -53,19 +53,20 @@ def operations_per_region(encoder: RegionEncoder, training: Training) -> float:
 
     Counted are matrix products, of the last block the CLS token alone, and no recomputation.
     """
-    width, hidden, depth = encoder.width, encoder.head_width, encoder.depth
-
-    def view(side: int) -> float:
-        n = 1 + side**2
-        block = 2 * n * 12 * width**2 + 4 * n**2 * width
-        last = 2 * (2 * n + 10) * width**2 + 4 * n * width
-        return 2 * side**2 * TOKEN_WIDTH * width + (depth - 1) * block + last
-
+    width, hidden = encoder.width, encoder.head_width
     head = 2 * (width * hidden + hidden**2 + hidden * encoder.bottleneck)
     outputs = 2 * encoder.bottleneck * encoder.outputs
-    large, small = view(training.global_crop), view(training.local_crop)
+    large, small = (operations_of_view(encoder, side) for side in (training.global_crop, training.local_crop))
     student = 2 * large + training.n_local_views * small + (2 + training.n_local_views) * (head + outputs)
     return 3 * student + 2 * (large + head) + 4 * outputs
+
+
+def operations_of_view(encoder: RegionEncoder, side: int) -> float:
+    """Of the region encoder's forward on a square view."""
+    n, width = 1 + side**2, encoder.width
+    block = 2 * n * 12 * width**2 + 4 * n**2 * width
+    last = 2 * (2 * n + 10) * width**2 + 4 * n * width  # keys and values of all patches, the rest of the CLS token
+    return 2 * side**2 * TOKEN_WIDTH * width + (encoder.depth - 1) * block + last
 
 
 def prototypes(batch: int, encoder: RegionEncoder, device: torch.device) -> Tensor:

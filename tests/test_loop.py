@@ -16,7 +16,7 @@ from slpd.training.learner import Learner
 from slpd.training.loop import Trainer
 from slpd.training.monitor import Monitor
 from slpd.training.progress import Progress
-from slpd.training.resume import ResumeFile
+from slpd.training.resume import QueueSignals, ResumeFile
 from slpd.training.token_store import ResidentTokens
 
 pytestmark = pytest.mark.torch
@@ -49,7 +49,9 @@ def test_two_epochs_in_the_middle_of_the_schedule_equal_their_steps_one_by_one(t
     looped, stepped = (Learner(ENCODER, TRAINING, PLAIN_DINO, TOKEN_WIDTH, FLOAT32, 8) for _ in range(2))
     progress, monitor = Progress(0), Monitor(tmp_path / "live", range(2), batches.per_epoch, TRAINING)
     monitor.start(progress)
-    Trainer(looped, batches, cohort, ResumeFile(tmp_path / "resume", {}, 60), monitor).train(range(2), progress)
+    Trainer(looped, batches, cohort, ResumeFile(tmp_path / "resume", {}, 60), monitor, QueueSignals()).train(
+        range(2), progress
+    )
     for epoch in range(2):
         for step in range(2):
             drawn = rates(2 * epoch + step, steps=2 * TRAINING.epochs, warmup=2)

@@ -134,6 +134,25 @@ def test_asked_to_stop_in_the_middle_of_an_epoch(tmp_path: Path, monkeypatch: py
     assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "stopped")
 
 
+def test_warned_by_the_queue_it_saves_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGUSR1, also while prototypes are renewed or tokens loaded: a checkpoint after the next step, no stop."""
+    manifest, step, seen = write_cohort(tmp_path), Learner.step, []
+    resume = tmp_path / "out.safetensors.resume"
+
+    def warned(*args: object) -> torch.Tensor:
+        seen.append(resume.exists())
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return step(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Learner, "step", warned)
+    assert pretrain(manifest, tmp_path / "out", monkeypatch) == 0
+    assert seen[:3] == [False, False, True]
+    monkeypatch.undo()
+    assert pretrain(manifest, tmp_path / "undisturbed", monkeypatch) == 0
+    assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "out")
+
+
 def test_unfinished_work_of_other_settings_is_discarded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

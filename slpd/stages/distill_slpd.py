@@ -18,6 +18,7 @@ from slpd.training.identity import experiment_identity, section_identity
 from slpd.training.loop import Trainer
 from slpd.training.progress import Progress
 from slpd.training.renewal import Renew, Renewal, renewing, targets_of
+from slpd.training.resume import QueueSignals
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +64,8 @@ def distill(args: argparse.Namespace, objective: Objective, renew: Renew | None)
     cohort, epochs = open_cohort_tokens(args.manifest), range(training.dino_epochs, training.epochs)
     base = experiment_identity(encoder, training, cohort)
     identity = base | variant_identity(args, objective) | {"epochs trained": epochs.stop}
-    with training_device() as device:
-        trainer = open_trainer(args, cohort, encoder, objective, epochs, identity, device)
+    with QueueSignals() as signals, training_device() as device:
+        trainer = open_trainer(args, cohort, objective, epochs, identity, device, signals)
         progress = trainer.resume.load(trainer.learner)
         if progress is None:
             load_start(args.start, trainer, base | {"epochs trained": epochs.start})

@@ -22,7 +22,7 @@ from slpd.training.memory import regions_at_once, reserve_bytes
 from slpd.training.monitor import Monitor
 from slpd.training.precision import Precision
 from slpd.training.progress import Progress
-from slpd.training.resume import ResumeFile
+from slpd.training.resume import QueueSignals, ResumeFile
 from slpd.training.token_store import open_token_store
 from slpd.versions import training_versions
 
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> None:
     encoder, training = RegionEncoder.from_json(args.encoder), Training.from_json(args.training)
     cohort, epochs = open_cohort_tokens(args.manifest), range(training.dino_epochs)
     identity = experiment_identity(encoder, training, cohort) | {"epochs trained": epochs.stop}
-    with training_device() as device:
-        trainer = open_trainer(args, cohort, encoder, PLAIN_DINO, epochs, identity, device)
+    with QueueSignals() as signals, training_device() as device:
+        trainer = open_trainer(args, cohort, PLAIN_DINO, epochs, identity, device, signals)
         progress = trainer.resume.load(trainer.learner) or Progress(epochs.start)
         trainer.monitor.start(progress)
         trainer.train(epochs, progress)
@@ -64,14 +64,15 @@ def run(args: argparse.Namespace) -> None:
 def open_trainer(
     args: argparse.Namespace,
     cohort: CohortTokens,
-    encoder: RegionEncoder,
     objective: Objective,
     epochs: range,
     identity: Identity,
     device: torch.device,
+    signals: QueueSignals,
 ) -> Trainer:
     """What a training stage works with: a fresh learner, and tokens and activations where they fit."""
-    training, jobs = Training.from_json(args.training), Jobs.from_json(args.jobs)
+    encoder, training = RegionEncoder.from_json(args.encoder), Training.from_json(args.training)
+    jobs = Jobs.from_json(args.jobs)
     check_recipe(training, cohort.n_regions, cohort.grid)
     part = process_part(training.batch_size)
     share = part.stop - part.start
@@ -83,7 +84,7 @@ def open_trainer(
     batches = Batches(tokens, cohort.n_regions, encoder, training, cohort.grid)
     resume = ResumeFile(args.teacher.with_name(f"{args.teacher.name}.resume"), identity, jobs.checkpoint_minutes)
     monitor = Monitor(args.live, epochs, batches.per_epoch, training)
-    return Trainer(learner, batches, cohort, resume, monitor)
+    return Trainer(learner, batches, cohort, resume, monitor, signals)
 
 
 def write_outputs(args: argparse.Namespace, trainer: Trainer, progress: Progress) -> None:

@@ -31,6 +31,7 @@ class Trainer:
     cohort: CohortTokens
     resume: ResumeFile
     monitor: Monitor
+    signals: QueueSignals
 
     def train(self, epochs: range, progress: Progress) -> None:
         """Train for some epochs of the schedule, from where `progress` is, which is changed in place.
@@ -44,18 +45,17 @@ class Trainer:
             SystemExit: SIGTERM was received; the state is saved.
         """
         schedules = make_schedules(self.learner.training, self.batches.per_epoch)
-        with QueueSignals() as signals:
-            while progress.epoch < epochs.stop:
-                self.train_epoch(schedules, progress, signals)
+        while progress.epoch < epochs.stop:
+            self.train_epoch(schedules, progress)
 
-    def train_epoch(self, schedules: Schedules, progress: Progress, signals: QueueSignals) -> None:
+    def train_epoch(self, schedules: Schedules, progress: Progress) -> None:
         """Train the rest of the running epoch."""
         epoch, steps = progress.epoch, progress.steps
         freeze_last_layer = epoch < self.learner.training.freeze_last_layer_epochs
         for batch in self.batches.batches_from(epoch, len(steps)):
             rates = schedules.at(epoch * self.batches.per_epoch + len(steps))
             steps.append(self.learner.step(batch, rates, freeze_last_layer))
-            stop, save = signals.agreed()
+            stop, save = self.signals.agreed()
             save = save or stop or self.resume.due()
             ended = len(steps) == self.batches.per_epoch
             if ended or save or len(steps) % CHECK_STEPS == 0:

@@ -83,6 +83,8 @@ class ResumeFile:
 class QueueSignals:
     """What the queue asks of training, as a context around it: SIGTERM to save and stop, SIGUSR1 to save and go on."""
 
+    numbers = (signal.SIGTERM, signal.SIGUSR1)
+
     def __init__(self) -> None:
         self.received: set[int] = set()
 
@@ -95,8 +97,6 @@ class QueueSignals:
         """Give the signals back."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
-
-    numbers = (signal.SIGTERM, signal.SIGUSR1)
 
     def note(self, number: int, frame: object) -> None:
         """Remember a signal; the loop acts on it between two steps."""
