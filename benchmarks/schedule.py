@@ -1,8 +1,9 @@
 """What the released schedule costs outside training at the size of TCGA-NSCLC, part by part, on this machine's CPU.
 
 Two processes (`pretrain_dino`, one variant of `distill_slpd`) start, import and read 62,853 regions of tokens; 79 times
-prototypes are made and slides linked; checkpoints are written every ten minutes. Training itself is not run: its time follows from
---speed. Embedding regions belongs to the GPU and is given in operations beside the training's. The last line is JSON.
+prototypes are made and slides linked; checkpoints are written every ten minutes. Training itself is not run: its time
+follows from --speed. Embedding regions belongs to the GPU: its operations are given as a share of the training's. The
+last line is JSON.
 Usage: `python -m benchmarks.schedule [--speed 10000]`.
 """
 

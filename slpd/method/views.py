@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from slpd.method.transfer import send
+
 FLIP_PROBABILITY = 0.5  # as released; colour and blur have no meaning for tokens
 
 
@@ -50,7 +52,7 @@ def cut_views(tokens: Tensor, places: NDArray[np.int64], crops: Crops) -> Tensor
     R, grid, _, D = tokens.shape
     V, B = crops.top.shape
     corners = np.stack([crops.top, crops.left, crops.mirrored, np.broadcast_to(places, (V, B))])
-    top, left, mirrored, region = torch.from_numpy(corners).to(tokens.device, non_blocking=True)[..., None]
+    top, left, mirrored, region = send(corners, tokens.device)[..., None]
     steps = torch.arange(crops.size, device=tokens.device)
     rows = region * grid + top + steps  # (V, B, size)
     columns = left + torch.where(mirrored > 0, crops.size - 1 - steps, steps)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from slpd.errors import UserError
 from slpd.method.losses import Targets
 from slpd.method.processes import n_processes, process_index
+from slpd.method.transfer import send
 from slpd.method.views import Crops, cut_views, draw_crops
 from slpd.models.region_encoder import drop_path_factors
 from slpd.settings.training import Features, RegionEncoder, Training
@@ -123,8 +123,7 @@ class Batches:
         if not self.encoder.drop_path:
             return None
         uniform = generator.random((self.encoder.depth, 2, n_views, n_regions), dtype=np.float32)[..., part]
-        on_device = torch.from_numpy(np.ascontiguousarray(uniform)).to(self.tokens.device, non_blocking=True)
-        return drop_path_factors(on_device, self.encoder.drop_path)
+        return drop_path_factors(send(uniform, self.tokens.device), self.encoder.drop_path)
 
 
 @lru_cache(maxsize=1)
@@ -181,5 +180,5 @@ def look_up(vectors: Tensor, rows: NDArray[np.int64] | None, regions: NDArray[np
     if rows is None:
         return None
     counts = (rows[:, regions] >= 0).sum(axis=1).astype(np.float32)  # of the whole batch
-    chosen = torch.from_numpy(rows[:, regions[part]]).to(vectors.device, non_blocking=True)  # (T, B)
-    return Targets(vectors[chosen.clamp(min=0)], chosen >= 0, torch.from_numpy(counts).to(vectors.device))
+    chosen = send(rows[:, regions[part]], vectors.device)  # (T, B)
+    return Targets(vectors[chosen.clamp(min=0)], chosen >= 0, send(counts, vectors.device))
