@@ -25,12 +25,12 @@ import yaml
 from torch import Tensor
 
 from benchmarks.textbook import TextbookLearner, loader
-from slpd.method.cross_entropy import LastLayers, cross_entropies
+from slpd.method.cross_entropy import LastLayer, LastLayers, cross_entropies
 from slpd.method.schedules import StepRates
 from slpd.settings.experiment import load_experiment
 from slpd.settings.training import Objective, RegionEncoder, Training
 from slpd.training.batches import Batches, PrototypeTargets
-from slpd.training.learner import Learner
+from slpd.training.learner import Batch, Learner
 from slpd.training.memory import regions_at_once
 from slpd.training.precision import Precision
 from slpd.training.token_store import ResidentTokens
@@ -108,10 +108,14 @@ def our_steps(batch: int, device: torch.device) -> Iterator[Callable[[], None]]:
     batches = Batches(store, n_regions, encoder, training, GRID)
     rows = np.arange(n_regions)[None] % batch
     batches.prototypes = PrototypeTargets(prototypes(batch, encoder, device), "bottleneck", rows, rows + batch)
+
+    def step(batch_at: Batch) -> None:
+        learner.step(batch_at, RATES, freeze_last_layer=False)
+
     for epoch in range(10**6):
         stream = batches.batches_from(epoch, 0)
         for _ in range(batches.per_epoch):
-            yield lambda: learner.step(next(stream), RATES, False) and None  # noqa: B023
+            yield lambda: step(next(stream))  # noqa: B023  # called before the next is asked for
 
 
 def loss_inputs(batch: int, device: torch.device) -> tuple[list[Tensor], Tensor]:
@@ -150,9 +154,10 @@ def our_loss_steps(batch: int, device: torch.device) -> Iterator[Callable[[], No
     encoder, training, _ = settings(batch)
     (views, targets), weights = loss_inputs(batch, device)
     dtype = Precision.of(device).of_products
+    student, teacher = (LastLayer(rows.to(dtype), torch.ones(len(rows), device=device)) for rows in weights)
     layers = LastLayers(
-        weights[0].to(dtype),
-        weights[1].to(dtype),
+        student,
+        teacher,
         torch.zeros(4, encoder.outputs, device=device),
         training.student_temperature,
         training.teacher_temperature,

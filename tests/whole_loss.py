@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from slpd.method.cross_entropy import LastLayers, cross_entropies
+from slpd.method.cross_entropy import LastLayer, LastLayers, cross_entropies
 from slpd.method.losses import DistillationLoss, LossTerms, Targets
 from slpd.settings.training import Training
 
@@ -17,17 +17,18 @@ def whole_loss(
     teacher_weight: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[LossTerms, Tensor, Tensor, Tensor]:
-    """Terms, loss, gradient by the views (V, B, D) and by the student's last layer (K, D).
+    """Terms, loss, gradient by the views (V, B, D) and by the student's last layer (K, D), of unit rows.
 
     The targets are those of the teacher, of intra and of inter. Without weights, the
     last layers are the identity: vectors are their logits.
     """
     weight = torch.eye(views.shape[-1]) if weight is None else weight
     teacher_weight = torch.eye(views.shape[-1]) if teacher_weight is None else teacher_weight
-    pulls = loss.pulls(len(views), *targets, teacher_weight)
+    student, teacher = (LastLayer(rows.to(dtype), torch.ones(len(rows))) for rows in (weight, teacher_weight))
+    pulls = loss.pulls(len(views), *targets, teacher)
     layers = LastLayers(
-        weight.to(dtype),
-        teacher_weight.to(dtype),
+        student,
+        teacher,
         pulls.centres,
         training.student_temperature,
         training.teacher_temperature,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from slpd.method.cross_entropy import LastLayer
 from slpd.method.processes import sum_over_processes
 from slpd.settings.training import Objective, Training
 
@@ -41,7 +42,7 @@ class Centre(nn.Module):
         self.momentum = momentum
         self.register_buffer("value", torch.zeros(outputs))
 
-    def update(self, targets: Targets, teacher_weight: Tensor) -> Tensor:
+    def update(self, targets: Targets, layer: LastLayer) -> Tensor:
         """Move towards the mean logits of all valid targets of the batch; without any, stay.
 
         The mean of logits is the logit of the mean vector.
@@ -53,7 +54,7 @@ class Centre(nn.Module):
         count = targets.counts.sum()
         mean = total / count.clamp(min=1)
         weight = (1 - self.momentum) * (count > 0)
-        self.value.lerp_(teacher_weight.float() @ mean, weight)
+        self.value.lerp_(layer.mean_logits(mean), weight)
         return mean
 
 
@@ -95,7 +96,7 @@ class DistillationLoss(nn.Module):
 
     @torch.no_grad()
     def pulls(
-        self, n_views: int, teacher: Targets, intra: Targets | None, inter: Targets | None, teacher_weight: Tensor
+        self, n_views: int, teacher: Targets, intra: Targets | None, inter: Targets | None, layer: LastLayer
     ) -> Pulls:
         """The targets of a batch, each with the centre it meets; a term updates its centre after its targets are made.
 
@@ -104,18 +105,18 @@ class DistillationLoss(nn.Module):
             teacher: The teacher's views (T = 2).
             intra: Each region's own prototype (T = 1); None: no such term.
             inter: The corresponding prototypes of T neighbour slides; None: no such term.
-            teacher_weight: (K, D) unit rows of the teacher's last layer.
+            layer: The teacher's last layer.
         """
         shared = self.objective.prototype_centre == "shared"
         centres = [self.self_centre.value.expand(len(teacher.vectors), -1).clone()]
-        mean = self.self_centre.update(teacher, teacher_weight)
+        mean = self.self_centre.update(teacher, layer)
         prototype_centre = self.self_centre if shared else self.prototype_centre
         none = Targets(teacher.vectors[:0], teacher.valid[:0], teacher.counts[:0])
         terms = [teacher, intra or none, inter or none]
         for targets in terms[1:]:
             centres.append(prototype_centre.value.expand(len(targets.vectors), -1).clone())
             if not shared and len(targets.vectors):  # shared: L_self's centre is borrowed as it is
-                self.prototype_centre.update(targets, teacher_weight)
+                self.prototype_centre.update(targets, layer)
         skip_views = (True, *2 * (self.objective.prototype_views == "released",))
         shares = [pair_shares(len(t.vectors), n_views, skip, mean) for t, skip in zip(terms, skip_views, strict=True)]
         weights = (1.0, self.objective.intra, self.objective.inter)

@@ -18,17 +18,18 @@ class UnitRowLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) -> (..., outputs): cosines, where x has length 1."""
-        return F.linear(x, self.unit_rows())
+        return F.linear(x, F.normalize(self.weight_v, dim=-1))
 
-    def unit_rows(self) -> Tensor:
-        """(outputs, width) the rows, brought to length 1."""
-        return F.normalize(self.weight_v, dim=-1)
+    def inverse_lengths(self) -> Tensor:
+        """(outputs,) one by the length of each row."""
+        lengths: Tensor = self.weight_v.detach().norm(dim=1)
+        return 1 / lengths.clamp(min=1e-12)  # as F.normalize
 
     @torch.no_grad()
-    def set_gradient(self, unit_rows: Tensor, gradient: Tensor) -> None:
-        """Turn the gradient by the unit rows, in place, into that of the parameter: across each row, per its length."""
-        gradient -= unit_rows * (gradient * unit_rows).sum(dim=1, keepdim=True)
-        gradient /= self.weight_v.norm(dim=1, keepdim=True).clamp(min=1e-12)  # as F.normalize
+    def set_gradient(self, gradient: Tensor, inverse_lengths: Tensor) -> None:
+        """Turn the gradient by rows of length 1, in place, into the parameter's: across each row, per its length."""
+        along = torch.linalg.vecdot(gradient, self.weight_v) * inverse_lengths**2
+        gradient.addcmul_(self.weight_v, along[:, None], value=-1).mul_(inverse_lengths[:, None])
         self.weight_v.grad = gradient
 
 

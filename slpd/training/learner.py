@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slpd.method.cross_entropy import LastLayers, cross_entropies
+from slpd.method.cross_entropy import LastLayer, LastLayers, cross_entropies
 from slpd.method.losses import DistillationLoss, LossTerms, Targets
 from slpd.method.processes import n_processes, sum_over_processes
 from slpd.method.schedules import StepRates
@@ -138,17 +138,13 @@ class Learner:
         A view's gradient needs the targets and its own logits, no other view's. So some regions at a time go forward
         and back, and only their activations are held.
         """
-        unit, teacher_unit = (net.head.last_layer.unit_rows().detach() for net in (self.student, self.teacher))
-        pulls = self.loss.pulls(self.n_views(batch), *self.targets(batch), teacher_unit)
-        layers = LastLayers(
-            unit.to(self.precision.of_products),
-            teacher_unit.to(self.precision.of_products),
-            pulls.centres,
-            self.training.student_temperature,
-            self.training.teacher_temperature,
-        )
+        student, teacher = self.last_layer(self.student), self.last_layer(self.teacher)
+        pulls = self.loss.pulls(self.n_views(batch), *self.targets(batch), teacher)
+        temperatures = self.training.student_temperature, self.training.teacher_temperature
+        layers = LastLayers(student, teacher, pulls.centres, *temperatures)
         sums, entropies = torch.zeros_like(pulls.shares), torch.zeros_like(pulls.counts)
-        weight_gradient, pair_weights = torch.zeros_like(unit), pulls.pair_weights
+        last, pair_weights = self.student.head.last_layer, pulls.pair_weights
+        weight_gradient = torch.zeros_like(last.weight_v)
         for part in self.parts(batch):
             vectors = self.student_vectors(batch.views_of(part))  # (V, b, D)
             found = cross_entropies(
@@ -162,8 +158,13 @@ class Learner:
             torch.autograd.backward(vectors, found.view_gradients.to(vectors.dtype))
             sums += found.sums
             entropies += found.entropies
-        self.student.head.last_layer.set_gradient(unit, weight_gradient)
+        last.set_gradient(weight_gradient, student.inverse_lengths)
         return pulls.collect(sums, entropies)
+
+    def last_layer(self, network: Network) -> LastLayer:
+        """A network's last layer, for products in this precision."""
+        last = network.head.last_layer
+        return LastLayer(last.weight_v.detach().to(self.precision.of_products), last.inverse_lengths())
 
     def n_views(self, batch: Batch) -> int:
         """Views of the student."""
