@@ -18,7 +18,7 @@ from slpd.errors import SlideError
 from slpd.geometry.read_plan import ReadPlan, coarsest_level
 from slpd.wsi.messages import OpenedSlide, OpenSlideFile, Reader, ReadPart, Refusal, UnreadableRegion
 from slpd.wsi.reading_process import ReadingProcess, ReadingProcessDiedError
-from slpd.wsi.resolution import checked_mpp, required_mpp, stated_mpp
+from slpd.wsi.resolution import checked_mpp, refuse_oblong_pixels, required_mpp, stated_mpp
 
 READ_AHEAD = 3  # regions in memory: one in use, one ready, one being decoded
 
@@ -51,6 +51,7 @@ class Slide:
         try:
             self._opened = self._open(reader)
             stated = stated_mpp(self._opened.mpp)
+            refuse_oblong_pixels(name, stated)
             self.mpp = required_mpp(name, stated) if sheet_mpp is None else checked_mpp(name, sheet_mpp)
         except BaseException:
             self._process.close()
