@@ -38,12 +38,11 @@ COMMON = {
     "seed": 0,
     "mean": (0.485, 0.456, 0.406),
     "std": (0.229, 0.224, 0.225),
-    "slides_per_job": 1,
 }
 DEMO = {"arguments": {"img_size": 32, "patch_size": 16, "depth": 1}, "patch_px": 32}
 PAPER = {"arguments": {"img_size": 256}, "patch_px": 256}
 DEMO_BATCH, PAPER_BATCH = 1024, 64  # patches encoded at a time
-READING = Reading(reader="auto", min_sharpness=0)
+READING = Reading(reader="auto")
 MPP = 0.5
 
 # Runs a command of slpd and prints the peak memory of the job and of its largest reading process, MB. (ru_maxrss
@@ -123,7 +122,9 @@ def time_alone(encoder: PatchEncoder, regions: list[NDArray[np.uint8]]) -> NDArr
 
 def time_stage(encoder: PatchEncoder, records: list[Path], folder: Path) -> NDArray[np.float64]:
     """Seconds (wall, processor) from records to finished token files."""
-    batch = Batch(encoder, READING, copy_to=None, version=0)
+    jobs = Jobs(batch_patches=encoder.batch_patches, copy_to=None, checkpoint_minutes=10)
+    batch = Batch(encoder.settings, READING, jobs, version=0)
+    batch.__dict__["encoder"] = encoder  # built already
     with tempfile.TemporaryDirectory(dir=folder) as tokens:
         start = clocks()
         finished = list(encode_slides(records, batch, Path(tokens)))

@@ -157,7 +157,8 @@ rule cohort_manifest:
         runtime=10,
     params:
         tokens=lambda wildcards, input: Path(input.batches[0]).parent,
-        settings=without_effect("manifest"),  # a gate
+        settings=without_effect("manifest"),  # its budget is a gate, its other key counts:
+        min_sharpness=EXPERIMENT.manifest.min_sharpness,
         version=result_version("cohort_manifest"),
     message:
         "{wildcards.cohort}: slides used and left out"
