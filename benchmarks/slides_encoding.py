@@ -16,6 +16,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the stages run
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 
@@ -58,10 +59,15 @@ def peak(process):
     except (OSError, TypeError):
         return 0  # it has just ended
 
+def children(process):
+    return " ".join(path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children")).split()
+
 def watch():
     while True:
-        children = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
-        readers.extend(map(peak, children))
+        try:
+            readers.extend(peak(reader) for nursery in children("self") for reader in children(nursery))
+        except OSError:
+            pass  # one has just ended
         time.sleep(0.02)
 
 readers = [0]
@@ -105,8 +111,9 @@ def regions_of(picture: Path, region_px: int, columns: int, rows: int) -> list[N
 
 
 def clocks() -> NDArray[np.float64]:
-    """Seconds of wall time, and of processor time of this process and its children that ended."""
-    return np.array([time.perf_counter(), sum(os.times()[:4])])
+    """Seconds of wall time, and of processor time of this process, of what forks its readers, and of readers that ended."""
+    processes = [psutil.Process(), *psutil.Process().children()]
+    return np.array([time.perf_counter(), sum(sum(process.cpu_times()[:4]) for process in processes)])
 
 
 def time_alone(encoder: PatchEncoder, regions: list[NDArray[np.uint8]]) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """Every region equals what is computed from the level's pixels, or is refused, whichever library reads it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from slpd.errors import SlideError
 from slpd.geometry.read_plan import ReadPlan, plan_read
 from slpd.wsi import Reader, Slide, UnreadableRegion
+from slpd.wsi.reading_process import NURSERY
 
 pytestmark = pytest.mark.slides
 
@@ -333,17 +334,17 @@ def test_the_reader_can_be_chosen(tmp_path: Path, make_slide: MakeSlide, tissue:
 
 
 def test_a_cucim_with_other_pixels_is_not_trusted(
-    tmp_path: Path, make_slide: MakeSlide, tissue: Pixels, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_slide: MakeSlide, tissue: Pixels, stand_in: Callable[[str], None]
 ) -> None:
-    stand_in(monkeypatch, tmp_path, IMPOSTOR)
+    stand_in(IMPOSTOR)
     with Slide("s", make_slide(tmp_path / "s.tiff", tissue), None) as slide:
         assert (slide.reader, slide.reader_reason) == ("openslide", "cuCIM and OpenSlide differ at level 0, x 128, y 0")
 
 
 def test_a_cucim_that_crashes_costs_only_the_trial(
-    tmp_path: Path, make_slide: MakeSlide, tissue: Pixels, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_slide: MakeSlide, tissue: Pixels, stand_in: Callable[[str], None]
 ) -> None:
-    stand_in(monkeypatch, tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    stand_in("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     path = make_slide(tmp_path / "s.tiff", tissue, compression=None)
     path = make_slide(tmp_path / "t.tiff", tissue)
     with Slide("s", path, None) as slide:
@@ -363,12 +364,19 @@ class CuImage:
 """
 
 
-def stand_in(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -> None:
-    """Let reading processes import this program as cucim.clara."""
-    (folder / "modules/cucim").mkdir(parents=True)
-    (folder / "modules/cucim/__init__.py").touch()
-    (folder / "modules/cucim/clara.py").write_text(program)
-    monkeypatch.setenv("PYTHONPATH", str(folder / "modules"))
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """A function that lets reading processes import a program as cucim.clara."""
+
+    def set_up(program: str) -> None:
+        (tmp_path / "modules/cucim").mkdir(parents=True)
+        (tmp_path / "modules/cucim/__init__.py").touch()
+        (tmp_path / "modules/cucim/clara.py").write_text(program)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+        NURSERY.stop()
+
+    yield set_up
+    NURSERY.stop()
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no real slides here")

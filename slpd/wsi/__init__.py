@@ -1,8 +1,9 @@
 """Whole-slide images: the only package that opens them.
 
-A slide is opened in a process of its own (`worker`), because the C libraries that decode slides can crash; the process
-that uses it holds a `Slide`. OpenSlide decides what a slide is: its levels, its resolution, and whether a tile can be
-decoded. cuCIM, several times faster, reads the regions of those slides whose pixels it is found to read alike.
+A slide is opened in a process of its own (`worker`, forked by `nursery`), because the C libraries that decode slides
+can crash; the process that uses it holds a `Slide`. OpenSlide decides what a slide is: its levels, its resolution, and
+whether a tile can be decoded. cuCIM, several times faster, reads the regions of those slides whose pixels it is found
+to read alike.
 
 **What happens to damaged tiles.** OpenSlide refuses a tile that is no JPEG or JPEG 2000 image, has another size, ends
 too early, lies outside the file, or whose coded data break off or hold impossible codes: the region becomes

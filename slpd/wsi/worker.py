@@ -1,4 +1,4 @@
-"""The process that reads one slide: `python -m slpd.wsi.worker <connection> <memory>` (file descriptors).
+"""What the process that reads one slide does.
 
 It imports little, ends with the slide that started it, and answers one request after the other, so that what was asked
 ahead is decoded while the asker works.
@@ -6,8 +6,6 @@ ahead is decoded while the asker works.
 
 import mmap
 import os
-import signal
-import sys
 from collections.abc import Iterator, Sequence
 from itertools import product
 from multiprocessing.connection import Connection
@@ -36,14 +34,17 @@ class MisorientedError(Exception):
     """A slide whose rows and columns do not run from its upper left corner."""
 
 
-def main() -> None:
-    """Serve the slide until it is closed or its process is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the process that asks, which then ends this one
-        signal.signal(number, signal.SIG_IGN)
-    connection = Connection(int(sys.argv[1]))
+def read_slide(asker: int, memory: int) -> None:
+    """Serve a slide until it is closed or the process that asks is gone.
+
+    Args:
+        asker: Connection to it, a file descriptor.
+        memory: What both share, a file descriptor.
+    """
+    connection = Connection(asker)
     try:
         request: OpenSlideFile = connection.recv()
-        answer, part_reader = open_slide(request, int(sys.argv[2]))
+        answer, part_reader = open_slide(request, memory)
         connection.send(answer)
         while part_reader:
             connection.send(part_reader.answer(connection.recv()))
@@ -211,7 +212,3 @@ class PartReader:
             inside = self._reader.read(part.level, x, y, x_end - x, y_end - y)
             pixels[y - top : y_end - top, x - left : x_end - left] = inside
         return pixels
-
-
-if __name__ == "__main__":
-    main()
