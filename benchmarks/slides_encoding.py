@@ -111,7 +111,7 @@ def regions_of(picture: Path, region_px: int, columns: int, rows: int) -> list[N
 
 
 def clocks() -> NDArray[np.float64]:
-    """Seconds of wall time, and of processor time of this process, of what forks its readers, and of readers that ended."""
+    """Seconds of wall time, and of processor time of this process, of what forks readers, and of readers that ended."""
     processes = [psutil.Process(), *psutil.Process().children()]
     return np.array([time.perf_counter(), sum(sum(process.cpu_times()[:4]) for process in processes)])
 
