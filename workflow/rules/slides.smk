@@ -99,7 +99,7 @@ rule encode_patches:
         f"{BENCHMARKS}/encode_patches/{{cohort}}/{{batch}}.tsv"
     conda:
         "../../envs/slpd.yaml"
-    threads: 2
+    threads: 8  # decode for one GPU; fewer cores serve as well
     resources:
         gpu=1,
         mem_mb=16000,
