@@ -104,7 +104,7 @@ def write_jpeg_2000(path: Path, texture: Pixels) -> Path:
 
 
 def time_reading(name: str, path: Path, mpp: float, args: argparse.Namespace) -> dict[str, float]:
-    """Seconds per region of the plain loop and of read_regions, and their ratios: of wall time and of processor time."""
+    """Seconds per region of the plain loop and of read_regions, and their ratio, of processor time too."""
     start = time.perf_counter()
     with Slide(name, path, None) as slide:
         opening = time.perf_counter() - start
