@@ -129,7 +129,9 @@ def time_alone(encoder: PatchEncoder, regions: list[NDArray[np.uint8]]) -> NDArr
 
 def time_stage(encoder: PatchEncoder, records: list[Path], folder: Path) -> NDArray[np.float64]:
     """Seconds (wall, processor) from records to finished token files."""
-    jobs = Jobs(batch_patches=encoder.batch_patches, copy_to=None, checkpoint_minutes=10)
+    jobs = Jobs(
+        batch_patches=encoder.batch_patches, copy_to=None, tokens="auto", regions_at_once=None, checkpoint_minutes=10
+    )
     batch = Batch(encoder.settings, READING, jobs, version=0)
     batch.__dict__["encoder"] = encoder  # built already
     with tempfile.TemporaryDirectory(dir=folder) as tokens:
