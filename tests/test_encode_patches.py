@@ -380,9 +380,9 @@ def test_a_reading_process_that_is_killed_is_replaced_once(
     assert (cohort / "tokens" / "a.h5").read_bytes() == undisturbed
 
 
-def start(cohort: Path, **changes: object) -> subprocess.Popen[str]:
-    """The stage in a process of its own, slides `a` and `b`."""
-    argv = [sys.executable, "-m", "slpd", *command(cohort, "ab", **changes)]
+def start(cohort: Path, slides: str = "ab", **changes: object) -> subprocess.Popen[str]:
+    """The stage in a process of its own."""
+    argv = [sys.executable, "-m", "slpd", *command(cohort, slides, **changes)]
     return subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -458,7 +458,7 @@ def test_a_job_that_is_stopped_removes_its_copy_and_the_next_one_that_of_a_kille
     many_regions(cohort, 500)
     for kill, left in ((signal.SIGTERM, 0), (signal.SIGKILL, 1), (signal.SIGTERM, 0)):
         before = part.stat().st_size if part.exists() else 0
-        with start(cohort, copy_to=node) as process:
+        with start(cohort, "a", copy_to=node) as process:  # the next slide would be copied ahead
             wait_for(part, before + 12288)
             assert len(list(node.iterdir())) == 1
             os.killpg(process.pid, kill)
