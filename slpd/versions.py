@@ -11,12 +11,12 @@ from importlib.metadata import distributions
 VERSION = "0.1.0"  # as in pyproject.toml
 
 RESULT_VERSIONS: dict[str, int] = {
-    "segment_tissue": 2,
+    "segment_tissue": 3,
     "tile_regions": 2,
     "check_cohort": 1,
-    "encode_patches": 2,
+    "encode_patches": 3,
     "import_tokens": 1,
-    "cohort_manifest": 1,
+    "cohort_manifest": 2,
     "pretrain_dino": 3,
     "cluster_regions": 2,
     "link_slides": 2,

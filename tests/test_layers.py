@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"__main__", "stages"},
-    {"training", "evaluation", "tables", "plots", "synthetic", "inputs", "cohort_check"},
+    {"training", "evaluation", "tables", "plots", "synthetic", "inputs", "cohort_check", "batches"},
     {"method", "models", "tissue", "wsi"},
     {"artifacts", "geometry", "settings"},
     {"errors", "versions"},

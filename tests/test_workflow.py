@@ -119,6 +119,7 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], None], set[str]]] = {
     "regions": (changes("regions", min_tissue=0.6), (UP_TO_TOKENS | FROM_MANIFEST) - {"segment_tissue"}),
     "reading": (changes("reading", reader="openslide"), {"encode_patches"} | FROM_MANIFEST),
     "patch encoder": (changes("patch_encoder", seed=1), {"encode_patches"} | FROM_MANIFEST),
+    "least sharpness": (changes("manifest", min_sharpness=0.01), FROM_MANIFEST),
     "how jobs work": (
         changes("jobs", batch_patches=7, copy_to="/elsewhere", tokens="disk", regions_at_once=3, checkpoint_minutes=1),
         set(),

@@ -25,7 +25,6 @@ TOY: dict[str, Any] = {
         "checkpoint": None,
         "sha256": None,
         "patch_px": 16,
-        "slides_per_job": 6,
     },
     "manifest": {"max_failed_fraction": 0.2},
     "jobs": {"batch_patches": 1024},

@@ -19,6 +19,7 @@ if (
         f"error: jobs would run {python}, not {sys.executable}; first: source {workflow.basedir}/.venv/bin/activate"
     )
 
+from slpd.batches import batches_of
 from slpd.cohort_check import CohortPlan
 from slpd.errors import UserError
 from slpd.inputs import check_inputs
@@ -32,6 +33,7 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")  # one line, without a traceback through the workflow
 
+BATCHES = {cohort: batches_of(sheet) for cohort, sheet in SHEETS.items()}
 COHORTS = {cohort.name: cohort for cohort in EXPERIMENT.cohorts}
 VARIANTS = {variant.name: variant for variant in EXPERIMENT.variants}
 TASKS = {task.name: task for task in EXPERIMENT.tasks}
@@ -79,15 +81,9 @@ def sheet_row(wildcards):
     return SHEETS[wildcards.cohort][wildcards.slide]
 
 
-def batches(cohort):
-    """The slides of a cohort in order of id, as many to a batch as a job encodes."""
-    slides, size = sorted(SHEETS[cohort]), EXPERIMENT.patch_encoder.slides_per_job
-    return [slides[start : start + size] for start in range(0, len(slides), size)]
-
-
 def slides_of(wildcards):
     """The slides of a batch."""
-    return batches(wildcards.cohort)[int(wildcards.batch)]
+    return BATCHES[wildcards.cohort][int(wildcards.batch)]
 
 
 def of_batch(pattern):
@@ -109,8 +105,7 @@ def token_records(wildcards):
     """The final records of all slides of a cohort, from the rule that writes their tokens."""
     if starts_from_tokens(wildcards.cohort):
         return expand(f"{COHORT}/tokens/imported.json", cohort=wildcards.cohort)
-    numbers = range(len(batches(wildcards.cohort)))
-    return expand(f"{COHORT}/tokens/batch_{{batch}}.json", cohort=wildcards.cohort, batch=numbers)
+    return expand(f"{COHORT}/tokens/batch_{{batch}}.json", cohort=wildcards.cohort, batch=BATCHES[wildcards.cohort])
 
 
 def tables_on(cohort):
@@ -212,6 +207,7 @@ def recipe_of(wildcards):
         tissue=EXPERIMENT.tissue,
         regions=EXPERIMENT.regions,
         reading=EXPERIMENT.reading,
+        min_sharpness=EXPERIMENT.manifest.min_sharpness,
         patch_encoder=EXPERIMENT.patch_encoder,
         region_encoder=EXPERIMENT.region_encoder,
         training=EXPERIMENT.training,
