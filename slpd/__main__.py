@@ -31,6 +31,7 @@ STAGES = {
     "embed_bags": "embed every region with a variant's encoder",
     "export_encoder": "put a trained region encoder beside a card that says what it is",
     "export_released": "write a region encoder as HIPT's scripts read it (no rule: on request)",
+    "pool_tokens": "take the mean patch token of every region as its vector",
     "split_folds": "split a task's slides into folds",
     "evaluate": "train and test a head on every fold of a task",
     "make_table": "collect evaluations into a table",

@@ -18,8 +18,8 @@ from slpd.artifacts.split_files import read_split_file, read_split_files
 from slpd.errors import UserError
 from slpd.evaluation.generated_folds import generate_folds
 from slpd.evaluation.imported_folds import import_folds, patient_overlap
-from slpd.evaluation.tasks import check_task, labelled_slides, patients_by_class
-from slpd.settings.evaluation import GeneratedFolds, ImportedFolds, Task
+from slpd.evaluation.tasks import check_task, labelled_slides, patients_by_stratum
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds
 from slpd.stages import split_folds
 
 HIPT = Path(__file__).parents[2] / "shared" / "hipt"
@@ -30,8 +30,8 @@ def generated(n_folds: int = 3, fraction: float = 0.2, seed: int = 0) -> Generat
     return GeneratedFolds(kind="generated", n_folds=n_folds, validation_fraction=fraction, seed=seed)
 
 
-def task_of(folds: GeneratedFolds | ImportedFolds, classes: tuple[str, ...] = ("A", "B")) -> Task:
-    return Task(name="grade", cohort="demo", label="class", classes=list(classes), folds=folds)
+def task_of(folds: GeneratedFolds | ImportedFolds, classes: tuple[str, ...] = ("A", "B")) -> ClassTask:
+    return ClassTask(name="grade", cohort="demo", label="class", classes=list(classes), folds=folds)
 
 
 def slides_of(**patients: str) -> list[LabelledSlide]:
@@ -82,7 +82,7 @@ def test_classes_are_spread_evenly() -> None:
 
 def test_a_patient_counts_under_the_most_frequent_label() -> None:
     slides = slides_of(p1="ABB", p2="AB", p3="A")
-    assert patients_by_class(["A", "B"], slides) == {"A": ["p2", "p3"], "B": ["p1"]}
+    assert patients_by_stratum(["A", "B"], slides) == {"A": ["p2", "p3"], "B": ["p1"]}
 
 
 @pytest.mark.parametrize(

@@ -51,17 +51,16 @@ TOY: dict[str, Any] = {
         {
             "name": "abmil",
             "kind": "abmil",
+            "preset": "modern",
             "gated": True,
             "embedding": 16,
             "attention": 8,
             "dropout": 0.0,
-            "epochs": 3,
-            "learning_rate": 1e-3,
-            "weight_decay": 0.0,
-            "seed": 0,
         },
         {"name": "knn", "kind": "knn", "k": 1},
     ],
+    "head_presets": {"modern": {"epochs": 3}},
+    "intervals": {"n_resamples": 100},
     "tables": [
         {
             "name": "toy",

@@ -80,9 +80,13 @@ class Training(Section):
 
 
 class Prototypes(Section):
-    """`cluster_regions`: k-means of the regions of each slide."""
+    """`cluster_regions`: k-means of the regions of each slide, or of all."""
 
-    n_prototypes: int = Field(gt=0, lt=2**15, description="prototypes per slide (M)")
+    level: Literal["slide", "cohort"] = Field(
+        description="what is clustered at a time: a slide's regions (the method), or all of the cohort's (an ablation)"
+    )
+
+    n_prototypes: int = Field(gt=0, lt=2**15, description="prototypes per slide, or of the cohort (M)")
     min_regions: int = Field(gt=0, description="slides with fewer regions get no prototypes; at least M")
     features: Features = Field(
         description="what is clustered; bottleneck: the head's unit vectors (released); region_vector: the encoder's"
@@ -94,7 +98,7 @@ class Prototypes(Section):
     @model_validator(mode="after")
     def enough_regions(self) -> Self:
         """k-means needs at least as many points as centroids."""
-        if self.min_regions < self.n_prototypes:
+        if self.level == "slide" and self.min_regions < self.n_prototypes:
             raise ValueError(
                 f"min_regions is {self.min_regions}, n_prototypes {self.n_prototypes}:"
                 " raise min_regions to at least n_prototypes"

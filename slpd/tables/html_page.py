@@ -3,7 +3,8 @@
 from html import escape
 from itertools import groupby
 
-from slpd.tables.content import TITLES, TableContent, TaskFacts
+from slpd.tables.content import TableContent
+from slpd.tables.facts import TaskFacts
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -29,13 +30,14 @@ def as_html(content: TableContent) -> str:
     """The caption, the table, then legend, facts of each task and left-out slides."""
     rows = []
     for row in content.rows:
-        cells = [bold(escape(cell.text), content.is_best(row, i)) for i, cell in enumerate(row.cells)]
-        names = [escape(row.variant), escape(row.head)]
+        cells = [bold(escape(text), best) for text, best in content.printed_cells(row)]
+        names = [escape(row.head), escape(row.variant)]
         rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in [*names, *cells])}</tr>")
     body = [
         f"<h1>{escape(content.caption)}</h1>",
         *("<table>", "<thead>", *header(content), "</thead>", "<tbody>", *rows, "</tbody>", "</table>"),
         f"<p>{escape(content.legend)}</p>",
+        *(f"<p>Published {escape(text)}</p>" for text in content.source_texts),
         *map(facts, content.tasks),
     ]
     return PAGE.format(title=escape(content.caption), body="\n".join(body))
@@ -45,10 +47,10 @@ def header(content: TableContent) -> list[str]:
     """Two header lines, tasks over metrics."""
     tasks = [
         f'<th colspan="{len(list(group))}">{escape(task)}</th>'
-        for task, group in groupby(content.columns, key=lambda column: column[0])
+        for task, group in groupby(content.printed, key=lambda column: column[0])
     ]
-    metrics = [f"<th>{escape(TITLES[metric])}</th>" for _, metric in content.columns]
-    names = '<th rowspan="2">variant</th><th rowspan="2">head</th>'
+    metrics = [f"<th>{escape(title)}</th>" for _, title in content.printed]
+    names = '<th rowspan="2">head</th><th rowspan="2">variant</th>'
     return [f"<tr>{names}{''.join(tasks)}</tr>", f"<tr>{''.join(metrics)}</tr>"]
 
 

@@ -132,6 +132,8 @@ rule embed_bags:
         f"{LOGS}/embed_bags/{{cohort}}/{{variant}}.log",
     benchmark:
         f"{BENCHMARKS}/embed_bags/{{cohort}}/{{variant}}.tsv"
+    wildcard_constraints:
+        variant=one_of(variant for variant in VARIANTS if not VARIANTS[variant].token_mean),
     conda:
         "../../envs/slpd.yaml"
     threads: 2
