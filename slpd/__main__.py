@@ -21,6 +21,7 @@ STAGES = {
     "segment_tissue": "find the tissue of one slide",
     "tile_regions": "lay the region grid over the tissue of one slide",
     "check_cohort": "check that a cohort has what the experiment asks of it, before GPU time is spent",
+    "import_hipt": "turn HIPT's label table and split files into a sheet, folds and a config (no rule: on request)",
     "encode_patches": "encode the regions of a batch of slides into patch tokens",
     "import_tokens": "take patch tokens made elsewhere instead of slides",
     "cohort_manifest": "list slides used and left out, with reasons",

@@ -107,9 +107,9 @@ TWO_ROWS = [
 
 
 def test_a_cell_says_over_how_many_folds_it_is() -> None:
-    assert Cell(0.7, 0.2, 0.6, 0.8, 3, 3).text == "0.700 ± 0.200 [0.600, 0.800]"
-    assert Cell(0.6, 0.14, 0.5, 0.7, 2, 3).text == "0.600 ± 0.140 [0.500, 0.700] (2 of 3 folds)"
-    assert Cell(0.7, math.nan, 0.5, 0.7, 1, 1).text == "0.700 (one fold) [0.500, 0.700]"
+    assert Cell(0.7, 0.2, 0.6, 0.8, 3, 3).text == "0.700 ± 0.200 (0.600–0.800)"
+    assert Cell(0.6, 0.14, 0.5, 0.7, 2, 3).text == "0.600 ± 0.140 (0.500–0.700) (2 of 3 folds)"
+    assert Cell(0.7, math.nan, 0.5, 0.7, 1, 1).text == "0.700, one fold (0.500–0.700)"
 
 
 def test_a_cell_without_a_figure_says_why() -> None:
@@ -124,7 +124,7 @@ def test_a_cell_without_a_figure_says_why() -> None:
         "not defined: a class has no test case in any fold",
         "not of subtyping tasks",
         "not of survival tasks",
-        "0.700 ± 0.000 [0.600, 0.800]",
+        "0.700 ± 0.000 (0.600–0.800)",
     ]
     assert content.rows[1].cells[0].text == "no weights: variants.slpd.pretrained.checkpoint is null"
     lines = list(csv.DictReader(as_csv(content).splitlines()))
@@ -151,7 +151,7 @@ def test_bold_is_only_what_is_better_beyond_noise() -> None:
     assert len({len(row) for row in rows}) == 1
     assert len({tuple(match.start() for match in re.finditer(r"\|", row)) for row in rows}) == 1
     assert [cell.strip() for cell in rows[0].strip("|").split("|")] == ["head", "variant", "lung AUC", "lung accuracy"]
-    assert r"**0.910 ± 0.010 \[0.810, 1.010\]**" in rows[3]  # 0.4 apart in every fold
+    assert "**0.910 ± 0.010 (0.810–1.010)**" in rows[3]  # 0.4 apart in every fold
     assert rows[2].count("**") == 0
     assert rows[3].count("**") == 2  # its accuracy is higher by less than the folds differ
 
@@ -319,7 +319,7 @@ def test_latex_keeps_data_as_data() -> None:
     body = text.replace(r"\\", "").replace(r"\{", "").replace(r"\}", "")
     assert body.count("{") == body.count("}")
     assert r"\cmidrule(lr){3-5}" in text
-    assert r"\textbf{0.910 $\pm$ 0.010 [0.810, 1.010]}" in text
+    assert r"\textbf{0.910 $\pm$ 0.010 (0.810--1.010)}" in text
 
 
 def test_latex_spans_each_task() -> None:

@@ -83,7 +83,8 @@ class Prototypes(Section):
     """`cluster_regions`: k-means of the regions of each slide, or of all."""
 
     level: Literal["slide", "cohort"] = Field(
-        description="what is clustered at a time: a slide's regions (the method), or all of the cohort's (an ablation)"
+        default="slide",
+        description="what is clustered at a time: a slide's regions (the method), or all of the cohort's (an ablation)",
     )
 
     n_prototypes: int = Field(gt=0, lt=2**15, description="prototypes per slide, or of the cohort (M)")

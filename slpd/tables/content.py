@@ -47,8 +47,8 @@ class Cell:
         """The cell with three decimals; says over how many folds, unless over all."""
         if self.why:
             return self.why
-        spread = " (one fold)" if math.isnan(self.std) else f" ± {self.std:.3f}"
-        interval = "" if math.isnan(self.low) else f" [{self.low:.3f}, {self.high:.3f}]"
+        spread = ", one fold" if math.isnan(self.std) else f" ± {self.std:.3f}"
+        interval = "" if math.isnan(self.low) else f" ({self.low:.3f}–{self.high:.3f})"
         folds = "" if self.n_defined == self.n_folds else f" ({self.n_defined} of {self.n_folds} folds)"
         return f"{self.mean:.3f}{spread}{interval}{folds}"
 
@@ -136,13 +136,11 @@ class TableContent:
     def legend(self) -> str:
         """How to read the cells."""
         share = f"{100 * self.level:g}"
-        text = (
-            f"Mean ± standard deviation (ddof 1) over folds, [{share} % interval of the mean: bootstrap over patients]."
-        )
+        text = f"Mean ± standard deviation (ddof 1) over folds ({share} % interval of the mean, by bootstrap over patients)."
         if len({row.variant for row in self.rows}) > 1:
             text += (
                 " Bold: better than every other variant under the same head beyond noise (corrected resampled t-test on"
-                f" paired folds, p < {1 - self.level:.2g}); no bold: no such variant."
+                f" paired folds, p below {1 - self.level:.2g}); no bold: no such variant."
             )
         if self.sources:
             text += " Published figures are of other slides, regions or folds; read them beside ours, not against them."

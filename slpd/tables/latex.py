@@ -13,6 +13,7 @@ ESCAPES = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "±": r"$\pm$",
+    "–": "--",
     "µ": r"$\mu$",
     "×": r"$\times$",
     **{character: f"\\{character}" for character in "&%$#_{}"},
