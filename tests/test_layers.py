@@ -24,6 +24,8 @@ WITHOUT_TORCH = [
     "cluster_regions",
     "link_slides",
     "export_encoder",
+    "pool_tokens",
+    "import_hipt",
     "split_folds",
     "evaluate",
     "make_table",

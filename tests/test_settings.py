@@ -143,7 +143,7 @@ FAULTS = {
         r"slide_graph\.n_neighbours: given for released; give one value, or one each for paper and released",
     ),
     "unknown features": (set_key("prototypes.features", "cls"), r"prototypes\.features: .*'region_vector'.*'cls'"),
-    "no iterations": (set_key("training.dino_epochs", 100), r"training: epochs - dino_epochs is 0"),
+    "no iterations": (set_key("training.dino_epochs", 100), r"training: epochs - dino_epochs is 0; leave epochs"),
     "weights without hash": (set_key("patch_encoder.sha256", None), r"patch_encoder: checkpoint and sha256"),
     "no spread": (set_key("patch_encoder.std", [0.2, 0, 0.2]), r"patch_encoder\.std\.1: .*greater than 0"),
     "head twice": (set_key("tables.0.heads", ["knn", "knn"]), r"tables\.0: heads: knn is there twice; keep one"),

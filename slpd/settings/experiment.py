@@ -43,6 +43,7 @@ class TrainedElsewhere(Section):
     variant: Name
 
 
+SECTIONS = ("objective", "prototypes", "slide_graph")  # that a variant may change
 SOURCES = ("pretrained", "token_mean", "encoder_of")  # of region vectors, in place of an encoder trained on the cohort
 
 
@@ -57,6 +58,9 @@ class Variant(Section):
     encoder_of: TrainedElsewhere | None = Field(
         default=None, description="its region encoder is the one that this variant has on this cohort; null: its own"
     )
+    epochs_per_iteration: int | None = Field(
+        default=None, gt=0, description="epochs between two renewals of the prototypes; null: as in `training`"
+    )
     objective: Changes = Field(default={}, description="keys of `objective` that differ")
     prototypes: Changes = Field(default={}, description="keys of `prototypes` that differ")
     slide_graph: Changes = Field(default={}, description="keys of `slide_graph` that differ")
@@ -65,7 +69,7 @@ class Variant(Section):
     def has_one_source(self) -> Self:
         """Region vectors come from one place, and settings of training have no effect on what is not trained."""
         sources = [key for key in SOURCES if getattr(self, key)]
-        idle = [key for key in ("objective", "prototypes", "slide_graph") if getattr(self, key)]
+        idle = [key for key in ("epochs_per_iteration", *SECTIONS) if getattr(self, key)]
         if len(sources) > 1:
             raise ValueError(f"{' and '.join(sources)} stand side by side; keep one")
         if sources and idle:
@@ -134,6 +138,11 @@ class Experiment(Section):
     def preset_of(self, head: AnyHead) -> HeadPreset | None:
         """How a head is trained; None: it has nothing to train in steps."""
         return self.head_presets[head.preset] if isinstance(head, TrainedHead) else None
+
+    def training_of(self, variant: Variant) -> Training:
+        """The recipe of a variant; all variants share what the warm-up depends on."""
+        changes = {"epochs_per_iteration": variant.epochs_per_iteration} if variant.epochs_per_iteration else {}
+        return changed(self.training, changes, f"variants.{variant.name}")
 
     def slide_graph_of(self, variant: Variant) -> SlideGraph:
         """The slide graph of a variant."""

@@ -1,5 +1,6 @@
 """Settings of pretraining: region encoder, training recipe, prototypes, slide graph, objective."""
 
+import math
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -64,19 +65,18 @@ class Training(Section):
 
     @model_validator(mode="after")
     def schedule_has_both_parts(self) -> Self:
-        """Some epochs are left for the prototypes, and they divide into iterations."""
-        left = self.epochs - self.dino_epochs
-        if left <= 0 or left % self.epochs_per_iteration:
+        """Some epochs are left for the prototypes."""
+        if self.epochs <= self.dino_epochs:
             raise ValueError(
-                f"epochs - dino_epochs is {left}; it must be a positive multiple of"
-                f" epochs_per_iteration ({self.epochs_per_iteration})"
+                f"epochs - dino_epochs is {self.epochs - self.dino_epochs}; leave epochs for the prototypes, or lower"
+                " dino_epochs"
             )
         return self
 
     @property
     def n_iterations(self) -> int:
-        """Renewals of the prototypes."""
-        return (self.epochs - self.dino_epochs) // self.epochs_per_iteration
+        """Renewals of the prototypes; the last iteration may be shorter than the others."""
+        return math.ceil((self.epochs - self.dino_epochs) / self.epochs_per_iteration)
 
 
 class Prototypes(Section):

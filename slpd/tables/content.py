@@ -136,7 +136,9 @@ class TableContent:
     def legend(self) -> str:
         """How to read the cells."""
         share = f"{100 * self.level:g}"
-        text = f"Mean ± standard deviation (ddof 1) over folds ({share} % interval of the mean, by bootstrap over patients)."
+        text = (
+            f"Mean ± standard deviation (ddof 1) over folds ({share} % interval of the mean: bootstrap over patients)."
+        )
         if len({row.variant for row in self.rows}) > 1:
             text += (
                 " Bold: better than every other variant under the same head beyond noise (corrected resampled t-test on"

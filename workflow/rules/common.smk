@@ -40,7 +40,6 @@ VARIANTS = {variant.name: variant for variant in EXPERIMENT.variants}
 TASKS = {task.name: task for task in EXPERIMENT.tasks}
 HEADS = {head.name: head for head in EXPERIMENT.heads}
 TABLES = {table.name: table for table in EXPERIMENT.tables}
-N_ITERATIONS = EXPERIMENT.training.n_iterations
 
 RESULTS = f"results/{EXPERIMENT.experiment}"
 COHORT = f"{RESULTS}/cohorts/{{cohort}}"
@@ -196,6 +195,11 @@ def objective_of(wildcards):
     return EXPERIMENT.objective_of(VARIANTS[wildcards.variant]).model_dump_json()
 
 
+def training_of(wildcards):
+    """The `training` section as the variant changes it."""
+    return EXPERIMENT.training_of(VARIANTS[wildcards.variant]).model_dump_json()
+
+
 def trained_prototypes(wildcards):
     """The `prototypes` section of a variant whose objective has prototype terms."""
     return prototypes_of(wildcards) if uses_prototypes(wildcards.variant) else []
@@ -240,7 +244,7 @@ def recipe_of(wildcards):
         min_sharpness=EXPERIMENT.manifest.min_sharpness,
         patch_encoder=EXPERIMENT.patch_encoder,
         region_encoder=EXPERIMENT.region_encoder,
-        training=EXPERIMENT.training,
+        training=EXPERIMENT.training_of(variant),
         objective=objective,
         prototypes=EXPERIMENT.prototypes_of(cohort, variant) if uses_prototypes(variant.name) else None,
         slide_graph=EXPERIMENT.slide_graph_of(variant) if objective.inter else None,
