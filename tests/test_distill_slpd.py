@@ -187,7 +187,7 @@ def test_stopped_after_any_step_it_goes_on_there(
     """In an iteration, at its end, in the next: no step is taken twice, no iteration renewed twice."""
     taken, renewals = [], []
     monkeypatch.setattr(Learner, "step", counting(Learner.step, taken))
-    monkeypatch.setattr("slpd.training.renewal.cluster_cohort", counting(cluster_cohort, renewals))
+    monkeypatch.setattr("slpd.training.renewal.find_prototypes", counting(cluster_cohort, renewals))
     with monkeypatch.context() as patched:
         stop_at_every_step(patched, after=steps)
         with pytest.raises(SystemExit):
