@@ -24,7 +24,8 @@ def cluster_whole_cohort(cohort: CohortEmbeddings, settings: Prototypes) -> Coho
     Raises:
         UserError: the cohort has fewer regions than prototypes.
     """
-    embeddings = cohort.bottleneck if settings.features == "bottleneck" else cohort.region_vector  # (R, D)
+    # (R, D); may be on disk, and is needed whole
+    embeddings = np.asarray(cohort.bottleneck if settings.features == "bottleneck" else cohort.region_vector)
     if len(embeddings) < settings.n_prototypes:
         raise UserError(
             f"prototypes.n_prototypes is {settings.n_prototypes}, but the cohort has {len(embeddings)} regions;"

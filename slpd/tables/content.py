@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 from slpd.artifacts.fold_metrics import FoldMetrics
 from slpd.artifacts.metric_intervals import MetricInterval
@@ -79,6 +80,14 @@ class Row:
     published: list[Published | None]  # None: the column has no published figure in any row
 
 
+class PrintedCell(NamedTuple):
+    """What a format prints."""
+
+    text: str
+    is_best: bool
+    is_reason: bool  # it says why there is no figure
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Two variants under the same head, in one column."""
@@ -118,13 +127,13 @@ class TableContent:
             for title in [TITLES[metric], *([f"{TITLES[metric]}, published"] if shown else [])]
         ]
 
-    def printed_cells(self, row: Row) -> list[tuple[str, bool]]:
-        """Text of every printed cell of a row, and whether it is in bold."""
+    def printed_cells(self, row: Row) -> list[PrintedCell]:
+        """Every printed cell of a row."""
         cells = []
         for column, (cell, published) in enumerate(zip(row.cells, row.published, strict=True)):
-            cells.append((cell.text, self.is_best(row, column)))
+            cells.append(PrintedCell(cell.text, self.is_best(row, column), bool(cell.why)))
             if published is not None:
-                cells.append((published.text, False))
+                cells.append(PrintedCell(published.text, False, bool(published.why)))
         return cells
 
     @property

@@ -41,7 +41,7 @@ def as_latex(content: TableContent) -> str:
         r"\midrule",
     ]
     for row in content.rows:
-        cells = [bold(escape(text), best) for text, best in content.printed_cells(row)]
+        cells = [bold(escape(cell.text), cell.is_best) for cell in content.printed_cells(row)]
         lines.append(" & ".join([escape(row.head), escape(row.variant), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 

@@ -13,7 +13,7 @@ def as_markdown(content: TableContent) -> str:
     """The caption, the table, then legend, facts of each task and left-out slides."""
     header = ["head", "variant", *(f"{task} {title}" for task, title in content.printed)]
     cells = [
-        [row.head, row.variant, *(bold(escape(text), best) for text, best in content.printed_cells(row))]
+        [row.head, row.variant, *(bold(escape(cell.text), cell.is_best) for cell in content.printed_cells(row))]
         for row in content.rows
     ]
     blocks = [wrap(escape(content.caption)), aligned(header, cells), wrap(escape(content.legend))]
