@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from slpd.artifacts.published import read_published
 from slpd.artifacts.sheet import SheetRow, read_sheet
 from slpd.artifacts.split_files import read_split_files
 from slpd.errors import UserError
@@ -28,6 +29,9 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
     for task in experiment.tasks:
         check_labels(task, sheets[task.cohort])
     check_weights(experiment)
+    for path in {path: None for table in experiment.tables for path in table.published}:
+        refuse_braces("tables", path)
+        read_published(Path(path))
     return sheets
 
 

@@ -243,3 +243,10 @@ def test_a_task_without_a_kind_is_one_of_classes() -> None:
     assert isinstance(task_from_json(survival_task().model_dump_json()), SurvivalTask)
     with pytest.raises(UserError, match="kind"):
         task_from_json(TASK.model_dump_json().replace("subtyping", "grading"))
+
+
+def test_too_few_events_for_the_intervals_are_refused_by_fold() -> None:
+    slides = [LabelledSlide(f"s{i}", f"p{i}", str(i + 1), str(int(i < 2))) for i in range(8)]
+    bags = {slide.slide: np.zeros((1, 2), np.float32) for slide in slides}
+    with pytest.raises(UserError, match=r"task os, fold 0: 2 training events at 2 different times cannot be cut into"):
+        evaluation_data(bags, [Fold(slides[:6], [], slides[6:])], survival_task(3))

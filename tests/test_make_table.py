@@ -231,6 +231,9 @@ def test_published_figures_are_read_strictly(tmp_path: Path) -> None:
     path.write_text(header + "lung,slpd,knn,auc,high,,Someone 2020\n")
     with pytest.raises(UserError, match="line 2: value 'high' is no number"):
         read_published(path)
+    path.write_text(header + "lung,slpd,knn,AUC,0.8,,Someone 2020\n")
+    with pytest.raises(UserError, match="line 2: metric 'AUC' is none of auc, accuracy"):
+        read_published(path)
     path.write_text(header + "lung,slpd,knn,auc,0.8,,\n")
     with pytest.raises(UserError, match=r"line 2: 0.8 has no source"):
         read_published(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from slpd.artifacts.people_table import read_table
 from slpd.errors import UserError
+from slpd.settings.tables import METRICS
 
 COLUMNS = ("task", "variant", "head", "metric", "value", "std", "source")
 
@@ -31,7 +32,7 @@ def read_published(path: Path) -> list[PublishedFigure]:
     """The figures of a file.
 
     Raises:
-        UserError: a column is missing, a value is no number, or a figure has no source.
+        UserError: a column is missing, a value is no number, a metric unknown, or a figure has no source.
     """
     return [parse_row(path, line, cells) for line, cells in read_table(path, "file of published figures", COLUMNS)]
 
@@ -42,6 +43,8 @@ def parse_row(path: Path, line: int, cells: dict[str, str]) -> PublishedFigure:
     if value is not None and not cells["source"]:
         raise UserError(f"{path}, line {line}: {cells['value']} has no source; say where it is published")
     task, variant, head, metric = (cells[column] for column in COLUMNS[:4])
+    if metric not in METRICS:
+        raise UserError(f"{path}, line {line}: metric {metric!r} is none of {', '.join(METRICS)}")
     return PublishedFigure(task, variant, head, metric, value, std, cells["source"], str(path))
 
 

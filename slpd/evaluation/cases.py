@@ -158,8 +158,7 @@ def fold_cases(
     """The cases of one fold; the intervals of time are those of its training cases."""
     groups = {split: grouped(getattr(fold, split), task.level) for split in SPLITS}
     if isinstance(task, SurvivalTask):
-        times, seen = times_of(groups["train"]), seen_of(groups["train"])
-        starts = interval_starts(times[seen], task.n_bins, f"fold {number}")
+        starts = time_intervals(number, groups["train"], task)
         outcomes = {split: survival_outcomes(groups[split], starts) for split in SPLITS}
     else:
         outcomes = {split: class_outcomes(groups[split], task.classes) for split in SPLITS}
@@ -174,6 +173,16 @@ def fold_cases(
             for split in SPLITS
         )
     )
+
+
+def time_intervals(number: int, train: Sequence[Sequence[LabelledSlide]], task: SurvivalTask) -> NDArray[np.float64]:
+    """Where the intervals of a fold's training cases begin, (n_bins - 1,).
+
+    Raises:
+        UserError: there are too few events.
+    """
+    times, seen = times_of(train), seen_of(train)
+    return interval_starts(times[seen], task.n_bins, f"task {task.name}, fold {number}")
 
 
 def grouped(slides: Sequence[LabelledSlide], level: Level) -> list[list[LabelledSlide]]:

@@ -147,6 +147,11 @@ def check_fold_count(task: ClassTask | SurvivalTask, n_folds: int, patients: dic
         )
 
 
+def n_cases(slides: Sequence[LabelledSlide], task: ClassTask | SurvivalTask) -> int:
+    """Slides, or patients in a task that predicts these."""
+    return len(slides) if task.level == "slide" else len({slide.patient for slide in slides})
+
+
 def patients_by_stratum(strata: Sequence[str], slides: Sequence[LabelledSlide]) -> dict[str, list[str]]:
     """The patients of each class (or of censored and seen), in order of patient id.
 

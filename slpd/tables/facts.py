@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide
 from slpd.artifacts.manifest import ManifestRow
 from slpd.evaluation.imported_folds import patient_overlap
-from slpd.evaluation.tasks import SEEN
+from slpd.evaluation.tasks import SEEN, n_cases
 from slpd.settings.evaluation import ClassTask, SurvivalTask, TaskKind
 
 LISTED = 10  # left-out slides named in a caption; the manifest has them all
@@ -73,11 +73,6 @@ def described(slide: LabelledSlide) -> str:
     if not slide.event:
         return slide.label
     return "event seen" if slide.event == SEEN else "censored"
-
-
-def n_cases(slides: Sequence[LabelledSlide], task: ClassTask | SurvivalTask) -> int:
-    """Slides, or patients in a task that predicts these."""
-    return len(slides) if task.level == "slide" else len({slide.patient for slide in slides})
 
 
 def one_line(reason: str, slide: str) -> str:
