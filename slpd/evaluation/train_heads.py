@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from slpd.artifacts.folds import SPLITS
 from slpd.evaluation.abmil import Abmil
 from slpd.evaluation.cases import Cases, EvaluationData, FoldCases
 from slpd.evaluation.fold_adam import FoldAdam
@@ -26,6 +27,8 @@ from slpd.evaluation.vit_wsi import VitWsi
 from slpd.settings.heads import AbmilHead, AnyTrainedHead, HeadPreset, MaxMilHead
 
 log = logging.getLogger(__name__)
+
+Chosen = dict[int, list[int]]  # fold of the group -> places of its chosen cases in a split
 
 WORKERS = 2  # threads that train folds side by side; always, so that results do not depend on the number of cores
 TESTED_TOGETHER = 16  # bags of a fold that are passed through at a time when nothing is trained
@@ -65,6 +68,22 @@ def fold_groups(preset: HeadPreset, data: EvaluationData) -> list[dict[int, Fold
     return [dict(numbered[start : start + size]) for start in range(0, len(numbered), size)]
 
 
+class CaseTensors:
+    """The cases of a split as tensors."""
+
+    def __init__(self, cases: Cases) -> None:
+        """Made once: a step takes a few of them."""
+        self.rows = [torch.from_numpy(rows) for rows in cases.rows]
+        self.numbers, self.observed = (
+            torch.from_numpy(cases.outcomes.numbers),
+            torch.from_numpy(cases.outcomes.observed),
+        )
+
+    def __len__(self) -> int:
+        """Number of cases."""
+        return len(self.rows)
+
+
 class FoldGroup:
     """Some folds that are trained together."""
 
@@ -73,9 +92,13 @@ class FoldGroup:
     ) -> None:
         """Draw the weights of every fold; `folds` are by number."""
         self.head, self.preset, self.data = head, preset, data
-        self.numbers, self.folds = list(folds), list(folds.values())
+        self.numbers = list(folds)
+        self.train, self.val, self.test_cases = (
+            [CaseTensors(getattr(fold, split)) for fold in folds.values()] for split in SPLITS
+        )
         self.features = torch.from_numpy(data.features)  # (R, D)
-        self.moments = [region_moments(data.features, fold.train, preset.standardise) for fold in self.folds]
+        moments = [region_moments(data.features, fold.train, preset.standardise) for fold in folds.values()]
+        self.mean, self.scale = (torch.stack(values)[:, None] for values in zip(*moments, strict=True))  # (F, 1, D)
         seeds = [np.random.SeedSequence((preset.seed, number)).spawn(3) for number in self.numbers]
         weights, self.sampling = ([torch_generator(fold[i]) for fold in seeds] for i in range(2))
         self.dropping = [np.random.default_rng(fold[2]) for fold in seeds]
@@ -84,13 +107,13 @@ class FoldGroup:
     def fit(self) -> "FoldGroup":
         """Train every fold; leaves the weights of each fold's kept epoch."""
         optimiser = FoldAdam(self.model, self.preset)
-        kept = KeptEpochs(self.model, len(self.folds), self.preset)
+        kept = KeptEpochs(self.model, len(self.numbers), self.preset)
         for epoch in range(self.preset.epochs):
             training = kept.unfinished(epoch)
             if not training:
                 break
             self.train_epoch(optimiser, training)
-            watched = [fold for fold in training if self.preset.patience and len(self.folds[fold].val)]
+            watched = [fold for fold in training if self.preset.patience and len(self.val[fold])]
             for fold, loss in self.validation_losses(watched).items():
                 kept.report(fold, epoch, loss)
         kept.restore()
@@ -103,41 +126,43 @@ class FoldGroup:
         draws = {fold: torch.split(self.draw(fold), self.preset.batch_size) for fold in training}
         for step in range(max(map(len, draws.values()))):
             cases = {fold: draws[fold][step].tolist() for fold in training if step < len(draws[fold])}
-            bags = self.pack({fold: (self.folds[fold].train, places) for fold, places in cases.items()}, drop=True)
+            bags = self.pack(self.train, cases, drop=True)
             logits, _ = self.forward(bags, list(cases))  # (F, B, C)
-            losses = self.losses(logits, [outcomes_at(self.folds[f].train, places) for f, places in cases.items()])
+            losses = self.losses(logits, self.train, cases)
             mean = torch.where(bags.sizes > 0, losses, 0).sum(dim=1) / bags.n_bags  # (F,)
             torch.autograd.backward(mean.sum() / self.preset.loss_divisor)
             optimiser.step(list(cases))
 
     def draw(self, fold: int) -> Tensor:
         """The training cases of an epoch, in order, (n,)."""
-        train, generator = self.folds[fold].train, self.sampling[fold]
+        train, generator = self.train[fold], self.sampling[fold]
         if not self.preset.balanced or self.data.survival:
             return torch.randperm(len(train), generator=generator)
-        weights = torch.from_numpy(balancing_weights(train.outcomes.numbers))
+        weights = balancing_weights(train.numbers)
         return torch.multinomial(weights, len(train), replacement=True, generator=generator)
 
-    def pack(self, cases: dict[int, tuple[Cases, Sequence[int]]], drop: bool) -> PackedBags:
+    def pack(self, splits: Sequence[CaseTensors], cases: Chosen, drop: bool) -> PackedBags:
         """Some cases of some folds, as input of the model."""
-        rows = [[torch.from_numpy(split.rows[place]) for place in places] for split, places in cases.values()]
+        rows = [[splits[fold].rows[place] for place in places] for fold, places in cases.items()]
         n_bags = max(map(len, rows))
         sizes = torch.tensor([[*map(len, bags), *[0] * (n_bags - len(bags))] for bags in rows])  # (F, B)
         index = nn.utils.rnn.pad_sequence([torch.cat(bags) for bags in rows], batch_first=True)  # (F, T)
-        mean, scale = (torch.stack(moments)[:, None] for moments in zip(*(self.moments[f] for f in cases), strict=True))
-        regions = self.features[index].sub_(mean).mul_(scale)  # (F, T, D)
+        regions = self.features[index]  # (F, T, D)
+        if self.preset.standardise:
+            regions.sub_(self.mean[list(cases)]).mul_(self.scale[list(cases)])
         return PackedBags(regions, sizes, [self.dropping[fold] for fold in cases] if drop else None)
 
     def forward(self, bags: PackedBags, folds: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Logits (F, B, C) and region weights (F, T) of the given folds."""
-        if len(folds) == len(self.folds):
+        if len(folds) == len(self.numbers):
             return self.model(bags)  # type: ignore[no-any-return]
         index = torch.tensor(folds)
         parameters = {name: parameter[index] for name, parameter in self.model.named_parameters()}
         return torch.func.functional_call(self.model, parameters, (bags,))  # type: ignore[no-any-return]
 
-    def losses(self, logits: Tensor, outcomes: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """(F, B): of every bag, given (B,) numbers and (B,) observed of each fold; anything where there is no bag."""
+    def losses(self, logits: Tensor, splits: Sequence[CaseTensors], cases: Chosen) -> Tensor:
+        """(F, B): of every chosen case; anything where there is none."""
+        outcomes = [(splits[fold].numbers[places], splits[fold].observed[places]) for fold, places in cases.items()]
         numbers, observed = (nn.utils.rnn.pad_sequence(list(x), batch_first=True) for x in zip(*outcomes, strict=True))
         return survival_loss(logits, numbers, observed) if self.data.survival else class_loss(logits, numbers)
 
@@ -145,37 +170,39 @@ class FoldGroup:
     def validation_losses(self, folds: Sequence[int]) -> dict[int, float]:
         """Mean loss of each fold's validation cases; every class that occurs weighs the same."""
         losses: dict[int, list[Tensor]] = {fold: [] for fold in folds}
-        for cases, _, logits, _ in self.passes({fold: self.folds[fold].val for fold in folds}):
-            found = self.losses(logits, [outcomes_at(self.folds[f].val, places) for f, places in cases.items()])
+        for cases, _, logits, _ in self.passes(self.val, folds):
+            found = self.losses(logits, self.val, cases)
             for row, (fold, places) in enumerate(cases.items()):
                 losses[fold].append(found[row, : len(places)])
-        return {fold: self.balanced_mean(torch.cat(found), self.folds[fold].val) for fold, found in losses.items()}
+        return {fold: self.balanced_mean(torch.cat(found), self.val[fold].numbers) for fold, found in losses.items()}
 
-    def balanced_mean(self, losses: Tensor, cases: Cases) -> float:
+    def balanced_mean(self, losses: Tensor, numbers: Tensor) -> float:
         """The mean of some cases' losses; over classes, the mean of the means of those that occur."""
         if self.data.survival:
             return float(losses.mean())
-        weights = torch.from_numpy(balancing_weights(cases.outcomes.numbers))
+        weights = balancing_weights(numbers)
         return float((losses * weights).sum() / weights.sum())
 
-    def passes(self, splits: dict[int, Cases]) -> Iterator[tuple[dict[int, list[int]], PackedBags, Tensor, Tensor]]:
-        """Pass all cases of some folds through the model: (fold -> places, bags, logits, weights), some at a time."""
-        for start in range(0, max(map(len, splits.values()), default=0), TESTED_TOGETHER):
+    def passes(
+        self, splits: Sequence[CaseTensors], folds: Sequence[int]
+    ) -> Iterator[tuple[Chosen, PackedBags, Tensor, Tensor]]:
+        """Pass all cases of some folds through the model: cases, bags, logits, weights of some at a time."""
+        for start in range(0, max((len(splits[fold]) for fold in folds), default=0), TESTED_TOGETHER):
             cases = {
-                fold: list(range(start, min(start + TESTED_TOGETHER, len(split))))
-                for fold, split in splits.items()
-                if start < len(split)
+                fold: list(range(start, min(start + TESTED_TOGETHER, len(splits[fold]))))
+                for fold in folds
+                if start < len(splits[fold])
             }
-            bags = self.pack({fold: (splits[fold], places) for fold, places in cases.items()}, drop=False)
+            bags = self.pack(splits, cases, drop=False)
             yield cases, bags, *self.forward(bags, list(cases))
 
     @torch.inference_mode()
     def test(self) -> list[HeadOutput]:
         """What the trained folds make of their test cases."""
         activation: Callable[[Tensor], Tensor] = torch.sigmoid if self.data.survival else lambda x: x.softmax(dim=-1)
-        outputs: list[list[NDArray[np.float64]]] = [[] for _ in self.folds]
-        weights: list[list[NDArray[np.float32]]] = [[] for _ in self.folds]
-        for cases, bags, logits, found in self.passes(dict(enumerate(fold.test for fold in self.folds))):
+        outputs: list[list[NDArray[np.float64]]] = [[] for _ in self.numbers]
+        weights: list[list[NDArray[np.float32]]] = [[] for _ in self.numbers]
+        for cases, bags, logits, found in self.passes(self.test_cases, range(len(self.numbers))):
             activated = activation(logits.double())
             for row, (fold, places) in enumerate(cases.items()):
                 outputs[fold].append(activated[row, : len(places)].numpy())
@@ -227,14 +254,9 @@ def build(head: AnyTrainedHead, width: int, data: EvaluationData, generators: Se
     return VitWsi(width, data.n_outputs, head, generators)
 
 
-def outcomes_at(cases: Cases, places: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Numbers and observed of some cases, (B,) each."""
-    return torch.from_numpy(cases.outcomes.numbers[places]), torch.from_numpy(cases.outcomes.observed[places])
-
-
-def balancing_weights(numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+def balancing_weights(numbers: Tensor) -> Tensor:
     """Of each case 1 over the number of cases of its class, (n,)."""
-    return (1 / np.bincount(numbers)[numbers]).astype(np.float32)
+    return 1 / torch.bincount(numbers)[numbers].float()
 
 
 def region_moments(features: NDArray[np.float32], train: Cases, standardise: bool) -> tuple[Tensor, Tensor]:
