@@ -10,20 +10,26 @@ import pytest
 from slpd.artifacts.bags import read_bags
 from slpd.artifacts.manifest import ManifestRow, write_manifest
 from slpd.artifacts.slide_record import SlideRecord
-from slpd.artifacts.tokens import TokenSource, write_tokens
+from slpd.artifacts.tokens import Quality, TokenSource, write_tokens
 from slpd.errors import UserError
 from slpd.stages import pool_tokens
 
 
-def run_stage(folder: Path, widths: dict[str, int]) -> dict[str, np.ndarray]:
-    """Write a slide's tokens per name, pool them; returns what the tokens were."""
+def run_stage(folder: Path, widths: dict[str, int], min_sharpness: float = 0) -> dict[str, np.ndarray]:
+    """Write a slide's tokens per name, pool them; returns the tokens. Sharpness grows from region to region."""
     rng = np.random.default_rng(0)
     rows, written = [], {}
     for slide, width in widths.items():
         tokens = rng.normal(3, 1, size=(2 + len(rows), 4, width)).astype(np.float16)
         coords = np.arange(2 * len(tokens)).reshape(-1, 2) + 100 * len(rows)
-        write_tokens(folder / f"{slide}.h5", tokens, coords, TokenSource(slide, "f"))
-        rows.append(ManifestRow(SlideRecord(slide=slide, path=slide, n_regions=len(tokens)), folder / f"{slide}.h5"))
+        quality = Quality(np.arange(len(tokens), dtype=np.float32))
+        write_tokens(folder / f"{slide}.h5", tokens, coords, TokenSource(slide, "f"), quality)
+        rows.append(
+            ManifestRow(
+                SlideRecord(slide=slide, path=slide, n_regions=len(tokens), min_sharpness=min_sharpness),
+                folder / f"{slide}.h5",
+            )
+        )
         written[slide] = tokens
     failed = SlideRecord(slide="bad", path="bad").failed("segment_tissue", "no tissue")
     write_manifest(folder / "slides.csv", [*rows, ManifestRow(failed, None)])
@@ -44,7 +50,14 @@ def test_vectors_are_means_of_patches(tmp_path: Path) -> None:
 
 
 def test_two_widths_and_no_slides_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="slide b: tokens of 5 values, those of slide a have 6"):
+    with pytest.raises(UserError, match=r"b.h5: features are \(3, 4, 5\), expected \(n, 4, 6\)"):
         run_stage(tmp_path, {"a": 6, "b": 5})
     with pytest.raises(UserError, match="no slide is used"):
         run_stage(tmp_path, {})
+
+
+def test_regions_that_are_not_sharp_enough_are_left_out(tmp_path: Path) -> None:
+    written = run_stage(tmp_path, {"b": 6, "a": 6}, min_sharpness=1)
+    bags = read_bags(tmp_path / "bags.h5")
+    for slide, tokens in written.items():
+        np.testing.assert_allclose(bags[slide], tokens[1:].astype(np.float64).mean(axis=1), rtol=1e-6)

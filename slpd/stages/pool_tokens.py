@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slpd.artifacts.bags import write_bags
-from slpd.artifacts.manifest import used_slides
-from slpd.artifacts.tokens import open_tokens, read_coords
-from slpd.errors import UserError
+from slpd.artifacts.cohort_tokens import CohortTokens, open_cohort_tokens, read_cohort_coords
 
 log = logging.getLogger(__name__)
 
@@ -22,32 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read the tokens of every used slide, region by region, and write their means."""
-    paths = {row.record.slide: row.tokens for row in used_slides(args.manifest) if row.tokens}
-    if not paths:
-        raise UserError(f"{args.manifest}: no slide is used; see the reasons in its status and reason columns")
-    bags = {slide: mean_tokens(path) for slide, path in paths.items()}
-    refuse_two_widths(bags)
-    write_bags(args.out, bags, {slide: read_coords(path) for slide, path in paths.items()})
-    log.info("%d regions of %d slides, means of their patch tokens", sum(map(len, bags.values())), len(bags))
+    """Read the tokens of every used slide and write the means of its regions."""
+    cohort = open_cohort_tokens(args.manifest)
+    bags = {name: mean_tokens(cohort, slide) for slide, name in enumerate(cohort.slides)}
+    write_bags(args.out, bags, read_cohort_coords(args.manifest))
+    log.info("%d regions of %d slides, means of their patch tokens", cohort.n_regions, len(bags))
 
 
-def mean_tokens(path: Path) -> NDArray[np.float32]:
-    """The mean token of each region of a slide, (N, D), summed in float32; one region is in memory at a time."""
-    with open_tokens(path) as file:
-        features = file["features"]  # (N, P, D) float16
-        means = np.empty((features.shape[0], features.shape[2]), np.float32)
-        for region in range(len(means)):
-            means[region] = features[region].mean(axis=0, dtype=np.float32)
+def mean_tokens(cohort: CohortTokens, slide: int) -> NDArray[np.float32]:
+    """The mean token of each region of a slide, (n, D), summed in float32; one region is in memory at a time."""
+    n_regions = int(cohort.offsets[slide + 1] - cohort.offsets[slide])
+    means = np.empty((n_regions, cohort.width), np.float32)
+    for region in range(n_regions):
+        means[region] = cohort.read_slide(slide, np.array([region])).mean(axis=(0, 1, 2), dtype=np.float32)
     return means
-
-
-def refuse_two_widths(bags: dict[str, NDArray[np.float32]]) -> None:
-    """Refuse tokens of two encoders in one cohort."""
-    first = next(iter(bags))
-    for slide, bag in bags.items():
-        if bag.shape[1] != bags[first].shape[1]:
-            raise UserError(
-                f"slide {slide}: tokens of {bag.shape[1]} values, those of slide {first} have {bags[first].shape[1]};"
-                " run with --forcerun encode_patches"
-            )
