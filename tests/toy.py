@@ -121,11 +121,11 @@ def environment() -> dict[str, str]:
 
 
 def planned(folder: Path, *arguments: str) -> dict[str, int]:
-    """Rule -> number of jobs that a dry run plans, without `all`."""
+    """Rule -> number of jobs that a dry run plans, without those that only collect."""
     run = snakemake(folder, "--dry-run", "--quiet", "rules", *arguments)
     assert run.returncode == 0, run.stderr
     jobs = re.findall(r"^(\w+) +(\d+)$", run.stdout + run.stderr, re.MULTILINE)
-    return {rule: int(count) for rule, count in jobs if rule not in ("all", "total")}
+    return {rule: int(count) for rule, count in jobs if rule not in ("all", "tables", "total")}
 
 
 def edited(folder: Path, edit: Callable[[dict[str, Any]], None]) -> Sequence[str]:
