@@ -23,9 +23,10 @@ RESULT_VERSIONS: dict[str, int] = {
     "distill_slpd": 3,
     "embed_bags": 1,
     "export_encoder": 1,
-    "split_folds": 2,
-    "evaluate": 1,
-    "make_table": 1,
+    "pool_tokens": 1,
+    "split_folds": 3,
+    "evaluate": 2,
+    "make_table": 2,
     "plot_losses": 1,
     "plot_overlays": 1,
 }
