@@ -7,6 +7,7 @@ import argparse
 import importlib
 import logging
 import os
+import signal
 import sys
 import traceback
 
@@ -43,6 +44,7 @@ STAGES = {
 
 def main() -> int:
     """Parse the command line, run the stage, end a failure that a user can mend in one line and exit status 2."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a queue's warning: training heeds it once it has begun
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if len(sys.argv) > 2 and sys.argv[1] == "--processes":
         processes, sys.argv[1:3] = int(sys.argv[2]), []
