@@ -1,5 +1,7 @@
 """`distill_slpd`: all iterations after `pretrain_dino`, from warm-up to bags, alone and in several processes."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -45,6 +47,7 @@ from slpd.training.embed import embed_regions
 from slpd.training.learner import Learner
 from slpd.training.renewal import Renewal, targets_of
 from slpd.training.token_store import ResidentTokens
+from slpd.versions import RESULT_VERSIONS
 
 pytestmark = pytest.mark.torch
 
@@ -214,11 +217,47 @@ def test_unfinished_work_on_other_prototypes_is_refused(
         stop_at_every_step(patched)
         with pytest.raises(SystemExit):
             stage("distill_slpd", *arguments(warm, tmp_path / "1"))
-    other = {"prototypes": PROTOTYPES.model_copy(update={"seed": 3, "n_prototypes": 2})}
+    weighted = OBJECTIVE.model_copy(update={"inter": 0.7})
+    other = {"prototypes": PROTOTYPES.model_copy(update={"seed": 3, "n_prototypes": 2}), "objective": weighted}
     stage("distill_slpd", *arguments(warm, tmp_path / "1", **other))
-    assert "different in prototypes.n_prototypes (3 there, 2 here), prototypes.seed (0 there, 3 here)" in caplog.text
+    differing = "objective.inter (0.5 there, 0.7 here), prototypes.n_prototypes (3 there, 2 here), prototypes.seed (0"
+    assert f"different in {differing}" in caplog.text
     stage("distill_slpd", *arguments(warm, tmp_path / "fresh", **other))
     assert_equal_outputs(tmp_path / "fresh", tmp_path / "1")
+
+
+def test_asked_to_stop_while_prototypes_are_renewed(
+    warm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stops as soon as they are there; the next start makes none of them again."""
+    renewals: list[int] = []
+
+    def clustered(*args: object) -> object:
+        renewals.append(0)
+        if len(renewals) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return cluster_cohort(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("slpd.training.renewal.find_prototypes", clustered)
+    with pytest.raises(SystemExit):
+        stage("distill_slpd", *arguments(warm, tmp_path / "stopped"))
+    assert len(renewals) == 2
+    stage("distill_slpd", *arguments(warm, tmp_path / "stopped"))
+    assert len(renewals) == 2
+    stage("distill_slpd", *arguments(warm, tmp_path / "undisturbed"))
+    assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "stopped")
+
+
+def test_unfinished_work_of_another_result_version_is_refused(
+    warm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patched:
+        stop_at_every_step(patched)
+        patched.setitem(RESULT_VERSIONS, "distill_slpd", 0)
+        with pytest.raises(SystemExit):
+            stage("distill_slpd", *arguments(warm, tmp_path / "1"))
+    stage("distill_slpd", *arguments(warm, tmp_path / "1"))
+    assert "different in result version of distill_slpd (0 there" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -309,3 +348,47 @@ def test_prototypes_of_the_whole_cohort_are_trained_on(warm: Path, tmp_path: Pat
     stage("distill_slpd", *arguments(warm, tmp_path / "1", objective=intra, prototypes=together))
     assert all(epoch.intra > 0 for epoch in read_metrics(tmp_path / "1.csv"))
     assert (read_iterations(tmp_path / "1.npz").assignments >= 0).all()
+
+
+TWO_PROCESSES = """
+import os, signal, sys
+from slpd.__main__ import main
+from slpd.training.learner import Learner
+what = sys.argv.pop(1)
+step, taken = Learner.step, []
+def stop(*args):
+    taken.append(0)
+    if what == "stop" and len(taken) == 2 and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return step(*args)
+Learner.step = stop
+if what == "blind" and os.environ["RANK"] == "1":
+    from slpd.training import resume
+    resume.ResumeFile.note = lambda self, progress: setattr(self, "holds", "another file")
+sys.exit(main())
+"""
+
+
+def in_two_processes(folder: Path, what: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A stage under torchrun, something done to the second of two processes."""
+    program = folder / "two.py"
+    program.write_text(TWO_PROCESSES)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "--", str(program), what, "distill_slpd", *words]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+
+
+def test_one_of_two_processes_is_asked_to_stop_and_both_go_on_there(warm: Path, tmp_path: Path) -> None:
+    words = arguments(warm, tmp_path / "stopped")
+    stopped = in_two_processes(tmp_path, "stop", *words)
+    assert stopped.returncode != 0
+    assert "stopped by a signal" in stopped.stderr, stopped.stderr
+    saved = torch.load(tmp_path / "stopped.safetensors.resume", weights_only=True)["progress"]
+    assert (saved["epoch"], len(saved["steps"])) == (2, 2)
+    blind = in_two_processes(tmp_path, "blind", *words)  # another node that sees another file
+    assert blind.returncode != 0
+    assert "processes see different files" in blind.stderr
+    assert in_two_processes(tmp_path, "nothing", *words).returncode == 0
+    assert in_two_processes(tmp_path, "nothing", *arguments(warm, tmp_path / "undisturbed")).returncode == 0
+    assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "stopped")

@@ -165,8 +165,31 @@ def test_the_gradient_is_that_of_the_loss_written_in_one_piece(regions_at_once: 
         loss = loss + weight * torch.stack(counted).mean()
     expected = torch.autograd.grad(loss, list(learner.student.parameters()))
     torch.testing.assert_close(learner.loss.total(learner.gradients(batch)), loss.detach())
+    whole = torch.cat([gradient.flatten() for gradient in expected])
     for (name, p), gradient in zip(learner.student.named_parameters(), expected, strict=True):
         torch.testing.assert_close(p.grad, gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+    norm, _ = learner.finish_gradients(freeze_last_layer=False)
+    torch.testing.assert_close(norm, whole.norm(), rtol=1e-4, atol=1e-6)
+
+
+def test_every_step_and_epoch_draws_other_crops() -> None:
+    """Of regions that are all alike."""
+    batches = make_batches()
+    assert isinstance(batches.tokens, ResidentTokens)
+    alike = batches.tokens.tokens[:1].expand(R, -1, -1, -1).contiguous()
+    batches.tokens = ResidentTokens(alike, np.arange(R))
+    drawn = [batch_at(batches, epoch, step).global_views for epoch in (0, 1) for step in (0, 1)]
+    assert not any(torch.equal(a, b) for i, a in enumerate(drawn) for b in drawn[:i])
+
+
+def test_a_restored_scale_goes_on_and_softmax_is_never_in_float16() -> None:
+    precision, restored = (Precision(torch.device("cpu"), torch.float16) for _ in range(2))
+    precision.scale.fill_(8)
+    precision.steps_since_change.fill_(5)
+    restored.load_state_dict({name: value.clone() for name, value in precision.state_dict().items()})
+    assert (restored.scale.item(), restored.steps_since_change.item()) == (8, 5)
+    assert restored.of_products == torch.float32
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -81,3 +81,11 @@ def test_time_left_is_that_of_the_steps_left_at_the_speed_so_far(
     monitor.report(Progress(0, [torch.ones(7)] * 50), StepRates(0.1, 0.1, 0.9))  # 50 steps of 8 regions in 40 s
     assert "epoch 1 of 4, step 50 of 100: loss 1.0000" in caplog.text
     assert "10 regions/s, 0:02:00 left in this stage" in caplog.text
+
+
+def test_curves_that_cannot_be_written_do_not_end_a_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    manifest = write_cohort(tmp_path)
+    (tmp_path / "warm_live").write_text("a file in the folder's place")
+    stage("pretrain_dino", *pretrain_arguments(manifest, tmp_path / "warm"))
+    assert "metrics are no longer written" in caplog.text
+    assert (tmp_path / "warm.csv").exists()

@@ -1,5 +1,6 @@
 """`pretrain_dino`: what it leaves behind, and that being killed changes none of it."""
 
+import errno
 import filecmp
 import os
 import signal
@@ -30,6 +31,7 @@ from slpd.artifacts.tokens import read_tokens
 from slpd.artifacts.training_metrics import read_metrics
 from slpd.models.network import Network
 from slpd.settings.training import Training
+from slpd.training.batches import epoch_order
 from slpd.training.learner import Learner
 
 pytestmark = pytest.mark.torch
@@ -198,3 +200,55 @@ def test_a_recipe_that_does_not_fit_the_cohort(
     training = TRAINING.model_copy(update=change)
     assert pretrain(write_cohort(tmp_path), tmp_path / "out", monkeypatch, training) == 2
     assert message in capsys.readouterr().err
+
+
+def test_embeddings_that_are_not_finite_name_slide_and_region(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A region that no batch of the epoch held is embedded all the same."""
+    manifest = write_cohort(tmp_path)
+    one = TRAINING.model_copy(update={"dino_epochs": 1, "batch_size": sum(N_REGIONS.values()) // 2 + 1})
+    trained = epoch_order(one.seed, 0, sum(N_REGIONS.values()), one.batch_size)
+    left_out = int(np.setdiff1d(np.arange(6, 15), trained)[0])  # of slide b, regions 6 to 14 of the cohort
+    with h5py.File(tmp_path / "b.h5", "r+") as file:
+        file["features"][left_out - 6] = np.nan
+    assert pretrain(manifest, tmp_path / "out", monkeypatch, one) == 2
+    assert "1 regions have embeddings that are not finite" in (error := capsys.readouterr().err)
+    assert f"b: {left_out - 6}" in error
+    assert not (tmp_path / "out.h5").exists()
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_warning_until_it_is_the_last_chance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = write_cohort(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    hasty = JOBS.model_copy(update={"checkpoint_minutes": 1e-9})
+    with monkeypatch.context() as patched:
+        patched.setattr("slpd.training.resume.write_checkpoint", full)
+        patched.setattr(
+            sys, "argv", ["slpd", "pretrain_dino", *pretrain_arguments(manifest, tmp_path / "full", jobs=hasty)]
+        )
+        assert main() == 0
+        assert "not saved, training goes on" in caplog.text
+        stop_at_every_step(patched)
+        patched.setattr(sys, "argv", ["slpd", "pretrain_dino", *pretrain_arguments(manifest, tmp_path / "last")])
+        assert main() == 2
+    assert pretrain(manifest, tmp_path / "undisturbed", monkeypatch) == 0
+    assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "full")
+
+
+def test_a_warning_before_training_has_begun_ends_nothing(tmp_path: Path) -> None:
+    """SIGUSR1 while libraries are imported."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "slpd", "pretrain_dino", *pretrain_arguments(write_cohort(tmp_path), tmp_path / "out")]
+    )
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and "torch" not in Path(f"/proc/{process.pid}/maps").read_text():
+        time.sleep(0.01)  # torch is loaded long after the first line of main
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait() == 0
+    assert (tmp_path / "out.pt").exists()

@@ -1,6 +1,7 @@
 """Wherever tokens are, a batch gets those of its regions."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from small_training import (
 
 from slpd.artifacts.cohort_tokens import open_cohort_tokens
 from slpd.artifacts.tokens import read_tokens
+from slpd.errors import UserError
 from slpd.settings.jobs import TokenPlace
 from slpd.training import memory, token_store
 from slpd.training.batches import own_regions, slot_shares
@@ -59,6 +61,21 @@ def test_a_reader_that_fails_is_heard(tmp_path: Path) -> None:
         list(store.fetch(BATCHES))
 
 
+def test_a_token_file_that_is_replaced_under_a_job_is_refused(tmp_path: Path) -> None:
+    cohort = open_cohort_tokens(write_cohort(tmp_path))
+    shutil.copy(tmp_path / "b.h5", tmp_path / "new.h5")
+    (tmp_path / "new.h5").replace(tmp_path / "b.h5")
+    store = open_token_store(cohort, np.arange(R), CPU, "disk", reserve=0)
+    with pytest.raises(UserError, match=r"b\.h5: was changed while it was used"):
+        list(store.fetch(BATCHES))
+
+
+def test_processes_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = memory.free_bytes(CPU)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert memory.free_bytes(CPU) == pytest.approx(alone / 4, rel=0.2)
+
+
 def test_tokens_go_where_they_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -66,7 +83,10 @@ def test_tokens_go_where_they_fit(
     size = cohort.region_bytes * R
     assert size == R * GRID * GRID * TOKEN_WIDTH * 2
     caplog.set_level(logging.INFO)
-    for free, described in ((10 * size, "in memory"), (size, "in their files, read ahead")):
+    for free, described in (
+        (2 * size, "in memory"),
+        (1.5 * size, "in their files, read ahead"),
+    ):  # 1.5 with the reserve
         monkeypatch.setattr(token_store, "free_bytes", lambda device, free=free: free)
         open_token_store(cohort, np.arange(R), CPU, "auto", reserve=size // 2)
         assert described in caplog.text
