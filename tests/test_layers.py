@@ -13,7 +13,7 @@ LAYERS = [
     {"training", "evaluation", "tables", "plots", "synthetic", "inputs", "cohort_check"},
     {"method", "models", "tissue", "wsi"},
     {"artifacts", "geometry", "settings"},
-    {"errors", "versions"},
+    {"errors", "launch", "versions"},
 ]
 HEAVY = ("torch", "timm", "torchvision", "snakemake")
 WITHOUT_TORCH = [
@@ -90,4 +90,4 @@ def test_every_stage_has_a_version_a_command_and_a_rule() -> None:
     for stage in RESULT_VERSIONS:
         assert f"rule {stage}:" in rules
         assert f'result_version("{stage}")' in rules
-        assert f"python -m slpd {stage} " in rules or f"{{resources.gpu}} {stage} " in rules
+        assert f"python -m slpd {stage} " in rules or f"{{resources.nodes}} {stage} " in rules

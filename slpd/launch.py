@@ -1,0 +1,81 @@
+"""Several processes for one stage: torchrun on one machine, SLURM's srun and torchrun's rendezvous over several."""
+
+import os
+import socket
+import sys
+from collections.abc import Sequence
+
+from slpd.errors import UserError
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+
+
+def launch(processes: int, nodes: int, rendezvous: str | None, stage: Sequence[str]) -> None:
+    """Replace this process by one that runs a stage in `processes` processes; return if this one is enough.
+
+    Args:
+        processes: Processes in all, one per GPU.
+        nodes: Nodes of the SLURM job that they are on.
+        rendezvous: `host:port` at which the nodes meet, where srun has started this process on one of them.
+        stage: The stage and its arguments.
+
+    Raises:
+        UserError: the processes cannot be on so many nodes, or this is no job of SLURM.
+    """
+    if processes == 1 and nodes == 1:
+        return
+    if nodes == 1:
+        execute(torchrun(["--standalone"], processes, stage))
+    if rendezvous:
+        execute(torchrun(meeting(rendezvous, nodes), here(processes, nodes), stage))
+    check_nodes(processes, nodes)
+    execute(srun(processes, nodes, f"{socket.gethostname()}:{free_port()}", stage))
+
+
+def execute(command: Sequence[str]) -> None:
+    """Replace this process."""
+    os.execvp(command[0], list(command))
+
+
+def torchrun(options: Sequence[str], processes: int, stage: Sequence[str]) -> list[str]:
+    """The command that runs the stage in `processes` processes on this machine."""
+    # `--`: torchrun would take options of the stage for abbreviations of its own
+    return [*TORCHRUN, *options, "--nproc-per-node", str(processes), "-m", "--", "slpd", *stage]
+
+
+def srun(processes: int, nodes: int, rendezvous: str, stage: Sequence[str]) -> list[str]:
+    """The command that starts this program once on each node of the job, to meet at `rendezvous`."""
+    geometry = ["--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1", "--gpus", str(processes)]
+    # One node that fails ends the step: the others would wait for it. --overlap: the launcher itself holds a CPU.
+    step = ["srun", "--jobid", os.environ["SLURM_JOB_ID"], *geometry, "--overlap", "--kill-on-bad-exit=1"]
+    own = ["--processes", str(processes), "--nodes", str(nodes), "--rendezvous", rendezvous]
+    return [*step, sys.executable, "-m", "slpd", *own, *stage]
+
+
+def meeting(rendezvous: str, nodes: int) -> list[str]:
+    """torchrun's options for nodes that meet at `host:port`."""
+    job = os.environ.get("SLURM_JOB_ID", "slpd")
+    return ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-id", job, "--rdzv-endpoint", rendezvous]
+
+
+def here(processes: int, nodes: int) -> int:
+    """Processes on this node: its GPUs, which SLURM may have dealt out unevenly, else an equal share."""
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return len(devices.split(",")) if devices else processes // nodes
+
+
+def check_nodes(processes: int, nodes: int) -> None:
+    """Refuse nodes without a process, shares that are not whole, and several nodes outside SLURM."""
+    if processes % nodes:
+        raise UserError(
+            f"gpu is {processes}, nodes {nodes}: gpu counts all nodes together; make it a multiple of nodes"
+        )
+    if "SLURM_JOB_ID" not in os.environ:
+        raise UserError(f"nodes is {nodes}, but this is no job of SLURM, which alone starts processes on other nodes")
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
