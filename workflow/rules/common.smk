@@ -79,6 +79,11 @@ def sheet_row(wildcards):
     return SHEETS[wildcards.cohort][wildcards.slide]
 
 
+def n_bytes(row):
+    """The size of a slide, by which a replaced one is told from one that was merely copied or touched."""
+    return Path(row.path).stat().st_size
+
+
 def batches(cohort):
     """The slides of a cohort in order of id, as many to a batch as a job encodes."""
     slides, size = sorted(SHEETS[cohort]), EXPERIMENT.patch_encoder.slides_per_job

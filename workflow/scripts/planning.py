@@ -1,0 +1,104 @@
+"""What Snakemake would run, and why: its own dry run as data, for `plan.py`, `why.py` and the tests."""
+
+import ast
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snakemake.api import SnakemakeApi
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+from snakemake.settings.enums import Quietness, RerunTrigger
+from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
+
+SNAKEFILE = Path(__file__).resolve().parents[2] / "Snakefile"
+
+# Not `code`, not `software-env`: result versions say when a change of code moves results (slpd/versions.py). The
+# profiles have the same list.
+TRIGGERS = frozenset({RerunTrigger.MTIME, RerunTrigger.PARAMS, RerunTrigger.INPUT})
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A job that would run."""
+
+    rule: str
+    wildcards: Mapping[str, str]
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    resources: Mapping[str, Any]  # as rules ask for them: gpu, mem_mb, runtime (minutes), threads
+    params: Mapping[str, Any]
+    reasons: Sequence[str]  # in Snakemake's words; only "input files updated by another job": it follows another job
+    updated: Sequence[str] = ()  # inputs that are newer than the outputs, and not by another job
+    old_params: Sequence[Any] = ()  # params that the last run had and this one has not
+    new_params: Sequence[Any] = ()
+
+    @property
+    def follows(self) -> bool:
+        """Whether it runs only because a job before it does."""
+        return list(self.reasons) == ["input files updated by another job"]
+
+
+def planned_jobs(
+    configfiles: Sequence[Path] = (), targets: Sequence[str] = (), folder: Path | None = None
+) -> list[PlannedJob]:
+    """The jobs that a run would start now, in order; nothing is run, locked or written.
+
+    Args:
+        configfiles: As of `--configfile`.
+        targets: Files or rules; none: everything.
+        folder: Where the workflow runs; None: here.
+
+    Raises:
+        SystemExit: the config or an input is at fault; the message is printed.
+    """
+    logging.getLogger("snakemake").setLevel(logging.ERROR)
+    logger.setLevel(logging.ERROR)
+    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        try:
+            workflow = api.workflow(
+                resource_settings=ResourceSettings(cores=1),
+                config_settings=ConfigSettings(configfiles=[Path(file).resolve() for file in configfiles]),
+                snakefile=SNAKEFILE,
+                workdir=folder,
+            )
+            dag = workflow.dag(DAGSettings(targets=set(targets), rerun_triggers=TRIGGERS))
+            inner = dag.workflow_api._workflow
+            inner._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True, nolock=True)
+            inner._build_dag()
+        except WorkflowError as error:
+            raise SystemExit(f"error: {error}") from error
+        jobs = [job for level in inner.dag.toposorted() for job in level if inner.dag.needrun(job)]
+        return [
+            describe(job, inner.dag.reason(job), inner.persistence.params_changed(job))
+            for job in jobs
+            if job.rule.name != "all"
+        ]
+
+
+def describe(job: Any, reason: Any, changed: Any) -> PlannedJob:  # noqa: ANN401  # Snakemake's own, untyped
+    """A job of Snakemake's graph as data; of a job that another one makes run, its own changed params too."""
+    return PlannedJob(
+        rule=job.rule.name,
+        wildcards=dict(job.wildcards_dict),
+        inputs=[str(path) for path in job.input],
+        outputs=[str(path) for path in job.output],
+        resources={"threads": job.threads} | {key: job.resources[key] for key in job.resources.keys() if key[0] != "_"},
+        params=dict(job.params.items()),
+        reasons=sorted(reason.get_names()),
+        updated=sorted(map(str, set(reason.updated_input) - set(reason.updated_input_run))),
+        old_params=[as_value(text) for text in sorted(changed.only_old)],
+        new_params=[as_value(text) for text in sorted(changed.only_new)],
+    )
+
+
+def as_value(text: str) -> Any:  # noqa: ANN401  # any JSON value
+    """A param as Snakemake records it: its representation, of JSON where settings travel in it."""
+    value = ast.literal_eval(text)
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
