@@ -38,6 +38,10 @@ STAGES = {
     "make_table": "collect evaluations into a table",
     "plot_losses": "draw the loss curves of a cohort",
     "plot_overlays": "draw the contact sheet of a cohort",
+    "doctor": "check whether this machine and its queue can run an experiment (no rule: on request)",
+    "failures": "say why jobs failed on the cluster (no rule: on request)",
+    "recover": "after a killed run: wait for its jobs, remove its lock (no rule: on request)",
+    "verify": "recompute hashes and compare them with a run's manifest (no rule: on request)",
 }
 
 

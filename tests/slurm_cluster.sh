@@ -151,7 +151,7 @@ DefMemPerCPU=200
 # react fast: this is for tests
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,bf_interval=2
-KillWait=2
+KillWait=10
 OverTimeLimit=0
 MinJobAge=3600
 ReturnToService=2

@@ -3,11 +3,13 @@
 import shlex
 import shutil
 import sys
+import time
 from pathlib import Path
 
 # The package beside the Snakefile serves, wherever the workflow is started from and in conda environments.
 sys.path.insert(0, workflow.basedir)
-shell.prefix(f"export PYTHONPATH={shlex.quote(workflow.basedir)}; ")
+# exec: a shell would die of the queue's SIGTERM, and the job would end before its stage has saved its state.
+shell.prefix(f"export PYTHONPATH={shlex.quote(workflow.basedir)}; exec ")
 
 # Jobs call `python`; unless conda environments provide it, it must be the one that has the packages.
 python = Path(shutil.which("python") or "python")
@@ -32,6 +34,7 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")  # one line, without a traceback through the workflow
 
+STARTED = time.time()
 COHORTS = {cohort.name: cohort for cohort in EXPERIMENT.cohorts}
 VARIANTS = {variant.name: variant for variant in EXPERIMENT.variants}
 TASKS = {task.name: task for task in EXPERIMENT.tasks}

@@ -86,7 +86,7 @@ def describe(job: Any, reason: Any, changed: Any) -> PlannedJob:  # noqa: ANN401
         wildcards=dict(job.wildcards_dict),
         inputs=[str(path) for path in job.input],
         outputs=[str(path) for path in job.output],
-        resources={"threads": job.threads} | {key: job.resources[key] for key in job.resources.keys() if key[0] != "_"},
+        resources={"threads": job.threads} | {key: value for key, value in job.resources.items() if key[0] != "_"},
         params=dict(job.params.items()),
         reasons=sorted(reason.get_names()),
         updated=sorted(map(str, set(reason.updated_input) - set(reason.updated_input_run))),

@@ -16,7 +16,6 @@ from planning import PlannedJob, planned_jobs
 from slpd.settings.experiment import Experiment
 from slpd.settings.section import nested
 
-
 FOLLOWS = "follows a stage above"
 MOST_CAUSES = 5  # of a stage; slides have one each
 
