@@ -15,13 +15,15 @@ include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/figures.smk"
 
 
-# A second run beside the jobs of a killed one would submit them again; failed jobs get a line each.
+# On a cluster: a second run beside the jobs of a killed one would submit them again; failed jobs get a line each.
 onstart:
-    shell("python -m slpd recover --check")
+    if not workflow.local_exec:
+        shell("python -m slpd recover --check")
 
 
 onerror:
-    shell("python -m slpd failures --since {STARTED}")
+    if not workflow.local_exec:
+        shell("python -m slpd failures --since {STARTED}")
 
 
 rule all:

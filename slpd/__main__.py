@@ -49,7 +49,7 @@ def main() -> int:
     """Parse the command line, run the stage, end a failure that a user can mend in one line and exit status 2."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     launcher = argparse.ArgumentParser(prog="python -m slpd", add_help=False, allow_abbrev=False)
-    launcher.add_argument("--processes", type=int, default=1)
+    launcher.add_argument("--processes", type=int)
     launcher.add_argument("--nodes", type=int, default=1)
     launcher.add_argument("--rendezvous")  # given by the launcher itself, to its copies on the nodes
     launcher.add_argument("words", nargs=argparse.REMAINDER)
@@ -60,7 +60,8 @@ def main() -> int:
         print_stages()
         return 0 if given.help else 2
     try:
-        launch(given.processes, given.nodes, given.rendezvous, given.words)
+        if given.processes:
+            launch(given.processes, given.nodes, given.rendezvous, given.words)
         return run(stage, words)
     except (UserError, OSError) as error:
         if isinstance(error, OSError):  # mostly a full disk or a file that is gone, but not certainly

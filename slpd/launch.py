@@ -1,6 +1,12 @@
-"""Several processes for one stage: torchrun on one machine, SLURM's srun and torchrun's rendezvous over several."""
+"""Several processes for one stage: torchrun on one machine, SLURM's srun and torchrun's rendezvous over several.
+
+In a job of SLURM a stage that trains is a step of its own, even alone on one node. At the time limit SLURM sends SIGTERM to
+all processes, the job's shells die of it at once, and what is left of their step is killed: a step of its own
+has `KillWait` (30 s) to save its state.
+"""
 
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Sequence
@@ -8,6 +14,7 @@ from collections.abc import Sequence
 from slpd.errors import UserError
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+ALONE = "alone"  # rendezvous of a step on one node
 
 
 def launch(processes: int, nodes: int, rendezvous: str | None, stage: Sequence[str]) -> None:
@@ -16,20 +23,25 @@ def launch(processes: int, nodes: int, rendezvous: str | None, stage: Sequence[s
     Args:
         processes: Processes in all, one per GPU.
         nodes: Nodes of the SLURM job that they are on.
-        rendezvous: `host:port` at which the nodes meet, where srun has started this process on one of them.
+        rendezvous: Where srun has started this process: `host:port` at which the nodes meet, or ALONE.
         stage: The stage and its arguments.
 
     Raises:
         UserError: the processes cannot be on so many nodes, or this is no job of SLURM.
     """
-    if processes == 1 and nodes == 1:
-        return
-    if nodes == 1:
-        execute(torchrun(["--standalone"], processes, stage))
-    if rendezvous:
-        execute(torchrun(meeting(rendezvous, nodes), here(processes, nodes), stage))
     check_nodes(processes, nodes)
-    execute(srun(processes, nodes, f"{socket.gethostname()}:{free_port()}", stage))
+    if rendezvous is None and in_job():
+        meeting = ALONE if nodes == 1 else f"{socket.gethostname()}:{free_port()}"
+        execute(srun(processes, nodes, meeting, stage))
+    if rendezvous not in (None, ALONE):
+        execute(torchrun(meeting_at(rendezvous, nodes), here(processes, nodes), stage))
+    if processes > 1:
+        execute(torchrun(["--standalone"], processes, stage))
+
+
+def in_job() -> bool:
+    """Whether this process is in a job of SLURM, and can start steps."""
+    return "SLURM_JOB_ID" in os.environ and shutil.which("srun") is not None
 
 
 def execute(command: Sequence[str]) -> None:
@@ -45,17 +57,19 @@ def torchrun(options: Sequence[str], processes: int, stage: Sequence[str]) -> li
 
 def srun(processes: int, nodes: int, rendezvous: str, stage: Sequence[str]) -> list[str]:
     """The command that starts this program once on each node of the job, to meet at `rendezvous`."""
-    geometry = ["--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1", "--gpus", str(processes)]
-    # One node that fails ends the step: the others would wait for it. --overlap: the launcher itself holds a CPU.
-    step = ["srun", "--jobid", os.environ["SLURM_JOB_ID"], *geometry, "--overlap", "--kill-on-bad-exit=1"]
+    # One node that fails ends the step: the others would wait for it. --overlap: the launcher itself holds a CPU, and
+    # the step gets all that the job has; GPUs of several nodes alone must be asked for again.
+    step = ["srun", "--jobid", os.environ["SLURM_JOB_ID"], "--overlap", "--cpu-bind=none", "--kill-on-bad-exit=1"]
+    geometry = ["--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1"]
+    gpus = ["--gpus", str(processes)] if nodes > 1 else []
     own = ["--processes", str(processes), "--nodes", str(nodes), "--rendezvous", rendezvous]
-    return [*step, sys.executable, "-m", "slpd", *own, *stage]
+    return [*step, *geometry, *gpus, sys.executable, "-m", "slpd", *own, *stage]
 
 
-def meeting(rendezvous: str, nodes: int) -> list[str]:
-    """torchrun's options for nodes that meet at `host:port`."""
+def meeting_at(rendezvous: str | None, nodes: int) -> list[str]:
+    """Options of torchrun for nodes that meet at `host:port`."""
     job = os.environ.get("SLURM_JOB_ID", "slpd")
-    return ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-id", job, "--rdzv-endpoint", rendezvous]
+    return ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-id", job, "--rdzv-endpoint", str(rendezvous)]
 
 
 def here(processes: int, nodes: int) -> int:
@@ -70,7 +84,7 @@ def check_nodes(processes: int, nodes: int) -> None:
         raise UserError(
             f"gpu is {processes}, nodes {nodes}: gpu counts all nodes together; make it a multiple of nodes"
         )
-    if "SLURM_JOB_ID" not in os.environ:
+    if nodes > 1 and not in_job():
         raise UserError(f"nodes is {nodes}, but this is no job of SLURM, which alone starts processes on other nodes")
 
 

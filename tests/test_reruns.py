@@ -76,7 +76,7 @@ def plan(folder: Path, edit: rerun_table.Edit | None = None) -> list[PlannedJob]
     if edit:
         edit(config)
     (folder / "edited.yaml").write_text(yaml.safe_dump(config))
-    return planned_jobs([folder / "edited.yaml"], folder=folder)
+    return planned_jobs(["--configfile", str(folder / "edited.yaml")], folder)
 
 
 def stages(jobs: Sequence[PlannedJob]) -> set[str]:
@@ -185,7 +185,7 @@ def test_comment_and_order_run_nothing(finished: Path) -> None:
     jobs = plan(finished)
     lines = (finished / "edited.yaml").read_text()
     (finished / "edited.yaml").write_text(f"# a comment\n{lines}")
-    assert jobs == planned_jobs([finished / "edited.yaml"], folder=finished) == []
+    assert jobs == planned_jobs(["--configfile", str(finished / "edited.yaml")], finished) == []
 
 
 def test_other_branch_other_code_and_other_resources_run_nothing(finished: Path, tmp_path: Path) -> None:

@@ -68,9 +68,15 @@ def live_jobs(folder: Path, prefix: str) -> list[LiveJob]:
         UserError: squeue cannot be asked.
     """
     lines = ask("squeue", "-h", "-u", getpass.getuser(), "-o", "%i|%T|%j|%Z|%k").splitlines()
-    jobs = [LiveJob(*cells[:3], Path(cells[3]), task_of(cells[4])) for cells in (line.split("|", 4) for line in lines)]
+    jobs = [parse_live(line) for line in lines]
     here = folder.resolve()
     return [job for job in jobs if job.name.startswith(prefix) and job.folder.resolve() == here]
+
+
+def parse_live(line: str) -> LiveJob:
+    """A line of squeue."""
+    job_id, state, name, folder, comment = line.split("|", 4)
+    return LiveJob(job_id, state, name, Path(folder), task_of(comment))
 
 
 def task_of(comment: str) -> str:

@@ -26,8 +26,8 @@ def refuse_orphans(folder: Path) -> None:
         shown = ", ".join(f"{job.job_id} ({job.task}, {job.state.lower()})" for job in jobs[:5])
         more = f" and {len(jobs) - 5} more" if len(jobs) > 5 else ""
         raise UserError(
-            f"{len(jobs)} jobs of an earlier run are still in the queue: {shown}{more}. `python -m slpd recover` waits for"
-            " them, `python -m slpd recover --cancel` ends them; then start again"
+            f"{len(jobs)} jobs of an earlier run are still in the queue: {shown}{more}. `python -m slpd recover` waits"
+            " for them, `python -m slpd recover --cancel` ends them; then start again"
         )
 
 

@@ -22,7 +22,7 @@ rule pretrain_dino:
     resources:
         gpu=1,  # in all
         nodes=1,
-        mpi="",  # srun is the stage's own affair: the plugin's would hold it on one node
+        mpi="",  # the stage starts steps of its own (slpd/launch.py), in place of the plugin's
         mem_mb=64000,
         runtime=1440,
     params:
@@ -60,7 +60,7 @@ rule distill_slpd:
     resources:
         gpu=1,  # in all
         nodes=1,
-        mpi="",  # srun is the stage's own affair: the plugin's would hold it on one node
+        mpi="",  # the stage starts steps of its own (slpd/launch.py), in place of the plugin's
         mem_mb=64000,
         runtime=1440,
     params:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from snakemake.api import SnakemakeApi
+from snakemake.cli import parse_args
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness, RerunTrigger
@@ -42,41 +43,56 @@ class PlannedJob:
         return list(self.reasons) == ["input files updated by another job"]
 
 
-def planned_jobs(
-    configfiles: Sequence[Path] = (), targets: Sequence[str] = (), folder: Path | None = None
-) -> list[PlannedJob]:
-    """The jobs that a run would start now, in order; nothing is run, locked or written.
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do."""
+
+    jobs: Sequence[PlannedJob]  # in order
+    groups: Mapping[str, tuple[str, int]]  # rule -> name of its group of jobs, how many make one job of the queue
+    sheets: Mapping[str, Mapping[str, Any]]  # cohort -> slide -> line of the sheet
+    experiment: Any  # the checked config
+
+
+def planned_jobs(arguments: Sequence[str] = (), folder: Path | None = None) -> Sequence[PlannedJob]:
+    """The jobs that a run would start now, in order."""
+    return make_plan(arguments, folder).jobs
+
+
+def make_plan(arguments: Sequence[str] = (), folder: Path | None = None) -> Plan:
+    """What a run would do now; nothing is run, locked or written.
 
     Args:
-        configfiles: As of `--configfile`.
-        targets: Files or rules; none: everything.
+        arguments: Of the snakemake command: `--configfile`, `--profile`, `--set-resources`, targets.
         folder: Where the workflow runs; None: here.
 
     Raises:
         SystemExit: the config or an input is at fault; the message is printed.
     """
-    logging.getLogger("snakemake").setLevel(logging.ERROR)
     logger.setLevel(logging.ERROR)
+    _, args = parse_args(["--workflow-profile", "none", "-s", str(SNAKEFILE), *arguments])
+    resources = ResourceSettings(
+        cores=args.cores or 1,
+        overwrite_resources=args.set_resources,
+        overwrite_threads=args.set_threads,
+        default_resources=args.default_resources,
+    )
+    files = [Path(file).resolve() for file in args.configfile]
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         try:
-            workflow = api.workflow(
-                resource_settings=ResourceSettings(cores=1),
-                config_settings=ConfigSettings(configfiles=[Path(file).resolve() for file in configfiles]),
-                snakefile=SNAKEFILE,
-                workdir=folder,
-            )
-            dag = workflow.dag(DAGSettings(targets=set(targets), rerun_triggers=TRIGGERS))
-            inner = dag.workflow_api._workflow
+            workflow = api.workflow(resources, ConfigSettings(configfiles=files), snakefile=SNAKEFILE, workdir=folder)
+            inner = workflow.dag(DAGSettings(targets=args.targets, rerun_triggers=TRIGGERS)).workflow_api._workflow
             inner._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True, nolock=True)
             inner._build_dag()
         except WorkflowError as error:
             raise SystemExit(f"error: {error}") from error
-        jobs = [job for level in inner.dag.toposorted() for job in level if inner.dag.needrun(job)]
-        return [
+        needed = [job for level in inner.dag.toposorted() for job in level if inner.dag.needrun(job)]
+        jobs = [
             describe(job, inner.dag.reason(job), inner.persistence.params_changed(job))
-            for job in jobs
+            for job in needed
             if job.rule.name != "all"
         ]
+        groups = {rule: (name, args.group_components.get(name, 1)) for rule, name in args.groups.items()}
+        return Plan(jobs, groups, inner.globals["SHEETS"], inner.globals["EXPERIMENT"])
 
 
 def describe(job: Any, reason: Any, changed: Any) -> PlannedJob:  # noqa: ANN401  # Snakemake's own, untyped

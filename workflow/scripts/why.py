@@ -3,7 +3,6 @@
 python workflow/scripts/why.py [--configfile FILE] [target ...]
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,11 +21,7 @@ MOST_CAUSES = 5  # of a stage; slides have one each
 
 def main() -> None:
     """Print a line per stage and cause."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--configfile", type=Path, nargs="*", default=[], help="as of snakemake")
-    parser.add_argument("targets", nargs="*", help="files or rules; none: everything")
-    args = parser.parse_args()
-    jobs = planned_jobs(args.configfile, args.targets)
+    jobs = planned_jobs(sys.argv[1:])
     print("\n".join(report(jobs)) if jobs else "Nothing would run: every result is as the config asks.")
 
 
