@@ -76,6 +76,8 @@ def cause(slurm_log: str, job: EndedJob | None) -> str:
     if job and job.state in ends:
         return ends[job.state].format(job)
     command = COMMAND.search(slurm_log)
+    if command and command["what"].endswith(" 124"):  # of slpd/launch.py
+        return "was stopped before its time limit, with its state saved"
     if command:
         ended = command["what"].replace("returned non-zero exit status", "failed with exit status")
         return ended.replace("died with <Signals.", "was killed by ").replace(":", " =").replace(">", "")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 # The package beside the Snakefile serves, wherever the workflow is started from and in conda environments.
 sys.path.insert(0, workflow.basedir)
-# exec: a shell would die of SIGTERM and leave its stage behind.
+# exec: the shell between Snakemake and the stage would die of a SIGTERM and leave the stage behind.
 shell.prefix(f"export PYTHONPATH={shlex.quote(workflow.basedir)}; exec ")
 
 # Jobs call `python`; unless conda environments provide it, it must be the one that has the packages.
