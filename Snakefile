@@ -21,9 +21,14 @@ onstart:
         shell("python -m slpd recover --check")
 
 
+onsuccess:
+    record_this_run(log, succeeded=True)
+
+
 onerror:
     if not workflow.local_exec:
         shell("python -m slpd failures --since {STARTED}")
+    record_this_run(log, succeeded=False)
 
 
 rule all:

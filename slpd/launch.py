@@ -1,7 +1,7 @@
 """Several processes for one stage: torchrun on one machine, SLURM's srun and torchrun's rendezvous over several.
 
-In a job of SLURM the stage gets SIGTERM some time before the time limit, and saves its state. SLURM's own SIGTERM comes too
-late for that: it ends the shells of the job too, and with them the job.
+In a job of SLURM the stage gets SIGTERM some time before the time limit, and saves its state. SLURM's own SIGTERM comes
+too late for that: it ends the shells of the job too, and with them the job.
 """
 
 import os

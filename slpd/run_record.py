@@ -25,7 +25,7 @@ RECORDED = re.compile(
 SUBMITTED = re.compile(r"submitted with SLURM jobid (\d+)")
 
 
-def record_run(  # noqa: PLR0913  # what the hook of the workflow knows
+def record_run(
     experiment: Experiment,
     sheets: Mapping[str, Sheet],
     results: Path,

@@ -28,7 +28,8 @@ class FileRecord(BaseModel):
 
     n_bytes: int
     mtime_ns: int
-    sha256: str  # of all bytes; of slides: of the size, the first and the last 64 KiB
+    sha256: str
+    by_edges: bool = False  # the hash is of the size, the first and the last 64 KiB: of slides
     stage: str = ""  # that wrote it; of results
     run: str = ""  # in which it appeared first as it is; of results
 
@@ -94,16 +95,19 @@ def quick_sha256(path: Path) -> str:
 
 def input_records(whole: Iterable[Path], slides: Iterable[Path]) -> dict[str, FileRecord]:
     """Records of the files that a run reads: small ones by all their bytes, slides by their edges."""
-    jobs = [(path, sha256_of) for path in whole] + [(path, quick_sha256) for path in slides]
+    small, large = list(whole), list(slides)
     with ThreadPoolExecutor(THREADS) as pool:
-        hashes = list(pool.map(lambda job: job[1](job[0]), jobs))
-    return {str(path): record(path, sha256) for (path, _), sha256 in zip(jobs, hashes, strict=True)}
+        of_small, of_large = list(pool.map(sha256_of, small)), list(pool.map(quick_sha256, large))
+    records = {str(path): record(path, sha256) for path, sha256 in zip(small, of_small, strict=True)}
+    edges = {str(path): record(path, sha256, by_edges=True) for path, sha256 in zip(large, of_large, strict=True)}
+    return records | edges
 
 
-def record(path: Path, sha256: str, stage: str = "", run: str = "") -> FileRecord:
+def record(path: Path, sha256: str, stage: str = "", run: str = "", by_edges: bool = False) -> FileRecord:
     """The record of a file with a known hash."""
     status = path.stat()
-    return FileRecord(n_bytes=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256, stage=stage, run=run)
+    size, time = status.st_size, status.st_mtime_ns
+    return FileRecord(n_bytes=size, mtime_ns=time, sha256=sha256, by_edges=by_edges, stage=stage, run=run)
 
 
 def result_files(results: Path) -> list[Path]:

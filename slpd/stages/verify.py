@@ -1,9 +1,9 @@
-"""Recompute the hashes of an experiment's inputs and results and compare them with its last run's manifest (no rule)."""
+"""Recompute hashes of an experiment's inputs and results, compare them with its last run's manifest (no rule)."""
 
 import argparse
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from slpd.artifacts.run_manifest import (
@@ -31,14 +31,15 @@ def run(args: argparse.Namespace) -> int:
     """Print what differs; 1 if something does."""
     manifest = needed(args.results)
     if args.compare:
-        return print_lines(compared(manifest, needed(args.compare)), lambda line: not line.endswith("bit-equal"))
-    found = print_lines([*drift(args.results, manifest), *other_versions(manifest)])
+        lines = list(compared(manifest, needed(args.compare)))
+        print("\n".join(lines))
+        return int(any(not line.endswith("bit-equal") for line in lines))
+    lines = [*drift(args.results, manifest), *other_versions(manifest)]
     if args.configfile is not None:
-        command = [sys.executable, str(WHY), "--configfile", *args.configfile]
-        found |= print_lines(stale(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-    if not found:
-        print(f"run {manifest.run}: {len(manifest.inputs)} inputs and {len(manifest.results)} results are as they were")
-    return found
+        lines += stale(args.configfile)
+    same = f"run {manifest.run}: {len(manifest.inputs)} inputs and {len(manifest.results)} results are as they were"
+    print("\n".join(lines) or same)
+    return int(bool(lines))
 
 
 def needed(results: Path) -> RunManifest:
@@ -57,12 +58,11 @@ def needed(results: Path) -> RunManifest:
 
 def drift(results: Path, manifest: RunManifest) -> Iterator[str]:
     """Every input and result that is not what it was."""
-    slides = {entry for entry, known in manifest.inputs.items() if is_quick(Path(entry), known)}
     for name, known in manifest.inputs.items():
         path = Path(name)
         if not path.is_file():
             yield f"input gone: {name}"
-        elif (quick_sha256 if name in slides else sha256_of)(path) != known.sha256:
+        elif (quick_sha256 if known.by_edges else sha256_of)(path) != known.sha256:
             yield f"input changed: {name}, {known.n_bytes} -> {path.stat().st_size} bytes"
     names = {str(path.relative_to(results)) for path in result_files(results)}
     for name, known in manifest.results.items():
@@ -73,11 +73,6 @@ def drift(results: Path, manifest: RunManifest) -> Iterator[str]:
     yield from (f"not of the last run: {name}" for name in sorted(names - set(manifest.results)))
 
 
-def is_quick(path: Path, known: FileRecord) -> bool:
-    """Whether an input was hashed by its edges."""
-    return known.stage == "slide"
-
-
 def other_versions(manifest: RunManifest) -> Iterator[str]:
     """Stages whose result version is another now."""
     for stage, version in RESULT_VERSIONS.items():
@@ -85,19 +80,21 @@ def other_versions(manifest: RunManifest) -> Iterator[str]:
             yield f"made by another version: {stage} {manifest.result_versions.get(stage)}, now {version}"
 
 
-def stale(text: str) -> list[str]:
-    """What `why` says would be made anew."""
+def stale(configfiles: Sequence[str]) -> list[str]:
+    """The stages that this config would run again, with the reasons: what lies there was made by other settings."""
+    command = [sys.executable, str(WHY), *(["--configfile", *configfiles] if configfiles else [])]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [] if text.startswith("Nothing") else [f"made by other settings: {line}" for line in text.splitlines()[1:]]
 
 
 def compared(one: RunManifest, other: RunManifest) -> Iterator[str]:
     """Stage by stage, whether two runs gave the same bytes."""
     stages = dict.fromkeys(record.stage for record in [*one.results.values(), *other.results.values()])
-    for stage in sorted(stages, key=list(RESULT_VERSIONS).index):
+    for stage in sorted(stages, key=[*RESULT_VERSIONS, ""].index):
         mine, theirs = of_stage(one.results, stage), of_stage(other.results, stage)
         differing = [name for name in sorted(mine | theirs) if mine.get(name) != theirs.get(name)]
         said = f"{len(differing)} of {len(mine | theirs)} files differ: {', '.join(differing[:3])}"
-        yield f"{stage}: {said if differing else f'{len(mine)} files bit-equal'}"
+        yield f"{stage or 'of no stage'}: {said if differing else f'{len(mine)} files bit-equal'}"
 
 
 def of_stage(results: Mapping[str, FileRecord], stage: str) -> dict[str, str]:

@@ -62,6 +62,19 @@ wildcard_constraints:
     batch=r"\d+",
 
 
+def record_this_run(log, succeeded):
+    """Write the manifest of this run, with the rule of every file that Snakemake knows."""
+    from slpd.run_record import record_run  # when a run ends; parsing stays light
+
+    stages = {
+        str(Path(path).relative_to(RESULTS)): job.rule.name
+        for job in workflow.dag.jobs
+        for path in job.output
+        if Path(path).is_relative_to(RESULTS)
+    }
+    record_run(EXPERIMENT, SHEETS, Path(RESULTS), stages, STARTED, Path(log), succeeded)
+
+
 def settings(section):
     """A section of the config as the JSON param of a rule."""
     return getattr(EXPERIMENT, section).model_dump_json()
