@@ -300,6 +300,8 @@ def candidates(value: Any, kind: object) -> list[Any]:  # noqa: ANN401  # any va
         found = [choice for choice in get_args(kind) if choice != value]
     elif isinstance(value, bool):
         found = [not value]
+    elif value is None and int in get_args(kind):
+        found = [4]
     elif isinstance(value, int):
         found = [value + 1, 2 * value, value - 1]
     elif isinstance(value, float):

@@ -49,6 +49,7 @@ class Plan:
 
     jobs: Sequence[PlannedJob]  # in order
     groups: Mapping[str, tuple[str, int]]  # rule -> name of its group of jobs, how many make one job of the queue
+    cores: int  # widest that a group of jobs gets
     sheets: Mapping[str, Mapping[str, Any]]  # cohort -> slide -> line of the sheet
     experiment: Any  # the checked config
 
@@ -80,8 +81,10 @@ def make_plan(arguments: Sequence[str] = (), folder: Path | None = None) -> Plan
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         try:
             workflow = api.workflow(resources, ConfigSettings(configfiles=files), snakefile=SNAKEFILE, workdir=folder)
-            inner = workflow.dag(DAGSettings(targets=args.targets, rerun_triggers=TRIGGERS)).workflow_api._workflow
-            inner._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True, nolock=True)
+            inner = workflow.dag(
+                DAGSettings(targets=args.targets, forceall=args.forceall, rerun_triggers=TRIGGERS)
+            ).workflow_api._workflow
+            inner._prepare_dag(forceall=args.forceall, ignore_incomplete=True, lock_warn_only=True, nolock=True)
             inner._build_dag()
         except WorkflowError as error:
             raise SystemExit(f"error: {error}") from error
@@ -92,7 +95,7 @@ def make_plan(arguments: Sequence[str] = (), folder: Path | None = None) -> Plan
             if job.rule.name != "all"
         ]
         groups = {rule: (name, args.group_components.get(name, 1)) for rule, name in args.groups.items()}
-        return Plan(jobs, groups, inner.globals["SHEETS"], inner.globals["EXPERIMENT"])
+        return Plan(jobs, groups, resources.cores, inner.globals["SHEETS"], inner.globals["EXPERIMENT"])
 
 
 def describe(job: Any, reason: Any, changed: Any) -> PlannedJob:  # noqa: ANN401  # Snakemake's own, untyped
