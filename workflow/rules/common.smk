@@ -63,7 +63,7 @@ wildcard_constraints:
 
 
 def record_this_run(log, succeeded):
-    """Write the manifest of this run, with the rule of every file that Snakemake knows."""
+    """Write the manifest of this run, with the rule of every file that Snakemake knows; `log` as hooks have it."""
     from slpd.run_record import record_run  # when a run ends; parsing stays light
 
     stages = {
@@ -72,7 +72,7 @@ def record_this_run(log, succeeded):
         for path in job.output
         if Path(path).is_relative_to(RESULTS)
     }
-    record_run(EXPERIMENT, SHEETS, Path(RESULTS), stages, STARTED, Path(log), succeeded)
+    record_run(EXPERIMENT, SHEETS, Path(RESULTS), stages, STARTED, Path(log[0]), succeeded)
 
 
 def settings(section):
