@@ -34,7 +34,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     if missing:
         pytest.skip(f"no SLURM here ({', '.join(missing)} missing): make test-slurm installs it, as root on Debian")
     folder = Path("/tmp") / f"slurm-{os.getpid()}"  # sockets need a short path
-    start = subprocess.run([CLUSTER, "start", folder], capture_output=True, text=True, check=False)
+    port = 20000 + os.getpid() % 2000 * 5  # of its own, beside other clusters of this machine
+    command = [CLUSTER, "start", folder, "--port", str(port)]
+    start = subprocess.run(command, capture_output=True, text=True, check=False)
     assert start.returncode == 0, start.stdout + start.stderr
     environment = toy.environment()
     path = f"{folder}/bin:{environment['PATH']}"

@@ -138,7 +138,9 @@ def result_records(
     fresh = {name for name, path in paths.items() if not unchanged(path, known.get(name))}
     with ThreadPoolExecutor(THREADS) as pool:
         hashes = dict(zip(sorted(fresh), pool.map(lambda name: sha256_of(paths[name]), sorted(fresh)), strict=True))
-    folders = {str(Path(name).parent): stage for name, stage in stages.items()}  # token files lie undeclared by a record
+    folders = {
+        str(Path(name).parent): stage for name, stage in stages.items()
+    }  # token files lie undeclared by a record
     return {
         name: record(path, hashes[name], stages.get(name) or folders.get(str(Path(name).parent), ""), run)
         if name in fresh

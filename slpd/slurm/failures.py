@@ -11,7 +11,9 @@ from pathlib import Path
 from slpd.slurm.jobs import EndedJob, ended_jobs
 
 ALIVE = {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED"}
-OUT_OF_MEMORY = re.compile(r"exceeded memory limit|oom[-_ ]kill|out of memory|OUT_OF_MEMORY", re.IGNORECASE)
+OUT_OF_MEMORY = re.compile(
+    r"exceeded (?:job |step )?memory limit|oom[-_ ]kill|out of memory|OUT_OF_MEMORY", re.IGNORECASE
+)
 RULE_LOG = re.compile(r"^\s+log: (?P<path>.+?)(?: \(check log file|$)", re.MULTILINE)
 COMMAND = re.compile(r"(?P<what>returned non-zero exit status \d+|died with <Signals\.SIG\w+: \d+>)")
 LAST_WORDS = 300  # characters of a log's last line
