@@ -23,14 +23,16 @@ if (
 
 from slpd.cohort_check import CohortPlan
 from slpd.errors import UserError
-from slpd.inputs import check_inputs
+from slpd.inputs import check_inputs, read_sheets
 from slpd.settings.experiment import load_experiment
 from slpd.settings.recipe import Recipe
 from slpd.versions import RESULT_VERSIONS
 
 try:
     EXPERIMENT = load_experiment(config)
-    SHEETS = check_inputs(EXPERIMENT)  # cohort -> slide -> row of its sheet
+    # Cohort -> slide -> row of its sheet. Jobs of a cluster parse the workflow too: what the head process has checked,
+    # thousands of files on a network file system, they do not check again.
+    SHEETS = check_inputs(EXPERIMENT) if workflow.is_main_process else read_sheets(EXPERIMENT)
 except UserError as error:
     sys.exit(f"error: {error}")  # one line, without a traceback through the workflow
 
