@@ -2,9 +2,9 @@
 
     python -m benchmarks.slurm_grouping [--slides 24]
 
-Runs `segment_tissue` and `tile_regions` of small slides on a throw-away SLURM (tests/slurm_cluster.sh; install it with `make
-test-slurm`), and without one. Overhead is the time that jobs occupied the cluster beyond what their rules took,
-per slide; the baseline is one job per slide and rule.
+Runs `segment_tissue` and `tile_regions` of small slides on a throw-away SLURM (tests/slurm_cluster.sh; `make test-slurm`
+installs it), and without one. The baseline is one job per slide and rule; the time that jobs hold the cluster, per
+slide, less that of the local run is overhead.
 """
 
 import argparse

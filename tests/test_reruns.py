@@ -18,7 +18,8 @@ import yaml
 
 sys.path.insert(0, str(toy.ROOT / "workflow/scripts"))
 
-from planning import PlannedJob, planned_jobs
+import plan as costs
+from planning import PlannedJob, make_plan, planned_jobs
 from why import report
 
 from slpd.versions import RESULT_VERSIONS
@@ -256,3 +257,44 @@ def test_why_is_a_command(finished: Path) -> None:
     )
     assert run.returncode != 0
     assert "unknown key, did you mean 'epochs'?" in run.stderr
+
+
+# ---- plan ----------------------------------------------------------------------------------------------------------
+
+
+def costs_of(folder: Path, *arguments: str) -> dict[str, list[str]]:
+    """Stage -> the other words of its line."""
+    profile = ["--profile", str(toy.ROOT / "slurm"), "--configfile", str(folder / "toy.yaml")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        lines = list(costs.table(make_plan([*profile, *arguments], folder)))
+    return {line.split()[0]: line.split()[1:] for line in lines}
+
+
+def test_plan_of_a_finished_experiment_uses_its_own_benchmarks(finished: Path) -> None:
+    lines = costs_of(finished, "--forceall")
+    assert lines["segment_tissue"][:2] == ["10", "1"]  # jobs, submitted: slides share one
+    assert lines["tile_regions"][:2] == ["10", "same"]
+    assert lines["pretrain_dino"][-2:] == ["own", "benchmarks"]
+    jobs, submitted = int(lines["all"][0]), int(lines["all"][1])
+    assert jobs == sum(int(words[0]) for stage, words in lines.items() if stage not in ("stage", "all"))
+    assert submitted == jobs - 19
+
+
+def test_plan_of_a_new_experiment_is_estimated_from_the_sizes_of_its_slides(
+    tmp_path: Path, make_slide: toy.MakeSlide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy.make_toy(tmp_path, make_slide)
+    for i in range(10):
+        os.truncate(tmp_path / f"slides/s{i}.tiff", 1_500_000_000)  # a hundred regions each
+    lines = costs_of(tmp_path)
+    assert lines["encode_patches"][-1] == "throughput.yaml"
+    token_bytes = 10 * 100 * 16**2 * 384 * 2
+    assert lines["encode_patches"][4:6] == [f"{token_bytes / 1e9:.1f}", "GB"]
+    assert float(lines["encode_patches"][2]) == round(
+        1000 * costs.STORED["encode_patches"]["gpu_s_per_region"] / 3600, 1
+    )
+
+
+def test_nothing_to_run_costs_nothing(finished: Path) -> None:
+    assert costs_of(finished)["all"][0] == "0"
