@@ -3,14 +3,13 @@
 `make test-slurm` installs SLURM where it may; without it these tests are skipped.
 """
 
-import csv
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -307,7 +306,7 @@ def test_cancelled_killed_out_of_time_and_headless_gives_the_same_table(
 def test_out_of_memory_gets_more_and_says_so(cluster: dict[str, str], finished: Path) -> None:
     arguments = ["--set-resources", "evaluate:mem_mb=60 * attempt ** 4", "--forcerun", "evaluate"]
     target = "results/toy/tasks/dx/slpd/knn/metrics.csv"
-    finish(start(cluster, finished, *arguments, target, log="memory.txt"), finished, "memory.txt")
+    finish(start(cluster, finished, *arguments, "--", target, log="memory.txt"), finished, "memory.txt")
     memory = [job["mem"] for job in accounted(cluster, finished)["evaluate"]][-2:]
     assert memory == ["60M", "960M"]
     assert "ran out of memory" in slpd(cluster, finished, "failures").stdout
@@ -317,7 +316,7 @@ def test_preempted_job_and_lost_node_are_left_to_slurm(cluster: dict[str, str], 
     """A job of a higher partition takes the nodes, then one node is lost: the same job starts again and ends well."""
     arguments = ["--forcerun", "embed_bags", "--retries", "0"]
     target = "results/toy/cohorts/toy/variants/dino/bags.h5"
-    head = start(cluster, finished, *arguments, target, log="preempted.txt")
+    head = start(cluster, finished, *arguments, "--", target, log="preempted.txt")
     wait_until(lambda: job_of(cluster, finished, "embed_bags"), "a job that runs")
     job = job_of(cluster, finished, "embed_bags")
     whole = ["--nodes=2", "--exclusive", "-p", "high", "-t", "1"]
@@ -330,8 +329,3 @@ def test_preempted_job_and_lost_node_are_left_to_slurm(cluster: dict[str, str], 
     ask(cluster, "scontrol", "update", f"nodename={node}", "state=resume")
     finish(head, finished, "preempted.txt")
     assert "Restarts=2" in ask(cluster, "scontrol", "show", "job", job)
-
-
-def rows(path: Path) -> Sequence[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
