@@ -2,9 +2,8 @@
 
     python -m benchmarks.slurm_grouping [--slides 24]
 
-Runs `segment_tissue` and `tile_regions` of small slides on a throw-away SLURM (tests/slurm_cluster.sh; `make
-test-slurm` installs it), and without one. The baseline is one job per slide and rule; the time that jobs hold the cluster, per
-slide, less that of the local run is overhead.
+Runs `segment_tissue` and `tile_regions` of small slides on a throw-away SLURM (`make test-slurm` installs it) and without
+one. The baseline is one job per slide and rule; what jobs hold the cluster for, less the local run, is overhead.
 """
 
 import argparse
