@@ -2,7 +2,7 @@
 
     python -m benchmarks.slurm_grouping [--slides 24]
 
-Runs `segment_tissue` and `tile_regions` of small slides on a throw-away SLURM (`make test-slurm` installs it) and without
+Runs the two rules of single slides on a throw-away SLURM (`make test-slurm` installs it), and without
 one. The baseline is one job per slide and rule; what jobs hold the cluster for, less the local run, is overhead.
 """
 
