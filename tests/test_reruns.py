@@ -24,7 +24,7 @@ from why import report
 
 from slpd.versions import RESULT_VERSIONS
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.timeout(900)]  # the fixture is two runs
 
 CONFIG = rerun_table.start_config()
 ENCODER = "results/toy/cohorts/toy/variants/slpd/encoder/region_encoder.safetensors"
