@@ -216,7 +216,7 @@ def test_doctor_names_what_would_wait_for_ever(cluster: dict[str, str], finished
 def long_config() -> dict[str, Any]:
     """A toy of which one variant trains for a minute or two."""
     config: dict[str, Any] = yaml.safe_load(yaml.safe_dump(toy.TOY))
-    config["training"].update(epochs=121, dino_epochs=1, epochs_per_iteration=1)
+    config["training"].update(epochs=91, dino_epochs=1, epochs_per_iteration=1)
     config["jobs"]["checkpoint_minutes"] = 0.05
     config["variants"] = [{"name": "slpd"}]
     config["tables"][0].update(variants=["slpd"], heads=["knn"])
