@@ -5,10 +5,12 @@ from pathlib import Path
 
 from slpd.slurm.failures import failures
 
+LOGS = Path("logs/slurm")  # slurm-logdir of the profile
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--logs", type=Path, default=Path("logs/slurm"), help="slurm-logdir of the profile")
+    parser.add_argument("--logs", type=Path, default=LOGS, help="slurm-logdir of the profile")
     parser.add_argument("--since", type=float, default=0.0, help="only jobs that ended after (seconds since the epoch)")
 
 
