@@ -83,6 +83,7 @@ def after(first: Iterable[str]) -> set[str]:
     while waiting:
         stage = waiting.pop()
         if stage not in found:
+            assert stage in READERS, f"{stage}: a new stage; say in tests/rerun_table.py (READERS) what reads it"
             found.add(stage)
             waiting += READERS[stage]
     return found
