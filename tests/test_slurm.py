@@ -17,7 +17,7 @@ import pytest
 import toy
 import yaml
 
-pytestmark = [pytest.mark.slurm, pytest.mark.workflow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slurm, pytest.mark.workflow, pytest.mark.timeout(1500)]
 
 NEEDED = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd")
 CLUSTER = toy.ROOT / "tests/slurm_cluster.sh"
@@ -297,7 +297,7 @@ def test_cancelled_killed_out_of_time_and_headless_gives_the_same_table(
         assert "jobs of an earlier run are still in the queue" in (folder / "refused.txt").read_text()
     recovered = slpd(cluster, folder, "recover")
     assert recovered.returncode == 0, recovered.stderr
-    finish(start(cluster, folder, *limit, log="last.txt"), folder, "last.txt")
+    finish(start(cluster, folder, log="last.txt"), folder, "last.txt")
     for name in (*TABLES, TRAINED):
         same = (folder / "results/toy" / name).read_bytes() == (undisturbed / "results/toy" / name).read_bytes()
         assert same, name
