@@ -227,14 +227,12 @@ TABLES = ("tables/toy.csv", "tables/toy.md", "cohorts/toy/slides.csv", "tasks/dx
 TRAINED = "cohorts/toy/variants/slpd/teacher.safetensors"
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_slide: toy.MakeSlide) -> Path:
-    """The long toy run on this machine, without a queue and without faults."""
-    folder = tmp_path_factory.mktemp("undisturbed")
+def start_undisturbed(folder: Path, make_slide: toy.MakeSlide) -> subprocess.Popen[bytes]:
+    """Start the long toy run on this machine, without a queue and without faults; it runs beside the other."""
+    folder.mkdir()
     toy.make_toy(folder, make_slide, long_config())
-    run = toy.snakemake(folder)
-    assert run.returncode == 0, run.stdout + run.stderr
-    return folder
+    with open(folder / "run.txt", "w") as output:
+        return subprocess.Popen(toy.command(), cwd=folder, env=toy.environment(), stdout=output, stderr=output)
 
 
 def job_of(cluster: dict[str, str], folder: Path, rule: str) -> str:
@@ -259,9 +257,11 @@ def trainers(folder: Path) -> list[int]:
 
 
 def test_cancelled_killed_out_of_time_and_headless_gives_the_same_table(
-    cluster: dict[str, str], undisturbed: Path, tmp_path: Path, make_slide: toy.MakeSlide
+    cluster: dict[str, str], tmp_path: Path, make_slide: toy.MakeSlide
 ) -> None:
     """One training meets every fault in turn and resumes each time; then the head process dies too."""
+    undisturbed = tmp_path / "undisturbed"
+    quiet = start_undisturbed(undisturbed, make_slide)
     folder = make_folder(tmp_path / "faults", make_slide, long_config())
     log = folder / "logs/toy/distill_slpd/toy/slpd.log"
     limit = ["--set-resources", "distill_slpd:runtime=1", "--retries", "6"]
@@ -298,6 +298,7 @@ def test_cancelled_killed_out_of_time_and_headless_gives_the_same_table(
     recovered = slpd(cluster, folder, "recover")
     assert recovered.returncode == 0, recovered.stderr
     finish(start(cluster, folder, log="last.txt"), folder, "last.txt")
+    assert quiet.wait(timeout=600) == 0, (undisturbed / "run.txt").read_text()[-5000:]
     for name in (*TABLES, TRAINED):
         same = (folder / "results/toy" / name).read_bytes() == (undisturbed / "results/toy" / name).read_bytes()
         assert same, name
