@@ -47,6 +47,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         subprocess.run([CLUSTER, "stop", folder, "--purge"], check=True)
 
 
+STARTED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """End the head processes of a test that failed: without their cluster they would wait for ever."""
+    yield
+    for process in STARTED:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    STARTED.clear()
+
+
 def ask(cluster: dict[str, str], *command: str) -> str:
     """What a client of SLURM prints."""
     return subprocess.run(command, env=cluster, capture_output=True, text=True, check=True).stdout
@@ -64,15 +78,18 @@ def start(cluster: dict[str, str], folder: Path, *arguments: str, log: str = "ru
     """Start the workflow on the cluster."""
     command = [sys.executable, "-m", "snakemake", "-s", str(toy.ROOT / "Snakefile"), "--configfile", "toy.yaml"]
     with open(folder / log, "w") as output:
-        return subprocess.Popen(
-            [*command, *PROFILE, *arguments],
-            cwd=folder,
-            env=cluster,
-            stdout=output,
-            stderr=output,
-            text=True,
-            start_new_session=True,
+        STARTED.append(
+            subprocess.Popen(
+                [*command, *PROFILE, *arguments],
+                cwd=folder,
+                env=cluster,
+                stdout=output,
+                stderr=output,
+                text=True,
+                start_new_session=True,
+            )
         )
+    return STARTED[-1]
 
 
 def finish(process: subprocess.Popen[str], folder: Path, log: str = "run.txt") -> str:
