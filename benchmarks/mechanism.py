@@ -105,6 +105,38 @@ CHANGES: dict[str, Any] = {
             "folds": {"kind": "generated", "n_folds": 4, "validation_fraction": 0.1, "seed": 0},
         }
     ],
+    "variants": [
+        {"name": "dino", "objective": {"intra": 0, "inter": 0}},
+        {"name": "intra", "objective": {"inter": 0}},
+        {"name": "inter", "objective": {"intra": 0}},
+        {"name": "slpd"},
+    ],
+    "heads": [
+        {
+            "name": "abmil",
+            "kind": "abmil",
+            "preset": "one_bag",
+            "gated": True,
+            "embedding": 192,
+            "attention": 128,
+            "dropout": 0.25,
+        },
+        {"name": "knn", "kind": "knn", "k": 5},
+    ],
+    "head_presets": {
+        "one_bag": {  # HIPT's recipe, on standardised vectors, and the best of its epochs
+            "optimiser": "adam",
+            "learning_rate": 2.0e-4,
+            "weight_decay": 1.0e-5,
+            "epochs": 20,
+            "patience": 20,
+            "batch_size": 1,
+            "balanced": True,
+            "standardise": True,
+            "loss_divisor": 1,
+            "seed": 1,
+        }
+    },
     "tables": [],
 }
 
@@ -201,18 +233,23 @@ class Run:
         write_bags(path, bags, {slide.name: coords_of(slide) for slide in self.slides})
         aucs = {}
         for head in self.experiment.heads:
-            metrics = self.folder / f"{variant}_{head.name}.csv"
+            preset = self.experiment.preset_of(head)
+            files = {
+                name: self.folder / f"{variant}_{head.name}_{name}"
+                for name in ("predictions", "metrics", "intervals", "calibration", "weights")
+            }
             run_stage(
                 "evaluate",
                 bags=path,
                 folds=self.folder / "folds.csv",
                 task=self.task,
                 head=head.model_dump_json(),
+                preset=preset and preset.model_dump_json(),
+                settings=self.experiment.intervals.model_dump_json(),
                 variant=variant,
-                predictions=self.folder / f"{variant}_{head.name}_predictions.csv",
-                metrics=metrics,
+                **files,
             )
-            aucs[head.name] = float(np.mean([fold.auc for fold in read_fold_metrics(metrics)]))
+            aucs[head.name] = float(np.mean([fold.auc for fold in read_fold_metrics(files["metrics"])]))
         return aucs
 
     def diagnose(self, variant: str) -> dict[str, float]:

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -103,28 +104,40 @@ def write_jpeg_2000(path: Path, texture: Pixels) -> Path:
 
 
 def time_reading(name: str, path: Path, mpp: float, args: argparse.Namespace) -> dict[str, float]:
-    """Seconds per region of the plain loop and of read_regions, and their ratio."""
+    """Seconds per region of the plain loop and of read_regions, and their ratio, of processor time too."""
     start = time.perf_counter()
     with Slide(name, path, None) as slide:
         opening = time.perf_counter() - start
         plan = plan_read(slide.mpp, slide.downsamples, mpp, REGION_PX)
         corners = grid(slide, plan)[: args.regions]
-        plain, ours = [], []
+        me, reader = psutil.Process(), psutil.Process().children(recursive=True)[-1]
+        plain, ours, plain_cpu, our_cpu = [], [], [], []
         for _ in range(args.repeats):
+            clocks = [processor_time(me), processor_time(reader)]
             plain.append(seconds(lambda: plain_loop(path, corners, plan)) / len(corners))
+            plain_cpu.append((processor_time(me) - clocks[0]) / len(corners))
             ours.append(seconds(lambda: our_loop(slide, corners, plan)) / len(corners))
-        ratio = median(plain) / median(ours)
+            our_cpu.append((processor_time(reader) - clocks[1]) / len(corners))
+        ratio, cpu_ratio = median(plain) / median(ours), median(plain_cpu) / median(our_cpu)
         print(
             f"{name}: plain OpenSlide {median(plain):.3f} s, ours {median(ours):.3f} s per region from"
-            f" {plan.level_px} px: {ratio:.1f} x. {slide.reader} ({slide.reader_reason}), opened in {opening:.2f} s",
+            f" {plan.level_px} px: {ratio:.1f} x, of processor time {cpu_ratio:.1f} x."
+            f" {slide.reader} ({slide.reader_reason}), opened in {opening:.2f} s",
             flush=True,
         )
     return {
         f"{name}_plain_s": round(median(plain), 4),
         f"{name}_s": round(median(ours), 4),
         f"{name}_speedup": round(ratio, 2),
+        f"{name}_cpu_ratio": round(cpu_ratio, 2),
         f"{name}_open_s": round(opening, 2),
     }
+
+
+def processor_time(process: psutil.Process) -> float:
+    """Seconds of all its threads."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def grid(slide: Slide, plan: ReadPlan) -> list[Corner]:
@@ -204,7 +217,8 @@ def run_stage(stage: str, arguments: list[str]) -> tuple[float, float]:
         def watch() -> None:
             nonlocal peak
             while not ended.wait(0.05):
-                peak = max(peak, memory_mb(psutil.Process(process.pid)))
+                with suppress(psutil.NoSuchProcess):
+                    peak = max(peak, memory_mb(psutil.Process(process.pid)))
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -219,17 +233,17 @@ def run_stage(stage: str, arguments: list[str]) -> tuple[float, float]:
 def memory_mb(process: psutil.Process) -> float:
     """Memory of a process and those it started, shared pages counted once."""
     total = 0
-    for part in (process, *process.children(recursive=True)):
-        try:
+    with suppress(psutil.Error):  # one ended meanwhile
+        for part in (process, *process.children(recursive=True)):
             total += part.memory_full_info().pss
-        except psutil.Error:  # it ended meanwhile
-            continue
     return total / 1e6
 
 
 def open_many(path: Path, n_slides: int) -> dict[str, float]:
     """What opening and reading slides one after the other leaves behind."""
     me = psutil.Process()
+    with Slide("first", path, None):
+        processes = len(me.children(recursive=True)) - 1  # without the reader: what forks readers stays
     shared = set(Path("/dev/shm").glob("psm_*"))
     warm = min(10, n_slides // 2)
     before, files, start = 0.0, 0, time.perf_counter()
@@ -241,7 +255,7 @@ def open_many(path: Path, n_slides: int) -> dict[str, float]:
             our_loop(slide, [(4096, 4096), (8192, 8192)], plan)
             slide.thumbnail(32.0)
     per_slide = (time.perf_counter() - start) / n_slides
-    grown, left = me.memory_info().rss / 1e6 - before, len(me.children())
+    grown, left = me.memory_info().rss / 1e6 - before, len(me.children(recursive=True)) - processes
     segments = len(set(Path("/dev/shm").glob("psm_*")) - shared)
     print(
         f"{n_slides} slides: {per_slide:.2f} s each; memory {grown:+.1f} MB after the first {warm},"

@@ -16,6 +16,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the stages run
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 
@@ -38,12 +39,11 @@ COMMON = {
     "seed": 0,
     "mean": (0.485, 0.456, 0.406),
     "std": (0.229, 0.224, 0.225),
-    "slides_per_job": 1,
 }
 DEMO = {"arguments": {"img_size": 32, "patch_size": 16, "depth": 1}, "patch_px": 32}
 PAPER = {"arguments": {"img_size": 256}, "patch_px": 256}
 DEMO_BATCH, PAPER_BATCH = 1024, 64  # patches encoded at a time
-READING = Reading(reader="auto", min_sharpness=0)
+READING = Reading(reader="auto")
 MPP = 0.5
 
 # Runs a command of slpd and prints the peak memory of the job and of its largest reading process, MB. (ru_maxrss
@@ -59,10 +59,15 @@ def peak(process):
     except (OSError, TypeError):
         return 0  # it has just ended
 
+def children(process):
+    return " ".join(path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children")).split()
+
 def watch():
     while True:
-        children = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
-        readers.extend(map(peak, children))
+        try:
+            readers.extend(peak(reader) for nursery in children("self") for reader in children(nursery))
+        except OSError:
+            pass  # one has just ended
         time.sleep(0.02)
 
 readers = [0]
@@ -106,8 +111,9 @@ def regions_of(picture: Path, region_px: int, columns: int, rows: int) -> list[N
 
 
 def clocks() -> NDArray[np.float64]:
-    """Seconds of wall time, and of processor time of this process and its children that ended."""
-    return np.array([time.perf_counter(), sum(os.times()[:4])])
+    """Seconds of wall time, and of processor time of this process, of what forks readers, and of readers that ended."""
+    processes = [psutil.Process(), *psutil.Process().children()]
+    return np.array([time.perf_counter(), sum(sum(process.cpu_times()[:4]) for process in processes)])
 
 
 def time_alone(encoder: PatchEncoder, regions: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
@@ -123,7 +129,11 @@ def time_alone(encoder: PatchEncoder, regions: list[NDArray[np.uint8]]) -> NDArr
 
 def time_stage(encoder: PatchEncoder, records: list[Path], folder: Path) -> NDArray[np.float64]:
     """Seconds (wall, processor) from records to finished token files."""
-    batch = Batch(encoder, READING, copy_to=None, version=0)
+    jobs = Jobs(
+        batch_patches=encoder.batch_patches, copy_to=None, tokens="auto", regions_at_once=None, checkpoint_minutes=10
+    )
+    batch = Batch(encoder.settings, READING, jobs, version=0)
+    batch.__dict__["encoder"] = encoder  # built already
     with tempfile.TemporaryDirectory(dir=folder) as tokens:
         start = clocks()
         finished = list(encode_slides(records, batch, Path(tokens)))

@@ -188,15 +188,16 @@ def measure(form: str, batch: int, device: torch.device, seconds: float) -> Figu
     for _ in range(2):  # memory settles, kernels are chosen
         next(steps)()
     synchronise(device)
-    started, times = time.monotonic(), []
+    started, times, busy = time.monotonic(), [], time.process_time()
     while time.monotonic() - started < seconds or len(times) < 4:
         at = time.monotonic()
         next(steps)()
         synchronise(device)
         times.append(time.monotonic() - at)
-    peak = peak_bytes(device)
+    peak, busy = peak_bytes(device), time.process_time() - busy
     return {
         "regions_per_second": batch / statistics.median(times),
+        "processor_seconds_per_region": busy / len(times) / batch,
         "peak_bytes": peak,
         "bytes_per_region": (peak - before) / batch,
         "steps": len(times),
@@ -277,6 +278,8 @@ def compare(batch: int, device: str, turns: int, seconds: float) -> dict[str, An
         "torch": torch.__version__,
         "forms": medians,
         "speed_ratio": medians["ours"]["regions_per_second"] / medians["textbook"]["regions_per_second"],
+        "processor_time_ratio": medians["textbook"]["processor_seconds_per_region"]
+        / medians["ours"]["processor_seconds_per_region"],
         "memory_ratio": medians["ours"]["peak_bytes"] / medians["textbook"]["peak_bytes"],
         "loss_speed_ratio": medians["our_loss"]["regions_per_second"] / medians["textbook_loss"]["regions_per_second"],
         "loss_memory_ratio": medians["our_loss"]["bytes_per_region"] / medians["textbook_loss"]["bytes_per_region"],

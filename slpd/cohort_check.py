@@ -8,7 +8,8 @@ from slpd.artifacts.sheet import SheetRow
 from slpd.artifacts.slide_record import SlideRecord
 from slpd.errors import UserError
 from slpd.evaluation.tasks import check_task, labelled_slides
-from slpd.settings.evaluation import Head, KnnHead, Task
+from slpd.settings.evaluation import Task
+from slpd.settings.heads import Head, KnnHead
 from slpd.settings.section import Fraction, Section
 
 

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from slpd.artifacts.published import read_published
 from slpd.artifacts.sheet import SheetRow, read_sheet
 from slpd.artifacts.split_files import read_split_files
 from slpd.errors import UserError
 from slpd.evaluation.imported_folds import import_folds
 from slpd.evaluation.tasks import check_task, labelled_slides
-from slpd.settings.evaluation import ImportedFolds, Task
+from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask
 from slpd.settings.experiment import Experiment
 
 Sheet = dict[str, SheetRow]  # slide id -> its line, in the order of the file
@@ -28,6 +29,9 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
     for task in experiment.tasks:
         check_labels(task, sheets[task.cohort])
     check_weights(experiment)
+    for path in {path: None for table in experiment.tables for path in table.published}:
+        refuse_braces("tables", path)
+        read_published(Path(path))
     return sheets
 
 
@@ -57,7 +61,7 @@ def refuse_braces(where: str, path: str) -> None:
         raise UserError(f"{where}: {path} has braces in it; rename the file")
 
 
-def check_labels(task: Task, sheet: Sheet) -> None:
+def check_labels(task: ClassTask | SurvivalTask, sheet: Sheet) -> None:
     """Refuse a task that the whole sheet cannot carry, and imported folds that do not fit it."""
     slides = labelled_slides(task, list(sheet.values()))
     check_task(task, slides)
@@ -71,7 +75,7 @@ def check_weights(experiment: Experiment) -> None:
     given = {"patch_encoder.checkpoint": experiment.patch_encoder.checkpoint} | {
         f"variants.{variant.name}.pretrained.checkpoint": variant.pretrained.checkpoint
         for variant in experiment.variants
-        if variant.pretrained
+        if variant.pretrained and not variant.why_unavailable
     }
     for key, checkpoint in given.items():
         refuse_braces(key, checkpoint or "")

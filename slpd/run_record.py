@@ -138,8 +138,8 @@ def jobs_of(log: Path) -> list[dict[str, str]]:
 def small_inputs(experiment: Experiment) -> list[Path]:
     """Sheets and weights."""
     checkpoints = [variant.pretrained.checkpoint for variant in experiment.variants if variant.pretrained]
-    checkpoints += [experiment.patch_encoder.checkpoint] if experiment.patch_encoder.checkpoint else []
-    return [Path(cohort.sheet) for cohort in experiment.cohorts] + [Path(path) for path in checkpoints]
+    given = [path for path in (*checkpoints, experiment.patch_encoder.checkpoint) if path]
+    return [Path(cohort.sheet) for cohort in experiment.cohorts] + [Path(path) for path in given]
 
 
 def slides(sheets: Mapping[str, Sheet]) -> list[Path]:

@@ -27,6 +27,7 @@ DENSE = 0.15  # stain that needs no texture (smooth muscle, blood): dye clouds r
 GAP_UM = 100.0  # a fat cell: narrower gaps in tissue are closed
 STROKE_UM = 150.0  # strokes of pens are broader; pigment, folds and clumps of red cells seldom are
 FADING_UM = 80.0  # the edge over which a stroke fades
+RIM_UM = 320.0  # as far from a stroke as its colour is followed where it fades slowly
 FIELD_UM = 100.0  # padding comes in whole fields of the scanner
 DENSITY = -np.log10((np.arange(256, dtype=np.float32) + 1) / 256)  # of an 8-bit grey value
 
@@ -64,17 +65,24 @@ def find_stain(stain: Density, mpp: float) -> Mask:
 def find_pen(red: Density, green: Density, blue: Density, padding: Mask, mpp: float) -> Mask:
     """Broad strokes of a colour or a density that stained tissue does not have, with their fading edges.
 
-    Ink of the stains' own violet cannot be told from dense tissue.
+    Ink of the stains' own violet cannot be told from dense tissue, nor pink ink that is paler or bluer than eosin's.
     """
     ink = (
         (red > green + 0.1)  # green, blue: haematoxylin reaches 0.06 more in red than in green, in 0.1 % 0.08
         | ((red < 0.16 * green) & (green > 0.6))  # red: the most eosinophilic tissue has 0.18
+        | ((red < 0.1 * green) & (green > 0.3))  # pink: eosin lets less red pass, in 0.1 % of pale red cells 0.11
+        | (blue > green + 0.13)  # orange, yellow, brown: red cells and pigment reach 0.10
         | (red > 0.75)  # dark blue, violet, black: crowded nuclei reach 0.6, in 0.1 % 0.85
         | (blue > 0.75)  # dark red, brown, black: eosin and red cells reach 0.65
         | ((red > 0.5) & (blue > 0.5))  # grey, worn black: haematoxylin lets blue light pass, eosin red
     )
-    stroke = ndimage.uniform_filter((ink & ~padding).astype(np.float32), window_px(STROKE_UM, mpp)) > 0.5
-    with_edges: Mask = ndimage.maximum_filter(stroke, window_px(2 * FADING_UM, mpp))
+    stroke: Mask = ndimage.uniform_filter((ink & ~padding).astype(np.float32), window_px(STROKE_UM, mpp)) > 0.5
+    if not stroke.any():
+        return stroke
+    faint = (red > green + 0.03) | (blue > green + 0.06)  # a few nuclei, too, but none that hang together with a stroke
+    near: Mask = ndimage.maximum_filter(stroke, window_px(2 * RIM_UM, mpp))
+    rim = reached(ndimage.binary_opening(faint & near), stroke)
+    with_edges: Mask = ndimage.maximum_filter(rim, window_px(2 * FADING_UM, mpp))
     return with_edges & ~padding
 
 

@@ -11,21 +11,22 @@ from importlib.metadata import distributions
 VERSION = "0.1.0"  # as in pyproject.toml
 
 RESULT_VERSIONS: dict[str, int] = {
-    "segment_tissue": 2,
+    "segment_tissue": 3,
     "tile_regions": 2,
     "check_cohort": 1,
-    "encode_patches": 2,
+    "encode_patches": 3,
     "import_tokens": 1,
-    "cohort_manifest": 1,
+    "cohort_manifest": 2,
     "pretrain_dino": 3,
     "cluster_regions": 2,
     "link_slides": 2,
     "distill_slpd": 3,
     "embed_bags": 1,
     "export_encoder": 1,
-    "split_folds": 2,
-    "evaluate": 1,
-    "make_table": 1,
+    "pool_tokens": 1,
+    "split_folds": 3,
+    "evaluate": 2,
+    "make_table": 2,
     "plot_losses": 1,
     "plot_overlays": 1,
 }

@@ -6,9 +6,10 @@ from slpd.artifacts.sheet import SheetRow
 from slpd.artifacts.slide_record import SlideRecord
 from slpd.cohort_check import CohortPlan, check_cohort, check_heads
 from slpd.errors import UserError
-from slpd.settings.evaluation import GeneratedFolds, KnnHead, Task
+from slpd.settings.evaluation import ClassTask, GeneratedFolds
+from slpd.settings.heads import KnnHead
 
-TASK = Task(
+TASK = ClassTask(
     name="t",
     cohort="c",
     label="dx",

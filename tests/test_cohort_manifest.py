@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from slpd.__main__ import main
+from slpd.artifacts.cohort_tokens import open_cohort_tokens, read_cohort_coords
 from slpd.artifacts.manifest import read_manifest
 from slpd.artifacts.slide_record import SlideRecord, write_records
-from slpd.artifacts.tokens import TokenSource, write_tokens
+from slpd.artifacts.tokens import Quality, TokenSource, read_source, sharp_regions, write_tokens
 
 MakeManifest = Callable[..., tuple[int, str]]
 
@@ -19,7 +20,9 @@ MakeManifest = Callable[..., tuple[int, str]]
 def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> MakeManifest:
     """A function that makes the manifest of n_ok usable and n_failed failed slides in batches of two."""
 
-    def run(n_ok: int, n_failed: int, fraction: float = 0.5, n_tokens: int = 3) -> tuple[int, str]:
+    def run(
+        n_ok: int, n_failed: int, fraction: float = 0.5, n_tokens: int = 3, min_sharpness: float = 0
+    ) -> tuple[int, str]:
         records = [SlideRecord(slide=f"ok-{i}", path="x", n_regions=3) for i in range(n_ok)]
         for record in records:
             store_tokens(tmp_path / "tokens" / f"{record.slide}.h5", record.slide, n_tokens)
@@ -29,7 +32,8 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         for start in range(0, len(records), 2):
             batches.append(tmp_path / f"batch_{start}.json")
             write_records(batches[-1], records[start : start + 2])
-        argv = ["--batches", *map(str, batches), "--settings", json.dumps({"max_failed_fraction": fraction})]
+        settings = {"max_failed_fraction": fraction, "min_sharpness": min_sharpness}
+        argv = ["--batches", *map(str, batches), "--settings", json.dumps(settings)]
         argv += ["--tokens-dir", str(tmp_path / "tokens"), "--out", str(tmp_path / "slides.csv")]
         monkeypatch.setattr("sys.argv", ["slpd", "cohort_manifest", *argv])
         return main(), capsys.readouterr().err
@@ -39,7 +43,10 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 def store_tokens(path: Path, slide: str, n_regions: int) -> None:
     source = TokenSource(slide, "f", "vit", "random-0", "openslide", 32, 64, 64, 0.5, 0.5, 0.5, 0.5)
-    write_tokens(path, np.zeros((n_regions, 4, 8), np.float16), np.zeros((n_regions, 2), np.int64), source)
+    numbers = np.arange(n_regions)
+    tokens = numbers[:, None, None] * np.ones((n_regions, 4, 8), np.float16)
+    quality = Quality((numbers / 10).astype(np.float32))  # 0, 0.1, 0.2
+    write_tokens(path, tokens.astype(np.float16), numbers[:, None] * np.array([[1, 100]]), source, quality)
 
 
 def test_every_slide_is_listed_in_order_of_its_id(manifest: MakeManifest, tmp_path: Path) -> None:
@@ -85,3 +92,37 @@ def test_a_missing_token_file_is_named(manifest: MakeManifest, monkeypatch: pyte
     manifest(2, 0)
     (tmp_path / "tokens" / "ok-1.h5").unlink()
     assert main() == 2
+
+
+def tokens_of(manifest: Path) -> list[float]:
+    """The first token value of every used region."""
+    cohort = open_cohort_tokens(manifest)
+    tokens = [values for _, values in cohort.by_slide(np.arange(cohort.n_regions))]
+    values: list[float] = np.concatenate(tokens)[:, 0, 0, 0].tolist()
+    return values
+
+
+def test_blurred_regions_are_counted_and_not_used(manifest: MakeManifest, tmp_path: Path) -> None:
+    out = tmp_path / "slides.csv"
+    manifest(2, 0)
+    assert [(row.record.n_regions, row.record.n_blurred) for row in read_manifest(out)] == [(3, 0), (3, 0)]
+    assert tokens_of(out) == [0, 1, 2, 0, 1, 2]
+    manifest(2, 0, min_sharpness=0.05)
+    assert [(row.record.n_regions, row.record.n_blurred) for row in read_manifest(out)] == [(2, 1), (2, 1)]
+    assert open_cohort_tokens(out).offsets.tolist() == [0, 2, 4]
+    assert tokens_of(out) == [1, 2, 1, 2]
+    assert read_cohort_coords(out)["ok-1"].tolist() == [[1, 100], [2, 200]]
+
+
+def test_a_slide_without_a_sharp_region_is_left_out_and_counts_as_failed(manifest: MakeManifest) -> None:
+    status, message = manifest(2, 0, min_sharpness=0.3, fraction=1)
+    assert status == 2
+    assert "slide ok-0: no region left: 3 are below manifest.min_sharpness 0.3" in message
+
+
+def test_regions_of_unknown_sharpness_are_used(manifest: MakeManifest, tmp_path: Path) -> None:
+    manifest(1, 0)
+    path = tmp_path / "tokens/ok-0.h5"
+    source = read_source(path)
+    write_tokens(path, np.zeros((3, 4, 8), np.float16), np.zeros((3, 2), np.int64), source)
+    assert sharp_regions(path, 0.5).tolist() == [0, 1, 2]

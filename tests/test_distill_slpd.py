@@ -187,7 +187,7 @@ def test_stopped_after_any_step_it_goes_on_there(
     """In an iteration, at its end, in the next: no step is taken twice, no iteration renewed twice."""
     taken, renewals = [], []
     monkeypatch.setattr(Learner, "step", counting(Learner.step, taken))
-    monkeypatch.setattr("slpd.training.renewal.cluster_cohort", counting(cluster_cohort, renewals))
+    monkeypatch.setattr("slpd.training.renewal.find_prototypes", counting(cluster_cohort, renewals))
     with monkeypatch.context() as patched:
         stop_at_every_step(patched, after=steps)
         with pytest.raises(SystemExit):
@@ -284,3 +284,28 @@ def test_several_processes_train_as_one(warm: Path, tmp_path: Path, processes: i
         assert vars(ours) == pytest.approx(vars(theirs), rel=1e-4, abs=1e-6)
     ours, theirs = (read_iterations(tmp_path / f"{name}.npz") for name in ("many", "one"))
     assert ours.assignments.tolist() == theirs.assignments.tolist()
+
+
+def test_a_variant_may_renew_more_rarely_than_the_warm_up_knew(warm: Path, tmp_path: Path) -> None:
+    rarely = TRAINING.model_copy(update={"epochs_per_iteration": 2})
+    stage("distill_slpd", *arguments(warm, tmp_path / "1", training=rarely))
+    assert len(read_iterations(tmp_path / "1.npz").assignments) == 1
+    assert len(read_metrics(tmp_path / "1.csv")) == 2
+
+
+def test_the_last_iteration_takes_what_epochs_are_left(tmp_path: Path) -> None:
+    manifest = write_cohort(tmp_path)
+    odd = TRAINING.model_copy(update={"epochs": 5, "epochs_per_iteration": 2})
+    stage("pretrain_dino", *pretrain_arguments(manifest, tmp_path / "warm", odd))
+    stage("distill_slpd", *distill_arguments(manifest, tmp_path / "1", tmp_path / "warm", OBJECTIVE, odd))
+    assert len(read_iterations(tmp_path / "1.npz").assignments) == odd.n_iterations == 2
+    assert [epoch.epoch for epoch in read_metrics(tmp_path / "1.csv")] == [3, 4, 5]
+
+
+def test_prototypes_of_the_whole_cohort_are_trained_on(warm: Path, tmp_path: Path) -> None:
+    """Also slides with few regions take part: no slide is too small."""
+    together = PROTOTYPES.model_copy(update={"level": "cohort"})
+    intra = OBJECTIVE.model_copy(update={"inter": 0})
+    stage("distill_slpd", *arguments(warm, tmp_path / "1", objective=intra, prototypes=together))
+    assert all(epoch.intra > 0 for epoch in read_metrics(tmp_path / "1.csv"))
+    assert (read_iterations(tmp_path / "1.npz").assignments >= 0).all()

@@ -47,7 +47,8 @@ RECIPE = Recipe(
     variant="slpd",
     tissue=Tissue(mpp=8, min_area_mm2=0.05, min_hole_mm2=0.05),
     regions=Regions(mpp=0.5, region_px=24, min_tissue=0.1, max_pen=1, max_padding=1),
-    reading=Reading(reader="auto", min_sharpness=0),
+    reading=Reading(reader="auto"),
+    min_sharpness=0,
     patch_encoder=PatchEncoder(
         model="vit_of_ours",
         arguments={"img_size": 4},
@@ -57,7 +58,6 @@ RECIPE = Recipe(
         patch_px=4,
         mean=(0.5, 0.5, 0.5),
         std=(0.2, 0.2, 0.2),
-        slides_per_job=1,
     ),
     region_encoder=ENCODER,
     training=TRAINING,

@@ -103,7 +103,8 @@ def test_imported_slides_are_trained_on(run: Import, tmp_path: Path, monkeypatch
         write_h5(tmp_path / "theirs" / f"{slide}.h5", tokens(n, seed=n), corners(n))
     (tmp_path / "theirs" / "broken.pt").write_bytes(b"no tensors")
     assert run()[0] == 0
-    argv = ["--batches", str(tmp_path / "imported.json"), "--settings", json.dumps({"max_failed_fraction": 0.3})]
+    settings = json.dumps({"max_failed_fraction": 0.3, "min_sharpness": 0})
+    argv = ["--batches", str(tmp_path / "imported.json"), "--settings", settings]
     argv += ["--tokens-dir", str(tmp_path / "tokens"), "--out", str(tmp_path / "slides.csv")]
     monkeypatch.setattr("sys.argv", ["slpd", "cohort_manifest", *argv])
     assert main() == 0

@@ -18,10 +18,10 @@ HIPT = {  # the hash is that of HIPT's Git LFS pointer
 
 
 def experiment(patch_weights: str | None = None, **changes: object) -> Experiment:
-    """The paper's, with the variant `hipt` beside the others."""
+    """The paper's, with the variant `hipt` beside its four trained ones."""
     patch_encoder = PAPER["patch_encoder"] | {"checkpoint": patch_weights, "sha256": patch_weights and "0" * 64}
-    variants = [*PAPER["variants"], {"name": "hipt", **changes}]
-    return load_experiment(PAPER | {"patch_encoder": patch_encoder, "variants": variants})
+    variants = [*PAPER["variants"][:4], {"name": "hipt", **changes}]
+    return load_experiment(PAPER | {"patch_encoder": patch_encoder, "variants": variants, "tables": []})
 
 
 def test_weights_that_are_there_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +31,13 @@ def test_weights_that_are_there_pass(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name in ("vit4k_xs_dino.pth", "vit256.pth"):
         (tmp_path / "weights" / name).touch()
     check_weights(experiment("weights/vit256.pth", pretrained=HIPT))
+
+
+def test_weights_that_are_not_at_hand_are_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    without = experiment(pretrained=HIPT | {"checkpoint": None})
+    check_weights(without)
+    assert without.variants[-1].why_unavailable == "no weights: variants.hipt.pretrained.checkpoint is null"
 
 
 def test_absent_weights_are_named_by_their_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

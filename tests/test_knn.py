@@ -1,50 +1,106 @@
-"""KNN: the share of each class among the nearest mean vectors, by Euclidean distance."""
+"""KNN and logistic regression: on mean vectors, by the book."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from small_cases import class_task, data_of, survival_data, survival_task
 
+from slpd.artifacts.folds import Fold, LabelledSlide
 from slpd.errors import UserError
-from slpd.evaluation.fold_bags import FoldBags, LabelledBags
+from slpd.evaluation.cases import EvaluationData, evaluation_data
 from slpd.evaluation.knn import predict_knn
-from slpd.settings.evaluation import KnnHead
+from slpd.evaluation.logistic import predict_logistic
+from slpd.evaluation.mean_vectors import mean_vectors
+from slpd.evaluation.metrics import point_metrics
+from slpd.settings.heads import KnnHead, LogisticHead
 
 
-def head(k: int) -> KnnHead:
-    return KnnHead(kind="knn", name="knn", k=k)
+def head(k: int, **changes: str) -> KnnHead:
+    return KnnHead.model_validate({"kind": "knn", "name": "knn", "k": k} | changes)
 
 
-def labelled(bags: list[NDArray[np.float32]], classes: list[int]) -> LabelledBags:
-    return LabelledBags(bags, np.array(classes, dtype=np.int64))
+def logistic(balanced: bool = False) -> LogisticHead:
+    return LogisticHead(kind="logistic", name="logistic", inverse_penalty=1.0, balanced=balanced)
 
 
-NONE = labelled([], [])
+def one_fold(
+    train: list[tuple[NDArray[np.float32], str]], test: list[tuple[NDArray[np.float32], str]]
+) -> EvaluationData:
+    """A fold of bags and their classes, of four classes."""
+    slides = [LabelledSlide(f"s{i}", f"p{i}", label) for i, (_, label) in enumerate(train + test)]
+    bags = {slide.slide: bag for slide, (bag, _) in zip(slides, train + test, strict=True)}
+    return evaluation_data(bags, [Fold(slides[: len(train)], [], slides[len(train) :])], class_task(4))
 
 
 def test_neighbours_are_counted_by_hand() -> None:
-    train = labelled([np.full((1, 2), x, np.float32) for x in (0, 1, 2, 10, 11)], [0, 0, 2, 2, 2])
+    train = [(np.full((1, 2), x, np.float32), f"c{c}") for x, c in ((0, 0), (1, 0), (2, 2), (10, 2), (11, 2))]
     bag = np.array([[-1, -1], [2, 2]], np.float32)  # mean 0.5: its neighbours are 0, 1 and 2
-    test = labelled([bag, np.full((4, 2), 12, np.float32)], [0, 2])
-    (probabilities,) = predict_knn(head(3), [FoldBags(train, NONE, test)], n_classes=4)
-    assert probabilities == pytest.approx(np.array([[2 / 3, 0, 1 / 3, 0], [0, 0, 1, 0]]))
+    data = one_fold(train, [(bag, "c0"), (np.full((4, 2), 12, np.float32), "c2")])
+    (found,) = predict_knn(head(3), data)
+    assert found.outputs == pytest.approx(np.array([[2 / 3, 0, 1 / 3, 0], [0, 0, 1, 0]]))
+    assert [weights.tolist() for weights in found.weights] == [[0.5, 0.5], [0.25] * 4]
+
+
+def test_cosine_looks_at_directions_alone() -> None:
+    train = [(np.array([[1, 0]], np.float32), "c0"), (np.array([[5, 5]], np.float32), "c1")]
+    data = one_fold(train, [(np.array([[90, 1]], np.float32), "c0")])
+    assert predict_knn(head(1, metric="euclidean"), data)[0].outputs.argmax() == 1
+    assert predict_knn(head(1, metric="cosine"), data)[0].outputs.argmax() == 0
+
+
+def test_near_neighbours_weigh_more_where_asked() -> None:
+    train = [(np.full((1, 1), x, np.float32), c) for x, c in ((0, "c0"), (3, "c1"))]
+    data = one_fold(train, [(np.full((1, 1), 1, np.float32), "c0")])
+    assert predict_knn(head(2), data)[0].outputs[0, :2] == pytest.approx([1 / 2, 1 / 2])
+    assert predict_knn(head(2, weights="distance"), data)[0].outputs[0, :2] == pytest.approx([2 / 3, 1 / 3])
 
 
 def test_probabilities_equal_a_slow_loop() -> None:
-    rng = np.random.default_rng(0)
-
-    def slides(n: int) -> LabelledBags:
-        bags = [rng.normal(size=(rng.integers(1, 9), 6)).astype(np.float32) for _ in range(n)]
-        return labelled(bags, [i % 3 for i in range(n)])
-
-    fold = FoldBags(slides(30), slides(6), slides(12))
-    (probabilities,) = predict_knn(head(5), [fold], n_classes=3)
-    for bag, row in zip(fold.test.bags, probabilities, strict=True):
-        distances = [np.linalg.norm(bag.mean(axis=0) - other.mean(axis=0)) for other in fold.train.bags]
-        nearest = fold.train.classes[np.argsort(distances)[:5]]
+    data = data_of([(30, 6, 12)], n_classes=3)
+    (found,) = predict_knn(head(5), data)
+    fold = data.folds[0]
+    train = [data.features[rows].mean(axis=0) for rows in fold.train.rows]
+    for rows, row in zip(fold.test.rows, found.outputs, strict=True):
+        distances = [np.linalg.norm(data.features[rows].mean(axis=0) - other) for other in train]
+        nearest = fold.train.outcomes.numbers[np.argsort(distances)[:5]]
         assert row == pytest.approx([(nearest == number).mean() for number in range(3)])
 
 
+def test_hazards_are_counted_among_neighbours() -> None:
+    """Five cases at one place; times cut at 2 and 4: intervals 0, 1, 1, 2, 2, the second and the last censored."""
+    times = [("1", "1"), ("2.5", "0"), ("3", "1"), ("5", "1"), ("6", "0")]
+    slides = [LabelledSlide(f"s{i}", f"p{i}", time, event) for i, (time, event) in enumerate([*times, ("1", "1")])]
+    bags = {slide.slide: np.zeros((1, 2), np.float32) for slide in slides}
+    data = evaluation_data(bags, [Fold(slides[:5], [], slides[5:])], survival_task(3))
+    np.testing.assert_array_equal(data.folds[0].train.outcomes.numbers, [0, 1, 1, 2, 2])
+    (found,) = predict_knn(head(5), data)
+    assert found.outputs[0] == pytest.approx([1 / 5, 1 / 4, 1 / 2])
+
+
 def test_more_neighbours_than_training_slides_are_refused() -> None:
-    fold = FoldBags(labelled([np.zeros((1, 2), np.float32)] * 4, [0, 1, 0, 1]), NONE, NONE)
     with pytest.raises(UserError, match="head knn: k is 5, but fold 0 has 4 training slides"):
-        predict_knn(head(5), [fold], n_classes=2)
+        predict_knn(head(5), data_of([(4, 0, 2)]))
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_logistic_regression_is_scikit_learns_on_standardised_means(balanced: bool) -> None:
+    data = data_of([(31, 6, 12)], n_classes=3)
+    fold = data.folds[0]
+    (found,) = predict_logistic(logistic(balanced), data)
+    scaler = StandardScaler().fit(mean_vectors(data.features, fold.train))
+    model = LogisticRegression(class_weight="balanced" if balanced else None, max_iter=500)
+    model.fit(scaler.transform(mean_vectors(data.features, fold.train)), fold.train.outcomes.numbers)
+    expected = model.predict_proba(scaler.transform(mean_vectors(data.features, fold.test)))
+    np.testing.assert_allclose(found.outputs, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "predict", [lambda data: predict_logistic(logistic(), data), lambda data: predict_knn(head(15), data)]
+)
+def test_heads_on_mean_vectors_learn_who_dies_first(predict: object) -> None:
+    data = survival_data()
+    (found,) = predict(data)  # type: ignore[operator]
+    assert ((found.outputs >= 0) & (found.outputs <= 1)).all()
+    assert point_metrics("survival", data.folds[0].test.outcomes, found.outputs)["c_index"] > 0.75

@@ -11,12 +11,12 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"__main__", "stages"},
     {"run_record"},
-    {"training", "evaluation", "tables", "plots", "synthetic", "inputs", "cohort_check", "doctor"},
+    {"training", "evaluation", "tables", "plots", "synthetic", "inputs", "cohort_check", "batches", "doctor"},
     {"method", "models", "slurm", "tissue", "wsi"},
     {"artifacts", "geometry", "settings"},
     {"errors", "launch", "versions"},
 ]
-ON_REQUEST = {"make_cohort", "export_released", "doctor", "failures", "recover", "verify"}
+ON_REQUEST = {"make_cohort", "export_released", "import_hipt", "doctor", "failures", "recover", "verify"}
 HEAVY = ("torch", "timm", "torchvision", "snakemake")
 WITHOUT_TORCH = [
     "segment_tissue",
@@ -26,6 +26,8 @@ WITHOUT_TORCH = [
     "cluster_regions",
     "link_slides",
     "export_encoder",
+    "pool_tokens",
+    "import_hipt",
     "split_folds",
     "evaluate",
     "make_table",

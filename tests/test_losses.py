@@ -64,13 +64,16 @@ def moved(centre: Tensor, targets: Targets) -> Tensor:
     return TRAINING.centre_momentum * centre + (1 - TRAINING.centre_momentum) * mean
 
 
-@pytest.mark.parametrize("block_values", [1, 200, 2**18])  # one output at a time, some, all
+@pytest.mark.parametrize(  # one output at a time, some, all; one region at a time, some, all
+    ("block_values", "held_values"), [(1, 1), (200, 2**22), (100, 700), (2**18, 2**22)]
+)
 @pytest.mark.parametrize("views", ["all", "released"])
 @pytest.mark.parametrize("centre", ["own", "shared"])
 def test_value_and_gradient_equal_the_slow_loop(
-    views: str, centre: str, block_values: int, monkeypatch: pytest.MonkeyPatch
+    views: str, centre: str, block_values: int, held_values: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(cross_entropy.BLOCK_VALUES, "cpu", block_values)
+    monkeypatch.setitem(cross_entropy.HELD_VALUES, "cpu", held_values)
     loss, skip = make_loss(views, centre), views == "released"
     some = torch.tensor([[True, False, True, True]])
     teacher, intra = draw_targets(2, seed=1), draw_targets(1, some, seed=2)

@@ -5,25 +5,32 @@ import csv
 import math
 import re
 import statistics
+from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from slpd.artifacts.fold_metrics import FoldMetrics, read_fold_metrics, write_fold_metrics
+from slpd.artifacts.fold_metrics import FoldMetrics, write_fold_metrics
 from slpd.artifacts.folds import Fold, LabelledSlide, write_folds
 from slpd.artifacts.manifest import ManifestRow, write_manifest
+from slpd.artifacts.metric_intervals import MetricInterval, write_intervals
+from slpd.artifacts.published import PublishedFigure, read_published
 from slpd.artifacts.slide_record import SlideRecord
 from slpd.errors import UserError
-from slpd.settings.evaluation import Table
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, Intervals, SurvivalTask
+from slpd.settings.tables import Table, metrics_of
 from slpd.stages import make_table
-from slpd.tables.content import TableContent, summarise, table_content, task_facts
-from slpd.tables.csv_table import as_csv
+from slpd.tables.content import Cell, Evaluation, TableContent, table_content
+from slpd.tables.csv_table import as_csv, differences_as_csv
+from slpd.tables.facts import task_facts
 from slpd.tables.html_page import as_html
 from slpd.tables.latex import as_latex
 from slpd.tables.markdown import as_markdown
 
+ROOT = Path(__file__).parents[1]
 NASTY = "a<b> & c|d 50 % _x_ {y} ~ ^ # $ \\ *z* `q`"
+FOLDS = GeneratedFolds(kind="generated", n_folds=3, validation_fraction=0, seed=0)
 
 
 def table_of(**changes: object) -> Table:
@@ -38,14 +45,37 @@ def table_of(**changes: object) -> Table:
     return Table.model_validate(settings | changes)
 
 
-def metrics_of(variant: str, aucs: list[float], accuracies: list[float], task: str = "lung") -> list[FoldMetrics]:
-    folds = enumerate(zip(aucs, accuracies, strict=True))
-    return [FoldMetrics(task, variant, "knn", number, auc, accuracy, 0.25, 0.125) for number, (auc, accuracy) in folds]
+def task_of(name: str) -> ClassTask | SurvivalTask:
+    if name == "os":
+        return SurvivalTask(name=name, cohort="c", kind="survival", time="t", event="e", n_bins=3, folds=FOLDS)
+    return ClassTask(name=name, cohort="c", label="l", classes=["A", "B"], folds=FOLDS)
 
 
-def folds_of(n_folds: int, label: str = "B") -> list[Fold]:
+def evaluation(
+    variant: str, aucs: Sequence[float], accuracies: Sequence[float], task: str = "lung", head: str = "knn"
+) -> Evaluation:
+    """An evaluation of a task; of survival, `aucs` are c-indices."""
+    of_kind = {"c_index": aucs} if task == "os" else {"auc": aucs, "accuracy": accuracies, "ece": accuracies}
+    folds = [
+        FoldMetrics(task, variant, head, number, **{metric: values[number] for metric, values in of_kind.items()})
+        for number in range(len(aucs))
+    ]
+    return Evaluation(
+        folds, [over_folds(task, variant, head, metric, folds) for metric in metrics_of(task_of(task).kind)]
+    )
+
+
+def over_folds(task: str, variant: str, head: str, metric: str, folds: Sequence[FoldMetrics]) -> MetricInterval:
+    values = [value for fold in folds if not math.isnan(value := getattr(fold, metric))]
+    mean = statistics.fmean(values) if values else math.nan
+    std = statistics.stdev(values) if len(values) > 1 else math.nan
+    return MetricInterval(task, variant, head, metric, mean, std, mean - 0.1, mean + 0.1, 0.95, len(values))
+
+
+def folds_of(n_folds: int, label: str = "B", leak: bool = False) -> list[Fold]:
     slides = [LabelledSlide(f"s{i}", f"p{i // 2}", "A" if i < 4 else label) for i in range(6)]
-    return [Fold(slides[2:], [], slides[:2]) for _ in range(n_folds)]
+    cut = 3 if leak else 2
+    return [Fold(slides[cut:], [], slides[:cut]) for _ in range(n_folds)]
 
 
 def manifest_of(n_left_out: int, reason: str = "no tissue") -> list[ManifestRow]:
@@ -55,34 +85,56 @@ def manifest_of(n_left_out: int, reason: str = "no tissue") -> list[ManifestRow]
 
 
 def content_of(
-    metrics: list[FoldMetrics], n_left_out: int = 0, reason: str = "no tissue", label: str = "B", **changes: object
+    evaluations: Sequence[Evaluation],
+    n_left_out: int = 0,
+    reason: str = "no tissue",
+    label: str = "B",
+    unavailable: dict[str, str] | None = None,
+    published: Sequence[PublishedFigure] = (),
+    **changes: object,
 ) -> TableContent:
     table = table_of(**changes)
-    n_folds = len({fold.fold for fold in metrics})
-    facts = [task_facts(task, folds_of(n_folds, label), manifest_of(n_left_out, reason)) for task in table.tasks]
-    return table_content(table, metrics, facts)
+    n_folds = max(len(found.folds) for found in evaluations)
+    manifest = manifest_of(n_left_out, reason)
+    facts = [task_facts(task_of(task), folds_of(n_folds, label), manifest) for task in table.tasks]
+    return table_content(table, evaluations, facts, unavailable or {}, published, 0.95)
 
 
 TWO_ROWS = [
-    *metrics_of("dino", [0.5, 0.7, 0.9], [0.5, 0.5, 0.8]),
-    *metrics_of("slpd", [0.9, 0.8, 1.0], [0.6, 0.6, 0.6]),
+    evaluation("dino", [0.5, 0.52, 0.51], [0.5, 0.5, 0.8]),
+    evaluation("slpd", [0.9, 0.91, 0.92], [0.6, 0.7, 0.6]),
 ]
 
 
-def test_mean_and_deviation_by_hand() -> None:
-    cell = summarise([0.5, 0.7, 0.9])
-    assert (cell.mean, cell.std) == pytest.approx((0.7, 0.2))  # ddof 1: sqrt((0.04 + 0 + 0.04) / 2)
-    assert cell.text == "0.700 ± 0.200"
-
-
 def test_a_cell_says_over_how_many_folds_it_is() -> None:
-    assert summarise([0.5, math.nan, 0.7]).text == f"0.600 ± {statistics.stdev([0.5, 0.7]):.3f} (2 of 3 folds)"
-    assert summarise([math.nan, 0.7]).text == "0.700 (1 of 2 folds)"
-    assert summarise([math.nan, math.nan]).text == "not defined"
+    assert Cell(0.7, 0.2, 0.6, 0.8, 3, 3).text == "0.700 ± 0.200 (0.600–0.800)"
+    assert Cell(0.6, 0.14, 0.5, 0.7, 2, 3).text == "0.600 ± 0.140 (0.500–0.700) (2 of 3 folds)"
+    assert Cell(0.7, math.nan, 0.5, 0.7, 1, 1).text == "0.700, one fold (0.500–0.700)"
+
+
+def test_a_cell_without_a_figure_says_why() -> None:
+    evaluations = [evaluation("dino", [math.nan] * 3, [0.5] * 3), evaluation("dino", [0.7] * 3, [], "os")]
+    content = content_of(
+        evaluations,
+        tasks=["lung", "os"],
+        metrics=["auc", "c_index"],
+        unavailable={"slpd": "no weights: variants.slpd.pretrained.checkpoint is null"},
+    )
+    assert [cell.text for cell in content.rows[0].cells] == [
+        "not defined: a class has no test case in any fold",
+        "not of subtyping tasks",
+        "not of survival tasks",
+        "0.700 ± 0.000 (0.600–0.800)",
+    ]
+    assert content.rows[1].cells[0].text == "no weights: variants.slpd.pretrained.checkpoint is null"
+    lines = list(csv.DictReader(as_csv(content).splitlines()))
+    assert [bool(line["why"]) for line in lines] == [True, True, True, False, True, True, True, True]
+    for render in (as_markdown, as_html, as_latex):
+        assert "a class has no test case in any fold" in render(content)
 
 
 def test_csv_holds_full_precision() -> None:
-    content = content_of([*metrics_of("dino", [0.1, math.nan, 0.7], [1 / 3] * 3), *TWO_ROWS[3:]])
+    content = content_of([evaluation("dino", [0.1, math.nan, 0.7], [1 / 3] * 3), TWO_ROWS[1]])
     lines = list(csv.DictReader(as_csv(content).splitlines()))
     assert len(lines) == 4
     auc = lines[0]
@@ -92,28 +144,122 @@ def test_csv_holds_full_precision() -> None:
     assert float(lines[1]["mean"]) == statistics.fmean([1 / 3] * 3)
 
 
-def test_markdown_lines_up_and_marks_the_best() -> None:
+def test_bold_is_only_what_is_better_beyond_noise() -> None:
     text = as_markdown(content_of(TWO_ROWS))
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 4
     assert len({len(row) for row in rows}) == 1
     assert len({tuple(match.start() for match in re.finditer(r"\|", row)) for row in rows}) == 1
-    assert [cell.strip() for cell in rows[0].strip("|").split("|")] == ["variant", "head", "lung AUC", "lung accuracy"]
-    assert "| 0.700 ± 0.200     |" in rows[2]
-    assert "**0.900 ± 0.100**" in rows[3]
-    assert "**0.600 ± 0.173**" in rows[2]  # both print an accuracy of 0.600: neither is better
-    assert "**0.600 ± 0.000**" in rows[3]
+    assert [cell.strip() for cell in rows[0].strip("|").split("|")] == ["head", "variant", "lung AUC", "lung accuracy"]
+    assert "**0.910 ± 0.010 (0.810–1.010)**" in rows[3]  # 0.4 apart in every fold
+    assert rows[2].count("**") == 0
+    assert rows[3].count("**") == 2  # its accuracy is higher by less than the folds differ
+
+
+def test_less_is_better_where_it_is() -> None:
+    evaluations = [evaluation("dino", [0.5] * 3, [0.30, 0.31, 0.32]), evaluation("slpd", [0.5] * 3, [0.1, 0.11, 0.10])]
+    content = content_of(evaluations, metrics=["ece"])
+    assert [content.is_best(row, 0) for row in content.rows] == [False, True]
+
+
+def test_variants_are_compared_under_the_same_head() -> None:
+    """Abmil is far better than knn whatever the variant; that makes no variant best."""
+    evaluations = [
+        *(evaluation(variant, [0.5, 0.52, 0.51], [0.5] * 3) for variant in ("dino", "slpd")),
+        *(evaluation(variant, [0.9, 0.92, 0.91], [0.9] * 3, head="abmil") for variant in ("dino", "slpd")),
+    ]
+    content = content_of(evaluations, heads=["knn", "abmil"])
+    assert [(row.head, row.variant) for row in content.rows] == [
+        ("knn", "dino"),
+        ("knn", "slpd"),
+        ("abmil", "dino"),
+        ("abmil", "slpd"),
+    ]
+    assert not any(content.is_best(row, column) for row in content.rows for column in range(2))
 
 
 def test_no_best_where_there_is_no_choice() -> None:
-    assert "**" not in as_markdown(content_of(TWO_ROWS[:3], variants=["dino"]))
-    undefined = [*metrics_of("dino", [math.nan] * 2, [0.5] * 2), *metrics_of("slpd", [math.nan] * 2, [0.4] * 2)]
-    assert as_markdown(content_of(undefined)).count("**0.") == 1
+    assert "**" not in as_markdown(content_of(TWO_ROWS[:1], variants=["dino"]))
+    assert "Bold" not in content_of(TWO_ROWS[:1], variants=["dino"]).legend
+    alone = content_of([TWO_ROWS[0]], unavailable={"slpd": "no weights"})
+    assert not any(alone.is_best(row, column) for row in alone.rows for column in range(2))
+
+
+def test_differences_are_paired_and_corrected() -> None:
+    (auc, accuracy) = csv.DictReader(differences_as_csv(content_of(TWO_ROWS)).splitlines())
+    assert (auc["first"], auc["second"], auc["head"], auc["n_folds"]) == ("dino", "slpd", "knn", "3")
+    assert float(auc["difference"]) == pytest.approx(-0.4)
+    assert float(auc["p_value"]) < 0.05 < float(accuracy["p_value"])
+    differences = [-0.1, -0.2, 0.2]
+    error = math.sqrt((1 / 3 + 2 / 4) * statistics.variance(differences))  # 2 test slides, 4 to train on
+    assert float(accuracy["high"]) - float(accuracy["difference"]) == pytest.approx(4.302653 * error, rel=1e-6)
+
+
+FIGURE = PublishedFigure("lung", "slpd", "knn", "auc", 0.875, 0.06, "A & B 2024, Table 2", "p.csv")
+PLACE = PublishedFigure("lung", "dino", "knn", "auc", None, None, "", "config/published/mine.csv")
+
+
+def test_published_figures_stand_beside_ours_with_their_source() -> None:
+    content = content_of(TWO_ROWS, published=[FIGURE, PLACE])
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in as_markdown(content).splitlines()
+        if line.startswith("|")
+    ]
+    assert rows[0] == ["head", "variant", "lung AUC", "lung AUC, published", "lung accuracy"]
+    assert rows[2][3] == "to be filled in: config/published/mine.csv"
+    assert rows[3][3] == "0.875 ± 0.060 (1)"
+    for render in (as_markdown, as_html, as_latex):
+        assert "2024, Table 2" in render(content)
+    (line,) = (row for row in csv.DictReader(as_csv(content).splitlines()) if row["published"])
+    assert (line["variant"], line["published"], line["published_source"]) == ("slpd", "0.875", "A & B 2024, Table 2")
+
+
+def test_a_figure_takes_its_place_and_two_are_refused() -> None:
+    place = PublishedFigure("lung", "slpd", "knn", "auc", None, None, "", "mine.csv")
+    for order in ([FIGURE, place], [place, FIGURE]):
+        assert content_of(TWO_ROWS, published=order).rows[1].published[0].value == 0.875  # type: ignore[union-attr]
+    with pytest.raises(UserError, match=r"lung, slpd, knn, auc is published twice \(p.csv\)"):
+        content_of(TWO_ROWS, published=[FIGURE, FIGURE])
+
+
+def test_published_figures_are_read_strictly(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    header = "task,variant,head,metric,value,std,source\n"
+    path.write_text(header + "lung,slpd,knn,auc,0.8,,Someone 2020\nlung,slpd,knn,accuracy,,,\n")
+    assert [figure.value for figure in read_published(path)] == [0.8, None]
+    path.write_text(header + "lung,slpd,knn,auc,high,,Someone 2020\n")
+    with pytest.raises(UserError, match="line 2: value 'high' is no number"):
+        read_published(path)
+    path.write_text(header + "lung,slpd,knn,AUC,0.8,,Someone 2020\n")
+    with pytest.raises(UserError, match="line 2: metric 'AUC' is none of auc, accuracy"):
+        read_published(path)
+    path.write_text(header + "lung,slpd,knn,auc,0.8,,\n")
+    with pytest.raises(UserError, match=r"line 2: 0.8 has no source"):
+        read_published(path)
+
+
+def test_the_shipped_figures_are_hipts_and_slpds_places_are_empty() -> None:
+    figures = {(f.task, f.variant, f.head, f.metric): f for f in read_published(ROOT / "config/published/hipt.csv")}
+    assert (
+        figures["brca_subtype", "hipt", "vit_wsi", "auc"].value,
+        figures["nsclc_subtype", "hipt", "knn", "auc"].value,
+    ) == (
+        0.879,
+        0.889,
+    )
+    assert all("mahmoodlab/HIPT at 780fafa" in figure.source for figure in figures.values())
+    places = read_published(ROOT / "config/published/slpd.csv")
+    assert len(places) == 80
+    assert all(place.value is None for place in places)
+
+
+Render = Callable[[TableContent], str]
 
 
 @pytest.mark.parametrize("render", [as_markdown, as_latex, as_html])
-def test_the_caption_states_slides_classes_folds_and_who_is_missing(render: object) -> None:
-    text = " ".join(render(content_of(TWO_ROWS, n_left_out=12, reason="slide bad00: no tissue")).split())  # type: ignore[operator]
+def test_the_caption_states_slides_classes_folds_and_who_is_missing(render: Render) -> None:
+    text = " ".join(render(content_of(TWO_ROWS, n_left_out=12, reason="slide bad00: no tissue")).split())
     assert "lung: 7 of 19 slides of the cohort used; in the folds 6 labelled slides of 3 patients (A 4, B 2)" in text
     assert "3 folds." in text
     assert "bad00: no tissue" in text
@@ -122,6 +268,15 @@ def test_the_caption_states_slides_classes_folds_and_who_is_missing(render: obje
     assert "bad10" not in text
     assert "and 2 more, listed in slides.csv" in text
     assert "ddof 1" in text
+
+
+def test_the_caption_states_leaks_and_events() -> None:
+    facts = task_facts(task_of("lung"), folds_of(3, leak=True), manifest_of(0))
+    assert "3 folds, of which 1 to 1 patients each are in both train and test." in facts.text
+    slides = [LabelledSlide(f"s{i}", f"p{i}", "3.5", str(i % 2)) for i in range(5)]
+    facts = task_facts(task_of("os"), [Fold(slides[:3], [], slides[3:])], manifest_of(0))
+    assert "(censored 3, event seen 2)" in facts.text
+    assert facts.test_to_train == pytest.approx(2 / 3)
 
 
 class Text(HTMLParser):
@@ -139,33 +294,40 @@ class Text(HTMLParser):
         self.text += data
 
 
+def nasty(attack: str) -> TableContent:
+    figure = PublishedFigure("lung", "slpd", "knn", "auc", 0.8, None, attack, "p.csv")
+    return content_of(
+        TWO_ROWS, n_left_out=1, reason=attack, label=attack, caption=attack, published=[figure], name="t_1"
+    )
+
+
 def test_html_keeps_data_as_data() -> None:
     attack = "<script>alert(1)</script>" + NASTY
-    page = as_html(content_of(TWO_ROWS, n_left_out=1, reason=attack, label=attack, caption=attack))
+    page = as_html(nasty(attack))
     parser = Text()
     parser.feed(page)
     assert "script" not in parser.tags
     assert "b" not in parser.tags
-    assert parser.text.count(attack) == 4  # title, heading, class, reason
+    assert parser.text.count(attack) == 5  # title, heading, source, class, reason
     assert "http" not in page  # nothing is loaded from elsewhere
 
 
 def test_latex_keeps_data_as_data() -> None:
-    text = as_latex(content_of(TWO_ROWS, n_left_out=1, reason=NASTY, label=NASTY, caption=NASTY, name="t_1"))
+    text = as_latex(nasty(NASTY))
     escaped = (
         r"a\textless{}b\textgreater{} \& c\textbar{}d 50 \% \_x\_ \{y\} \textasciitilde{} \textasciicircum{} \# \$"
         r" \textbackslash{} *z* `q`"
     )
-    assert text.count(escaped) == 3
+    assert text.count(escaped) == 4
     body = text.replace(r"\\", "").replace(r"\{", "").replace(r"\}", "")
     assert body.count("{") == body.count("}")
-    assert r"\cmidrule(lr){3-4}" in text
-    assert r"\textbf{0.900 $\pm$ 0.100}" in text
+    assert r"\cmidrule(lr){3-5}" in text
+    assert r"\textbf{0.910 $\pm$ 0.010 (0.810--1.010)}" in text
 
 
 def test_latex_spans_each_task() -> None:
-    metrics = [*TWO_ROWS, *metrics_of("dino", [1] * 3, [1] * 3, "a_b"), *metrics_of("slpd", [1] * 3, [1] * 3, "a_b")]
-    text = as_latex(content_of(metrics, tasks=["lung", "a_b"]))
+    others = [evaluation(variant, [1] * 3, [1] * 3, "a_b") for variant in ("dino", "slpd")]
+    text = as_latex(content_of([*TWO_ROWS, *others], tasks=["lung", "a_b"]))
     assert r"\multicolumn{2}{c}{lung} & \multicolumn{2}{c}{a\_b} \\" in text
     assert r"\cmidrule(lr){3-4} \cmidrule(lr){5-6}" in text
 
@@ -179,30 +341,29 @@ def test_markdown_keeps_data_as_data() -> None:
 
 def test_missing_and_doubled_evaluations_are_refused() -> None:
     with pytest.raises(UserError, match="task lung has 3 folds, but the metrics of variant slpd, head knn are of 0"):
-        content_of(TWO_ROWS[:3])
+        content_of(TWO_ROWS[:1])
+    short = evaluation("slpd", [0.9, 0.8], [0.6, 0.6])
     with pytest.raises(UserError, match="variant slpd, head knn are of 2"):
-        content_of(TWO_ROWS[:5])
-    with pytest.raises(UserError, match="variant dino, head knn: the metrics of fold 0 are there twice"):
+        content_of([TWO_ROWS[0], short])
+    with pytest.raises(UserError, match="variant dino, head knn: its metrics are there twice"):
         content_of([*TWO_ROWS, TWO_ROWS[0]])
-
-
-def test_metrics_survive_the_file(tmp_path: Path) -> None:
-    write_fold_metrics(tmp_path / "metrics.csv", TWO_ROWS)
-    assert read_fold_metrics(tmp_path / "metrics.csv") == TWO_ROWS
 
 
 def run_stage(folder: Path, n_manifests: int = 1) -> dict[str, bytes]:
     """Run the command; returns every file it wrote."""
-    write_fold_metrics(folder / "dino.csv", TWO_ROWS[:3])
-    write_fold_metrics(folder / "slpd.csv", TWO_ROWS[3:])
+    for found in TWO_ROWS:
+        write_fold_metrics(folder / found.folds[0].variant / "metrics.csv", found.folds)
+        write_intervals(folder / found.folds[0].variant / "intervals.csv", found.intervals)
     write_folds(folder / "folds.csv", folds_of(3))
     write_manifest(folder / "slides.csv", manifest_of(1))
     parser = argparse.ArgumentParser()
     make_table.add_arguments(parser)
     arguments = ["--table", table_of().model_dump_json(), "--folds", str(folder / "folds.csv")]
-    arguments += ["--metrics", str(folder / "dino.csv"), str(folder / "slpd.csv")]
+    arguments += ["--evaluations", str(folder / "dino"), str(folder / "slpd"), "--unavailable", "{}"]
+    arguments += ["--tasks", task_of("lung").model_dump_json()]
+    arguments += ["--settings", Intervals(n_resamples=100, level=0.95, seed=0).model_dump_json()]
     arguments += ["--manifests", *[str(folder / "slides.csv")] * n_manifests]
-    for name in ("csv", "markdown", "latex", "html"):
+    for name in ("csv", "differences", "markdown", "latex", "html"):
         arguments += [f"--{name}", str(folder / "out" / name)]
     make_table.run(parser.parse_args(arguments))
     return {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
@@ -210,11 +371,11 @@ def run_stage(folder: Path, n_manifests: int = 1) -> dict[str, bytes]:
 
 def test_the_stage_writes_every_format_with_the_same_bytes_each_time(tmp_path: Path) -> None:
     files = run_stage(tmp_path)
-    assert sorted(files) == ["csv", "html", "latex", "markdown"]
-    assert all(b"0.9" in data for data in files.values())
+    assert sorted(files) == ["csv", "differences", "html", "latex", "markdown"]
+    assert all(b"0.9" in files[name] for name in ("csv", "html", "latex", "markdown"))
     assert run_stage(tmp_path) == files
 
 
 def test_a_manifest_per_task_is_wanted(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="table main: 1 tasks, but 1 --folds and 2 --manifests"):
+    with pytest.raises(UserError, match="table main: 1 tasks, but 1 --tasks, 1 --folds and 2 --manifests"):
         run_stage(tmp_path, n_manifests=2)

@@ -29,7 +29,6 @@ def settings(**changes: object) -> Settings:
         "seed": 0,
         "mean": (0.5, 0.4, 0.3),
         "std": (0.2, 0.3, 0.4),
-        "slides_per_job": 1,
     }
     return Settings(**(SMALL | common | changes))
 

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from slpd.artifacts.embeddings import CohortEmbeddings
 from slpd.errors import UserError
-from slpd.method.prototypes import cluster_slide, flat_index, unit
+from slpd.method.prototypes import cluster_cohort, cluster_slide, flat_index, unit
 from slpd.settings.training import Features, Prototypes
-from slpd.stages.cluster_regions import cluster_cohort
 
 
 def settings(n_prototypes: int = 4, min_regions: int = 4, features: Features = "bottleneck") -> Prototypes:

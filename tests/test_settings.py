@@ -27,7 +27,7 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 def test_paper_config_is_the_released_schedule() -> None:
     experiment = load_experiment(PAPER)
     nsclc, brca = experiment.cohorts
-    slpd = experiment.variants[-1]
+    slpd = next(variant for variant in experiment.variants if variant.name == "slpd")
     assert experiment.training.n_iterations == 79
     assert (experiment.prototypes_of(nsclc, slpd).n_prototypes, experiment.prototypes_of(nsclc, slpd).min_regions) == (
         4,
@@ -52,7 +52,7 @@ def test_shipped_experiments_only_change_what_exists(names: list[str]) -> None:
 def test_variants_change_only_what_they_name() -> None:
     experiment = load_experiment(PAPER)
     weights = {
-        v.name: (experiment.objective_of(v).intra, experiment.objective_of(v).inter) for v in experiment.variants
+        v.name: (experiment.objective_of(v).intra, experiment.objective_of(v).inter) for v in experiment.variants[:4]
     }
     assert weights == {"dino": (0, 0), "intra": (1, 0), "inter": (0, 1), "slpd": (1, 1)}
     assert {experiment.objective_of(v).prototype_views for v in experiment.variants} == {"all"}
@@ -117,7 +117,7 @@ FAULTS = {
         r"tissue\.min_area_mm: unknown key, did you mean 'min_area_mm2'",
     ),
     "misspelt section": (set_key("trainig", {}), r"trainig: unknown key, did you mean 'training'"),
-    "key in a list": (set_key("tasks.0.lable", "x"), r"tasks\.0\.lable: unknown key, did you mean 'label'"),
+    "key in a list": (set_key("tasks.0.lable", "x"), r"tasks\.0\.class\.lable: unknown key, did you mean 'label'"),
     "key in a head": (set_key("heads.1.K", 3), r"heads\.1\.knn\.K: unknown key, did you mean 'k'"),
     "wrong type": (set_key("training.epochs", "many"), r"training\.epochs: .*integer.*'many'"),
     "out of range": (set_key("regions.mpp", 40), r"regions\.mpp: .*less than or equal to 10.*40"),
@@ -128,7 +128,7 @@ FAULTS = {
     "unknown cohort": (set_key("tasks.0.cohort", "luad"), r"tasks\.nsclc_subtype\.cohort: .*'luad'.* nsclc, brca"),
     "unknown variant": (set_key("tables.0.variants", ["slp"]), r"tables\.subtyping\.variants: .*'slp'.*slpd"),
     "unknown metric": (set_key("tables.0.metrics", ["acc"]), r"tables\.0\.metrics\.0: .*'auc'.*'acc'"),
-    "unknown head kind": (set_key("heads.0.kind", "svm"), r"heads\.0: .*'svm'.*'knn', 'abmil'"),
+    "unknown head kind": (set_key("heads.0.kind", "svm"), r"heads\.0: .*'svm'.*'knn', .*'abmil'"),
     "variant's key": (set_key("variants.3.prototypes", {"m": 8}), r"variants\.slpd\.prototypes\.m: unknown key"),
     "cohort's value": (
         set_key("cohorts.1.prototypes", {"n_prototypes": 64}),
@@ -143,11 +143,11 @@ FAULTS = {
         r"slide_graph\.n_neighbours: given for released; give one value, or one each for paper and released",
     ),
     "unknown features": (set_key("prototypes.features", "cls"), r"prototypes\.features: .*'region_vector'.*'cls'"),
-    "no iterations": (set_key("training.dino_epochs", 100), r"training: epochs - dino_epochs is 0"),
+    "no iterations": (set_key("training.dino_epochs", 100), r"training: epochs - dino_epochs is 0; leave epochs"),
     "weights without hash": (set_key("patch_encoder.sha256", None), r"patch_encoder: checkpoint and sha256"),
     "no spread": (set_key("patch_encoder.std", [0.2, 0, 0.2]), r"patch_encoder\.std\.1: .*greater than 0"),
     "head twice": (set_key("tables.0.heads", ["knn", "knn"]), r"tables\.0: heads: knn is there twice; keep one"),
-    "one class": (set_key("tasks.0.classes", ["LUAD"]), r"tasks\.0\.classes: .*at least 2"),
+    "one class": (set_key("tasks.0.classes", ["LUAD"]), r"tasks\.0\.class\.classes: .*at least 2"),
 }
 
 
@@ -179,3 +179,59 @@ def test_every_key_of_the_paper_config_says_what_it_is() -> None:
         if re.match(r"  \w+: \S", line) and "#" not in line and not before.strip().startswith("#")
     ]
     assert bare == []
+
+
+def variant_of(entry: dict[str, Any], **others: object) -> dict[str, Any]:
+    """The paper's config with one more variant, in a table of its own."""
+    config = copy.deepcopy(PAPER)
+    config["variants"].append({"name": "new"} | entry)
+    config["tables"] = [config["tables"][0] | {"variants": ["new"]} | others]
+    return config
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"token_mean": True, "prototypes": {"n_prototypes": 2}}, "token_mean stands beside prototypes"),
+        ({"token_mean": True, "encoder_of": {"cohort": "brca", "variant": "slpd"}}, "token_mean and encoder_of stand"),
+        ({"encoder_of": {"cohort": "luad", "variant": "slpd"}}, r"encoder_of.cohort: no cohorts entry is named 'luad'"),
+        ({"encoder_of": {"cohort": "brca", "variant": "hipt"}}, r"encoder_of.variant: no trained variants .*'hipt'"),
+        ({"prototypes": {"level": "cohort"}}, "variants.new: prototypes.level is cohort, .* objective.inter is not 0"),
+        ({"prototypes": {"n_prototypes": 40}}, "cohorts.*|variants.new.prototypes: min_regions is 32, n_prototypes 40"),
+    ],
+)
+def test_variants_that_make_no_sense_are_refused(entry: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_experiment(variant_of(entry))
+
+
+def test_a_variant_that_no_table_asks_for_is_left_alone() -> None:
+    """The shipped ablations need not fit an experiment that does not use them."""
+    config = variant_of({"prototypes": {"n_prototypes": 40}})
+    config["tables"][0]["variants"] = ["slpd"]
+    experiment = load_experiment(config)
+    assert [variant.name for variant in experiment.trained_on("nsclc")] == ["slpd"]
+
+
+def test_an_encoder_that_is_lent_is_trained_where_it_comes_from() -> None:
+    config = variant_of({"encoder_of": {"cohort": "brca", "variant": "intra"}}, tasks=["nsclc_subtype"])
+    experiment = load_experiment(config)
+    assert [variant.name for variant in experiment.tested_on("nsclc")] == ["new"]
+    assert experiment.trained_on("nsclc") == []
+    assert [variant.name for variant in experiment.trained_on("brca")] == ["intra"]
+
+
+def test_heads_and_tables_refer_to_what_there_is() -> None:
+    config = copy.deepcopy(PAPER)
+    config["heads"][0]["preset"] = "hip"
+    with pytest.raises(UserError, match=r"heads\.abmil\.preset: no head_presets entry is named 'hip'; there are hipt"):
+        load_experiment(config)
+    with pytest.raises(UserError, match=r"tables\.subtyping\.metrics: no task of the table has c_index"):
+        load_experiment(variant_of({}, metrics=["c_index"]))
+
+
+def test_hipts_recipe_is_a_preset() -> None:
+    hipt = load_experiment(PAPER).head_presets["hipt"]
+    assert (hipt.optimiser, hipt.learning_rate, hipt.weight_decay) == ("adam", 2e-4, 1e-5)
+    assert (hipt.epochs, hipt.patience, hipt.batch_size, hipt.balanced) == (20, None, 1, True)
+    assert (hipt.loss_divisor, hipt.standardise, hipt.seed) == (32, False, 1)

@@ -18,8 +18,9 @@ from slpd.artifacts.split_files import read_split_file, read_split_files
 from slpd.errors import UserError
 from slpd.evaluation.generated_folds import generate_folds
 from slpd.evaluation.imported_folds import import_folds, patient_overlap
-from slpd.evaluation.tasks import check_task, labelled_slides, patients_by_class
-from slpd.settings.evaluation import GeneratedFolds, ImportedFolds, Task
+from slpd.evaluation.tasks import check_task, labelled_slides, patients_by_stratum
+from slpd.evaluation.training_subset import thin_training
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, SurvivalTask
 from slpd.stages import split_folds
 
 HIPT = Path(__file__).parents[2] / "shared" / "hipt"
@@ -30,8 +31,8 @@ def generated(n_folds: int = 3, fraction: float = 0.2, seed: int = 0) -> Generat
     return GeneratedFolds(kind="generated", n_folds=n_folds, validation_fraction=fraction, seed=seed)
 
 
-def task_of(folds: GeneratedFolds | ImportedFolds, classes: tuple[str, ...] = ("A", "B")) -> Task:
-    return Task(name="grade", cohort="demo", label="class", classes=list(classes), folds=folds)
+def task_of(folds: GeneratedFolds | ImportedFolds, classes: tuple[str, ...] = ("A", "B")) -> ClassTask:
+    return ClassTask(name="grade", cohort="demo", label="class", classes=list(classes), folds=folds)
 
 
 def slides_of(**patients: str) -> list[LabelledSlide]:
@@ -82,7 +83,7 @@ def test_classes_are_spread_evenly() -> None:
 
 def test_a_patient_counts_under_the_most_frequent_label() -> None:
     slides = slides_of(p1="ABB", p2="AB", p3="A")
-    assert patients_by_class(["A", "B"], slides) == {"A": ["p2", "p3"], "B": ["p1"]}
+    assert patients_by_stratum(["A", "B"], slides) == {"A": ["p2", "p3"], "B": ["p1"]}
 
 
 @pytest.mark.parametrize(
@@ -281,3 +282,55 @@ def test_the_stage_imports_folds(tmp_path: Path) -> None:
     run_stage([*files, "--task", task.model_dump_json(), "--out", str(tmp_path / "folds.csv")])
     (fold,) = read_folds(tmp_path / "folds.csv")
     assert [[slide.slide for slide in getattr(fold, split)] for split in SPLITS] == [["p1_0", "p2_0"], [], ["p3_0"]]
+
+
+def survival_rows(**events: str) -> list[SheetRow]:
+    """Lines of a sheet: p1="5 1" is a patient with an event at 5."""
+    return [
+        SheetRow(f"{patient}_0", "x.svs", patient, None, dict(zip(("months", "dead"), text.split(" "), strict=True)))
+        for patient, text in events.items()
+    ]
+
+
+def survival() -> SurvivalTask:
+    return SurvivalTask(
+        name="os", cohort="demo", kind="survival", time="months", event="dead", n_bins=2, folds=generated(n_folds=2)
+    )
+
+
+def test_times_and_events_are_read_strictly() -> None:
+    rows = survival_rows(p1="5.5 1", p2="3 0", p3=" 1", p4="7 ")
+    assert labelled_slides(survival(), rows) == [
+        LabelledSlide("p1_0", "p1", "5.5", "1"),
+        LabelledSlide("p2_0", "p2", "3", "0"),
+    ]
+    for text, message in (("5 yes", "slide p9_0 has dead 'yes'; write 1"), ("-1 1", "slide p9_0 has months '-1'")):
+        with pytest.raises(UserError, match=message):
+            labelled_slides(survival(), survival_rows(p9=text))
+    with pytest.raises(UserError, match="task os: no slide has dead 1"):
+        check_task(survival(), labelled_slides(survival(), survival_rows(p1="5 0", p2="3 0")))
+    with pytest.raises(UserError, match="task os: dead 1 has 1 patients, fewer than the 2 folds"):
+        check_task(survival(), labelled_slides(survival(), survival_rows(p1="5 0", p2="3 1")))
+
+
+def test_events_are_spread_over_the_folds() -> None:
+    rows = survival_rows(**{f"p{i:02d}": f"{i} {int(i % 4 == 0)}" for i in range(40)})
+    slides = labelled_slides(survival(), rows)
+    for fold in generate_folds(["0", "1"], slides, generated(n_folds=5, fraction=0.25)):
+        assert Counter(slide.event for slide in fold.test) == {"0": 6, "1": 2}
+
+
+def test_slides_of_a_patient_agree_where_patients_are_predicted() -> None:
+    task = task_of(generated()).model_copy(update={"level": "patient"})
+    rows = [SheetRow(f"s{i}", f"s{i}.svs", "p1", None, {"class": label}) for i, label in enumerate(("A", "", "A", "B"))]
+    assert len(labelled_slides(task, rows[:3])) == 2
+    with pytest.raises(UserError, match=r"patient p1 has slides of different labels \(s0: A, s3: B\)"):
+        labelled_slides(task, rows)
+
+
+def test_a_share_of_the_training_slides_is_drawn_and_the_rest_left_alone() -> None:
+    slides = slides_of(**{f"p{i:02d}": "A" for i in range(20)})
+    (fold,) = thin_training([Fold(slides[:12], slides[12:15], slides[15:])], 0.25)
+    assert len(fold.train) == 3
+    assert set(fold.train) < set(slides[:12])
+    assert (fold.val, fold.test) == (slides[12:15], slides[15:])

@@ -40,13 +40,13 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_table_has_a_row_per_variant_and_head(finished: Path) -> None:
+def test_table_has_a_row_per_head_and_variant(finished: Path) -> None:
     table = rows(finished / "results/toy/tables/toy.csv")
-    assert list(dict.fromkeys((row["variant"], row["head"]) for row in table)) == [
-        ("dino", "abmil"),
-        ("dino", "knn"),
-        ("slpd", "abmil"),
-        ("slpd", "knn"),
+    assert list(dict.fromkeys((row["head"], row["variant"]) for row in table)) == [
+        ("abmil", "dino"),
+        ("abmil", "slpd"),
+        ("knn", "dino"),
+        ("knn", "slpd"),
     ]
 
 
@@ -119,6 +119,7 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], None], set[str]]] = {
     "regions": (changes("regions", min_tissue=0.6), (UP_TO_TOKENS | FROM_MANIFEST) - {"segment_tissue"}),
     "reading": (changes("reading", reader="openslide"), {"encode_patches"} | FROM_MANIFEST),
     "patch encoder": (changes("patch_encoder", seed=1), {"encode_patches"} | FROM_MANIFEST),
+    "least sharpness": (changes("manifest", min_sharpness=0.01), FROM_MANIFEST),
     "how jobs work": (
         changes("jobs", batch_patches=7, copy_to="/elsewhere", tokens="disk", regions_at_once=3, checkpoint_minutes=1),
         set(),
@@ -139,6 +140,8 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], None], set[str]]] = {
     ),
     "classes of a task": (in_list("tasks", "dx", classes=["b", "a"]), {"split_folds"} | EVALUATION),
     "heads": (other_heads, EVALUATION),
+    "how heads are trained": (lambda config: config["head_presets"]["modern"].update(epochs=4), EVALUATION),
+    "intervals": (changes("intervals", n_resamples=200), EVALUATION),
     "caption": (in_list("tables", "toy", caption="Other"), {"make_table"}),
 }
 
@@ -152,6 +155,54 @@ def test_edit_runs_again_what_it_touches_and_only_that(finished: Path, edit: str
 def test_edit_of_one_variant_leaves_the_others_alone(finished: Path) -> None:
     arguments = toy.edited(finished, in_list("variants", "slpd", prototypes={"n_prototypes": 3}))
     jobs = toy.planned(finished, *arguments)
+    assert (jobs["distill_slpd"], jobs["embed_bags"], jobs["evaluate"]) == (1, 1, 2)
+
+
+def test_an_edited_preset_trains_only_the_heads_that_use_it(finished: Path) -> None:
+    jobs = toy.planned(finished, *toy.edited(finished, EDITS["how heads are trained"][0]))
+    assert jobs["evaluate"] == 2  # abmil of two variants, not knn
+
+
+def more_rows(config: dict[str, Any]) -> None:
+    config["variants"] += [
+        {"name": "mean", "token_mean": True},
+        {"name": "lent", "encoder_of": {"cohort": "toy", "variant": "slpd"}},
+        {"name": "absent", "pretrained": {"checkpoint": None, "sha256": "0" * 64}},
+    ]
+    config["tables"].append(
+        config["tables"][0]
+        | {"name": "more", "variants": ["slpd", "mean", "lent", "absent"], "heads": ["knn"], "published": ["p.csv"]}
+    )
+
+
+def test_rows_without_an_encoder_of_their_own(finished: Path) -> None:
+    """Mean tokens, the encoder of another variant, weights that are not at hand, and a published figure."""
+    arguments = toy.edited(finished, more_rows)
+    published = finished / "p.csv"
+    published.write_text("task,variant,head,metric,value,std,source\ndx,mean,knn,auc,0.7,,Someone 2020\n")
+    planned = {"pool_tokens": 1, "embed_bags": 1, "evaluate": 2, "make_table": 1}
+    assert toy.planned(finished, *arguments, "--", "tables") == planned
+    run = toy.snakemake(finished, *arguments, "--", "tables")
+    assert run.returncode == 0, run.stdout + run.stderr
+    results = finished / "results/toy"
+    variants = results / "cohorts/toy/variants"
+    assert (variants / "lent/bags.h5").read_bytes() == (variants / "slpd/bags.h5").read_bytes()
+    table = {(row["variant"], row["metric"]): row for row in rows(results / "tables/more.csv")}
+    assert table["absent", "auc"]["why"] == "no weights: variants.absent.pretrained.checkpoint is null"
+    assert table["mean", "auc"]["published"] == "0.7"
+    assert table["lent", "auc"]["mean"] == table["slpd", "auc"]["mean"]
+    assert toy.planned(finished, *arguments, "--", "tables") == {}
+    published.write_text(published.read_text().replace("0.7", "0.8"))
+    assert toy.planned(finished, *arguments, "--", "tables") == {"make_table": 1}
+
+
+def test_a_variant_that_renews_more_rarely_shares_the_warm_up(finished: Path) -> None:
+    def rarely(config: dict[str, Any]) -> None:
+        config["variants"].append({"name": "rarely", "epochs_per_iteration": 2})
+        config["tables"][0]["variants"].append("rarely")
+
+    jobs = toy.planned(finished, *toy.edited(finished, rarely))
+    assert "pretrain_dino" not in jobs
     assert (jobs["distill_slpd"], jobs["embed_bags"], jobs["evaluate"]) == (1, 1, 2)
 
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +32,15 @@ def pixels() -> Pixels:
     return np.random.default_rng(1).integers(0, 256, (300, 420, 3), dtype=np.uint8)
 
 
-def children() -> list[psutil.Process]:
-    return psutil.Process().children()
+def readers() -> list[psutil.Process]:
+    """The reading processes: children of the one process that forks them."""
+    return [reader for nursery in psutil.Process().children() for reader in nursery.children()]
 
 
 def test_the_process_starts_light_and_its_user_lighter() -> None:
     program = "import sys, {module}; print(*[m for m in {names!r} if m in sys.modules])"
     for module, absent in [
-        ("slpd.wsi.worker", ["torch", "scipy", "pandas", "cucim", "pydantic"]),
+        ("slpd.wsi.nursery", ["torch", "scipy", "pandas", "cucim", "pydantic"]),
         ("slpd.wsi", ["torch", "openslide", "cucim", "tifffile"]),
     ]:
         command = [sys.executable, "-c", program.format(module=module, names=absent)]
@@ -47,6 +50,7 @@ def test_the_process_starts_light_and_its_user_lighter() -> None:
 
 def test_a_closed_slide_leaves_nothing(tmp_path: Path, make_slide: MakeSlide, pixels: Pixels) -> None:
     path = make_slide(tmp_path / "s.tiff", pixels)
+    Slide("s", path, None).__exit__()  # starts what forks readers
     files = len(list(Path("/proc/self/fd").iterdir()))
     shared = set(Path("/dev/shm").glob("psm_*"))
     for _ in range(3):
@@ -54,16 +58,16 @@ def test_a_closed_slide_leaves_nothing(tmp_path: Path, make_slide: MakeSlide, pi
             plan = plan_read(slide.mpp, slide.downsamples, 0.5, 128)
             regions = slide.read_regions([(0, 0)] * 9, plan)
             next(regions)  # the rest was asked for and is not wanted
-            assert len(children()) == 1
+            assert len(readers()) == 1
             assert set(Path("/dev/shm").glob("psm_*")) == shared
     del regions
-    assert (children(), len(list(Path("/proc/self/fd").iterdir()))) == ([], files)
+    assert (readers(), len(list(Path("/proc/self/fd").iterdir()))) == ([], files)
 
 
 def test_a_refused_slide_leaves_no_process(tmp_path: Path, make_slide: MakeSlide, pixels: Pixels) -> None:
     with pytest.raises(SlideError, match="no resolution"):
         Slide("s", make_slide(tmp_path / "s.tiff", pixels, mpp=None), None)
-    assert children() == []
+    assert readers() == []
 
 
 def test_regions_that_are_not_wanted_do_not_disturb_the_next(
@@ -93,12 +97,70 @@ def test_a_crash_is_a_failure_of_the_slide(tmp_path: Path, make_slide: MakeSlide
         plan = plan_read(slide.mpp, slide.downsamples, 0.5, 64)
         regions = slide.read_regions([(0, 0)] * 9, plan)
         next(regions)
-        children()[0].send_signal(signal.SIGSEGV)
+        readers()[0].send_signal(signal.SIGSEGV)
         with pytest.raises(SlideError, match=r"slide s: cucim ended with SIGSEGV while reading .*s\.tiff; set reading"):
             list(regions)
         with pytest.raises(SlideError, match="SIGSEGV"):
             slide.thumbnail(1.0)
-    assert children() == []
+    assert readers() == []
+
+
+def test_a_killed_nursery_takes_its_readers_along_and_is_replaced(
+    tmp_path: Path, make_slide: MakeSlide, pixels: Pixels
+) -> None:
+    path = make_slide(tmp_path / "s.tiff", pixels)
+    with Slide("s", path, None) as slide:
+        reader = readers()[0]
+        reader.parent().kill()
+        assert psutil.wait_procs([reader], timeout=10)[1] == []
+        with pytest.raises(SlideError, match="slide s: cucim ended with SIGKILL"):
+            slide.thumbnail(1.0)
+    with Slide("s", path, None) as slide:
+        assert slide.thumbnail(1.0).shape == (150, 210, 3)
+    assert readers() == []
+
+
+def test_what_forks_readers_has_one_thread(tmp_path: Path, make_slide: MakeSlide, pixels: Pixels) -> None:
+    path = make_slide(tmp_path / "s.tiff", pixels)
+    for _ in range(2):  # cuCIM is imported after the first
+        with Slide("s", path, None) as slide:
+            assert slide.reader == "cucim"
+            assert [reader.parent().num_threads() for reader in readers()] == [1]
+
+
+def test_slides_may_be_opened_in_several_threads(tmp_path: Path, make_slide: MakeSlide, pixels: Pixels) -> None:
+    path = make_slide(tmp_path / "s.tiff", pixels)
+
+    def width(_: int) -> int:
+        with Slide("s", path, None) as slide:
+            return slide.width_lv0
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(width, range(12))) == [420] * 12
+    assert readers() == []
+
+
+class StopError(BaseException):
+    """What a signal's handler raises."""
+
+
+def test_a_signal_in_the_middle_of_an_answer_does_not_wait_for_the_rest(
+    tmp_path: Path, make_slide: MakeSlide, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(connection: Connection) -> object:
+        monkeypatch.undo()
+        os.read(connection.fileno(), 6)  # the length of the message, and its first bytes
+        raise StopError
+
+    with Slide("s", make_slide(tmp_path / "s.tiff", pixels), None) as slide:
+        regions = slide.read_regions([(0, 0)] * 9, plan_read(slide.mpp, slide.downsamples, 0.5, 128))
+        next(regions)
+        monkeypatch.setattr(Connection, "recv", begin)
+        start = time.monotonic()
+        with pytest.raises(StopError):
+            next(regions)
+    assert time.monotonic() - start < 5
+    assert readers() == []
 
 
 def test_the_process_ends_with_a_killed_user(tmp_path: Path, make_slide: MakeSlide, pixels: Pixels) -> None:
@@ -108,7 +170,7 @@ def test_the_process_ends_with_a_killed_user(tmp_path: Path, make_slide: MakeSli
         "from slpd.geometry.read_plan import plan_read\n"
         "slide = Slide('s', Path(sys.argv[1]), None)\n"
         "regions = slide.read_regions([(0, 0)] * 99, plan_read(slide.mpp, slide.downsamples, 0.5, 256))\n"
-        "next(regions); print(slide._process._process.pid, flush=True); time.sleep(60)"
+        "next(regions); print(slide._process.number, flush=True); time.sleep(60)"
     )
     shared = set(Path("/dev/shm").glob("psm_*"))
     with subprocess.Popen([sys.executable, "-c", program, path], cwd=ROOT, stdout=subprocess.PIPE, text=True) as user:
@@ -127,7 +189,7 @@ def test_memory_does_not_grow_with_regions(tmp_path: Path, make_slide: MakeSlide
         memory = []
         for number, _ in enumerate(slide.read_regions([(9, 9)] * 120, plan)):
             if number in (20, 119):
-                memory.append(sum(p.memory_info().rss for p in (psutil.Process(), *children())))
+                memory.append(sum(p.memory_info().rss for p in (psutil.Process(), *readers())))
     assert memory[1] < memory[0] + 10e6  # a region has 3 MB
 
 
@@ -141,7 +203,7 @@ def test_a_slide_smaller_than_a_region_is_white_around(tmp_path: Path, make_slid
 
 
 def test_what_the_file_states_is_known_beside_the_sheet(tmp_path: Path, make_slide: MakeSlide, pixels: Pixels) -> None:
-    for stated, known in [(0.25, 0.25), (25.4, 25.4), ((0.5, 0.52), 0.51), (None, None)]:
+    for stated, known in [(0.25, 0.25), (25.4, 25.4), ((0.5, 0.504), 0.502), ((25.4, 30.0), 27.7), (None, None)]:
         with Slide("s", make_slide(tmp_path / "s.tiff", pixels, mpp=stated), 0.5) as slide:
             assert (slide.mpp, slide.mpp_source) == (0.5, "sheet")
             assert slide.file_mpp == (known if known is None else pytest.approx(known, rel=1e-5))

@@ -25,7 +25,6 @@ TOY: dict[str, Any] = {
         "checkpoint": None,
         "sha256": None,
         "patch_px": 16,
-        "slides_per_job": 6,
     },
     "manifest": {"max_failed_fraction": 0.2},
     "jobs": {"batch_patches": 1024},
@@ -52,17 +51,16 @@ TOY: dict[str, Any] = {
         {
             "name": "abmil",
             "kind": "abmil",
+            "preset": "modern",
             "gated": True,
             "embedding": 16,
             "attention": 8,
             "dropout": 0.0,
-            "epochs": 3,
-            "learning_rate": 1e-3,
-            "weight_decay": 0.0,
-            "seed": 0,
         },
         {"name": "knn", "kind": "knn", "k": 1},
     ],
+    "head_presets": {"modern": {"epochs": 3}},
+    "intervals": {"n_resamples": 100},
     "tables": [
         {
             "name": "toy",
@@ -123,11 +121,11 @@ def environment() -> dict[str, str]:
 
 
 def planned(folder: Path, *arguments: str) -> dict[str, int]:
-    """Rule -> number of jobs that a dry run plans, without `all`."""
+    """Rule -> number of jobs that a dry run plans, without those that only collect."""
     run = snakemake(folder, "--dry-run", "--quiet", "rules", *arguments)
     assert run.returncode == 0, run.stderr
     jobs = re.findall(r"^(\w+) +(\d+)$", run.stdout + run.stderr, re.MULTILINE)
-    return {rule: int(count) for rule, count in jobs if rule not in ("all", "total")}
+    return {rule: int(count) for rule, count in jobs if rule not in ("all", "tables", "total")}
 
 
 def edited(folder: Path, edit: Callable[[dict[str, Any]], None]) -> Sequence[str]:

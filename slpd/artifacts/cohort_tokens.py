@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slpd.artifacts.manifest import used_slides
-from slpd.artifacts.tokens import open_tokens, stated_source
+from slpd.artifacts.tokens import open_tokens, read_coords, sharp_regions, stated_source
 from slpd.errors import UserError
 
 OPEN_MAPS = 256  # files mapped at a time: below the usual limit of open files
@@ -27,6 +27,7 @@ class CohortTokens:
     starts: list[int]  # byte at which the tokens of a file start
     grid: int  # patches along a region's side
     width: int  # of a token
+    places: list[NDArray[np.int64]] | None = None  # of the slides' regions in their files; None: all, in order
 
     @property
     def n_regions(self) -> int:
@@ -42,10 +43,13 @@ class CohortTokens:
         """The index of each region's slide."""
         return np.searchsorted(self.offsets, regions, side="right") - 1
 
-    def map_slide(self, slide: int) -> NDArray[np.float16]:
-        """(n, grid, grid, width) a slide's tokens, read from disk where they are touched."""
-        shape = (int(self.offsets[slide + 1] - self.offsets[slide]), self.grid, self.grid, self.width)
-        return map_tokens(self.paths[slide], self.starts[slide], shape)
+    def read_slide(self, slide: int, regions: NDArray[np.int64]) -> NDArray[np.float16]:
+        """(n, grid, grid, width) the tokens of n of a slide's regions, numbered within the slide."""
+        n_mapped = int(self.offsets[slide + 1] - self.offsets[slide])
+        if self.places is not None:
+            n_mapped, regions = int(self.places[slide][-1]) + 1, self.places[slide][regions]
+        shape = (n_mapped, self.grid, self.grid, self.width)
+        return map_tokens(self.paths[slide], self.starts[slide], shape)[regions]
 
     def by_slide(self, regions: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.float16]]]:
         """The tokens of some regions in order, slide after slide, each with its place among `regions`.
@@ -56,7 +60,7 @@ class CohortTokens:
         bounds = np.searchsorted(regions, self.offsets)
         for slide in np.flatnonzero(np.diff(bounds)).tolist():
             place = slice(int(bounds[slide]), int(bounds[slide + 1]))
-            yield place, self.map_slide(slide)[regions[place] - self.offsets[slide]]
+            yield place, self.read_slide(slide, regions[place] - self.offsets[slide])
 
     def describe_regions(self, regions: NDArray[np.int64]) -> str:
         """Regions by slide, for messages: `slide_1: 0 4; slide_7: 12`."""
@@ -74,7 +78,7 @@ def map_tokens(path: Path, start: int, shape: tuple[int, ...]) -> NDArray[np.flo
 
 
 def open_cohort_tokens(manifest: Path) -> CohortTokens:
-    """Find the tokens of every used slide.
+    """Find the tokens of every used slide, of its regions that are sharp enough.
 
     Raises:
         UserError: no slide is used, or a file differs in shape from the first, or its regions are not square.
@@ -91,15 +95,29 @@ def open_cohort_tokens(manifest: Path) -> CohortTokens:
                 f"token file {path}: features are {shape}, expected (n, {shapes[0][1]}, {shapes[0][2]}) with a square"
                 " number of patches, as in the first slide; run with --forcerun encode_patches"
             )
+    places = None
+    if any(row.record.min_sharpness for row in rows):
+        places = [sharp_regions(path, row.record.min_sharpness or 0) for path, row in zip(paths, rows, strict=True)]
+    counts = [shape[0] for shape in shapes] if places is None else [len(of_slide) for of_slide in places]
     return CohortTokens(
         slides=[row.record.slide for row in rows],
-        offsets=np.concatenate([[0], np.cumsum([shape[0] for shape in shapes])]).astype(np.int64),
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         fingerprints=[fingerprint for _, _, fingerprint in heads],
         paths=paths,
         starts=[start for _, start, _ in heads],
         grid=math.isqrt(shapes[0][1]),
         width=shapes[0][2],
+        places=places,
     )
+
+
+def read_cohort_coords(manifest: Path) -> dict[str, NDArray[np.int64]]:
+    """Slide -> (n, 2) upper left corners of its regions in `open_cohort_tokens`, level-0 pixels."""
+    coords = {}
+    for row in used_slides(manifest):
+        assert row.tokens, "used slides have a token file"
+        coords[row.record.slide] = read_coords(row.tokens)[sharp_regions(row.tokens, row.record.min_sharpness or 0)]
+    return coords
 
 
 def read_head(path: Path) -> tuple[tuple[int, int, int], int, str]:

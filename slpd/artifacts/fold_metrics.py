@@ -1,9 +1,11 @@
 """Metrics of an evaluation (`metrics.csv`): one line per fold.
 
-Columns: the fields of FoldMetrics. Numbers have full precision; `nan`: not defined in this fold.
+Columns: the fields of FoldMetrics. Numbers have full precision; `nan`: not defined in this fold, or not of this kind
+of task.
 """
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,16 +15,19 @@ from slpd.artifacts.atomic import atomic_path
 
 @dataclass(frozen=True)
 class FoldMetrics:
-    """How well a head does on the test slides of one fold; all metrics lie in [0, 1], more is better."""
+    """How well a head does on the test cases of one fold; definitions in evaluation/metrics.py."""
 
     task: str
     variant: str
     head: str
     fold: int
-    auc: float  # one-vs-rest macro mean for more than two classes; nan: a class has no test slide
-    accuracy: float
-    balanced_accuracy: float
-    f1: float  # macro mean
+    auc: float = math.nan  # 0 to 1
+    accuracy: float = math.nan  # 0 to 1
+    balanced_accuracy: float = math.nan  # 0 to 1
+    f1: float = math.nan  # 0 to 1
+    kappa: float = math.nan  # at most 1; 0 is chance
+    ece: float = math.nan  # 0 to 1, less is better
+    c_index: float = math.nan  # 0 to 1
 
 
 def write_fold_metrics(path: Path, folds: Sequence[FoldMetrics]) -> None:
@@ -41,13 +46,5 @@ def read_fold_metrics(path: Path) -> list[FoldMetrics]:
 
 def parse_row(cells: dict[str, str]) -> FoldMetrics:
     """One line of the file."""
-    return FoldMetrics(
-        task=cells["task"],
-        variant=cells["variant"],
-        head=cells["head"],
-        fold=int(cells["fold"]),
-        auc=float(cells["auc"]),
-        accuracy=float(cells["accuracy"]),
-        balanced_accuracy=float(cells["balanced_accuracy"]),
-        f1=float(cells["f1"]),
-    )
+    task, variant, head, fold = (cells.pop(name) for name in ("task", "variant", "head", "fold"))
+    return FoldMetrics(task, variant, head, int(fold), **{name: float(value) for name, value in cells.items()})

@@ -1,7 +1,8 @@
 """Folds of a task (`folds.csv`): one line per fold and slide that takes part in it.
 
-Columns: fold (0, 1, ...), split (train, val or test), slide, patient, label (class name). The order within
-a split is kept: samplers and subsets depend on it.
+Columns: fold (0, 1, ...), split (train, val or test), slide, patient, label (class name, or the time of a survival
+task), event (1 seen, 0 censored; empty for classes). The order within a split is kept: samplers and subsets depend
+on it.
 """
 
 import csv
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from slpd.artifacts.atomic import atomic_path
 
-COLUMNS = ("fold", "split", "slide", "patient", "label")
+COLUMNS = ("fold", "split", "slide", "patient", "label", "event")
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,13 @@ class LabelledSlide:
 
     slide: str
     patient: str
-    label: str  # class name
+    label: str  # class name; of a survival task the time, as in the sheet
+    event: str = ""  # of a survival task: 1 seen, 0 censored
+
+    @property
+    def stratum(self) -> str:
+        """What folds spread evenly: the class, or whether the event was seen."""
+        return self.event or self.label
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,6 @@ def read_folds(path: Path) -> list[Fold]:
         for cells in csv.DictReader(file):
             if int(cells["fold"]) == len(folds):
                 folds.append(Fold())
-            slide = LabelledSlide(cells["slide"], cells["patient"], cells["label"])
+            slide = LabelledSlide(cells["slide"], cells["patient"], cells["label"], cells["event"])
             getattr(folds[int(cells["fold"])], cells["split"]).append(slide)
     return folds

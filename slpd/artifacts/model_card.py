@@ -16,7 +16,7 @@ ELSEWHERE: dict[str, bool | set[str]] = {
     "experiment": True,
     "cohort": True,
     "variant": True,
-    "patch_encoder": {"checkpoint", "slides_per_job"},
+    "patch_encoder": {"checkpoint"},
 }
 
 TEMPLATE = """\

@@ -22,7 +22,12 @@ def read_table(path: Path, what: str, columns: Sequence[str]) -> list[Line]:
         UserError: the file cannot be read, is no UTF-8 text, lacks a column or has one twice; a quote is not closed;
             a line has more or fewer cells than the header, or a cell with a line break.
     """
-    reader = csv.DictReader(StringIO(read_text(path, what, columns), newline=""), strict=True)
+    return parse_table(path, read_text(path, what, columns), what, columns)
+
+
+def parse_table(path: Path, text: str, what: str, columns: Sequence[str]) -> list[Line]:
+    """The lines of a table of which the text is known already; as `read_table`."""
+    reader = csv.DictReader(StringIO(text, newline=""), strict=True)
     try:
         reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
         check_header(path, what, columns, reader.fieldnames)

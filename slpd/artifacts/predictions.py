@@ -1,7 +1,8 @@
-"""Predictions (`predictions.csv`): one line per fold and test slide.
+"""Predictions (`predictions.csv`): one line per fold and test case, a slide or a patient.
 
-Columns: task, variant, head, fold, slide, patient, label, predicted (class names), then prob_<class>, the
-probability of each class, in the order of the task's classes.
+Columns: task, variant, head, fold, slide (of a patient all, separated by spaces), patient, label (class, or time),
+event (survival: 1 seen, 0 censored), predicted (class; survival: the risk, higher is earlier), then what the head
+gives: prob_<class>, in the order of the task's classes, or hazard_<interval>.
 """
 
 import csv
@@ -15,33 +16,34 @@ from numpy.typing import NDArray
 from slpd.artifacts.atomic import atomic_path
 from slpd.artifacts.folds import LabelledSlide
 
+COLUMNS = ("task", "variant", "head", "fold", "slide", "patient", "label", "event", "predicted")
+
 
 @dataclass(frozen=True)
 class FoldPredictions:
-    """What a head says of the test slides of one fold."""
+    """What a head says of the test cases of one fold."""
 
-    slides: list[LabelledSlide]
-    probabilities: NDArray[np.float64]  # (n slides, n classes)
+    cases: list[list[LabelledSlide]]  # the slides of each case
+    predicted: list[str]  # of each case
+    outputs: NDArray[np.float64]  # (n cases, n outputs)
 
 
 def write_predictions(
-    path: Path, source: tuple[str, str, str], classes: Sequence[str], folds: Sequence[FoldPredictions]
+    path: Path, source: tuple[str, str, str], outputs: Sequence[str], folds: Sequence[FoldPredictions]
 ) -> None:
     """Write the predictions of every fold.
 
     Args:
         path: The file to write.
         source: Names of the task, the variant and the head.
-        classes: Class names, in the order of the columns of `probabilities`.
+        outputs: Names of the columns of `FoldPredictions.outputs`.
         folds: Fold 0 first.
     """
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        names = ("task", "variant", "head", "fold", "slide", "patient", "label", "predicted")
-        writer.writerow([*names, *(f"prob_{name}" for name in classes)])
+        writer.writerow([*COLUMNS, *outputs])
         for number, fold in enumerate(folds):
-            for slide, row in zip(fold.slides, fold.probabilities, strict=True):
-                predicted = classes[int(row.argmax())]
-                writer.writerow(
-                    [*source, number, slide.slide, slide.patient, slide.label, predicted, *(float(p) for p in row)]
-                )
+            for case, predicted, row in zip(fold.cases, fold.predicted, fold.outputs, strict=True):
+                slides = " ".join(slide.slide for slide in case)
+                known = [case[0].patient, case[0].label, case[0].event]
+                writer.writerow([*source, number, slides, *known, predicted, *map(float, row)])

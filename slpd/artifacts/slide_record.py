@@ -43,12 +43,13 @@ class SlideRecord(BaseModel):
     read_mpp: float | None = None  # µm per pixel of the level they are read from
     effective_mpp: float | None = None  # µm per pixel after resampling
     outside_mm2: float | None = None  # tissue right of and below the last whole region
-    n_regions: int | None = None  # regions used: those kept by tile_regions, less the invalid and the blurred
+    n_regions: int | None = None  # regions used: those kept by tile_regions, less the invalid, later less the blurred
     n_little_tissue: int | None = None  # grid places with some tissue, excluded for the reason in the name
     n_pen: int | None = None
     n_padding: int | None = None
-    n_blurred: int | None = None
     n_invalid: int | None = None  # regions with a tile that cannot be decoded
+    n_blurred: int | None = None  # regions in the token file that are not used
+    min_sharpness: float | None = None  # because they are less sharp than this
 
     def failed(self, stage: str, reason: str) -> Self:
         """The record of a slide that `stage` cannot use."""

@@ -4,7 +4,7 @@ features: (N, P, D) float16. Region n, patch p = row * side + column of the regi
     Contiguous and uncompressed, so that a region is one read.
 coords: (N, 2) int64. x, y of each region's upper left corner, level-0 pixels; -1 where an imported file has none.
 sharpness: (N,) float32, of models.sharpness; NaN where unknown.
-blurred, invalid: (K, 2) int64. Corners of regions that are not in the file: below the least sharpness, or not readable.
+invalid: (K, 2) int64. Corners of regions that are not in the file because they cannot be read.
 Attributes of `features`: the fields of `TokenSource` that are known. Attributes of `coords`: TRIDENT's, of a region.
 """
 
@@ -50,7 +50,6 @@ class Quality:
     """How sharp the regions of a slide are, and which are not in its file."""
 
     sharpness: NDArray[np.float32]  # (N,)
-    blurred: NDArray[np.int64] = field(default_factory=no_corners)  # (K, 2) level-0 pixels
     invalid: NDArray[np.int64] = field(default_factory=no_corners)  # (K, 2) level-0 pixels
 
 
@@ -128,6 +127,11 @@ def read_quality(path: Path) -> Quality:
     """How sharp the regions of a slide are, and which were left out."""
     with open_tokens(path) as file:
         return Quality(*(np.asarray(file[column.name]) for column in fields(Quality)))
+
+
+def sharp_regions(path: Path, min_sharpness: float) -> NDArray[np.int64]:
+    """Places of a slide's regions in its file, without those that are known to be less sharp."""
+    return np.flatnonzero(~(read_quality(path).sharpness < min_sharpness))
 
 
 def read_source(path: Path) -> TokenSource:

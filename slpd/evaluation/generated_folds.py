@@ -7,27 +7,27 @@ from collections.abc import Sequence
 import numpy as np
 
 from slpd.artifacts.folds import Fold, LabelledSlide
-from slpd.evaluation.tasks import patients_by_class
+from slpd.evaluation.tasks import patients_by_stratum
 from slpd.settings.evaluation import GeneratedFolds
 
 
-def generate_folds(classes: Sequence[str], slides: Sequence[LabelledSlide], settings: GeneratedFolds) -> list[Fold]:
+def generate_folds(strata: Sequence[str], slides: Sequence[LabelledSlide], settings: GeneratedFolds) -> list[Fold]:
     """Folds in which every slide is tested exactly once.
 
     Every class is in every test set and in every training set, provided that it has at least as many patients
     as there are folds (`check_task`). The folds do not depend on the order of `slides`.
 
     Args:
-        classes: Class names.
+        strata: Class names; of a survival task, 0 (censored) and 1 (event seen).
         slides: The labelled slides that can be used.
         settings: Number of folds, share of validation patients, seed.
     """
     slides = sorted(slides, key=lambda slide: slide.slide)
-    test_fold = deal_patients(classes, slides, settings)
+    test_fold = deal_patients(strata, slides, settings)
     folds = []
     for number in range(settings.n_folds):
         others = [slide for slide in slides if test_fold[slide.patient] != number]
-        validation = draw_validation(classes, others, settings, number)
+        validation = draw_validation(strata, others, settings, number)
         folds.append(
             Fold(
                 train=[slide for slide in others if slide.patient not in validation],
@@ -38,7 +38,7 @@ def generate_folds(classes: Sequence[str], slides: Sequence[LabelledSlide], sett
     return folds
 
 
-def deal_patients(classes: Sequence[str], slides: Sequence[LabelledSlide], settings: GeneratedFolds) -> dict[str, int]:
+def deal_patients(strata: Sequence[str], slides: Sequence[LabelledSlide], settings: GeneratedFolds) -> dict[str, int]:
     """Patient -> the fold that tests this patient's slides.
 
     The patients of a class are shuffled and dealt one by one, those with most slides first, each to the fold
@@ -49,7 +49,7 @@ def deal_patients(classes: Sequence[str], slides: Sequence[LabelledSlide], setti
     n_slides = Counter(slide.patient for slide in slides)
     in_all = [0] * settings.n_folds
     test_fold: dict[str, int] = {}
-    for patients in patients_by_class(classes, slides).values():
+    for patients in patients_by_stratum(strata, slides).values():
         of_class, n_patients = [0] * settings.n_folds, [0] * settings.n_folds
         most = max(math.ceil(len(patients) / settings.n_folds), len(patients) - 2)
         rng.shuffle(patients)
@@ -64,7 +64,7 @@ def deal_patients(classes: Sequence[str], slides: Sequence[LabelledSlide], setti
 
 
 def draw_validation(
-    classes: Sequence[str], slides: Sequence[LabelledSlide], settings: GeneratedFolds, fold: int
+    strata: Sequence[str], slides: Sequence[LabelledSlide], settings: GeneratedFolds, fold: int
 ) -> set[str]:
     """The validation patients among the slides that a fold does not test.
 
@@ -74,7 +74,7 @@ def draw_validation(
         return set()
     rng = np.random.default_rng((settings.seed, fold))
     validation: set[str] = set()
-    for patients in patients_by_class(classes, slides).values():
+    for patients in patients_by_stratum(strata, slides).values():
         rng.shuffle(patients)
         n_drawn = max(1, round(settings.validation_fraction * len(patients)))
         validation.update(patients[: min(n_drawn, len(patients) - 1)])

@@ -1,20 +1,29 @@
-"""Heads: from the bags of every fold to the class probabilities of its test slides."""
+"""Heads: from the cases of every fold to what each head says of its test cases."""
 
-from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
-
-from slpd.evaluation.fold_bags import FoldBags
-from slpd.settings.evaluation import AbmilHead, KnnHead
+from slpd.errors import UserError
+from slpd.evaluation.cases import EvaluationData
+from slpd.evaluation.head_output import HeadOutput
+from slpd.settings.heads import AnyHead, HeadPreset, KnnHead, LogisticHead
 
 
-def predict(head: KnnHead | AbmilHead, folds: Sequence[FoldBags], n_classes: int) -> list[NDArray[np.float64]]:
-    """Class probabilities (n test slides, n_classes) of every fold."""
+def predict(head: AnyHead, preset: HeadPreset | None, data: EvaluationData) -> list[HeadOutput]:
+    """Train the head on every fold; what it says of the fold's test cases.
+
+    Args:
+        head: The head.
+        preset: How it is trained; None for heads that have nothing to train in steps.
+        data: The cases of every fold.
+    """
     if isinstance(head, KnnHead):
         from slpd.evaluation.knn import predict_knn  # noqa: PLC0415
 
-        return predict_knn(head, folds, n_classes)
-    from slpd.evaluation.abmil import predict_abmil  # noqa: PLC0415  only this head is worth the wait for torch
+        return predict_knn(head, data)
+    if isinstance(head, LogisticHead):
+        from slpd.evaluation.logistic import predict_logistic  # noqa: PLC0415
 
-    return predict_abmil(head, folds, n_classes)
+        return predict_logistic(head, data)
+    if preset is None:
+        raise UserError(f"head {head.name}: no preset says how it is trained; give --preset")
+    from slpd.evaluation.train_heads import predict_trained  # noqa: PLC0415  only these are worth the wait for torch
+
+    return predict_trained(head, preset, data)

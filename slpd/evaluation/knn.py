@@ -1,45 +1,64 @@
-"""k nearest neighbours on the mean region vector of a slide, HIPT's test of frozen features.
+"""k nearest neighbours on the mean region vector of a case, HIPT's test of frozen features.
 
-Chen et al. 2022 (HIPT), section 4.3: Euclidean distance, uniform weights, no normalisation of the vectors.
+Chen et al. 2022 (HIPT), section 4.3: k = 5, Euclidean distance, uniform weights, no normalisation of the vectors.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from slpd.errors import UserError
-from slpd.evaluation.fold_bags import FoldBags
-from slpd.settings.evaluation import KnnHead
+from slpd.evaluation.cases import Cases, EvaluationData, FoldCases
+from slpd.evaluation.head_output import HeadOutput
+from slpd.evaluation.mean_vectors import equal_weights, mean_vectors
+from slpd.settings.heads import KnnHead
 
 
-def predict_knn(head: KnnHead, folds: Sequence[FoldBags], n_classes: int) -> list[NDArray[np.float64]]:
-    """Class probabilities of the test slides of every fold; the validation slides are not used.
+def predict_knn(head: KnnHead, data: EvaluationData) -> list[HeadOutput]:
+    """What the k nearest training cases say of the test cases of every fold; the validation cases are not used.
 
-    Returns:
-        (n test slides, n_classes) for each fold: the share of each class among the k nearest training slides.
+    Classes: their shares among the neighbours. Survival: in each interval, the share with an event among the
+    neighbours that came into it.
 
     Raises:
-        UserError: a fold has fewer than k training slides.
+        UserError: a fold has fewer than k training cases.
     """
-    return [predict_fold(head, number, fold, n_classes) for number, fold in enumerate(folds)]
+    return [predict_fold(head, number, fold, data) for number, fold in enumerate(data.folds)]
 
 
-def predict_fold(head: KnnHead, number: int, fold: FoldBags, n_classes: int) -> NDArray[np.float64]:
-    """Class probabilities (n test slides, n_classes) of one fold."""
-    n_train = len(fold.train.bags)
-    if n_train < head.k:
+def predict_fold(head: KnnHead, number: int, fold: FoldCases, data: EvaluationData) -> HeadOutput:
+    """The same of one fold."""
+    if len(fold.train) < head.k:
         raise UserError(
-            f"head {head.name}: k is {head.k}, but fold {number} has {n_train} training slides; lower k of the head"
+            f"head {head.name}: k is {head.k}, but fold {number} has {len(fold.train)} training slides (patients in a"
+            " task of level patient); lower k of the head"
         )
-    classifier = KNeighborsClassifier(n_neighbors=head.k)
-    classifier.fit(mean_vectors(fold.train.bags), fold.train.classes)
-    probabilities = np.zeros((len(fold.test.bags), n_classes))
-    probabilities[:, classifier.classes_] = classifier.predict_proba(mean_vectors(fold.test.bags))
-    return probabilities  # a class without training slides keeps probability 0
+    train, test = mean_vectors(data.features, fold.train), mean_vectors(data.features, fold.test)
+    outputs = np.zeros((len(test), data.n_outputs))
+    if data.survival:
+        nearest = NearestNeighbors(n_neighbors=head.k, metric=head.metric).fit(train)
+        distances, places = nearest.kneighbors(test)
+        outputs[:] = hazards(fold.train, places, neighbour_weights(head, distances), data.n_outputs)
+    else:
+        classifier = KNeighborsClassifier(n_neighbors=head.k, metric=head.metric, weights=head.weights)
+        classifier.fit(train, fold.train.outcomes.numbers)
+        outputs[:, classifier.classes_] = classifier.predict_proba(test)
+    return HeadOutput(outputs, equal_weights(fold.test))  # a class without training slides keeps probability 0
 
 
-def mean_vectors(bags: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """The mean region vector of each bag, (n bags, D)."""
-    return np.stack([bag.mean(axis=0, dtype=np.float64) for bag in bags])
+def neighbour_weights(head: KnnHead, distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The weight of each neighbour, (n, k); at distance 0 only those count."""
+    if head.weights == "uniform":
+        return np.ones_like(distances)
+    same = distances == 0
+    with np.errstate(divide="ignore"):
+        return np.where(same.any(axis=1, keepdims=True), same, 1 / distances)
+
+
+def hazards(train: Cases, places: NDArray[np.int64], weights: NDArray[np.float64], n_bins: int) -> NDArray[np.float64]:
+    """Hazards (n, n_bins) among neighbours (n, k); 0 where no neighbour came into an interval."""
+    numbers, observed = train.outcomes.numbers[places][..., None], train.outcomes.observed[places][..., None]
+    interval = np.arange(n_bins)
+    events = (weights[..., None] * ((numbers == interval) & observed)).sum(axis=1)
+    at_risk = (weights[..., None] * (numbers >= interval)).sum(axis=1)
+    return np.asarray(np.divide(events, at_risk, out=np.zeros_like(events), where=at_risk > 0))

@@ -1,42 +1,167 @@
-"""Metrics of a classification, from the probabilities of its test slides."""
+"""Metrics of the test cases of a fold.
+
+Every case has a weight, and all metrics are computed for many sets of weights at once: a bootstrap resample is a set of
+weights (how often each case was drawn). With equal weights they are the usual metrics; scikit-learn's, where it has
+them, are equal with the same `sample_weight`, and would take a call per resample.
+"""
+
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_score
 
-from slpd.settings.evaluation import Metric
+from slpd.evaluation.cases import Outcomes
+from slpd.evaluation.survival import risk
+from slpd.settings.evaluation import TaskKind
+from slpd.settings.tables import Metric, metrics_of
+
+Weights = NDArray[np.float64]  # (W, n): W sets of weights of n cases
+PerSet = NDArray[np.float64]  # (W,): a metric for each set; NaN where it is not defined
+CALIBRATION_BINS = 10
 
 
-def classification_metrics(classes: NDArray[np.int64], probabilities: NDArray[np.float64]) -> dict[Metric, float]:
-    """All metrics of some slides, each in [0, 1].
+def predicted_classes(outputs: NDArray[np.float64], kind: TaskKind) -> NDArray[np.int64]:
+    """The class that is predicted, (n,).
 
-    The class with the highest probability is predicted (of equal ones the first). Balanced accuracy is the mean
-    recall of the classes that occur; F1 is the mean over the classes that occur or are predicted.
+    Subtyping: the most probable one (of equal ones the first). Ordinal: the expected class number, rounded (a half
+    down), which costs least where errors count by their square, as in the quadratic kappa.
 
     Args:
-        classes: (n,) true class numbers.
-        probabilities: (n, C), rows sum to 1.
+        outputs: (n, C) class probabilities.
+        kind: subtyping or ordinal.
     """
-    predicted = probabilities.argmax(axis=1)
-    return {
-        "auc": auc(classes, probabilities),
-        "accuracy": float(accuracy_score(classes, predicted)),
-        "balanced_accuracy": float(recall_score(classes, predicted, labels=np.unique(classes), average="macro")),
-        "f1": float(f1_score(classes, predicted, average="macro")),
-    }
+    if kind == "ordinal":
+        expected = outputs @ np.arange(outputs.shape[1])
+        return np.ceil(np.round(expected, 9) - 0.5).astype(np.int64)
+    return np.asarray(outputs.argmax(axis=1))
 
 
-def auc(classes: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:
-    """Area under the ROC curve; the macro mean of one-vs-rest areas for more than two classes.
+def fold_metrics(
+    kind: TaskKind, outcomes: Outcomes, outputs: NDArray[np.float64], weights: Weights
+) -> dict[Metric, PerSet]:
+    """All metrics that a kind of task has.
 
-    Returns:
-        The area, or NaN when a class has no slide.
+    Args:
+        kind: The kind of task.
+        outcomes: The truth of n cases.
+        outputs: (n, C) what a head says of them.
+        weights: (W, n), 0 or more.
     """
-    n_classes = probabilities.shape[1]
-    if len(np.unique(classes)) < n_classes:
-        return float("nan")
-    one_vs_rest = [
-        float(roc_auc_score(classes == number, probabilities[:, number]))
-        for number in ([1] if n_classes == 2 else range(n_classes))
-    ]
-    return float(np.mean(one_vs_rest))
+    if kind == "survival":
+        return {"c_index": c_index(outcomes, risk(outputs), weights)}
+    found = ClassMetrics(kind, outcomes.numbers, outputs, weights)
+    return {metric: getattr(found, metric) for metric in metrics_of(kind)}
+
+
+class ClassMetrics:
+    """Metrics of a classification; each is (W,)."""
+
+    def __init__(
+        self, kind: TaskKind, numbers: NDArray[np.int64], outputs: NDArray[np.float64], weights: Weights
+    ) -> None:
+        """Keep what all of them need."""
+        self.kind, self.numbers, self.outputs, self.weights = kind, numbers, outputs, weights
+        self.predicted = predicted_classes(outputs, kind)
+        self.total = weights.sum(axis=1)
+
+    @cached_property
+    def confusion(self) -> NDArray[np.float64]:
+        """(W, C, C): weight of the cases of class i that are predicted as j."""
+        C = self.outputs.shape[1]
+        cells = np.eye(C * C)[self.numbers * C + self.predicted]  # (n, C * C)
+        return np.asarray(self.weights @ cells).reshape(-1, C, C)
+
+    @property
+    def auc(self) -> PerSet:
+        """Area under the ROC curve; of more than two classes the macro mean of one-vs-rest areas.
+
+        NaN where a class has no case.
+        """
+        C = self.outputs.shape[1]
+        classes = [1] if C == 2 else range(C)
+        return np.mean([self.one_vs_rest(number) for number in classes], axis=0)  # type: ignore[no-any-return]
+
+    def one_vs_rest(self, number: int) -> PerSet:
+        """The probability that a case of the class scores higher than one of another class; ties count half."""
+        positive, score = self.numbers == number, self.outputs[:, number]
+        wins = concordance(score[positive], score[~positive])  # (positives, negatives)
+        pos, neg = self.weights[:, positive], self.weights[:, ~positive]
+        return ratio(((pos @ wins) * neg).sum(axis=1), pos.sum(axis=1) * neg.sum(axis=1))
+
+    @property
+    def accuracy(self) -> PerSet:
+        """Share of cases that are predicted rightly."""
+        return ratio(np.trace(self.confusion, axis1=1, axis2=2), self.total)
+
+    @property
+    def balanced_accuracy(self) -> PerSet:
+        """Mean recall of the classes that occur."""
+        recall = ratio(np.diagonal(self.confusion, axis1=1, axis2=2), self.confusion.sum(axis=2))
+        return mean_of_defined(recall)
+
+    @property
+    def f1(self) -> PerSet:
+        """Macro F1: the mean over the classes that occur or are predicted."""
+        either = self.confusion.sum(axis=1) + self.confusion.sum(axis=2)
+        return mean_of_defined(ratio(2 * np.diagonal(self.confusion, axis1=1, axis2=2), either))
+
+    @property
+    def kappa(self) -> PerSet:
+        """Cohen's kappa; of ordinal tasks with quadratic weights. NaN where only one class occurs and is predicted."""
+        C = self.outputs.shape[1]
+        i, j = np.mgrid[:C, :C]
+        cost = (i - j) ** 2 if self.kind == "ordinal" else (i != j)
+        expected = self.confusion.sum(axis=2)[:, :, None] * self.confusion.sum(axis=1)[:, None, :]
+        chance = ratio((expected * cost).sum(axis=(1, 2)), self.total)
+        return 1 - ratio((self.confusion * cost).sum(axis=(1, 2)), chance)
+
+    @property
+    def ece(self) -> PerSet:
+        """Expected calibration error (Guo et al., ICML 2017).
+
+        Over ten bins of the highest probability: its distance from the share of cases in which that class is true.
+        """
+        confidence = self.outputs.max(axis=1)
+        right = self.outputs.argmax(axis=1) == self.numbers
+        bins = np.eye(CALIBRATION_BINS)[calibration_bin(confidence)]  # (n, bins)
+        gaps = np.abs(self.weights @ (bins * (confidence - right)[:, None]))  # (W, bins)
+        return ratio(gaps.sum(axis=1), self.total)
+
+
+def c_index(outcomes: Outcomes, risks: NDArray[np.float64], weights: Weights) -> PerSet:
+    """Harrell's concordance index (Harrell et al., JAMA 1982).
+
+    Of all pairs in which one case has its event while the other is still followed (longer, or censored at that very
+    time), the share in which that one has the higher risk; equal risks count half.
+    """
+    times, seen = outcomes.times, outcomes.observed
+    outlived = (times[:, None] < times) | ((times[:, None] == times) & ~seen)
+    comparable = seen[:, None] & outlived  # (n, n): i had its event before j's time ended
+    agreeing = comparable * concordance(risks, risks)
+    return ratio(((weights @ agreeing) * weights).sum(axis=1), ((weights @ comparable) * weights).sum(axis=1))
+
+
+def concordance(higher: NDArray[np.float64], lower: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, m): 1 where `higher` is larger, a half where they are equal, 0 elsewhere."""
+    return np.asarray((higher[:, None] > lower) + 0.5 * (higher[:, None] == lower))
+
+
+def calibration_bin(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The tenth of [0, 1] that a probability lies in; 0.1 lies in the second."""
+    return np.minimum((probabilities * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+
+
+def ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Part / whole, NaN where the whole is 0."""
+    return np.asarray(np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0))
+
+
+def mean_of_defined(values: NDArray[np.float64]) -> PerSet:
+    """The mean over the last axis of what is not NaN; NaN where nothing is."""
+    return ratio(np.nansum(values, axis=-1), (~np.isnan(values)).sum(axis=-1).astype(np.float64))
+
+
+def point_metrics(kind: TaskKind, outcomes: Outcomes, outputs: NDArray[np.float64]) -> dict[Metric, float]:
+    """The metrics of a fold, every case counting once."""
+    found = fold_metrics(kind, outcomes, outputs, np.ones((1, len(outputs))))
+    return {metric: float(values[0]) for metric, values in found.items()}

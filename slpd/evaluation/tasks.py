@@ -4,47 +4,113 @@ Costs neither numpy nor torch: the workflow calls it at every start with the who
 usable slides before jobs that need a GPU.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 from slpd.artifacts.folds import LabelledSlide
 from slpd.artifacts.sheet import SheetRow
 from slpd.errors import UserError
-from slpd.settings.evaluation import GeneratedFolds, Task
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, SurvivalTask
+
+CENSORED, SEEN = "0", "1"
 
 
-def labelled_slides(task: Task, rows: Sequence[SheetRow]) -> list[LabelledSlide]:
+def labelled_slides(task: ClassTask | SurvivalTask, rows: Sequence[SheetRow]) -> list[LabelledSlide]:
     """The slides of a sheet that have a label for the task, in the order of the sheet.
 
     Raises:
-        UserError: the sheet has no such label column, or a label is not one of the task's classes.
+        UserError: the sheet has no such label column; a label is not one of the task's classes, or no time or event;
+            or the task predicts patients, and slides of one differ in their label.
     """
-    slides = []
-    for row in rows:
-        if task.label not in row.labels:
-            columns = ", ".join(row.labels) or "none"
-            raise UserError(
-                f"task {task.name}: no label column {task.label!r} in the sheet of cohort {task.cohort};"
-                f" its label columns are: {columns}"
-            )
-        label = row.labels[task.label]
-        if label and label not in task.classes:
-            raise UserError(
-                f"task {task.name}: slide {row.slide} has {task.label} {label!r}, not one of"
-                f" {', '.join(task.classes)}; correct it, add the class to the task, or leave the cell empty"
-            )
-        if label:
-            slides.append(LabelledSlide(row.slide, row.patient, label))
+    slides = [slide for row in rows for slide in [labelled_slide(task, row)] if slide]
+    if task.level == "patient":
+        refuse_mixed_patients(task.name, slides)
     return slides
 
 
-def check_task(task: Task, slides: Sequence[LabelledSlide]) -> None:
+def labelled_slide(task: ClassTask | SurvivalTask, row: SheetRow) -> LabelledSlide | None:
+    """A line of the sheet as a slide of the task; None: it has no label."""
+    for column in task.columns:
+        if column not in row.labels:
+            columns = ", ".join(row.labels) or "none"
+            raise UserError(
+                f"task {task.name}: no label column {column!r} in the sheet of cohort {task.cohort};"
+                f" its label columns are: {columns}"
+            )
+    if isinstance(task, SurvivalTask):
+        return survival_slide(task, row)
+    label = row.labels[task.label]
+    if label and label not in task.classes:
+        raise UserError(
+            f"task {task.name}: slide {row.slide} has {task.label} {label!r}, not one of"
+            f" {', '.join(task.classes)}; correct it, add the class to the task, or leave the cell empty"
+        )
+    return LabelledSlide(row.slide, row.patient, label) if label else None
+
+
+def survival_slide(task: SurvivalTask, row: SheetRow) -> LabelledSlide | None:
+    """A line of the sheet as a slide of a survival task; None: its time or event is empty."""
+    time, event = row.labels[task.time], row.labels[task.event]
+    if not time or not event:
+        return None
+    if event not in (CENSORED, SEEN):
+        raise UserError(
+            f"task {task.name}: slide {row.slide} has {task.event} {event!r}; write 1 (seen), 0 (censored), or leave"
+            " the cell empty"
+        )
+    try:
+        is_time = 0 <= float(time) < math.inf
+    except ValueError:
+        is_time = False
+    if not is_time:
+        raise UserError(
+            f"task {task.name}: slide {row.slide} has {task.time} {time!r}; write a time of 0 or more, or leave the"
+            " cell empty"
+        )
+    return LabelledSlide(row.slide, row.patient, time, event)
+
+
+def refuse_mixed_patients(task: str, slides: Sequence[LabelledSlide]) -> None:
+    """Refuse a patient whose slides have different labels."""
+    first: dict[str, LabelledSlide] = {}
+    for slide in slides:
+        other = first.setdefault(slide.patient, slide)
+        if (other.label, other.event) != (slide.label, slide.event):
+            raise UserError(
+                f"task {task}: patient {slide.patient} has slides of different labels ({other.slide}:"
+                f" {described(other)}, {slide.slide}: {described(slide)}); correct the sheet, or set level: slide"
+            )
+
+
+def described(slide: LabelledSlide) -> str:
+    """A label, and with it the event."""
+    return f"{slide.label} {slide.event}".strip()
+
+
+def strata_of(task: ClassTask | SurvivalTask) -> list[str]:
+    """What folds spread evenly: classes, or censored and seen."""
+    return [CENSORED, SEEN] if isinstance(task, SurvivalTask) else task.classes
+
+
+def check_task(task: ClassTask | SurvivalTask, slides: Sequence[LabelledSlide]) -> None:
     """Refuse a task that its slides cannot carry.
 
     Raises:
-        UserError: fewer than two classes have slides, or generated folds would leave a test set without a class.
+        UserError: fewer than two classes have slides, no event was seen, or generated folds would leave a test set
+            without a class or an event.
     """
-    n_slides = Counter(slide.label for slide in slides)
+    n_slides = Counter(slide.stratum for slide in slides)
+    if isinstance(task, SurvivalTask):
+        check_events(task, n_slides)
+    else:
+        check_classes(task, n_slides)
+    if isinstance(task.folds, GeneratedFolds):
+        check_fold_count(task, task.folds.n_folds, patients_by_stratum(strata_of(task), slides))
+
+
+def check_classes(task: ClassTask, n_slides: Counter[str]) -> None:
+    """Refuse a class without slides."""
     counts = ", ".join(f"{name}: {n_slides[name]}" for name in task.classes)
     if len(n_slides) < 2:
         raise UserError(
@@ -57,31 +123,45 @@ def check_task(task: Task, slides: Sequence[LabelledSlide]) -> None:
             f"task {task.name}: class {absent[0]} has no slides ({counts});"
             f" label slides in column {task.label} or remove the class from the task"
         )
-    if isinstance(task.folds, GeneratedFolds):
-        check_fold_count(task.name, task.folds.n_folds, patients_by_class(task.classes, slides))
 
 
-def check_fold_count(task: str, n_folds: int, patients: dict[str, list[str]]) -> None:
-    """Refuse more folds than the rarest class has patients."""
+def check_events(task: SurvivalTask, n_slides: Counter[str]) -> None:
+    """Refuse a survival task without an event."""
+    if not n_slides[SEEN]:
+        raise UserError(
+            f"task {task.name}: no slide has {task.event} 1 (0: {n_slides[CENSORED]}); fill columns {task.time} and"
+            f" {task.event}"
+        )
+
+
+def check_fold_count(task: ClassTask | SurvivalTask, n_folds: int, patients: dict[str, list[str]]) -> None:
+    """Refuse more folds than the rarest class has patients, or than patients have events."""
+    survival = isinstance(task, SurvivalTask)
+    word = task.event if isinstance(task, SurvivalTask) else "class"
     counts = ", ".join(f"{name}: {len(group)}" for name, group in patients.items())
-    rarest = min(patients, key=lambda name: len(patients[name]))
+    rarest = SEEN if survival else min(patients, key=lambda name: len(patients[name]))
     if len(patients[rarest]) < n_folds:
         raise UserError(
-            f"task {task}: class {rarest} has {len(patients[rarest])} patients, fewer than the {n_folds} folds"
+            f"task {task.name}: {word} {rarest} has {len(patients[rarest])} patients, fewer than the {n_folds} folds"
             f" (patients of {counts}); lower folds.n_folds of the task or add slides of this class"
         )
 
 
-def patients_by_class(classes: Sequence[str], slides: Sequence[LabelledSlide]) -> dict[str, list[str]]:
-    """The patients of each class, in order of patient id.
+def n_cases(slides: Sequence[LabelledSlide], task: ClassTask | SurvivalTask) -> int:
+    """Slides, or patients in a task that predicts these."""
+    return len(slides) if task.level == "slide" else len({slide.patient for slide in slides})
+
+
+def patients_by_stratum(strata: Sequence[str], slides: Sequence[LabelledSlide]) -> dict[str, list[str]]:
+    """The patients of each class (or of censored and seen), in order of patient id.
 
     A patient whose slides have several labels counts once, under the most frequent one (of equally frequent
-    ones the first in the order of `classes`).
+    ones the first in the order of `strata`).
     """
     labels: dict[str, Counter[str]] = {}
     for slide in slides:
-        labels.setdefault(slide.patient, Counter())[slide.label] += 1
-    strata: dict[str, list[str]] = {name: [] for name in classes}
+        labels.setdefault(slide.patient, Counter())[slide.stratum] += 1
+    patients: dict[str, list[str]] = {name: [] for name in strata}
     for patient in sorted(labels):
-        strata[max(classes, key=labels[patient].__getitem__)].append(patient)
-    return strata
+        patients[max(strata, key=labels[patient].__getitem__)].append(patient)
+    return patients

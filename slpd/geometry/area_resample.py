@@ -1,6 +1,6 @@
 """Exact area resampling of images: every output pixel is the mean of the input over its own footprint."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 BAND_PX = 64  # output rows that are computed together: their input stays in the processor's cache
 BLOCK_PX = 8  # output pixels per matrix product, whose cost grows with their number, while its overhead falls
+Rows = Callable[[int, int], NDArray[np.uint8]]  # first row, one after the last -> (h, width, 3)
 PADDING = 16  # floats: a line of the cache
 
 
@@ -24,23 +25,43 @@ def area_resample(
     """
     height, width = result.shape[:2]
     columns = column_blocks(size_in[1], width)
-    kept, top, done = np.empty((0, size_in[1], 3), np.uint8), 0, 0  # input rows from `top` on that are still needed
+    tail, top, done = np.empty((0, size_in[1], 3), np.uint8), 0, 0  # rows that the next band needs, the first is `top`
     with ThreadPoolExecutor(threads) as pool:
-        for strip in strips:
-            kept = np.concatenate([kept, strip]) if len(kept) else strip
-            ready = (top + len(kept)) * height // size_in[0]
+        for strip in read_ahead(strips):
+            begin, end = top + len(tail), top + len(tail) + len(strip)
+            ready = end * height // size_in[0]
 
-            def band(first: int, kept: NDArray[np.uint8] = kept, top: int = top, ready: int = ready) -> None:
-                last = min(first + BAND_PX, ready)
-                result[first:last] = resampled_rows(kept, top, size_in[0], height, (first, last), columns)
+            def rows(
+                first: int,
+                last: int,
+                tail: NDArray[np.uint8] = tail,
+                strip: NDArray[np.uint8] = strip,
+                begin: int = begin,
+            ) -> NDArray[np.uint8]:
+                inside = strip[max(0, first - begin) : max(0, last - begin)]
+                return inside if first >= begin else np.concatenate([tail[len(tail) - (begin - first) :], inside])
+
+            def band(first: int, rows: Rows = rows, ready: int = ready) -> None:
+                wanted = (first, min(first + BAND_PX, ready))
+                result[slice(*wanted)] = resampled_rows(rows, size_in[0], height, wanted, columns)
 
             list(pool.map(band, range(done, ready, BAND_PX)))
-            kept, top, done = kept[ready * size_in[0] // height - top :], ready * size_in[0] // height, ready
+            done, top = ready, ready * size_in[0] // height
+            tail = rows(top, end).copy()
+
+
+def read_ahead(strips: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """The strips, each decoded while the one before is resampled."""
+    upcoming = iter(strips)
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(next, upcoming, None)
+        while (strip := following.result()) is not None:
+            following = reader.submit(next, upcoming, None)
+            yield strip
 
 
 def resampled_rows(
-    rows: NDArray[np.uint8],
-    top: int,
+    rows: Rows,
     n_in: int,
     n_out: int,
     wanted: tuple[int, int],
@@ -49,8 +70,7 @@ def resampled_rows(
     """Output rows, rounded.
 
     Args:
-        rows: (h, width, 3) input rows from row `top` on.
-        top: The first of them.
+        rows: Gives (h, width, 3) input rows, from the first to the one before the last.
         n_in: Rows of the whole input.
         n_out: Rows of the whole output.
         wanted: First output row and the one after the last.
@@ -59,7 +79,9 @@ def resampled_rows(
     Returns:
         (rows, width, 3) float32, 0 to 255.
     """
-    flat = rows.reshape(len(rows), -1)
+    top = wanted[0] * n_in // n_out
+    needed = rows(top, -(-wanted[1] * n_in // n_out))
+    flat = needed.reshape(len(needed), -1)
     # Rows a power of 2 long would share lines of the cache: they get a little more room than they need.
     tall = np.empty((wanted[1] - wanted[0], flat.shape[1] + PADDING), np.float32)[:, : flat.shape[1]]
     for first in range(*wanted, BLOCK_PX):

@@ -8,17 +8,19 @@ cross-entropy with a target p is
 
 so all targets of a view share one log-sum-exp, and a target meets a view as two vectors of the bottleneck's
 length, not as logits. The gradients, too, are sums over outputs: d/dz of the first part is sum_k softmax(s)_k w_k,
-which has the form of m. Nothing of the size (views, regions, outputs) or (targets, regions, outputs) is
-ever held: logits are made block by block, twice, once for the normalisers and once for the sums.
+which has the form of m. These sums run over blocks of outputs with a running maximum, as in FlashAttention (Dao et al.
+2022). The gradient of the last layer needs every exponential once more; they are held for a few regions at a time.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-BLOCK_VALUES = {"cpu": 2**18, "cuda": 2**26}  # logits held at a time: a core's cache; launches that fill a GPU
+BLOCK_VALUES = {"cpu": 2**18, "cuda": 2**26}  # logits made at a time: a core's cache; launches that fill a GPU
+HELD_VALUES = {"cpu": 2**22, "cuda": 2**28}  # exponentials held at a time
 
 
 class LastLayer(NamedTuple):
@@ -32,28 +34,6 @@ class LastLayer(NamedTuple):
         return float_product(self.weight, mean[:, None].to(self.weight.dtype))[:, 0] * self.inverse_lengths
 
 
-class Rows(NamedTuple):
-    """Vectors and what turns them into logits: x . w_k / (temperature |w_k|) - shift_k."""
-
-    vectors: Tensor  # (n, D)
-    layer: LastLayer
-    temperature: float
-    shift: Tensor | None  # (n, K); None: nothing
-
-    def logits(self, block: slice) -> Tensor:
-        """(n, block) float32."""
-        logits = float_product(self.vectors, self.layer.weight[block].t())
-        logits *= self.layer.inverse_lengths[block] / self.temperature
-        return logits if self.shift is None else logits.sub_(self.shift[:, block])
-
-    def log_sum_exp(self, over: Iterator[slice]) -> Tensor:
-        """(n, 1) log-sum-exp of all logits of each row."""
-        total = torch.full((len(self.vectors), 1), -torch.inf, device=self.vectors.device)
-        for block in over:
-            total = torch.logaddexp(total, self.logits(block).logsumexp(dim=1, keepdim=True))
-        return total
-
-
 class LastLayers(NamedTuple):
     """What turns vectors into logits on both sides."""
 
@@ -63,16 +43,15 @@ class LastLayers(NamedTuple):
     student_temperature: float
     teacher_temperature: float
 
-    def view_rows(self, views: Tensor) -> Rows:
-        """Views (V, B, D) as rows, view-major."""
-        vectors = views.flatten(0, 1).to(self.student.weight.dtype)
-        return Rows(vectors, self.student, self.student_temperature, None)
-
-    def target_rows(self, targets: Tensor) -> Rows:
-        """Targets (T, B, D) as rows, target-major."""
-        shift = (self.centres / self.teacher_temperature).repeat_interleave(targets.shape[1], dim=0)
-        vectors = targets.flatten(0, 1).to(self.teacher.weight.dtype)
-        return Rows(vectors, self.teacher, self.teacher_temperature, shift)
+    def logits(self, views: Tensor, targets: Tensor, block: slice) -> Tensor:
+        """(n, D) vectors of views, (T, B, D) of targets -> (n + T * B, block) float32 logits by temperature."""
+        T, B, D = targets.shape
+        of_views = float_product(views, self.student.weight[block].t())
+        of_views *= self.student.inverse_lengths[block] / self.student_temperature
+        of_targets = float_product(targets.reshape(T * B, D), self.teacher.weight[block].t())
+        of_targets *= self.teacher.inverse_lengths[block] / self.teacher_temperature
+        of_targets.view(T, B, -1).sub_(self.centres[:, None, block], alpha=1 / self.teacher_temperature)
+        return torch.cat([of_views, of_targets])
 
 
 class CrossEntropies(NamedTuple):
@@ -101,33 +80,82 @@ def cross_entropies(
         layers: Both last layers, centres and temperatures.
         weight_gradient: (K, D) float32, to which the gradient by the student's rows of length 1 is added.
     """
+    values_of_region = (len(views) + len(targets)) * len(layers.student.weight)
+    size = max(1, HELD_VALUES[views.device.type] // values_of_region)
+    found = [
+        of_few_regions(
+            views[:, start : start + size].float(),
+            targets[:, start : start + size],
+            valid[:, start : start + size].float(),
+            pair_weights,
+            layers,
+            weight_gradient,
+        )
+        for start in range(0, views.shape[1], size)
+    ]
+    sums, entropies, gradients = zip(*found, strict=True)
+    return CrossEntropies(torch.stack(sums).sum(dim=0), torch.stack(entropies).sum(dim=0), torch.cat(gradients, dim=1))
+
+
+def of_few_regions(
+    views: Tensor,
+    targets: Tensor,
+    present: Tensor,
+    pair_weights: Tensor,
+    layers: LastLayers,
+    weight_gradient: Tensor,
+) -> CrossEntropies:
+    """`cross_entropies` of regions whose exponentials are held together; `present` is `valid` as 0 and 1."""
     V, B, D = views.shape
-    n, temperature, layer = V * B, layers.student_temperature, layers.student
-    student, teacher = layers.view_rows(views), layers.target_rows(targets)
-    size = max(1, BLOCK_VALUES[views.device.type] // (n + len(teacher.vectors)))
-    student_lse, teacher_lse = (rows.log_sum_exp(blocks(layer, size)) for rows in (student, teacher))
-
-    present = valid.float()
     counted = torch.einsum("tv,tb->vb", pair_weights, present)  # what each view's log-sum-exp counts
-    pulled = torch.einsum("tv,vbd->tbd", pair_weights, views.float()) * present[..., None]
-    factors = torch.cat([views.float() * counted[..., None], -pulled]).flatten(0, 1)  # (n + T * B, D)
-    means = torch.zeros_like(factors)  # sum_k p_k w_k of the view's softmax, or of the target
-    expected = torch.zeros_like(teacher_lse)  # sum_k p_k log p_k of targets
-    for block in blocks(layer, size):
-        own = student.logits(block).sub_(student_lse).exp_()
-        log_p = teacher.logits(block).sub_(teacher_lse)
-        p = log_p.exp()
-        expected += (p * log_p).sum(dim=1, keepdim=True)
-        both = torch.cat([own, p])  # (n + T * B, block)
-        add_product(weight_gradient[block], both.t(), factors, layer.weight.dtype, 1 / temperature)
-        add_product(means, both.mul_(layer.inverse_lengths[block]), layer.weight[block], layer.weight.dtype, 1)
+    pulled = torch.einsum("tv,vbd->tbd", pair_weights, views) * present[..., None]
+    factors = torch.cat([views * counted[..., None], -pulled]).flatten(0, 1)  # (n + T * B, D)
+    softmax = sum_over_outputs(views.flatten(0, 1), targets, layers)
+    for block, exponentials, maximum in softmax.held:
+        shares = factors * ((maximum - softmax.maximum).exp() / softmax.total)
+        add_product(weight_gradient[block], exponentials.t(), shares, 1 / layers.student_temperature)
 
+    temperature, n = layers.student_temperature, V * B
+    means = softmax.weighted / softmax.total
     softmax_means, target_means = means[:n].view(V, B, D), means[n:].view(-1, B, D) * present[..., None]
     gradients = softmax_means * counted[..., None] - torch.einsum("tv,tbd->vbd", pair_weights, target_means)
-    inner = torch.einsum("tbd,vbd->tv", target_means, views.float()) / temperature
-    sums = torch.einsum("tb,vb->tv", present, student_lse.view(V, B)) - inner
-    entropies = -(expected.view(-1, B) * present).sum(dim=1)
+    log_sum_exp = softmax.maximum + softmax.total.log()
+    inner = torch.einsum("tbd,vbd->tv", target_means, views) / temperature
+    sums = torch.einsum("tb,vb->tv", present, log_sum_exp[:n].view(V, B)) - inner
+    entropies = ((log_sum_exp[n:] - softmax.expected / softmax.total[n:]).view(-1, B) * present).sum(dim=1)
     return CrossEntropies(sums, entropies, gradients / temperature)
+
+
+@dataclass
+class Softmax:
+    """Sums over all outputs of exponentials of logits, less a maximum per row that grows from block to block."""
+
+    maximum: Tensor  # (rows, 1)
+    total: Tensor  # (rows, 1) of exponentials
+    weighted: Tensor  # (rows, D) of exponentials times the student's rows of length 1
+    expected: Tensor  # (T * B, 1) of exponentials times logits, of targets
+    held: list[tuple[slice, Tensor, Tensor]]  # of every block the exponentials (rows, block), and their maximum
+
+
+def sum_over_outputs(views: Tensor, targets: Tensor, layers: LastLayers) -> Softmax:
+    """(n, D) views and (T, B, D) targets, as n + T * B rows."""
+    layer, n, n_targets = layers.student, len(views), targets.shape[0] * targets.shape[1]
+    dtype, rows = layer.weight.dtype, n + n_targets
+    nothing = views.new_zeros((rows, 1))
+    found = Softmax(nothing - torch.inf, nothing, views.new_zeros((rows, views.shape[1])), nothing[n:].clone(), [])
+    vectors, goals = views.to(dtype), targets.to(dtype)
+    for block in blocks(layer, max(1, BLOCK_VALUES[views.device.type] // rows)):
+        logits = layers.logits(vectors, goals, block)
+        of_targets = logits[n:].clone()
+        maximum = torch.maximum(found.maximum, logits.amax(dim=1, keepdim=True))
+        shrinking = (found.maximum - maximum).exp()
+        exponentials = logits.sub_(maximum).exp_()
+        found.maximum, found.total = maximum, found.total * shrinking + exponentials.sum(dim=1, keepdim=True)
+        found.expected = found.expected * shrinking[n:] + (exponentials[n:] * of_targets).sum(dim=1, keepdim=True)
+        found.weighted *= shrinking
+        add_product(found.weighted, (exponentials * layer.inverse_lengths[block]).to(dtype), layer.weight[block], 1)
+        found.held.append((block, exponentials.to(dtype), maximum))
+    return found
 
 
 def blocks(layer: LastLayer, size: int) -> Iterator[slice]:
@@ -136,12 +164,12 @@ def blocks(layer: LastLayer, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n_outputs)) for start in range(0, n_outputs, size))
 
 
-def add_product(total: Tensor, a: Tensor, b: Tensor, dtype: torch.dtype, scale: float) -> None:
-    """Add scale * a @ b, multiplied in `dtype`, to a float32 tensor."""
-    if dtype == torch.float32:
+def add_product(total: Tensor, a: Tensor, b: Tensor, scale: float) -> None:
+    """Add scale * a @ b, multiplied in the type of a, to a float32 tensor."""
+    if a.dtype == torch.float32:
         total.addmm_(a, b, alpha=scale)
     else:
-        total.add_(float_product(a.to(dtype), b.to(dtype)), alpha=scale)
+        total.add_(float_product(a, b.to(a.dtype)), alpha=scale)
 
 
 def float_product(a: Tensor, b: Tensor) -> Tensor:

@@ -22,12 +22,15 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, n_out: int) -> Tensor:
         """(B, N, D) -> (B, n_out, D), the first `n_out` tokens, which attend to all N."""
-        B, _, D = x.shape
-        split = [D, 2 * D]
-        weight_q, weight_kv = torch.split(self.qkv.weight, split)
-        bias_q, bias_kv = torch.split(self.qkv.bias, split)
-        q = F.linear(x[:, :n_out], weight_q, bias_q).view(B, n_out, self.heads, -1).transpose(1, 2)
-        k, v = F.linear(x, weight_kv, bias_kv).view(B, -1, 2, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        B, N, D = x.shape
+        if n_out == N:
+            q, k, v = self.qkv(x).view(B, N, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        else:
+            split = [D, 2 * D]
+            weight_q, weight_kv = torch.split(self.qkv.weight, split)
+            bias_q, bias_kv = torch.split(self.qkv.bias, split)
+            q = F.linear(x[:, :n_out], weight_q, bias_q).view(B, n_out, self.heads, -1).transpose(1, 2)
+            k, v = F.linear(x, weight_kv, bias_kv).view(B, N, 2, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v)  # (B, heads, n_out, D / heads)
         return self.proj(mixed.transpose(1, 2).reshape(B, n_out, D))  # type: ignore[no-any-return]
 
@@ -67,9 +70,13 @@ class Block(nn.Module):
             (B, n_out, D).
         """
         attended = self.attn(self.norm1(x), n_out)
-        x = x[:, :n_out] + (attended if keep is None else attended * keep[0, :, None, None])
-        mixed = self.mlp(self.norm2(x))
-        return x + (mixed if keep is None else mixed * keep[1, :, None, None])  # type: ignore[no-any-return]
+        x = add_branch(x[:, :n_out], attended, None if keep is None else keep[0])
+        return add_branch(x, self.mlp(self.norm2(x)), None if keep is None else keep[1])
+
+
+def add_branch(x: Tensor, branch: Tensor, factors: Tensor | None) -> Tensor:
+    """X (B, N, D) plus a residual branch, times a factor per sample (B,)."""
+    return x + branch if factors is None else torch.addcmul(x, branch, factors[:, None, None])
 
 
 class RegionViT(nn.Module):

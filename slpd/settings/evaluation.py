@@ -1,8 +1,8 @@
-"""Settings of evaluation: tasks, folds, heads, tables."""
+"""Settings of evaluation: tasks, their folds, and intervals."""
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from slpd.settings.section import Fraction, Name, Section, Seed
 
@@ -24,16 +24,33 @@ class ImportedFolds(Section):
     kind: Literal["imported"]
     folder: str = Field(description="folder of the split files")
     allow_patient_overlap: bool = Field(description="accept a patient in train and test of a fold (HIPT's folds)")
+    train_fraction: float = Field(
+        default=1, gt=0, le=1, description="share of the training slides that is drawn, as HIPT draws its 25 %"
+    )
 
 
-class Task(Section):
-    """A slide-level classification task."""
+Folds = Annotated[GeneratedFolds | ImportedFolds, Field(discriminator="kind")]
+Level = Literal["slide", "patient"]
+TaskKind = Literal["subtyping", "ordinal", "survival"]
+
+
+class AnyTask(Section):
+    """What every task has."""
 
     name: Name
     cohort: Name
+    level: Level = Field(default="slide", description="what is predicted: slides, or patients from all their slides")
+    folds: Folds
+
+
+class ClassTask(AnyTask):
+    """Classes of slides or patients: without an order (subtyping), or with one (grades, stages)."""
+
+    kind: Literal["subtyping", "ordinal"] = Field(
+        default="subtyping", description="ordinal: the classes are listed from low to high"
+    )
     label: str = Field(description="label column of the cohort's sheet; empty cells: slide not in the task")
     classes: list[str] = Field(min_length=2, description="class names; the order gives class 0, 1, ...")
-    folds: Annotated[GeneratedFolds | ImportedFolds, Field(discriminator="kind")]
 
     @model_validator(mode="after")
     def classes_are_distinct(self) -> Self:
@@ -44,67 +61,63 @@ class Task(Section):
             raise ValueError("classes: a name is there twice; list every class once")
         return self
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the sheet it reads."""
+        return (self.label,)
 
-class KnnHead(Section):
-    """k nearest neighbours on the mean region vector of a slide."""
-
-    kind: Literal["knn"]
-    name: Name
-    k: int = Field(gt=0, description="neighbours")
-
-
-class AbmilHead(Section):
-    """Attention-based multiple-instance learning (Ilse et al. 2018)."""
-
-    kind: Literal["abmil"]
-    name: Name
-    gated: bool = Field(description="gated attention (eq. 9) instead of plain attention (eq. 8)")
-    embedding: int = Field(gt=0, description="width of the instance embedding")
-    attention: int = Field(gt=0, description="width of the attention network")
-    dropout: Fraction = Field(lt=1, description="dropout rate")
-    epochs: int = Field(gt=0, description="training epochs, of which the best on the validation slides is kept")
-    learning_rate: float = Field(gt=0, description="Adam learning rate")
-    weight_decay: float = Field(ge=0, description="Adam weight decay")
-    seed: Seed = Field(description="seed of weights, sampling and dropout")
+    @property
+    def outputs(self) -> list[str]:
+        """Names of what a head gives for a slide: the probability of each class."""
+        return [f"prob_{name}" for name in self.classes]
 
 
-Head = Annotated[KnnHead | AbmilHead, Field(discriminator="kind")]
+class SurvivalTask(AnyTask):
+    """Time to an event, seen or censored, in discrete time."""
+
+    kind: Literal["survival"]
+    time: str = Field(description="column of the sheet with the time to event or censoring; empty: not in the task")
+    event: str = Field(description="column of the sheet: 1 the event was seen, 0 the slide's patient is censored")
+    n_bins: int = Field(ge=2, description="intervals of time, with equally many training events in each")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the sheet it reads."""
+        return (self.time, self.event)
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of what a head gives for a slide: the hazard in each interval of time."""
+        return [f"hazard_{number}" for number in range(self.n_bins)]
 
 
-class AnyHead(Section):
-    """A head of any kind."""
+def kind_of(task: object) -> str:
+    """The model that a task is read by."""
+    kind = task.get("kind", "subtyping") if isinstance(task, dict) else getattr(task, "kind", "")
+    return "survival" if kind == "survival" else "class"
 
-    head: Head
+
+Task = Annotated[Annotated[ClassTask, Tag("class")] | Annotated[SurvivalTask, Tag("survival")], Discriminator(kind_of)]
 
 
-def head_from_json(text: str) -> KnnHead | AbmilHead:
-    """The head from a rule's JSON param.
+class OneTask(Section):
+    """A task of any kind."""
+
+    task: Task
+
+
+def task_from_json(text: str) -> ClassTask | SurvivalTask:
+    """The task from a rule's JSON param.
 
     Raises:
         UserError: a key is unknown, missing or out of range; the message names it.
     """
-    return AnyHead.from_json(f'{{"head": {text}}}').head
+    return OneTask.from_json(f'{{"task": {text}}}').task
 
 
-Metric = Literal["auc", "accuracy", "balanced_accuracy", "f1"]
+class Intervals(Section):
+    """Intervals of the metrics, by resampling the tested patients; and when a difference counts as one."""
 
-
-class Table(Section):
-    """A table: one row per variant and head, one column per task and metric."""
-
-    name: Name
-    caption: str
-    tasks: list[Name] = Field(min_length=1)
-    variants: list[Name] = Field(min_length=1)
-    heads: list[Name] = Field(min_length=1)
-    metrics: list[Metric] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def nothing_twice(self) -> Self:
-        """A row or column is there once."""
-        for key in ("tasks", "variants", "heads", "metrics"):
-            names = getattr(self, key)
-            if len(set(names)) < len(names):
-                twice = next(name for name in names if names.count(name) > 1)
-                raise ValueError(f"{key}: {twice} is there twice; keep one")
-        return self
+    n_resamples: int = Field(ge=100, description="bootstrap resamples of the patients")
+    level: float = Field(gt=0.5, lt=1, description="confidence level of intervals and of tests between variants")
+    seed: Seed = Field(description="seed of the resamples")

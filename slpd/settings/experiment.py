@@ -6,11 +6,13 @@ from typing import Any, Protocol, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from slpd.errors import UserError
-from slpd.settings.evaluation import Head, Table, Task
+from slpd.settings.evaluation import Intervals, Task, TaskKind
+from slpd.settings.heads import AnyHead, Head, HeadPreset, TrainedHead
 from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset
 from slpd.settings.section import Name, Section, describe
 from slpd.settings.slides import Manifest, PatchEncoder, Reading, Regions, Tissue
+from slpd.settings.tables import Table, metrics_of
 from slpd.settings.training import PLAIN_DINO, Objective, Prototypes, RegionEncoder, SlideGraph, Training
 
 Changes = Mapping[str, Any]  # keys of a section that an entry sets differently
@@ -27,26 +29,63 @@ class Cohort(Section):
 class PretrainedEncoder(Section):
     """A region encoder that is used as it is."""
 
-    checkpoint: str = Field(description="weights file: safetensors, a state dict, or a checkpoint of HIPT or SLPD")
+    checkpoint: str | None = Field(
+        description="weights file: safetensors, a state dict, or a checkpoint of HIPT or SLPD; null: not at hand, and"
+        " tables say so"
+    )
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the weights file")
 
 
+class TrainedElsewhere(Section):
+    """A region encoder of this experiment that is trained on one cohort and used on any."""
+
+    cohort: Name
+    variant: Name
+
+
+SECTIONS = ("objective", "prototypes", "slide_graph")  # that a variant may change
+SOURCES = ("pretrained", "token_mean", "encoder_of")  # of region vectors, in place of an encoder trained on the cohort
+
+
 class Variant(Section):
-    """A row of an ablation: what differs from the sections of the config, or an encoder trained elsewhere."""
+    """A row of an ablation: what differs from the sections of the config, or region vectors from elsewhere."""
 
     name: Name
     pretrained: PretrainedEncoder | None = Field(default=None, description="its region encoder; null: trained here")
+    token_mean: bool = Field(
+        default=False, description="region vectors are the means of a region's patch tokens; there is no region encoder"
+    )
+    encoder_of: TrainedElsewhere | None = Field(
+        default=None, description="its region encoder is the one that this variant has on this cohort; null: its own"
+    )
+    epochs_per_iteration: int | None = Field(
+        default=None, gt=0, description="epochs between two renewals of the prototypes; null: as in `training`"
+    )
     objective: Changes = Field(default={}, description="keys of `objective` that differ")
     prototypes: Changes = Field(default={}, description="keys of `prototypes` that differ")
     slide_graph: Changes = Field(default={}, description="keys of `slide_graph` that differ")
 
     @model_validator(mode="after")
-    def pretrained_is_not_trained(self) -> Self:
-        """Settings of training have no effect on an encoder that is not trained."""
-        idle = [key for key in ("objective", "prototypes", "slide_graph") if getattr(self, key)]
-        if self.pretrained and idle:
-            raise ValueError(f"pretrained stands beside {', '.join(idle)}, but it is not trained; remove one of them")
+    def has_one_source(self) -> Self:
+        """Region vectors come from one place, and settings of training have no effect on what is not trained."""
+        sources = [key for key in SOURCES if getattr(self, key)]
+        idle = [key for key in ("epochs_per_iteration", *SECTIONS) if getattr(self, key)]
+        if len(sources) > 1:
+            raise ValueError(f"{' and '.join(sources)} stand side by side; keep one")
+        if sources and idle:
+            raise ValueError(f"{sources[0]} stands beside {', '.join(idle)}, but it is not trained; remove one of them")
         return self
+
+    @property
+    def trained(self) -> bool:
+        """Whether an encoder is trained for it on every cohort that it is used on."""
+        return not any(getattr(self, key) for key in SOURCES)
+
+    @property
+    def why_unavailable(self) -> str:
+        """Why tables cannot have figures of it; empty: they can."""
+        missing = self.pretrained is not None and self.pretrained.checkpoint is None
+        return f"no weights: variants.{self.name}.pretrained.checkpoint is null" if missing else ""
 
 
 class Experiment(Section):
@@ -69,12 +108,41 @@ class Experiment(Section):
     variants: list[Variant]
     tasks: list[Task]
     heads: list[Head]
+    head_presets: dict[Name, HeadPreset] = Field(description="how heads are trained, by name")
+    intervals: Intervals
     tables: list[Table]
 
     def objective_of(self, variant: Variant) -> Objective:
         """The loss of a variant; without prototype terms always the same, so that no edit of the others repeats it."""
         objective = changed(self.objective, variant.objective, f"variants.{variant.name}.objective")
         return objective if objective.intra or objective.inter else PLAIN_DINO
+
+    def tested_on(self, cohort: str) -> list[Variant]:
+        """The variants that some table asks of a cohort, in the order of the config."""
+        cohort_of = {task.name: task.cohort for task in self.tasks}
+        wanted = {
+            variant
+            for table in self.tables
+            if any(cohort_of[task] == cohort for task in table.tasks)
+            for variant in table.variants
+        }
+        return [variant for variant in self.variants if variant.name in wanted]
+
+    def trained_on(self, cohort: str) -> list[Variant]:
+        """The variants whose region encoder is trained on a cohort, be it for the tasks of another one."""
+        borrowed = (variant.encoder_of for user in self.cohorts for variant in self.tested_on(user.name))
+        wanted = {encoder.variant for encoder in borrowed if encoder and encoder.cohort == cohort}
+        wanted |= {variant.name for variant in self.tested_on(cohort)}
+        return [variant for variant in self.variants if variant.trained and variant.name in wanted]
+
+    def preset_of(self, head: AnyHead) -> HeadPreset | None:
+        """How a head is trained; None: it has nothing to train in steps."""
+        return self.head_presets[head.preset] if isinstance(head, TrainedHead) else None
+
+    def training_of(self, variant: Variant) -> Training:
+        """The recipe of a variant; all variants share what the warm-up depends on."""
+        changes = {"epochs_per_iteration": variant.epochs_per_iteration} if variant.epochs_per_iteration else {}
+        return changed(self.training, changes, f"variants.{variant.name}")
 
     def slide_graph_of(self, variant: Variant) -> SlideGraph:
         """The slide graph of a variant."""
@@ -108,13 +176,24 @@ def load_experiment(config: Mapping[str, Any]) -> Experiment:
     except ValidationError as error:
         raise UserError(describe(error, Experiment, "config")) from error
     check_names(experiment)
+    check_metrics(experiment)
     check_geometry(experiment)
     for variant in experiment.variants:
         experiment.objective_of(variant)
         experiment.slide_graph_of(variant)
-        for cohort in experiment.cohorts:
-            experiment.prototypes_of(cohort, variant)
+    for cohort in experiment.cohorts:
+        for variant in experiment.trained_on(cohort.name):  # others may be meant for other cohorts
+            check_level(experiment, cohort, variant)
     return experiment
+
+
+def check_level(experiment: Experiment, cohort: Cohort, variant: Variant) -> None:
+    """Refuse to link slides that have no prototypes of their own."""
+    if experiment.prototypes_of(cohort, variant).level == "cohort" and experiment.objective_of(variant).inter:
+        raise UserError(
+            f"variants.{variant.name}: prototypes.level is cohort, so slides have no prototypes to link, but"
+            " objective.inter is not 0; set it to 0"
+        )
 
 
 class Named(Protocol):
@@ -137,12 +216,39 @@ def check_names(experiment: Experiment) -> None:
             ("tables", experiment.tables),
         )
     }
+    for head in experiment.heads:
+        if isinstance(head, TrainedHead):
+            refer(f"heads.{head.name}.preset", [head.preset], "head_presets", list(experiment.head_presets))
     for task in experiment.tasks:
         refer(f"tasks.{task.name}.cohort", [task.cohort], "cohorts", names["cohorts"])
     for table in experiment.tables:
         refer(f"tables.{table.name}.tasks", table.tasks, "tasks", names["tasks"])
         refer(f"tables.{table.name}.variants", table.variants, "variants", names["variants"])
         refer(f"tables.{table.name}.heads", table.heads, "heads", names["heads"])
+        for variant in experiment.variants:
+            if variant.name in table.variants:
+                check_encoder_of(variant, names["cohorts"], experiment.variants)
+
+
+def check_encoder_of(variant: Variant, cohorts: Sequence[str], variants: Sequence[Variant]) -> None:
+    """Refuse an encoder of a cohort or variant that there is not, or that is not trained."""
+    if variant.encoder_of:
+        key = f"variants.{variant.name}.encoder_of"
+        trained = [other.name for other in variants if other.trained]
+        refer(f"{key}.cohort", [variant.encoder_of.cohort], "cohorts", cohorts)
+        refer(f"{key}.variant", [variant.encoder_of.variant], "trained variants", trained)
+
+
+def check_metrics(experiment: Experiment) -> None:
+    """Refuse a table with a metric that none of its tasks has."""
+    kinds: dict[str, TaskKind] = {task.name: task.kind for task in experiment.tasks}
+    for table in experiment.tables:
+        for metric in table.metrics:
+            if not any(metric in metrics_of(kinds[task]) for task in table.tasks):
+                raise UserError(
+                    f"tables.{table.name}.metrics: no task of the table has {metric}; c_index is of survival tasks,"
+                    " all others are of classes"
+                )
 
 
 def distinct(key: str, entries: Sequence[Named]) -> list[str]:

@@ -14,6 +14,7 @@ class Recipe(Section):
     tissue: Tissue
     regions: Regions
     reading: Reading
+    min_sharpness: float  # of `manifest`
     patch_encoder: PatchEncoder
     region_encoder: RegionEncoder
     training: Training

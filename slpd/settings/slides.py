@@ -28,18 +28,15 @@ class Regions(Section):
 
 
 class Reading(Section):
-    """`encode_patches`: how pixels are read, and which regions are sharp enough."""
+    """`encode_patches`: how pixels are read."""
 
     reader: Literal["auto", "cucim", "openslide"] = Field(
         description="auto: cuCIM where it reads a slide as OpenSlide does, else OpenSlide"
     )
-    min_sharpness: float = Field(
-        ge=0, description="least standard deviation of the Laplacian of optical density; 0 keeps blurred regions"
-    )
 
 
 class PatchEncoder(Section):
-    """`encode_patches`: the frozen encoder of patches, and how many slides a job takes."""
+    """`encode_patches`: the frozen encoder of patches."""
 
     model: str = Field(description="timm model name")
     arguments: dict[str, Any] = Field(description="keyword arguments of timm.create_model")
@@ -51,7 +48,6 @@ class PatchEncoder(Section):
     std: tuple[Positive, Positive, Positive] = Field(
         description="RGB standard deviation of the input normalisation, 0-1"
     )
-    slides_per_job: int = Field(gt=0, description="slides encoded by one job")
 
     @model_validator(mode="after")
     def weights_are_identified(self) -> "PatchEncoder":
@@ -62,6 +58,9 @@ class PatchEncoder(Section):
 
 
 class Manifest(Section):
-    """`cohort_manifest`: how many slides may fail."""
+    """`cohort_manifest`: which regions are used, and how many slides may fail."""
 
     max_failed_fraction: Fraction = Field(description="largest share of a cohort's slides that may fail")
+    min_sharpness: float = Field(
+        ge=0, description="least standard deviation of the Laplacian of optical density; 0 keeps blurred regions"
+    )

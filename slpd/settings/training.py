@@ -1,5 +1,6 @@
 """Settings of pretraining: region encoder, training recipe, prototypes, slide graph, objective."""
 
+import math
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -64,25 +65,29 @@ class Training(Section):
 
     @model_validator(mode="after")
     def schedule_has_both_parts(self) -> Self:
-        """Some epochs are left for the prototypes, and they divide into iterations."""
-        left = self.epochs - self.dino_epochs
-        if left <= 0 or left % self.epochs_per_iteration:
+        """Some epochs are left for the prototypes."""
+        if self.epochs <= self.dino_epochs:
             raise ValueError(
-                f"epochs - dino_epochs is {left}; it must be a positive multiple of"
-                f" epochs_per_iteration ({self.epochs_per_iteration})"
+                f"epochs - dino_epochs is {self.epochs - self.dino_epochs}; leave epochs for the prototypes, or lower"
+                " dino_epochs"
             )
         return self
 
     @property
     def n_iterations(self) -> int:
-        """Renewals of the prototypes."""
-        return (self.epochs - self.dino_epochs) // self.epochs_per_iteration
+        """Renewals of the prototypes; the last iteration may be shorter than the others."""
+        return math.ceil((self.epochs - self.dino_epochs) / self.epochs_per_iteration)
 
 
 class Prototypes(Section):
-    """`cluster_regions`: k-means of the regions of each slide."""
+    """`cluster_regions`: k-means of the regions of each slide, or of all."""
 
-    n_prototypes: int = Field(gt=0, lt=2**15, description="prototypes per slide (M)")
+    level: Literal["slide", "cohort"] = Field(
+        default="slide",
+        description="what is clustered at a time: a slide's regions (the method), or all of the cohort's (an ablation)",
+    )
+
+    n_prototypes: int = Field(gt=0, lt=2**15, description="prototypes per slide, or of the cohort (M)")
     min_regions: int = Field(gt=0, description="slides with fewer regions get no prototypes; at least M")
     features: Features = Field(
         description="what is clustered; bottleneck: the head's unit vectors (released); region_vector: the encoder's"
@@ -94,7 +99,7 @@ class Prototypes(Section):
     @model_validator(mode="after")
     def enough_regions(self) -> Self:
         """k-means needs at least as many points as centroids."""
-        if self.min_regions < self.n_prototypes:
+        if self.level == "slide" and self.min_regions < self.n_prototypes:
             raise ValueError(
                 f"min_regions is {self.min_regions}, n_prototypes {self.n_prototypes}:"
                 " raise min_regions to at least n_prototypes"

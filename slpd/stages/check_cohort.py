@@ -8,7 +8,9 @@ from slpd.artifacts.atomic import write_text
 from slpd.artifacts.sheet import read_sheet
 from slpd.artifacts.slide_record import read_record
 from slpd.cohort_check import CohortPlan, check_cohort, check_heads
-from slpd.evaluation.tasks import labelled_slides
+from slpd.evaluation.cases import grouped, time_intervals
+from slpd.evaluation.tasks import labelled_slides, n_cases
+from slpd.settings.evaluation import SurvivalTask
 from slpd.stages.split_folds import folds_of
 
 log = logging.getLogger(__name__)
@@ -31,7 +33,10 @@ def run(args: argparse.Namespace) -> None:
     usable = {record.slide for record in records if record.status == "ok"}
     for task in plan.tasks:
         folds = folds_of(task, [slide for slide in labelled_slides(task, sheet) if slide.slide in usable])
-        check_heads(plan, task.name, [len(fold.train) for fold in folds])
+        check_heads(plan, task.name, [n_cases(fold.train, task) for fold in folds])
+        if isinstance(task, SurvivalTask):
+            for number, fold in enumerate(folds):
+                time_intervals(number, grouped(fold.train, task.level), task)
     for line in findings:
         log.info(line)
     write_text(args.out, "\n".join(findings) + "\n")

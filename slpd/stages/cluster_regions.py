@@ -6,7 +6,7 @@ from pathlib import Path
 
 from slpd.artifacts.embeddings import open_embeddings
 from slpd.artifacts.prototypes import write_prototypes
-from slpd.method.prototypes import cluster_cohort
+from slpd.method.global_prototypes import find_prototypes
 from slpd.settings.training import Prototypes
 
 logger = logging.getLogger(__name__)
@@ -23,13 +23,17 @@ def run(args: argparse.Namespace) -> None:
     """Cluster every slide that has enough regions."""
     settings = Prototypes.from_json(args.settings)
     with open_embeddings(args.embeddings) as embeddings:
-        content = cluster_cohort(embeddings, settings)
+        content = find_prototypes(embeddings, settings)
     n_kept, n_slides = int(content.kept.sum()), len(content.slides)
-    logger.info(
-        "%d prototypes for each of %d slides; %d slides of fewer than %d regions have none and train with L_self alone",
-        settings.n_prototypes,
-        n_kept,
-        n_slides - n_kept,
-        settings.min_regions,
-    )
+    if settings.level == "cohort":
+        logger.info("%d prototypes for all %d slides together", settings.n_prototypes, n_slides)
+    else:
+        logger.info(
+            "%d prototypes for each of %d slides; %d slides of fewer than %d regions have none and train with L_self"
+            " alone",
+            settings.n_prototypes,
+            n_kept,
+            n_slides - n_kept,
+            settings.min_regions,
+        )
     write_prototypes(args.out, content)

@@ -1,12 +1,13 @@
-"""List the slides of a cohort: used, or left out with the reason."""
+"""List the slides of a cohort: used, with their regions that are sharp enough, or left out with the reason."""
 
 import argparse
 import logging
+from itertools import chain
 from pathlib import Path
 
 from slpd.artifacts.manifest import ManifestRow, write_manifest
 from slpd.artifacts.slide_record import SlideRecord, read_records
-from slpd.artifacts.tokens import read_coords
+from slpd.artifacts.tokens import read_coords, sharp_regions
 from slpd.cohort_check import check_failures
 from slpd.errors import UserError
 from slpd.settings.slides import Manifest
@@ -25,12 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write the manifest, unless too many slides failed."""
     settings = Manifest.from_json(args.settings)
-    records = sorted((record for batch in args.batches for record in read_records(batch)), key=lambda r: r.slide)
-    failed = [record for record in records if record.status == "failed"]
-    for record in failed:
-        log.warning("left out at %s: %s", record.stage, record.reason)
+    encoded = sorted(chain.from_iterable(map(read_records, args.batches)), key=lambda record: record.slide)
+    rows = [manifest_row(record, args.tokens_dir, settings.min_sharpness) for record in encoded]
+    records = [row.record for row in rows]
+    for record in records:
+        if record.status == "failed":
+            log.warning("left out at %s: %s", record.stage, record.reason)
     check_failures(settings.max_failed_fraction, records)
-    rows = [manifest_row(record, args.tokens_dir) for record in records]
     write_manifest(args.out, rows)
     used = [record for record in records if record.status == "ok"]
     log.info("%d of %d slides used, %d regions", len(used), len(records), sum(record.n_regions or 0 for record in used))
@@ -38,8 +40,8 @@ def run(args: argparse.Namespace) -> None:
     log.info("their regions left out: %d blurred, %d that cannot be read", n_blurred, n_invalid)
 
 
-def manifest_row(record: SlideRecord, tokens_dir: Path) -> ManifestRow:
-    """The slide's line, with its token file if it is used.
+def manifest_row(record: SlideRecord, tokens_dir: Path, min_sharpness: float) -> ManifestRow:
+    """The slide's line, with its token file and the number of its sharp regions if it is used.
 
     Raises:
         UserError: the token file is missing or belongs to another set of regions.
@@ -53,4 +55,12 @@ def manifest_row(record: SlideRecord, tokens_dir: Path) -> ManifestRow:
             f"slide {record.slide}: {path} holds {n_tokens} regions, expected {record.n_regions};"
             " delete it, then run with --forcerun encode_patches"
         )
-    return ManifestRow(record, path)
+    n_sharp = len(sharp_regions(path, min_sharpness))
+    if not n_sharp:
+        reason = (
+            f"slide {record.slide}: no region left: {n_tokens} are below manifest.min_sharpness {min_sharpness:g};"
+            " lower it or leave the slide out"
+        )
+        return ManifestRow(record.failed("cohort_manifest", reason), None)
+    counts = {"n_regions": n_sharp, "n_blurred": n_tokens - n_sharp, "min_sharpness": min_sharpness}
+    return ManifestRow(record.model_copy(update=counts), path)

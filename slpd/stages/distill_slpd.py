@@ -22,6 +22,8 @@ from slpd.training.resume import QueueSignals
 
 logger = logging.getLogger(__name__)
 
+RENEWAL = "training.epochs_per_iteration"  # variants may differ in it: the warm-up has no prototypes to renew
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Inputs and outputs of `distill_slpd`."""
@@ -72,7 +74,7 @@ def distill(args: argparse.Namespace, objective: Objective, renew: Renew | None)
             progress = Progress(epochs.start)
         trainer.monitor.start(progress)
         for first in epochs[:: training.epochs_per_iteration]:
-            iteration = range(first, first + training.epochs_per_iteration)
+            iteration = range(first, min(first + training.epochs_per_iteration, training.epochs))
             train_iteration(trainer, progress, iteration, objective, renew, args.start_embeddings)
         write_outputs(args, trainer, progress)
         if process_index() == 0:
@@ -116,7 +118,7 @@ def read_own_embeddings(path: Path, cohort: CohortTokens) -> CohortEmbeddings:
 def load_start(path: Path, trainer: Trainer, expected: Identity) -> None:
     """Start from a checkpoint; one of other settings, of another cohort or point in the schedule is refused."""
     start = read_checkpoint(path, trainer.learner.device)
-    different = differences(start["identity"], expected)
+    different = differences(start["identity"] | {RENEWAL: expected[RENEWAL]}, expected)
     if different:
         raise UserError(
             f"checkpoint {path} is of another experiment, different in {', '.join(different)};"

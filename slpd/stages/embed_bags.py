@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from slpd.artifacts.bags import write_bags
-from slpd.artifacts.cohort_tokens import CohortTokens, open_cohort_tokens
+from slpd.artifacts.cohort_tokens import CohortTokens, open_cohort_tokens, read_cohort_coords
 from slpd.artifacts.encoder_weights import read_encoder_weights
-from slpd.artifacts.manifest import used_slides
 from slpd.artifacts.region_encoder import RegionEncoderCard, read_card
-from slpd.artifacts.tokens import read_coords
 from slpd.errors import UserError
 from slpd.models.network import build_region_encoder
 from slpd.models.region_encoder import RegionViT
@@ -47,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         tokens = open_token_store(cohort, regions, device, "disk", reserve=0)  # each is read once
         vectors = embed_regions(encoder.to(device), tokens, regions, crop=cohort.grid)
     bags = dict(zip(cohort.slides, np.split(vectors, cohort.offsets[1:-1]), strict=True))
-    coords = {row.record.slide: read_coords(row.tokens) for row in used_slides(args.manifest) if row.tokens}
+    coords = read_cohort_coords(args.manifest)
     logger.info("%d regions of %d slides embedded, %d values each", *vectors.shape[:1], len(bags), vectors.shape[1])
     write_bags(args.out, bags, coords)
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +46,15 @@ SHAPING = {"model", "arguments", "patch_px", "mean", "std"}
 class Batch:
     """What the slides of a batch share."""
 
-    encoder: PatchEncoder
+    settings: Settings
     reading: Reading
-    copy_to: str | None  # folder
+    jobs: Jobs
     version: int  # result version of the stage
+
+    @cached_property
+    def encoder(self) -> PatchEncoder:
+        """The encoder, built for the first slide that needs it: a batch of finished slides needs none."""
+        return PatchEncoder(self.settings, read_weights(self.settings), self.jobs.batch_patches)
 
 
 @dataclass(frozen=True)
@@ -87,10 +93,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Encode the slides that are not encoded yet; a slide that cannot be read gets a record that says why."""
-    settings = Settings.from_json(args.settings)
-    jobs = Jobs.from_json(args.jobs)
-    encoder = PatchEncoder(settings, read_weights(settings), jobs.batch_patches)
-    batch = Batch(encoder, Reading.from_json(args.reading), jobs.copy_to, args.version)
+    settings, jobs = Settings.from_json(args.settings), Jobs.from_json(args.jobs)
+    batch = Batch(settings, Reading.from_json(args.reading), jobs, args.version)
     with ended_by_sigterm():
         records = list(encode_slides(args.records, batch, args.tokens_dir))
     write_records(args.out, records)
@@ -159,7 +163,7 @@ def open_slide(record: SlideRecord, regions: list[Region], batch: Batch, out: Pa
     Raises:
         SlideError: the slide cannot be opened.
     """
-    check_grid(record, batch.encoder.settings)
+    check_grid(record, batch.settings)
     path = Path(record.path)
     with ExitStack() as stack:
         slide = stack.enter_context(Slide(record.slide, path, record.slide_mpp, reader=batch.reading.reader))
@@ -171,8 +175,8 @@ def open_slide(record: SlideRecord, regions: list[Region], batch: Batch, out: Pa
         if has_tokens(out, source):
             log.info("%s: unchanged", record.slide)
             return Prepared(record, None, out)
-        if batch.copy_to is not None:
-            copy = stack.enter_context(node_copy(record.slide, path, batch.copy_to))
+        if batch.jobs.copy_to is not None:
+            copy = stack.enter_context(node_copy(record.slide, path, batch.jobs.copy_to))
             slide = stack.enter_context(Slide(record.slide, copy, record.slide_mpp, reader=slide.reader))
         corners = np.array([(region.x_lv0, region.y_lv0) for region in regions], np.int64)
         task = Task(slide, corners, plan, source, stamp_of(slide.path))
@@ -202,12 +206,7 @@ def finish(prepared: Prepared, batch: Batch) -> SlideRecord:
             file.unlink(missing_ok=True)
         return record
     quality = read_quality(out)
-    counts = {
-        "n_regions": len(quality.sharpness),
-        "n_blurred": len(quality.blurred),
-        "n_invalid": len(quality.invalid),
-    }
-    return record.model_copy(update=counts)
+    return record.model_copy(update={"n_regions": len(quality.sharpness), "n_invalid": len(quality.invalid)})
 
 
 def encode_in_spite_of_a_crash(record: SlideRecord, task: Task, batch: Batch, out: Path) -> SlideRecord:
@@ -224,7 +223,7 @@ def encode_in_spite_of_a_crash(record: SlideRecord, task: Task, batch: Batch, ou
 
 def encode_regions(task: Task, batch: Batch, out: Path) -> None:
     """Read, encode and write the regions that are not done, then make the token file."""
-    n_patches = (task.plan.region_px // batch.encoder.settings.patch_px) ** 2
+    n_patches = (task.plan.region_px // batch.settings.patch_px) ** 2
     with TokenJournal(journal_path(out), task.source.fingerprint, n_patches, batch.encoder.width) as journal:
         n_todo, start = len(task.corners) - len(journal), time.monotonic()
         for region in encode_ahead(task, len(journal), batch.encoder):
@@ -234,7 +233,7 @@ def encode_regions(task: Task, batch: Batch, out: Path) -> None:
         if stamp_of(task.slide.path) != task.stamp:
             raise SlideError(f"slide {task.slide.name}: {task.slide.path} changed while it was read; run again")
         rate = n_todo / (time.monotonic() - start)
-        collect_tokens(journal, task, batch.reading.min_sharpness, out)
+        collect_tokens(journal, task, out)
         log.info("%s: %d regions, %.2f/s", task.slide.name, len(task.corners), rate)
         journal.remove()
 
@@ -261,21 +260,21 @@ def finished(encoding: Encoding | None) -> EncodedRegion | None:
     return None if encoding is None else encoding.result()
 
 
-def collect_tokens(journal: TokenJournal, task: Task, min_sharpness: float, out: Path) -> None:
-    """Make the token file of the regions that are readable and sharp.
+def collect_tokens(journal: TokenJournal, task: Task, out: Path) -> None:
+    """Make the token file of the regions that are readable.
 
     Raises:
         SlideError: no region is left.
     """
     sharpness = np.array(journal.sharpness, np.float32)
-    invalid, blurred = np.isnan(sharpness), sharpness < min_sharpness
-    kept = np.flatnonzero(~invalid & ~blurred)
+    invalid = np.isnan(sharpness)
+    kept = np.flatnonzero(~invalid)
     if not len(kept):
         raise SlideError(
-            f"slide {task.source.slide}: no region left: {invalid.sum()} of {len(invalid)} cannot be read,"
-            f" {blurred.sum()} are below reading.min_sharpness {min_sharpness:g}; copy the slide again or leave it out"
+            f"slide {task.source.slide}: none of its {len(invalid)} regions can be read;"
+            " copy the slide again or leave it out"
         )
-    quality = Quality(sharpness[kept], task.corners[blurred], task.corners[invalid])
+    quality = Quality(sharpness[kept], task.corners[invalid])
     write_tokens(out, map(journal.tokens, kept.tolist()), task.corners[kept], task.source, quality)
 
 
@@ -299,7 +298,7 @@ def check_grid(record: SlideRecord, settings: Settings) -> None:
 
 def describe(record: SlideRecord, regions: list[Region], slide: Slide, plan: ReadPlan, batch: Batch) -> TokenSource:
     """Where the slide's tokens come from, with the fingerprint of everything that they depend on."""
-    settings = batch.encoder.settings
+    settings = batch.settings
     weights = settings.sha256 or f"random-{settings.seed}"
     content = {
         "slide": slide.identity(),
@@ -308,7 +307,6 @@ def describe(record: SlideRecord, regions: list[Region], slide: Slide, plan: Rea
         "plan": asdict(plan),
         "encoder": settings.model_dump(include=SHAPING),
         "weights": weights,
-        "min_sharpness": batch.reading.min_sharpness,
         "version": batch.version,
     }
     return TokenSource(

@@ -3,16 +3,27 @@
 import argparse
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from slpd.artifacts.bags import read_bags
+from slpd.artifacts.calibration import write_calibration
 from slpd.artifacts.fold_metrics import FoldMetrics, write_fold_metrics
 from slpd.artifacts.folds import read_folds
+from slpd.artifacts.metric_intervals import MetricInterval, write_intervals
 from slpd.artifacts.predictions import FoldPredictions, write_predictions
-from slpd.evaluation.fold_bags import fold_bags
+from slpd.artifacts.region_weights import SlideWeights, write_region_weights
+from slpd.evaluation.calibration import reliability
+from slpd.evaluation.cases import Cases, evaluation_data
+from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.heads import predict
-from slpd.evaluation.metrics import classification_metrics
-from slpd.settings.evaluation import Task, head_from_json
+from slpd.evaluation.intervals import metric_intervals
+from slpd.evaluation.metrics import point_metrics, predicted_classes
+from slpd.evaluation.survival import risk
+from slpd.settings.evaluation import ClassTask, Intervals, SurvivalTask, task_from_json
+from slpd.settings.heads import HeadPreset, head_from_json
 
 log = logging.getLogger(__name__)
 
@@ -23,30 +34,92 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", type=Path, required=True, help="folds of the task (CSV)")
     parser.add_argument("--task", required=True, help="the task (JSON)")
     parser.add_argument("--head", required=True, help="the head (JSON)")
+    # `?`: the rule writes the option also for heads that have none
+    parser.add_argument("--preset", nargs="?", help="how the head is trained (JSON), if it is trained in steps")
+    parser.add_argument("--settings", required=True, help="section intervals of the config (JSON)")
     parser.add_argument("--variant", required=True, help="name of the variant whose bags these are")
     parser.add_argument("--predictions", type=Path, required=True, help="predictions to write (CSV)")
-    parser.add_argument("--metrics", type=Path, required=True, help="metrics to write (CSV)")
+    parser.add_argument("--metrics", type=Path, required=True, help="metrics of every fold to write (CSV)")
+    parser.add_argument("--intervals", type=Path, required=True, help="metrics over folds to write (CSV)")
+    parser.add_argument("--calibration", type=Path, required=True, help="reliability to write (CSV)")
+    parser.add_argument("--weights", type=Path, required=True, help="weights of regions to write (HDF5)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Read bags and folds, train and test on every fold, write."""
-    task, head = Task.from_json(args.task), head_from_json(args.head)
-    folds = read_folds(args.folds)
-    data = fold_bags(read_bags(args.bags), folds, task.classes)
-    probabilities = predict(head, data, len(task.classes))
+    task, head = task_from_json(args.task), head_from_json(args.head)
+    preset = HeadPreset.from_json(args.preset) if args.preset else None
+    settings = Intervals.from_json(args.settings)
+    data = evaluation_data(read_bags(args.bags), read_folds(args.folds), task)
+    found = predict(head, preset, data)
+    tests, source = [fold.test for fold in data.folds], (task.name, args.variant, head.name)
     metrics = [
-        FoldMetrics(task.name, args.variant, head.name, number, **classification_metrics(fold.test.classes, p))
-        for number, (fold, p) in enumerate(zip(data, probabilities, strict=True))
+        FoldMetrics(task.name, args.variant, head.name, number, **named(task, test, output))
+        for number, (test, output) in enumerate(zip(tests, found, strict=True))
     ]
-    for fold_metrics in metrics:
-        log_metrics(fold_metrics)
-    predictions = [FoldPredictions(fold.test, p) for fold, p in zip(folds, probabilities, strict=True)]
-    write_predictions(args.predictions, (task.name, args.variant, head.name), task.classes, predictions)
+    for fold in metrics:
+        log_metrics(fold, isinstance(task, SurvivalTask))
+    intervals = metric_intervals(task.kind, tests, [output.outputs for output in found], settings)
+    write_predictions(args.predictions, source, task.outputs, predictions_of(task, tests, found))
+    write_region_weights(args.weights, region_weights(tests, found))
+    write_calibration(args.calibration, calibration_rows(task, source, tests, found))
+    write_intervals(
+        args.intervals,
+        [MetricInterval(*source, metric, **vars(i), level=settings.level) for metric, i in intervals.items()],
+    )
     write_fold_metrics(args.metrics, metrics)
 
 
-def log_metrics(metrics: FoldMetrics) -> None:
+def named(task: ClassTask | SurvivalTask, test: Cases, output: HeadOutput) -> dict[str, float]:
+    """The metrics of a fold, as fields of FoldMetrics."""
+    return {str(name): value for name, value in point_metrics(task.kind, test.outcomes, output.outputs).items()}
+
+
+def predictions_of(
+    task: ClassTask | SurvivalTask, tests: Sequence[Cases], found: Sequence[HeadOutput]
+) -> list[FoldPredictions]:
+    """What is predicted for every test case."""
+    return [
+        FoldPredictions(test.slides, predicted(task, output), output.outputs)
+        for test, output in zip(tests, found, strict=True)
+    ]
+
+
+def predicted(task: ClassTask | SurvivalTask, output: HeadOutput) -> list[str]:
+    """The predicted class of every case, or its risk."""
+    if isinstance(task, SurvivalTask):
+        return [str(float(value)) for value in risk(output.outputs)]
+    return [task.classes[number] for number in predicted_classes(output.outputs, task.kind)]
+
+
+def region_weights(tests: Sequence[Cases], found: Sequence[HeadOutput]) -> list[SlideWeights]:
+    """The weights of every fold and test slide; those of a patient are shared out to the patient's slides."""
+    return [
+        SlideWeights(number, slide.slide, piece)
+        for number, (test, output) in enumerate(zip(tests, found, strict=True))
+        for case, sizes, weights in zip(test.slides, test.sizes, output.weights, strict=True)
+        for slide, piece in zip(case, np.split(weights, np.cumsum(sizes)[:-1]), strict=True)
+    ]
+
+
+def calibration_rows(
+    task: ClassTask | SurvivalTask, source: tuple[str, str, str], tests: Sequence[Cases], found: Sequence[HeadOutput]
+) -> list[tuple[object, ...]]:
+    """Lines of calibration.csv."""
+    if isinstance(task, SurvivalTask):
+        return []
+    bins = reliability([test.outcomes.numbers for test in tests], [output.outputs for output in found])
+    return [
+        (*source, task.classes[b.class_number], b.low, b.high, b.n_cases, b.mean_probability, b.observed_share)
+        for b in bins
+    ]
+
+
+def log_metrics(metrics: FoldMetrics, survival: bool) -> None:
     """One line per fold."""
+    if survival:
+        log.info("fold %d: c-index %.3f", metrics.fold, metrics.c_index)
+        return
     if math.isnan(metrics.auc):
         log.warning("fold %d: a class has no test slide, so the AUC is not defined", metrics.fold)
     log.info("fold %d: AUC %.3f, accuracy %.3f", metrics.fold, metrics.auc, metrics.accuracy)

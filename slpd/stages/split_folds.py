@@ -10,8 +10,9 @@ from slpd.artifacts.sheet import read_sheet
 from slpd.artifacts.split_files import read_split_files
 from slpd.evaluation.generated_folds import generate_folds
 from slpd.evaluation.imported_folds import import_folds
-from slpd.evaluation.tasks import check_task, labelled_slides
-from slpd.settings.evaluation import ImportedFolds, Task
+from slpd.evaluation.tasks import check_task, labelled_slides, strata_of
+from slpd.evaluation.training_subset import thin_training
+from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask, task_from_json
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Read sheet and manifest, split, write."""
-    task = Task.from_json(args.task)
+    task = task_from_json(args.task)
     used = {row.record.slide for row in used_slides(args.manifest)}
     slides = [slide for slide in labelled_slides(task, read_sheet(args.sheet)) if slide.slide in used]
     check_task(task, slides)
@@ -36,9 +37,10 @@ def run(args: argparse.Namespace) -> None:
     write_folds(args.out, folds)
 
 
-def folds_of(task: Task, slides: list[LabelledSlide]) -> list[Fold]:
+def folds_of(task: ClassTask | SurvivalTask, slides: list[LabelledSlide]) -> list[Fold]:
     """The folds of a task's labelled, usable slides: generated, or read from its split files."""
     if isinstance(task.folds, ImportedFolds):
         splits = read_split_files(Path(task.folds.folder))
-        return import_folds(task.name, splits, slides, task.folds.allow_patient_overlap)
-    return generate_folds(task.classes, slides, task.folds)
+        folds = import_folds(task.name, splits, slides, task.folds.allow_patient_overlap)
+        return thin_training(folds, task.folds.train_fraction)
+    return generate_folds(strata_of(task), slides, task.folds)

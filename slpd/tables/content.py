@@ -1,82 +1,103 @@
 """What a table holds, whatever its format: rows, cells, and the facts its caption must state."""
 
 import math
-import statistics
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple
 
 from slpd.artifacts.fold_metrics import FoldMetrics
-from slpd.artifacts.folds import SPLITS, Fold
-from slpd.artifacts.manifest import ManifestRow
+from slpd.artifacts.metric_intervals import MetricInterval
+from slpd.artifacts.published import PublishedFigure
 from slpd.errors import UserError
-from slpd.settings.evaluation import Metric, Table
+from slpd.evaluation.comparison import Difference, paired_difference
+from slpd.settings.tables import LESS_IS_BETTER, Metric, Table, metrics_of
+from slpd.tables.facts import TaskFacts
 
 TITLES: dict[Metric, str] = {
     "auc": "AUC",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "f1": "F1",
+    "kappa": "kappa",
+    "ece": "calibration error",
+    "c_index": "c-index",
 }
-LISTED = 10  # left-out slides named in a caption; the manifest has them all
+WHY_UNDEFINED: dict[Metric, str] = {
+    "auc": "a class has no test case in any fold",
+    "kappa": "one class alone is tested and predicted in every fold",
+    "c_index": "no two test cases of a fold can be compared",
+}
+NO_FIGURE = "none known"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A metric over the folds in which it is defined."""
+    """A metric over the folds in which it is defined, or why there is none."""
 
-    mean: float  # nan: defined in no fold
-    std: float  # ddof 1; nan: defined in fewer than two folds
-    n_defined: int
-    n_folds: int
+    mean: float = math.nan
+    std: float = math.nan  # ddof 1; NaN: defined in fewer than two folds
+    low: float = math.nan  # of the bootstrap interval of the mean
+    high: float = math.nan
+    n_defined: int = 0
+    n_folds: int = 0
+    why: str = ""  # there is no figure; empty: there is
 
     @property
     def text(self) -> str:
         """The cell with three decimals; says over how many folds, unless over all."""
-        if not self.n_defined:
-            return "not defined"
-        spread = "" if math.isnan(self.std) else f" ± {self.std:.3f}"
+        if self.why:
+            return self.why
+        spread = ", one fold" if math.isnan(self.std) else f" ± {self.std:.3f}"
+        interval = "" if math.isnan(self.low) else f" ({self.low:.3f}–{self.high:.3f})"
         folds = "" if self.n_defined == self.n_folds else f" ({self.n_defined} of {self.n_folds} folds)"
-        return f"{self.mean:.3f}{spread}{folds}"
+        return f"{self.mean:.3f}{spread}{interval}{folds}"
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is published for a cell."""
+
+    value: float = math.nan
+    std: float = math.nan
+    source: int = 0  # number of its source in the table's list; 0: no figure
+    why: str = NO_FIGURE  # there is no figure; empty: there is
+
+    @property
+    def text(self) -> str:
+        """The figure as published, with the number of its source."""
+        spread = "" if math.isnan(self.std) else f" ± {self.std:.3f}"
+        return self.why or f"{self.value:.3f}{spread} ({self.source})"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One variant and head, with a cell per column."""
+    """One head and variant, with a cell per column."""
 
-    variant: str
     head: str
+    variant: str
     cells: list[Cell]
+    published: list[Published | None]  # None: the column has no published figure in any row
+
+
+class PrintedCell(NamedTuple):
+    """What a format prints."""
+
+    text: str
+    is_best: bool
+    is_reason: bool  # it says why there is no figure
 
 
 @dataclass(frozen=True)
-class TaskFacts:
-    """What a caption says of a task."""
+class Comparison:
+    """Two variants under the same head, in one column."""
 
     task: str
-    n_given: int  # slides of the cohort
-    n_used: int  # slides of the cohort that were not left out
-    n_patients: int  # patients in the folds
-    n_folds: int
-    classes: dict[str, int]  # class -> slides in the folds
-    left_out: list[tuple[str, str]]  # slide, reason
-
-    @property
-    def text(self) -> str:
-        """The facts, without the left-out slides, in one sentence."""
-        classes = ", ".join(f"{name} {count}" for name, count in self.classes.items())
-        return (
-            f"{self.task}: {self.n_used} of {self.n_given} slides of the cohort used; in the folds"
-            f" {sum(self.classes.values())} labelled slides of {self.n_patients} patients ({classes});"
-            f" {self.n_folds} folds."
-        )
-
-    @property
-    def left_out_texts(self) -> list[str]:
-        """The left-out slides by name and reason; after the first ten, how many more there are."""
-        named = [f"{slide}: {reason}" for slide, reason in self.left_out[:LISTED]]
-        n_more = len(self.left_out) - len(named)
-        return [*named, f"and {n_more} more, listed in slides.csv"] if n_more else named
+    metric: Metric
+    head: str
+    first: str
+    second: str
+    difference: Difference
 
 
 @dataclass(frozen=True)
@@ -88,99 +109,207 @@ class TableContent:
     columns: list[tuple[str, Metric]]  # task, metric; the columns of a task stand together
     rows: list[Row]
     tasks: list[TaskFacts]
+    comparisons: list[Comparison]
+    sources: list[str]  # of published figures; the first is number 1
+    level: float  # confidence level of intervals and comparisons
+
+    @property
+    def has_published(self) -> list[bool]:
+        """Of each column, whether a column of published figures stands beside it."""
+        return [self.rows[0].published[column] is not None for column in range(len(self.columns))]
+
+    @property
+    def printed(self) -> list[tuple[str, str]]:
+        """Task and title of every printed column: of ours, and of published figures beside them."""
+        return [
+            (task, title)
+            for (task, metric), shown in zip(self.columns, self.has_published, strict=True)
+            for title in [TITLES[metric], *([f"{TITLES[metric]}, published"] if shown else [])]
+        ]
+
+    def printed_cells(self, row: Row) -> list[PrintedCell]:
+        """Every printed cell of a row."""
+        cells = []
+        for column, (cell, published) in enumerate(zip(row.cells, row.published, strict=True)):
+            cells.append(PrintedCell(cell.text, self.is_best(row, column), bool(cell.why)))
+            if published is not None:
+                cells.append(PrintedCell(published.text, False, bool(published.why)))
+        return cells
+
+    @property
+    def source_texts(self) -> list[str]:
+        """The sources of published figures, numbered."""
+        return [f"({number}) {source}" for number, source in enumerate(self.sources, 1)]
 
     @property
     def legend(self) -> str:
         """How to read the cells."""
-        best = "; the best of each column is in bold" if len(self.rows) > 1 else ""
-        return f"Mean ± standard deviation (ddof 1) over folds{best}."
+        share = f"{100 * self.level:g}"
+        text = (
+            f"Mean ± standard deviation (ddof 1) over folds ({share} % interval of the mean: bootstrap over patients)."
+        )
+        if len({row.variant for row in self.rows}) > 1:
+            text += (
+                " Bold: better than every other variant under the same head beyond noise (corrected resampled t-test on"
+                f" paired folds, p below {1 - self.level:.2g}); no bold: no such variant."
+            )
+        if self.sources:
+            text += " Published figures are of other slides, regions or folds; read them beside ours, not against them."
+        return text
 
     def is_best(self, row: Row, column: int) -> bool:
-        """Whether no other row prints a higher mean in this column; a table of one row has no best."""
-        printed = [round(other.cells[column].mean, 3) for other in self.rows if other.cells[column].n_defined]
-        return len(self.rows) > 1 and bool(printed) and round(row.cells[column].mean, 3) == max(printed)
+        """Whether the row is better in this column than every other with the same head, each beyond noise."""
+        task, metric = self.columns[column]
+        others = [other for other in self.rows if other.head == row.head and other is not row]
+        rivals = [other.variant for other in others if not other.cells[column].why]
+        return (
+            bool(rivals)
+            and not row.cells[column].why
+            and all(self.is_better(task, metric, row.head, row.variant, rival) for rival in rivals)
+        )
+
+    def is_better(self, task: str, metric: Metric, head: str, variant: str, rival: str) -> bool:
+        """Whether a variant is better than another beyond noise."""
+        wanted = (task, metric, head)
+        for found in self.comparisons:
+            if (found.task, found.metric, found.head) == wanted and {found.first, found.second} == {variant, rival}:
+                sign = (1 if found.first == variant else -1) * (-1 if metric in LESS_IS_BETTER else 1)
+                return sign * found.difference.mean > 0 and found.difference.p_value < 1 - self.level
+        return False
 
 
-Evaluations = dict[tuple[str, str, str], dict[int, FoldMetrics]]  # task, variant, head -> fold -> metrics
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation left: a head on a variant's bags in a task."""
+
+    folds: list[FoldMetrics]  # fold 0 first
+    intervals: list[MetricInterval]
 
 
-def table_content(table: Table, metrics: Sequence[FoldMetrics], tasks: Sequence[TaskFacts]) -> TableContent:
+Evaluations = Mapping[tuple[str, str, str], Evaluation]  # task, variant, head
+
+
+def table_content(
+    table: Table,
+    evaluations: Sequence[Evaluation],
+    tasks: Sequence[TaskFacts],
+    unavailable: Mapping[str, str],
+    published: Sequence[PublishedFigure],
+    level: float,
+) -> TableContent:
     """The content of a table.
 
     Args:
         table: Rows and columns wanted.
-        metrics: Metrics of every fold of every evaluation; may hold more than the table shows.
+        evaluations: Every evaluation; may hold more than the table shows.
         tasks: Facts of each task of the table, in its order.
+        unavailable: Variant -> why no evaluation of it can be made.
+        published: Published figures; may hold more than the table shows.
+        level: Confidence level of comparisons.
 
     Raises:
-        UserError: an evaluation that the table shows lacks a fold, or a fold of it is there twice.
+        UserError: an evaluation that the table shows lacks a fold, or is there twice.
     """
-    evaluations = by_evaluation(metrics)
-    for variant in table.variants:
+    found = by_names(evaluations)
+    variants = [variant for variant in table.variants if variant not in unavailable]
+    for task in tasks:
         for head in table.heads:
-            for task in tasks:
-                check_folds(table, task, variant, head, evaluations)
+            for variant in variants:
+                check_folds(table, task, variant, head, found)
     columns = [(task, metric) for task in table.tasks for metric in table.metrics]
+    facts = {task.task: task for task in tasks}
+    figures, sources = figures_of(table, published)
+    beside = [
+        any((task, v, h, metric) in figures for v in table.variants for h in table.heads) for task, metric in columns
+    ]
     rows = [
         Row(
-            variant,
             head,
-            [summarise([getattr(f, metric) for f in evaluations[t, variant, head].values()]) for t, metric in columns],
+            variant,
+            [cell_of(facts[task], variant, head, metric, found, unavailable) for task, metric in columns],
+            [
+                figures.get((task, variant, head, metric), Published()) if shown else None
+                for (task, metric), shown in zip(columns, beside, strict=True)
+            ],
         )
-        for variant in table.variants
         for head in table.heads
+        for variant in table.variants
     ]
-    return TableContent(table.name, table.caption, columns, rows, list(tasks))
+    comparisons = [
+        Comparison(task, metric, head, *pair, compare(found, facts[task], metric, head, pair, level))
+        for task, metric in columns
+        if metric in metrics_of(facts[task].kind)
+        for head in table.heads
+        for pair in combinations(variants, 2)
+    ]
+    return TableContent(table.name, table.caption, columns, rows, list(tasks), comparisons, sources, level)
 
 
-def by_evaluation(metrics: Sequence[FoldMetrics]) -> Evaluations:
-    """The folds of every evaluation."""
-    evaluations: Evaluations = {}
-    for fold in metrics:
-        folds = evaluations.setdefault((fold.task, fold.variant, fold.head), {})
-        if fold.fold in folds:
+def by_names(evaluations: Sequence[Evaluation]) -> dict[tuple[str, str, str], Evaluation]:
+    """The evaluations by task, variant and head."""
+    found: dict[tuple[str, str, str], Evaluation] = {}
+    for evaluation in evaluations:
+        first = evaluation.folds[0]
+        names = (first.task, first.variant, first.head)
+        if names in found:
             raise UserError(
-                f"task {fold.task}, variant {fold.variant}, head {fold.head}: the metrics of fold {fold.fold} are there"
-                " twice; give every metrics file once"
+                f"task {names[0]}, variant {names[1]}, head {names[2]}: its metrics are there twice; give each"
+                " folder once"
             )
-        folds[fold.fold] = fold
-    return evaluations
+        found[names] = evaluation
+    return found
 
 
 def check_folds(table: Table, task: TaskFacts, variant: str, head: str, evaluations: Evaluations) -> None:
     """Refuse to show an evaluation that is missing or of other folds."""
-    found = sorted(evaluations.get((task.task, variant, head), {}))
+    evaluation = evaluations.get((task.task, variant, head))
+    found = [fold.fold for fold in evaluation.folds] if evaluation else []
     if found != list(range(task.n_folds)):
         raise UserError(
             f"table {table.name}: task {task.task} has {task.n_folds} folds, but the metrics of variant {variant},"
-            f" head {head} are of {len(found)}; run evaluate for it again and give its metrics file"
+            f" head {head} are of {len(found)}; run evaluate for it again and give its folder"
         )
 
 
-def summarise(values: Sequence[float]) -> Cell:
-    """Mean and standard deviation (ddof 1) of the values that are numbers."""
-    defined = [value for value in values if not math.isnan(value)]
-    mean = statistics.fmean(defined) if defined else math.nan
-    std = statistics.stdev(defined) if len(defined) > 1 else math.nan
-    return Cell(mean, std, len(defined), len(values))
+def cell_of(
+    task: TaskFacts, variant: str, head: str, metric: Metric, evaluations: Evaluations, unavailable: Mapping[str, str]
+) -> Cell:
+    """A cell of the table."""
+    if metric not in metrics_of(task.kind):
+        return Cell(why=f"not of {task.kind} tasks")
+    if variant in unavailable:
+        return Cell(why=unavailable[variant])
+    (of,) = (i for i in evaluations[task.task, variant, head].intervals if i.metric == metric)
+    why = "" if of.n_folds else f"not defined: {WHY_UNDEFINED.get(metric, 'no test cases')}"
+    return Cell(of.mean, of.std, of.low, of.high, of.n_folds, task.n_folds, why)
 
 
-def task_facts(task: str, folds: Sequence[Fold], manifest: Sequence[ManifestRow]) -> TaskFacts:
-    """The facts of a task, from its folds and the manifest of its cohort."""
-    slides = {slide.slide: slide for fold in folds for split in SPLITS for slide in getattr(fold, split)}
-    left_out = [row.record for row in manifest if not row.used]
-    return TaskFacts(
-        task=task,
-        n_given=len(manifest),
-        n_used=len(manifest) - len(left_out),
-        n_patients=len({slide.patient for slide in slides.values()}),
-        n_folds=len(folds),
-        classes=dict(sorted(Counter(slide.label for slide in slides.values()).items())),
-        left_out=[(record.slide, one_line(record.reason, record.slide)) for record in left_out],
-    )
+def compare(
+    evaluations: Evaluations, task: TaskFacts, metric: Metric, head: str, pair: tuple[str, str], level: float
+) -> Difference:
+    """The paired difference of two variants under a head."""
+    first, second = ([getattr(f, metric) for f in evaluations[task.task, v, head].folds] for v in pair)
+    return paired_difference(first, second, task.test_to_train, level)
 
 
-def one_line(reason: str, slide: str) -> str:
-    """A reason without line breaks, control characters and the leading name of the slide."""
-    printable = "".join(character if character.isprintable() else " " for character in reason)
-    return " ".join(printable.split()).removeprefix(f"slide {slide}: ")
+Figures = dict[tuple[str, str, str, str], Published]  # task, variant, head, metric
+
+
+def figures_of(table: Table, published: Sequence[PublishedFigure]) -> tuple[Figures, list[str]]:
+    """The published figures of the table's cells, and their sources in order of appearance."""
+    figures: Figures = {}
+    sources: list[str] = []
+    for entry in published:
+        if not (entry.task in table.tasks and entry.variant in table.variants and entry.head in table.heads):
+            continue
+        place = (entry.task, entry.variant, entry.head, entry.metric)
+        if entry.value is None:
+            figures.setdefault(place, Published(why=f"to be filled in: {entry.file}"))
+            continue
+        if place in figures and not figures[place].why:
+            raise UserError(f"table {table.name}: {', '.join(place)} is published twice ({entry.file}); keep one line")
+        if entry.source not in sources:
+            sources.append(entry.source)
+        std = math.nan if entry.std is None else entry.std
+        figures[place] = Published(entry.value, std, sources.index(entry.source) + 1, "")
+    return figures, sources

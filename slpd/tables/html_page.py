@@ -3,7 +3,8 @@
 from html import escape
 from itertools import groupby
 
-from slpd.tables.content import TITLES, TableContent, TaskFacts
+from slpd.tables.content import PrintedCell, TableContent
+from slpd.tables.facts import TaskFacts
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -14,6 +15,7 @@ PAGE = """<!DOCTYPE html>
 body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em; max-width: 70em; color: #222; }}
 table {{ border-collapse: collapse; margin: 1em 0; border-top: 2px solid #222; border-bottom: 2px solid #222; }}
 th, td {{ padding: .3em .9em; text-align: left; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+td.why {{ white-space: normal; max-width: 14em; color: #666; font-size: .85em; }}
 thead tr:last-child th {{ border-bottom: 1px solid #222; }}
 thead th[colspan] {{ text-align: center; }}
 </style>
@@ -29,13 +31,13 @@ def as_html(content: TableContent) -> str:
     """The caption, the table, then legend, facts of each task and left-out slides."""
     rows = []
     for row in content.rows:
-        cells = [bold(escape(cell.text), content.is_best(row, i)) for i, cell in enumerate(row.cells)]
-        names = [escape(row.variant), escape(row.head)]
-        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in [*names, *cells])}</tr>")
+        names = f"<td>{escape(row.head)}</td><td>{escape(row.variant)}</td>"
+        rows.append(f"<tr>{names}{''.join(map(cell_tag, content.printed_cells(row)))}</tr>")
     body = [
         f"<h1>{escape(content.caption)}</h1>",
         *("<table>", "<thead>", *header(content), "</thead>", "<tbody>", *rows, "</tbody>", "</table>"),
         f"<p>{escape(content.legend)}</p>",
+        *(f"<p>Published {escape(text)}</p>" for text in content.source_texts),
         *map(facts, content.tasks),
     ]
     return PAGE.format(title=escape(content.caption), body="\n".join(body))
@@ -45,11 +47,16 @@ def header(content: TableContent) -> list[str]:
     """Two header lines, tasks over metrics."""
     tasks = [
         f'<th colspan="{len(list(group))}">{escape(task)}</th>'
-        for task, group in groupby(content.columns, key=lambda column: column[0])
+        for task, group in groupby(content.printed, key=lambda column: column[0])
     ]
-    metrics = [f"<th>{escape(TITLES[metric])}</th>" for _, metric in content.columns]
-    names = '<th rowspan="2">variant</th><th rowspan="2">head</th>'
+    metrics = [f"<th>{escape(title)}</th>" for _, title in content.printed]
+    names = '<th rowspan="2">head</th><th rowspan="2">variant</th>'
     return [f"<tr>{names}{''.join(tasks)}</tr>", f"<tr>{''.join(metrics)}</tr>"]
+
+
+def cell_tag(cell: PrintedCell) -> str:
+    """A cell; reasons may break into lines."""
+    return f"<td{' class=why' if cell.is_reason else ''}>{bold(escape(cell.text), cell.is_best)}</td>"
 
 
 def facts(task: TaskFacts) -> str:

@@ -2,7 +2,8 @@ r"""A table as LaTeX, for `\input` in a paper that loads booktabs."""
 
 from itertools import groupby
 
-from slpd.tables.content import TITLES, TableContent, TaskFacts
+from slpd.tables.content import TableContent
+from slpd.tables.facts import TaskFacts
 
 ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -12,6 +13,7 @@ ESCAPES = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "±": r"$\pm$",
+    "–": "--",
     "µ": r"$\mu$",
     "×": r"$\times$",
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -24,6 +26,7 @@ def as_latex(content: TableContent) -> str:
         [
             f"{escape(' '.join(content.caption.split()).rstrip('.'))}.",
             escape(content.legend),
+            *(f"Published {escape(text.rstrip('.'))}." for text in content.source_texts),
             *map(facts, content.tasks),
         ]
     )
@@ -32,26 +35,26 @@ def as_latex(content: TableContent) -> str:
         r"\centering",
         rf"\caption{{{caption}}}",
         rf"\label{{tab:{content.name}}}",
-        rf"\begin{{tabular}}{{ll{'c' * len(content.columns)}}}",
+        rf"\begin{{tabular}}{{ll{'c' * len(content.printed)}}}",
         r"\toprule",
         *header(content),
         r"\midrule",
     ]
     for row in content.rows:
-        cells = [bold(escape(cell.text), content.is_best(row, i)) for i, cell in enumerate(row.cells)]
-        lines.append(" & ".join([escape(row.variant), escape(row.head), *cells]) + r" \\")
+        cells = [bold(escape(cell.text), cell.is_best) for cell in content.printed_cells(row)]
+        lines.append(" & ".join([escape(row.head), escape(row.variant), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 
 
 def header(content: TableContent) -> list[str]:
     """Two header lines, tasks over metrics, with a rule under each task."""
-    tasks, rules, column = ["", ""], [], 3  # the first two columns are variant and head
-    for task, group in groupby(content.columns, key=lambda column: column[0]):
+    tasks, rules, column = ["", ""], [], 3  # the first two columns are head and variant
+    for task, group in groupby(content.printed, key=lambda column: column[0]):
         width = len(list(group))
         tasks.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(task)}}}")
         rules.append(rf"\cmidrule(lr){{{column}-{column + width - 1}}}")
         column += width
-    metrics = ["variant", "head", *(escape(TITLES[metric]) for _, metric in content.columns)]
+    metrics = ["head", "variant", *(escape(title) for _, title in content.printed)]
     return [" & ".join(tasks) + r" \\", " ".join(rules), " & ".join(metrics) + r" \\"]
 
 

@@ -4,19 +4,21 @@ import re
 import textwrap
 from collections.abc import Sequence
 
-from slpd.tables.content import TITLES, TableContent
+from slpd.tables.content import TableContent
 
 WIDTH = 110  # characters of a line of text
 
 
 def as_markdown(content: TableContent) -> str:
     """The caption, the table, then legend, facts of each task and left-out slides."""
-    header = ["variant", "head", *(f"{task} {TITLES[metric]}" for task, metric in content.columns)]
+    header = ["head", "variant", *(f"{task} {title}" for task, title in content.printed)]
     cells = [
-        [row.variant, row.head, *(bold(cell.text, content.is_best(row, i)) for i, cell in enumerate(row.cells))]
+        [row.head, row.variant, *(bold(escape(cell.text), cell.is_best) for cell in content.printed_cells(row))]
         for row in content.rows
     ]
-    blocks = [wrap(escape(content.caption)), aligned(header, cells), wrap(content.legend)]
+    blocks = [wrap(escape(content.caption)), aligned(header, cells), wrap(escape(content.legend))]
+    if content.sources:
+        blocks.append("\n".join(["Published:", "", *(wrap(escape(text), "- ") for text in content.source_texts)]))
     for task in content.tasks:
         blocks.append(wrap(escape(task.text)))
         if task.left_out:

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 # Bytes that training keeps of a patch in one block, per unit of width, under autocast: two float32 residuals, then at
 # two bytes two norms, q, k, v, their mixture and projection, and twice the fourfold width of the perceptron.
 ACTIVATION_BYTES = 2 * 4 + 2 * (2 + 3 + 2 + 2 * 4 + 1)
-CPU_REGIONS = 4  # whose activations stay near a core's cache: fastest, and least memory
+CPU_REGIONS = 3  # whose activations stay near the cores' caches: as fast as more, and less memory
 FEWEST_REGIONS = 64  # whose activations should fit beside the tokens on a GPU
 STEP_BYTES = 3 * 10**9  # networks, moments, blocks of logits
 SHARE = 0.8  # of free memory that is counted on

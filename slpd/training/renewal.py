@@ -8,8 +8,8 @@ import torch
 from slpd.artifacts.embeddings import CohortEmbeddings
 from slpd.artifacts.prototypes import CohortPrototypes
 from slpd.artifacts.slide_graph import SlideGraphArrays
+from slpd.method.global_prototypes import find_prototypes
 from slpd.method.prototype_targets import inter_targets, intra_targets
-from slpd.method.prototypes import cluster_cohort
 from slpd.method.slide_graph import link_cohort
 from slpd.settings.training import Objective, Prototypes, SlideGraph
 from slpd.training.batches import PrototypeTargets
@@ -30,7 +30,7 @@ def renewing(prototypes: Prototypes, slide_graph: SlideGraph | None) -> Renew:
     """How a variant renews: `cluster_regions`, and `link_slides` where its objective needs it."""
 
     def renew(embeddings: CohortEmbeddings) -> Renewal:
-        content = cluster_cohort(embeddings, prototypes)
+        content = find_prototypes(embeddings, prototypes)
         return Renewal(content, link_cohort(content, slide_graph) if slide_graph else None)
 
     return renew

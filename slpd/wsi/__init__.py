@@ -1,19 +1,19 @@
 """Whole-slide images: the only package that opens them.
 
-A slide is opened in a process of its own (`worker`), because the C libraries that decode slides can crash; the process
-that uses it holds a `Slide`. OpenSlide decides what a slide is: its levels, its resolution, and whether a tile can be
-decoded. cuCIM, several times faster, reads the regions of those slides whose pixels it is found to read alike.
+A slide is opened in a process of its own (`worker`, forked by `nursery`), because the C libraries that decode slides
+can crash; the process that uses it holds a `Slide`. OpenSlide decides what a slide is: its levels, its resolution, and
+whether a tile can be decoded. cuCIM, several times faster, reads the regions of those slides whose pixels it is found
+to read alike.
 
 **What happens to damaged tiles.** OpenSlide refuses a tile that is no JPEG or JPEG 2000 image, has another size, ends
 too early, lies outside the file, or whose coded data break off or hold impossible codes: the region becomes
 an `UnreadableRegion`. For such a tile cuCIM would return grey, stale or uninitialised pixels, or end the process. It
 gets to see only JPEG tiles that lie inside the file and state the right size in their header, and a region in which
 its decoder complained about any tile is read again by OpenSlide. What OpenSlide refuses is refused with either reader.
-With cuCIM two more kinds are refused: data that run over the end of a tile, and a JPEG tile without its end marker,
-whose last bytes were cut off or zeroed, as by an interrupted copy.
 
-OpenSlide does not look at a tile's end. Where it reads the slide, because it was asked for or because cuCIM is not to
-read it, such tiles are refused only if decoding fails; otherwise the lost part becomes flat or wrong pixels.
+Decoders may fill what was lost of a tile with a flat colour. In plain TIFF pyramids (`generic-tiff`, `aperio`) of which
+most tiles have their end marker, a JPEG or JPEG 2000 tile without it is therefore refused with either reader: its last
+bytes were cut off or zeroed, as by an interrupted copy. With cuCIM, data that run over a tile's end are refused too.
 
 A thumbnail is white where its level cannot be decoded; `Slide.n_unreadable` says in how many squares.
 

@@ -8,11 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slpd.wsi.openslide_reader import OpenSlideReader, UnreadableTileError
-from slpd.wsi.tiff_levels import TileCheck, TiledLevel, UnsuitableError, jpeg_levels
+from slpd.wsi.tiff_levels import TileCheck, UnsuitableError, refuse_other_than_jpeg
 
-# Vendors, in OpenSlide's words, whose files are plain pyramids of TIFF images. In others' files cuCIM may take another
-# image for a level, or place scanned fields differently.
-VENDORS = ("generic-tiff", "aperio")
 STDOUT = 1
 CORRUPT = "Corrupt JPEG data"  # libjpeg, of data that do not fit their tile; a missing end alone is not corrupt
 ROUNDING = 2  # grey levels: OpenSlide's linear interpolation has 8-bit weights
@@ -26,16 +23,15 @@ class CucimReader:
     reach cuCIM. Tiles are not cached, so that a tile is complained about each time. Scanners whose every tile makes it
     complain, say by padding, do not pass `probe`.
 
-    Nor do writers that omit the end of every tile. Where `probe` passed, a tile without end is damaged and is refused:
-    OpenSlide may decode what was lost to flat pixels.
+    Nor do writers that omit the end of every tile.
     """
 
-    def __init__(self, path: Path, other: OpenSlideReader) -> None:
-        self.levels = jpeg_levels(path, other.slide.level_dimensions)
+    def __init__(self, path: Path, other: OpenSlideReader, check: TileCheck) -> None:
+        refuse_other_than_jpeg(check.levels)
         from cucim.clara import CuImage  # noqa: PLC0415 - 0.2 s, wasted on slides that it is not to read
 
         CuImage.cache("nocache")
-        self._check, self._other = TileCheck(path), other
+        self._check, self._other = check, other
         self._complaints = os.memfd_create("complaints")
         os.dup2(self._complaints, STDOUT)
         self._libc = ctypes.CDLL(None)
@@ -50,38 +46,25 @@ class CucimReader:
 
     def read(self, level: int, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
         """(height, width, 3) RGB pixels of a part inside a level; arguments and errors as for OpenSlideReader."""
-        tiles = self.levels[level].tiles(left, top, width, height)
+        tiles = self._check.levels[level].tiles(left, top, width, height)
         complaint = ""
-        if all(self._check.passes(self.levels[level], *tile) for tile in tiles):
+        if all(self._check.passes(level, *tile) for tile in tiles):
             pixels, complaint = self.decode(level, left, top, width, height)
             if not complaint:
                 return pixels
-        else:
-            self._refuse_cut_tiles(level, tiles)
         pixels = self._other.read(level, left, top, width, height)
-        if CORRUPT in complaint:  # and OpenSlide, which does not look at a tile's end, did not find out
+        if CORRUPT in complaint:  # and OpenSlide did not find out
             raise UnreadableTileError(self._locate(level, tiles))
         return pixels
 
-    def _refuse_cut_tiles(self, level: int, tiles: list[tuple[int, int]]) -> None:
-        for row, column in tiles:
-            if self._check.lacks_end(self.levels[level], row, column):
-                raise UnreadableTileError(self._message(level, row, column, "the tile is cut short"))
-
     def _locate(self, level: int, tiles: list[tuple[int, int]]) -> str:
         """Where the first tile with corrupt data lies, and why it is thought to be corrupt."""
-        width, height = self.levels[level].tile_size
+        width, height = self._check.levels[level].tile_size
         for row, column in tiles:
             complaint = self.decode(level, column * width, row * height, 1, 1)[1]
             if CORRUPT in complaint:
                 break
-        return self._message(level, row, column, complaint.splitlines()[-1])
-
-    def _message(self, level: int, row: int, column: int, reason: str) -> str:
-        width, height = self.levels[level].tile_size
-        downsample = self._other.slide.level_downsamples[level]
-        place = f"x {round(column * width * downsample)}, y {round(row * height * downsample)}"
-        return f"level {level} cannot be read at {place} ({reason})"
+        return self._other.message(level, column * width, row * height, complaint.splitlines()[-1])
 
     def decode(self, level: int, left: int, top: int, width: int, height: int) -> tuple[NDArray[np.uint8], str]:
         """What cuCIM makes of a part, and what it complained about, if anything."""
@@ -107,8 +90,8 @@ class CucimReader:
             UnsuitableError: a tile differs, or OpenSlide could read none.
         """
         equal = 0
-        for level, tiled in enumerate(self.levels):
-            for row, column in telling_tiles(tiled):
+        for level, tiles in enumerate(self._check.levels):
+            for row, column in tiles.telling_tiles():
                 equal += self._tile_is_equal(level, row, column)
         if not equal:
             raise UnsuitableError("no tile to compare with OpenSlide")
@@ -119,10 +102,10 @@ class CucimReader:
 
         A tile of another size than the level's, left out or damaged is none to compare: `read` leaves it to OpenSlide.
         """
-        tiled, size = self.levels[level], self._other.slide.level_dimensions[level]
+        tiled, size = self._check.levels[level], self._other.slide.level_dimensions[level]
         left, top = column * tiled.tile_size[0], row * tiled.tile_size[1]
         width, height = min(tiled.tile_size[0], size[0] - left), min(tiled.tile_size[1], size[1] - top)
-        if not self._check.passes(tiled, row, column):
+        if not self._check.passes(level, row, column):
             return False
         try:
             expected = self._other.read(level, left, top, width, height)
@@ -140,19 +123,6 @@ class CucimReader:
         downsample = self._other.slide.level_downsamples[level]
         across, down = (round(length * downsample) / downsample - length for length in (left, top))
         return across, down
-
-
-def telling_tiles(level: TiledLevel) -> list[tuple[int, int]]:
-    """(row, column) of a few tiles of a level: the last, and of each quarter the one of most bytes, thus of tissue."""
-    rows, columns = level.sizes.shape
-    tiles = {(rows - 1, columns - 1)}
-    for top, bottom in ((0, rows // 2), (rows // 2, rows)):
-        for left, right in ((0, columns // 2), (columns // 2, columns)):
-            quarter = level.sizes[top:bottom, left:right]
-            if quarter.size:
-                row, column = np.unravel_index(quarter.argmax(), quarter.shape)
-                tiles.add((top + int(row), left + int(column)))
-    return sorted(tiles)
 
 
 def alike(found: NDArray[np.uint8], expected: NDArray[np.uint8], across: float, down: float) -> bool:

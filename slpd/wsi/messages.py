@@ -3,11 +3,24 @@
 Pixels do not travel with the messages: they lie in memory that both share, (height, width, 3) bytes from an offset on.
 """
 
+import struct
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Literal
 
 Reader = Literal["auto", "cucim", "openslide"]
+
+NEEDS = struct.Struct("=ii")  # to the nursery: a Need, and the process that it is about
+STATUS = struct.Struct("=i")  # its answer: a process, or an exit status
+
+
+class Need(IntEnum):
+    """What is asked of the process that forks reading processes."""
+
+    READER = 1  # comes with its connection and its memory
+    END = 2  # of a reading process
+    CUCIM = 3  # to be imported for later readers
 
 
 @dataclass(frozen=True)

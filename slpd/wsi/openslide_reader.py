@@ -8,6 +8,8 @@ import numpy as np
 import openslide
 from numpy.typing import NDArray
 
+from slpd.wsi.tiff_levels import TileCheck
+
 PIECE_COLUMNS = 4096  # OpenSlide reads wider parts in pieces of its own, which it places carelessly at odd downsamples
 PIECE_ROWS = 1024  # four rows of the usual tile: several pieces to decode at once, few tiles in two pieces
 TILE_PX = 256  # of formats whose tile size OpenSlide does not tell
@@ -26,11 +28,13 @@ class OpenSlideReader:
 
     Attributes:
         slide: The handle; replaced after an error, which OpenSlide's handles do not survive.
+        check: Finds tiles without end, which OpenSlide may fill with a flat colour; None: they are not looked for.
     """
 
     def __init__(self, path: Path, threads: int) -> None:
         self.path, self.threads = path, threads
         self.slide = openslide.OpenSlide(path)
+        self.check: TileCheck | None = None
 
     def read(self, level: int, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
         """(height, width, 3) RGB pixels of a part inside a level; what the scanner left out is white.
@@ -45,6 +49,11 @@ class OpenSlideReader:
         Raises:
             UnreadableTileError: naming level, place and OpenSlide's reason.
         """
+        cut = self.check.cut_tile(level, left, top, width, height) if self.check else None
+        if self.check and cut:
+            row, column = cut
+            tile = self.check.levels[level].tile_size
+            raise UnreadableTileError(self.message(level, column * tile[0], row * tile[1], "the tile is cut short"))
         pixels = np.empty((height, width, 3), np.uint8)
 
         def read_piece(corner: tuple[int, int]) -> None:
@@ -74,7 +83,6 @@ class OpenSlideReader:
     def _locate(self, level: int, left: int, top: int, width: int, height: int, reason: str) -> str:
         """Where the part's first unreadable tile lies, and why; leaves a handle that works."""
         self._reopen()
-        downsample = self.slide.level_downsamples[level]
         tile = [int(self.slide.properties.get(f"openslide.level[{level}].tile-{side}", TILE_PX)) for side in SIDES]
         rows = range(top // tile[1] * tile[1], top + height, tile[1])
         columns = range(left // tile[0] * tile[0], left + width, tile[0])
@@ -85,6 +93,11 @@ class OpenSlideReader:
                 self._reopen()
                 left, top, reason = x, y, str(error)
                 break
+        return self.message(level, left, top, reason)
+
+    def message(self, level: int, left: int, top: int, reason: str) -> str:
+        """What to say of a tile that cannot be decoded, whose corner is given in pixels of the level."""
+        downsample = self.slide.level_downsamples[level]
         return f"level {level} cannot be read at x {round(left * downsample)}, y {round(top * downsample)} ({reason})"
 
     def _reopen(self) -> None:

@@ -6,22 +6,104 @@ The two share memory without a name: it is gone when both are, however they end.
 import mmap
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from multiprocessing import Pipe
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from slpd.wsi.messages import NEEDS, STATUS, Need
+
 PACKAGE_ROOT = Path(__file__).parents[2]
 # cuCIM as it was tested: its plugin for the CPU, its own settings. Matrix products in one thread, for the bands of a
-# region are resampled side by side already, and idle threads of OpenBLAS spin.
+# region are resampled side by side already, and idle threads of OpenBLAS spin; and a process with threads may not fork.
 ENVIRONMENT = {"ENABLE_CUSLIDE2": "0", "CUCIM_CONFIG_PATH": "/dev/null/none", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class ReadingProcessDiedError(Exception):
     """The reading process ended; the message says how."""
+
+
+class Nursery:
+    """A process that has imported what readers of slides need, and forks one for every slide: 0.1 s saved each.
+
+    It is started for the first slide, ends with the process that started it, and takes its readers with it.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()  # slides are opened while others are read
+        self._asked_for_cucim = False
+
+    def bear(self, *descriptors: int) -> int:
+        """The id of a new reading process that is given these file descriptors."""
+        with self._lock:
+            try:
+                return self._ask(Need.READER, 0, descriptors)
+            except OSError:  # none is there yet, or it was killed
+                self._start()
+                return self._ask(Need.READER, 0, descriptors)
+
+    def end(self, reader: int) -> int:
+        """End a reading process, unless it has; its exit status, negative if a signal ended it."""
+        with self._lock:
+            try:
+                return self._ask(Need.END, reader)
+            except OSError:  # the nursery was killed, and its readers with it
+                return -signal.SIGKILL
+
+    def import_cucim(self) -> None:
+        """Spare later readers the import of cuCIM, now that one was seen to work with it."""
+        with self._lock, suppress(OSError):
+            if not self._asked_for_cucim:
+                self._asked_for_cucim = True
+                self._ask(Need.CUCIM, 0)
+
+    def stop(self) -> None:
+        """End the nursery with its readers; it starts again when it is needed."""
+        with self._lock:
+            self._drop()
+
+    def _ask(self, need: Need, reader: int, descriptors: tuple[int, ...] = ()) -> int:
+        try:
+            if self._socket is None:
+                raise BrokenPipeError
+            socket.send_fds(self._socket, [NEEDS.pack(need, reader)], descriptors)
+            answer = self._socket.recv(STATUS.size)
+            if not answer:
+                raise BrokenPipeError
+        except BaseException:  # it is gone, or a signal came before its answer, which nobody must take for another
+            self._drop()
+            raise
+        number: int = STATUS.unpack(answer)[0]
+        return number
+
+    def _drop(self) -> None:
+        if self._socket and self._process:
+            self._socket.close()
+            self._process.kill()
+            self._process.wait()
+        self._socket, self._process = None, None
+
+    def _start(self) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        search_path = os.pathsep.join(filter(None, (str(PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "slpd.wsi.nursery", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, **ENVIRONMENT, "PYTHONPATH": search_path},
+                stdin=subprocess.DEVNULL,
+            )
+
+
+NURSERY = Nursery()
 
 
 class ReadingProcess:
@@ -31,14 +113,9 @@ class ReadingProcess:
         self._memory_file = os.memfd_create("slide", os.MFD_CLOEXEC)
         self._memory = np.empty(0, np.uint8)
         self._connection, theirs = Pipe()
-        search_path = os.pathsep.join(filter(None, (str(PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "slpd.wsi.worker", str(theirs.fileno()), str(self._memory_file)],
-                pass_fds=(theirs.fileno(), self._memory_file),
-                env={**os.environ, **ENVIRONMENT, "PYTHONPATH": search_path},
-                stdin=subprocess.DEVNULL,
-            )
+            self.number = NURSERY.bear(theirs.fileno(), self._memory_file)
+        self._status: int | None = None
 
     def memory(self, n_bytes: int) -> NDArray[np.uint8]:
         """At least so many bytes that the process writes pixels to; arrays of smaller memory stay as they are."""
@@ -66,12 +143,16 @@ class ReadingProcess:
         """End the process, whatever it does."""
         self._connection.close()
         self._memory = np.empty(0, np.uint8)
-        self._process.kill()
-        self._process.wait()
+        self._end()
         if self._memory_file >= 0:
             os.close(self._memory_file)
             self._memory_file = -1
 
+    def _end(self) -> int:
+        if self._status is None:
+            self._status = NURSERY.end(self.number)
+        return self._status
+
     def _death(self) -> ReadingProcessDiedError:
-        status = self._process.wait()
+        status = self._end()
         return ReadingProcessDiedError(signal.Signals(-status).name if status < 0 else f"exit status {status}")

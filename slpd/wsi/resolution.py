@@ -31,9 +31,23 @@ def required_mpp(name: str, stated: tuple[float, float] | None) -> float:
     if stated is None:
         raise SlideError(f"slide {name}: no resolution in the file; fill the mpp column of the cohort sheet")
     across, down = (checked_mpp(name, mpp) for mpp in stated)
-    if abs(across - down) > MPP_ANISOTROPY * min(across, down):
-        raise SlideError(f"slide {name}: {across} µm/px across but {down} µm/px down; pixels must be square within 1 %")
     return (across + down) / 2
+
+
+def refuse_oblong_pixels(name: str, stated: tuple[float, float] | None) -> None:
+    """Refuse a slide whose file credibly states that its pixels are not square: one resolution cannot describe it.
+
+    Raises:
+        SlideError: with both values.
+    """
+    if stated is None or not all(LEAST_MPP <= mpp <= GREATEST_MPP for mpp in stated):
+        return  # no statement that says anything of the slide
+    across, down = stated
+    if abs(across - down) > MPP_ANISOTROPY * min(across, down):
+        raise SlideError(
+            f"slide {name}: {across:g} µm/px across but {down:g} µm/px down; pixels must be square within 1 %:"
+            " resample the slide, or correct the resolution in the file"
+        )
 
 
 def checked_mpp(name: str, mpp: float) -> float:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from slpd.errors import SlideError
 from slpd.geometry.read_plan import ReadPlan, coarsest_level
 from slpd.wsi.messages import OpenedSlide, OpenSlideFile, Reader, ReadPart, Refusal, UnreadableRegion
-from slpd.wsi.reading_process import ReadingProcess, ReadingProcessDiedError
-from slpd.wsi.resolution import checked_mpp, required_mpp, stated_mpp
+from slpd.wsi.reading_process import NURSERY, ReadingProcess, ReadingProcessDiedError
+from slpd.wsi.resolution import checked_mpp, refuse_oblong_pixels, required_mpp, stated_mpp
 
 READ_AHEAD = 3  # regions in memory: one in use, one ready, one being decoded
 
@@ -51,6 +51,7 @@ class Slide:
         try:
             self._opened = self._open(reader)
             stated = stated_mpp(self._opened.mpp)
+            refuse_oblong_pixels(name, stated)
             self.mpp = required_mpp(name, stated) if sheet_mpp is None else checked_mpp(name, sheet_mpp)
         except BaseException:
             self._process.close()
@@ -84,6 +85,8 @@ class Slide:
         if isinstance(answer, Refusal):
             raise SlideError(f"slide {self.name}: {answer.reason}")
         assert isinstance(answer, OpenedSlide)
+        if answer.reader == "cucim":
+            NURSERY.import_cucim()
         return answer
 
     def identity(self) -> str:
@@ -153,8 +156,9 @@ class Slide:
                     yield self._fetch(waiting.popleft(), memory)
             while waiting:
                 yield self._fetch(waiting.popleft(), memory)
-        finally:
+        except (GeneratorExit, SlideError):  # after anything else, a signal say, an answer may have been read half
             self._drop_answers()
+            raise
 
     def _read_one(self, part: ReadPart) -> NDArray[np.uint8]:
         memory = self._process.memory(part.n_bytes)

@@ -11,9 +11,12 @@ import tifffile
 from numpy.typing import NDArray
 
 JPEG = 7  # TIFF tag Compression
+JPEG_2000 = {33003, 33005, 34712}  # the same
+UPRIGHT = 1  # TIFF tag Orientation: row 0 is the top, column 0 the left side
 RGB, YCBCR = 2, 6  # TIFF tag PhotometricInterpretation
-END = b"\xff\xd9"  # JPEG marker EOI
-END_BYTES = 16  # of a JPEG tile, that hold the marker and what some writers pad tiles with
+BEGIN = (b"\xff\xd8", b"\xff\x4f")  # JPEG marker SOI, JPEG 2000 marker SOC
+END = b"\xff\xd9"  # JPEG marker EOI, and JPEG 2000 marker EOC
+END_BYTES = 16  # of a tile, that hold the marker and what some writers pad tiles with
 HEADER_BYTES = 4096  # of a JPEG tile; with tables of its own the header takes some 600
 FRAME_HEADERS = {0xC0, 0xC1, 0xC2}  # JPEG markers SOF0-2: baseline, extended, progressive
 WITHOUT_LENGTH = {0x01, 0xD8, *range(0xD0, 0xD8)}  # JPEG markers TEM, SOI and RST
@@ -30,6 +33,8 @@ class TiledLevel:
     tile_size: tuple[int, int]  # (width, height), px
     offsets: NDArray[np.int64]  # (rows, columns), bytes
     sizes: NDArray[np.int64]  # (rows, columns), bytes; 0: left out by the scanner
+    compression: int  # TIFF tag Compression
+    plain_rgb: bool  # interleaved 8-bit RGB or YCbCr
 
     def tiles(self, left: int, top: int, width: int, height: int) -> list[tuple[int, int]]:
         """(row, column) of the tiles under a part of the level, in pixels of the level."""
@@ -37,60 +42,129 @@ class TiledLevel:
         rows = range(top // self.tile_size[1], (top + height - 1) // self.tile_size[1] + 1)
         return list(product(rows, columns))
 
+    def telling_tiles(self) -> list[tuple[int, int]]:
+        """(row, column) of a few tiles: the last, and of each quarter the one of most bytes, thus of tissue."""
+        rows, columns = self.sizes.shape
+        tiles = {(rows - 1, columns - 1)}
+        for top, bottom in ((0, rows // 2), (rows // 2, rows)):
+            for left, right in ((0, columns // 2), (columns // 2, columns)):
+                quarter = self.sizes[top:bottom, left:right]
+                if quarter.size:
+                    row, column = np.unravel_index(quarter.argmax(), quarter.shape)
+                    tiles.add((top + int(row), left + int(column)))
+        return sorted(tiles)
 
-def jpeg_levels(path: Path, level_sizes: Sequence[tuple[int, int]]) -> list[TiledLevel]:
-    """The tiles of every level of a TIFF slide.
+
+@dataclass(frozen=True)
+class TiffStructure:
+    """What a TIFF slide says of itself beside what OpenSlide tells."""
+
+    levels: list[TiledLevel]
+    orientation: int  # TIFF tag Orientation of level 0; 1: upright
+
+
+def tiff_structure(path: Path, level_sizes: Sequence[tuple[int, int]]) -> TiffStructure:
+    """The tiles of every level of a TIFF slide, and how it lies.
 
     Args:
         path: The slide.
         level_sizes: (width, height) of the levels as OpenSlide finds them, px.
 
     Raises:
-        UnsuitableError: the file is no TIFF, or a level is not made of JPEG tiles of 8-bit RGB.
+        UnsuitableError: a level is not just one tiled image of the file.
+        tifffile.TiffFileError: the file is no TIFF.
     """
     with tifffile.TiffFile(path) as file:
         images = [page for page in file.pages if isinstance(page, tifffile.TiffPage) and page.is_tiled]
         pages = [[page for page in images if (page.imagewidth, page.imagelength) == size] for size in level_sizes]
-        return [jpeg_level(level, matching) for level, matching in enumerate(pages)]
+        levels = [tiled_level(level, matching) for level, matching in enumerate(pages)]
+        return TiffStructure(levels, int(pages[0][0].tags.valueof("Orientation", default=UPRIGHT)))
 
 
-def jpeg_level(level: int, pages: list[tifffile.TiffPage]) -> TiledLevel:
+def tiled_level(level: int, pages: list[tifffile.TiffPage]) -> TiledLevel:
     """The tiles of a level, of which just one page of the file may have the size."""
     if len(pages) != 1:
         raise UnsuitableError(f"{len(pages)} tiled images have the size of level {level}")
     page = pages[0]
-    if page.compression != JPEG:
-        raise UnsuitableError(f"tiles of level {level} are {tifffile.COMPRESSION(page.compression).name}, not JPEG")
-    kind = (page.bitspersample, page.samplesperpixel, page.planarconfig)
-    if kind != (8, 3, 1) or page.photometric not in (RGB, YCBCR):
-        raise UnsuitableError(f"level {level} is not interleaved 8-bit RGB or YCbCr")
     columns = -(-page.imagewidth // page.tilewidth)
     offsets, sizes = (
         np.array(values, np.int64).reshape(-1, columns) for values in (page.dataoffsets, page.databytecounts)
     )
-    return TiledLevel((page.tilewidth, page.tilelength), offsets, sizes)
+    kind = (page.bitspersample, page.samplesperpixel, page.planarconfig)
+    plain_rgb = kind == (8, 3, 1) and page.photometric in (RGB, YCBCR)
+    return TiledLevel((page.tilewidth, page.tilelength), offsets, sizes, int(page.compression), plain_rgb)
+
+
+def refuse_other_than_jpeg(levels: list[TiledLevel]) -> None:
+    """Refuse levels that cuCIM may not decode.
+
+    Raises:
+        UnsuitableError: a level is not made of JPEG tiles of 8-bit RGB.
+    """
+    for number, level in enumerate(levels):
+        if level.compression != JPEG:
+            name = tifffile.COMPRESSION(level.compression).name
+            raise UnsuitableError(f"tiles of level {number} are {name}, not JPEG")
+        if not level.plain_rgb:
+            raise UnsuitableError(f"level {number} is not interleaved 8-bit RGB or YCbCr")
 
 
 class TileCheck:
-    """Tells which tiles of a file cuCIM may decode: those that state the right size and are complete."""
+    """Tells which tiles of a file are sound as far as a look at their bytes can tell.
 
-    def __init__(self, path: Path) -> None:
+    Attributes:
+        levels: The tiles of every level.
+    """
+
+    def __init__(self, path: Path, levels: list[TiledLevel]) -> None:
+        self.levels = levels
         self._file = open(path, "rb")  # noqa: SIM115 - held as long as the slide is
         self._file_bytes = os.fstat(self._file.fileno()).st_size
+        self._writer_ends_tiles = self._most_tiles_end()
 
-    def passes(self, level: TiledLevel, row: int, column: int) -> bool:
-        """Whether a tile is sound as far as its header and its end tell."""
-        offset, size = int(level.offsets[row, column]), int(level.sizes[row, column])
-        if not 0 < size <= self._file_bytes - offset:
+    def passes(self, level: int, row: int, column: int) -> bool:
+        """Whether a JPEG tile lies in the file, states the right size and has its end: cuCIM may decode it."""
+        tiles = self.levels[level]
+        if not 0 < tiles.sizes[row, column] <= self._file_bytes - tiles.offsets[row, column]:
             return False
-        header = os.pread(self._file.fileno(), min(size, HEADER_BYTES), offset)
-        return frame_size(header) == level.tile_size and not self.lacks_end(level, row, column)
+        return frame_size(self._begin(level, row, column)) == tiles.tile_size and self._has_end(level, row, column)
 
-    def lacks_end(self, level: TiledLevel, row: int, column: int) -> bool:
-        """Whether a tile was begun but has no end: its writer omits ends, or its last bytes were lost."""
-        offset, size = int(level.offsets[row, column]), int(level.sizes[row, column])
+    def cut_tile(self, level: int, left: int, top: int, width: int, height: int) -> tuple[int, int] | None:
+        """(row, column) of the first tile under a part of a level that was begun and has lost its end.
+
+        Decoders may fill what was lost with a flat colour. None as well where the slide's writer leaves out the end of
+        most tiles, and of compressions without one.
+        """
+        tiles = self.levels[level]
+        if self._writer_ends_tiles and (tiles.compression == JPEG or tiles.compression in JPEG_2000):
+            for row, column in tiles.tiles(left, top, width, height):
+                if tiles.sizes[row, column] and not self._has_end(level, row, column):
+                    return row, column
+        return None
+
+    def _most_tiles_end(self) -> bool:
+        """Whether most of the telling tiles that begin as an image also end as one."""
+        begun = [
+            self._has_end(level, row, column)
+            for level, tiles in enumerate(self.levels)
+            for row, column in tiles.telling_tiles()
+            if self._begin(level, row, column).startswith(BEGIN)
+        ]
+        return 2 * sum(begun) > len(begun)
+
+    def _begin(self, level: int, row: int, column: int) -> bytes:
+        """The first bytes of a tile."""
+        tiles = self.levels[level]
+        return os.pread(
+            self._file.fileno(), min(int(tiles.sizes[row, column]), HEADER_BYTES), int(tiles.offsets[row, column])
+        )
+
+    def _has_end(self, level: int, row: int, column: int) -> bool:
+        """Whether the end marker is among the last bytes of a tile."""
+        tiles = self.levels[level]
+        offset, size = int(tiles.offsets[row, column]), int(tiles.sizes[row, column])
         n_bytes = min(size, END_BYTES)
-        return size > 0 and END not in os.pread(self._file.fileno(), n_bytes, offset + size - n_bytes)
+        return END in os.pread(self._file.fileno(), n_bytes, offset + size - n_bytes)
 
 
 def frame_size(header: bytes) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""The process that reads one slide: `python -m slpd.wsi.worker <connection> <memory>` (file descriptors).
+"""What the process that reads one slide does.
 
 It imports little, ends with the slide that started it, and answers one request after the other, so that what was asked
 ahead is decoded while the asker works.
@@ -6,8 +6,6 @@ ahead is decoded while the asker works.
 
 import mmap
 import os
-import signal
-import sys
 from collections.abc import Iterator, Sequence
 from itertools import product
 from multiprocessing.connection import Connection
@@ -17,26 +15,36 @@ import openslide
 from numpy.typing import NDArray
 
 from slpd.geometry.area_resample import area_resample
-from slpd.wsi.cucim_reader import VENDORS, CucimReader
+from slpd.wsi.cucim_reader import CucimReader
 from slpd.wsi.messages import OpenedSlide, OpenSlideFile, ReadPart, Refusal, UnreadableRegion
 from slpd.wsi.openslide_reader import OpenSlideReader, UnreadableTileError
-from slpd.wsi.tiff_levels import UnsuitableError
+from slpd.wsi.tiff_levels import UPRIGHT, TileCheck, UnsuitableError, tiff_structure
 
 MAX_THREADS = 8  # that decode one region
 STRIP_PX = 2**24  # pixels of a large part that are decoded at a time: 50 MB, one region of the usual size
 SQUARE_PX = 512  # side of what becomes white in a thumbnail for a tile that cannot be decoded
 MAX_SIZE_ERROR_PX = 2  # of a level's shorter side: both sides are rounded, some writers round at every level
+# Vendors, in OpenSlide's words, whose files are plain pyramids of TIFF images. In others' files cuCIM may take another
+# image for a level, and tiles may lie elsewhere.
+VENDORS = ("generic-tiff", "aperio")
 STRIP_ROWS = 1024  # a strip's height is a multiple, so that hardly a tile lies in two strips
 
 
-def main() -> None:
-    """Serve the slide until it is closed or its process is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the process that asks, which then ends this one
-        signal.signal(number, signal.SIG_IGN)
-    connection = Connection(int(sys.argv[1]))
+class MisorientedError(Exception):
+    """A slide whose rows and columns do not run from its upper left corner."""
+
+
+def read_slide(asker: int, memory: int) -> None:
+    """Serve a slide until it is closed or the process that asks is gone.
+
+    Args:
+        asker: Connection to it, a file descriptor.
+        memory: What both share, a file descriptor.
+    """
+    connection = Connection(asker)
     try:
         request: OpenSlideFile = connection.recv()
-        answer, part_reader = open_slide(request, int(sys.argv[2]))
+        answer, part_reader = open_slide(request, memory)
         connection.send(answer)
         while part_reader:
             connection.send(part_reader.answer(connection.recv()))
@@ -56,12 +64,21 @@ def open_slide(request: OpenSlideFile, memory: int) -> "tuple[OpenedSlide | Refu
         return Refusal(f"{path}: {error.strerror}; correct the path column of the sheet"), None
     except openslide.OpenSlideError as error:
         return Refusal(f"{path} is not a slide that can be read ({error}); copy it again"), None
-    distortion = distorted_level(plain.slide.level_dimensions)
-    if distortion:
-        return Refusal(f"{path}: {distortion}; convert it with another program or leave it out"), None
-    fast, reason = None, "asked for"
-    if request.reader != "openslide":
-        fast, reason = trusted_cucim(plain)
+    fault = distorted_level(plain.slide.level_dimensions)
+    check, reason = None, ""
+    try:
+        check = look_into_tiff(plain)
+    except MisorientedError as error:
+        fault = fault or str(error)
+    except Exception as error:  # whatever tifffile or cuCIM find wrong, OpenSlide has opened the slide
+        reason = why(error)
+    if fault:
+        return Refusal(f"{path}: {fault}; convert it with another program or leave it out"), None
+    plain.check, fast = check, None
+    if request.reader == "openslide":
+        reason = "asked for"
+    elif check:
+        fast, reason = trusted_cucim(plain, check)
     if request.reader == "cucim" and not fast:
         return Refusal(f"cuCIM is not to read {path}: {reason}; set reading.reader to auto"), None
     properties = plain.slide.properties
@@ -90,18 +107,34 @@ def distorted_level(level_sizes: Sequence[tuple[int, int]]) -> str | None:
     return None
 
 
-def trusted_cucim(plain: OpenSlideReader) -> tuple[CucimReader | None, str]:
-    """The reader of cuCIM, if it reads the slide as OpenSlide does, and why or why not."""
+def look_into_tiff(plain: OpenSlideReader) -> TileCheck:
+    """A look at the tiles of a slide that is a plain pyramid of TIFF images.
+
+    Raises:
+        UnsuitableError: it is none.
+        MisorientedError: it lies on its side or is mirrored.
+    """
     vendor = plain.slide.properties.get(openslide.PROPERTY_NAME_VENDOR)
     if vendor not in VENDORS:
-        return None, f"{vendor} files are OpenSlide's"
+        raise UnsuitableError(f"{vendor} files are OpenSlide's")
+    structure = tiff_structure(plain.path, plain.slide.level_dimensions)
+    if structure.orientation != UPRIGHT:
+        raise MisorientedError(f"its TIFF tag Orientation is {structure.orientation}, expected {UPRIGHT} (upright)")
+    return TileCheck(plain.path, structure.levels)
+
+
+def trusted_cucim(plain: OpenSlideReader, check: TileCheck) -> tuple[CucimReader | None, str]:
+    """The reader of cuCIM, if it reads the slide as OpenSlide does, and why or why not."""
     try:
-        fast = CucimReader(plain.path, plain)
+        fast = CucimReader(plain.path, plain, check)
         return fast, fast.probe()
-    except UnsuitableError as error:
-        return None, str(error)
-    except Exception as error:  # whatever cuCIM or tifffile find wrong, OpenSlide has opened the slide
-        return None, f"{type(error).__name__}: {error}"
+    except Exception as error:  # whatever cuCIM finds wrong, OpenSlide has opened the slide
+        return None, why(error)
+
+
+def why(error: Exception) -> str:
+    """Why cuCIM is not to read a slide."""
+    return str(error) if isinstance(error, UnsuitableError) else f"{type(error).__name__}: {error}"
 
 
 class PartReader:
@@ -179,7 +212,3 @@ class PartReader:
             inside = self._reader.read(part.level, x, y, x_end - x, y_end - y)
             pixels[y - top : y_end - top, x - left : x_end - left] = inside
         return pixels
-
-
-if __name__ == "__main__":
-    main()

@@ -1,5 +1,6 @@
 """What the rules share: the checked config, its sheets, paths, and the params that settings travel in."""
 
+import json
 import shlex
 import shutil
 import sys
@@ -21,6 +22,7 @@ if (
         f"error: jobs would run {python}, not {sys.executable}; first: source {workflow.basedir}/.venv/bin/activate"
     )
 
+from slpd.batches import batches_of
 from slpd.cohort_check import CohortPlan
 from slpd.errors import UserError
 from slpd.inputs import check_inputs, read_sheets
@@ -37,12 +39,12 @@ except UserError as error:
     sys.exit(f"error: {error}")  # one line, without a traceback through the workflow
 
 STARTED = time.time()
+BATCHES = {cohort: batches_of(sheet) for cohort, sheet in SHEETS.items()}
 COHORTS = {cohort.name: cohort for cohort in EXPERIMENT.cohorts}
 VARIANTS = {variant.name: variant for variant in EXPERIMENT.variants}
 TASKS = {task.name: task for task in EXPERIMENT.tasks}
 HEADS = {head.name: head for head in EXPERIMENT.heads}
 TABLES = {table.name: table for table in EXPERIMENT.tables}
-N_ITERATIONS = EXPERIMENT.training.n_iterations
 
 RESULTS = f"results/{EXPERIMENT.experiment}"
 COHORT = f"{RESULTS}/cohorts/{{cohort}}"
@@ -54,12 +56,17 @@ LIVE = f"{LOGS}/training"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 
 
+def one_of(names):
+    """The pattern of a wildcard that takes one of some names; of none it takes nothing."""
+    return "|".join(map(re.escape, names)) or "none"
+
+
 wildcard_constraints:
-    cohort="|".join(map(re.escape, COHORTS)),
-    variant="|".join(map(re.escape, VARIANTS)) or "none",
-    task="|".join(map(re.escape, TASKS)) or "none",
-    head="|".join(map(re.escape, HEADS)) or "none",
-    table="|".join(map(re.escape, TABLES)) or "none",
+    cohort=one_of(COHORTS),
+    variant=one_of(VARIANTS),
+    task=one_of(TASKS),
+    head=one_of(HEADS),
+    table=one_of(TABLES),
     slide=r"[A-Za-z0-9][A-Za-z0-9._-]*",
     batch=r"\d+",
 
@@ -102,15 +109,9 @@ def n_bytes(row):
     return Path(row.path).stat().st_size
 
 
-def batches(cohort):
-    """The slides of a cohort in order of id, as many to a batch as a job encodes."""
-    slides, size = sorted(SHEETS[cohort]), EXPERIMENT.patch_encoder.slides_per_job
-    return [slides[start : start + size] for start in range(0, len(slides), size)]
-
-
 def slides_of(wildcards):
     """The slides of a batch."""
-    return batches(wildcards.cohort)[int(wildcards.batch)]
+    return BATCHES[wildcards.cohort][int(wildcards.batch)]
 
 
 def of_batch(pattern):
@@ -132,8 +133,7 @@ def token_records(wildcards):
     """The final records of all slides of a cohort, from the rule that writes their tokens."""
     if starts_from_tokens(wildcards.cohort):
         return expand(f"{COHORT}/tokens/imported.json", cohort=wildcards.cohort)
-    numbers = range(len(batches(wildcards.cohort)))
-    return expand(f"{COHORT}/tokens/batch_{{batch}}.json", cohort=wildcards.cohort, batch=numbers)
+    return expand(f"{COHORT}/tokens/batch_{{batch}}.json", cohort=wildcards.cohort, batch=BATCHES[wildcards.cohort])
 
 
 def tables_on(cohort):
@@ -141,15 +141,32 @@ def tables_on(cohort):
     return [table for table in TABLES.values() if cohort in map(cohort_of, table.tasks)]
 
 
-def variants_of(cohort):
-    """The variants that some table asks of a cohort, in the order of the config."""
-    wanted = {variant for table in tables_on(cohort) for variant in table.variants}
-    return [variant for variant in VARIANTS if variant in wanted]
-
-
 def trained_variants(cohort):
-    """The variants of a cohort whose region encoder is trained here."""
-    return [variant for variant in variants_of(cohort) if not VARIANTS[variant].pretrained]
+    """The variants whose region encoder is trained on a cohort."""
+    return [variant.name for variant in EXPERIMENT.trained_on(cohort)]
+
+
+def evaluations_of(pattern):
+    """An input function: `pattern` for every evaluation that a table shows and that can be made."""
+
+    def paths(wildcards):
+        table = TABLES[wildcards.table]
+        variants = [variant for variant in table.variants if not VARIANTS[variant].why_unavailable]
+        return expand(pattern, task=table.tasks, variant=variants, head=table.heads)
+
+    return paths
+
+
+def why_unavailable(wildcards):
+    """Variant -> why a table cannot have figures of it, as JSON."""
+    variants = [VARIANTS[variant] for variant in TABLES[wildcards.table].variants]
+    return json.dumps({variant.name: variant.why_unavailable for variant in variants if variant.why_unavailable})
+
+
+def head_preset(wildcards):
+    """How a head is trained, if it is trained in steps."""
+    preset = EXPERIMENT.preset_of(HEADS[wildcards.head])
+    return preset.model_dump_json() if preset else []
 
 
 def cohort_of(task):
@@ -166,7 +183,7 @@ def plan_of(cohort):
         min_regions={
             variant: EXPERIMENT.prototypes_of(COHORTS[cohort], VARIANTS[variant]).min_regions
             for variant in trained_variants(cohort)
-            if uses_prototypes(variant)
+            if has_slide_prototypes(cohort, variant)
         },
         linked=[variant for variant in trained_variants(cohort) if EXPERIMENT.objective_of(VARIANTS[variant]).inter],
         tasks=[task for task in TASKS.values() if task.cohort == cohort],
@@ -178,6 +195,12 @@ def uses_prototypes(variant):
     """Whether the objective of a variant has prototype terms."""
     objective = EXPERIMENT.objective_of(VARIANTS[variant])
     return bool(objective.intra or objective.inter)
+
+
+def has_slide_prototypes(cohort, variant):
+    """Whether a variant trains with prototypes of each slide."""
+    level = EXPERIMENT.prototypes_of(COHORTS[cohort], VARIANTS[variant]).level
+    return uses_prototypes(variant) and level == "slide"
 
 
 def prototypes_of(wildcards):
@@ -195,6 +218,11 @@ def objective_of(wildcards):
     return EXPERIMENT.objective_of(VARIANTS[wildcards.variant]).model_dump_json()
 
 
+def training_of(wildcards):
+    """The `training` section as the variant changes it."""
+    return EXPERIMENT.training_of(VARIANTS[wildcards.variant]).model_dump_json()
+
+
 def trained_prototypes(wildcards):
     """The `prototypes` section of a variant whose objective has prototype terms."""
     return prototypes_of(wildcards) if uses_prototypes(wildcards.variant) else []
@@ -206,11 +234,12 @@ def trained_slide_graph(wildcards):
 
 
 def encoder_weights(wildcards):
-    """The region encoder of a variant: what it is given, or its last teacher."""
-    pretrained = VARIANTS[wildcards.variant].pretrained
-    if pretrained:
-        return ancient(pretrained.checkpoint)  # known by its hash
-    return expand(f"{VARIANT}/teacher.safetensors", **wildcards)
+    """The region encoder of a variant: what it is given, its last teacher, or that of another cohort's variant."""
+    variant = VARIANTS[wildcards.variant]
+    if variant.pretrained:
+        return ancient(variant.pretrained.checkpoint)  # known by its hash
+    trained = variant.encoder_of.model_dump() if variant.encoder_of else wildcards
+    return expand(f"{VARIANT}/teacher.safetensors", **trained)
 
 
 def encoder_section(wildcards):
@@ -235,9 +264,10 @@ def recipe_of(wildcards):
         tissue=EXPERIMENT.tissue,
         regions=EXPERIMENT.regions,
         reading=EXPERIMENT.reading,
+        min_sharpness=EXPERIMENT.manifest.min_sharpness,
         patch_encoder=EXPERIMENT.patch_encoder,
         region_encoder=EXPERIMENT.region_encoder,
-        training=EXPERIMENT.training,
+        training=EXPERIMENT.training_of(variant),
         objective=objective,
         prototypes=EXPERIMENT.prototypes_of(cohort, variant) if uses_prototypes(variant.name) else None,
         slide_graph=EXPERIMENT.slide_graph_of(variant) if objective.inter else None,
@@ -273,7 +303,9 @@ def every_slide_graph(wildcards):
         path
         for cohort in COHORTS
         for path in expand(
-            f"{VARIANT}/graph.npz", cohort=cohort, variant=filter(uses_prototypes, trained_variants(cohort))
+            f"{VARIANT}/graph.npz",
+            cohort=cohort,
+            variant=[variant for variant in trained_variants(cohort) if has_slide_prototypes(cohort, variant)],
         )
     ]
 

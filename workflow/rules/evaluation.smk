@@ -1,4 +1,26 @@
-"""Evaluation: folds, heads on frozen region vectors, tables."""
+"""Evaluation: region vectors without an encoder, folds, heads on frozen region vectors, tables."""
+
+
+rule pool_tokens:
+    input:
+        manifest=rules.cohort_manifest.output.manifest,
+    output:
+        bags=f"{VARIANT}/bags.h5",
+    log:
+        f"{LOGS}/pool_tokens/{{cohort}}/{{variant}}.log",
+    wildcard_constraints:
+        variant=one_of(variant for variant in VARIANTS if VARIANTS[variant].token_mean),
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        version=result_version("pool_tokens"),
+    message:
+        "{wildcards.cohort}: {wildcards.variant}: mean patch tokens of every region"
+    shell:
+        "python -m slpd pool_tokens --manifest {input.manifest:q} --out {output.bags:q} > {log:q} 2>&1"
 
 
 rule split_folds:
@@ -32,41 +54,46 @@ rule evaluate:
     output:
         predictions=f"{TASK}/{{variant}}/{{head}}/predictions.csv",
         metrics=f"{TASK}/{{variant}}/{{head}}/metrics.csv",
+        intervals=f"{TASK}/{{variant}}/{{head}}/intervals.csv",
+        calibration=f"{TASK}/{{variant}}/{{head}}/calibration.csv",
+        weights=f"{TASK}/{{variant}}/{{head}}/region_weights.h5",
     log:
         f"{LOGS}/evaluate/{{task}}/{{variant}}/{{head}}.log",
     benchmark:
         f"{BENCHMARKS}/evaluate/{{task}}/{{variant}}/{{head}}.tsv"
     conda:
         "../../envs/slpd.yaml"
+    threads: 2
     resources:
-        mem_mb=4000,
+        mem_mb=8000,
         runtime=240,
     params:
         task=lambda wildcards: TASKS[wildcards.task].model_dump_json(),
         head=lambda wildcards: HEADS[wildcards.head].model_dump_json(),
+        preset=head_preset,
+        settings=settings("intervals"),
         version=result_version("evaluate"),
     message:
         "{wildcards.task}: {wildcards.variant}, {wildcards.head}"
     shell:
         "python -m slpd evaluate --bags {input.bags:q} --folds {input.folds:q} --task {params.task:q}"
-        " --head {params.head:q} --variant {wildcards.variant} --predictions {output.predictions:q}"
-        " --metrics {output.metrics:q} > {log:q} 2>&1"
+        " --head {params.head:q} --preset {params.preset:q} --settings {params.settings:q} --variant {wildcards.variant}"
+        " --predictions {output.predictions:q} --metrics {output.metrics:q} --intervals {output.intervals:q}"
+        " --calibration {output.calibration:q} --weights {output.weights:q} > {log:q} 2>&1"
 
 
 rule make_table:
     input:
-        metrics=lambda wildcards: expand(
-            rules.evaluate.output.metrics,
-            task=TABLES[wildcards.table].tasks,
-            variant=TABLES[wildcards.table].variants,
-            head=TABLES[wildcards.table].heads,
-        ),
+        metrics=evaluations_of(rules.evaluate.output.metrics),
+        intervals=evaluations_of(rules.evaluate.output.intervals),
+        published=lambda wildcards: TABLES[wildcards.table].published,
         folds=lambda wildcards: expand(rules.split_folds.output.folds, task=TABLES[wildcards.table].tasks),
         manifests=lambda wildcards: [
             f"{COHORT}/slides.csv".format(cohort=cohort_of(task)) for task in TABLES[wildcards.table].tasks
         ],
     output:
         csv=f"{RESULTS}/tables/{{table}}.csv",
+        differences=f"{RESULTS}/tables/{{table}}_differences.csv",
         markdown=f"{RESULTS}/tables/{{table}}.md",
         latex=f"{RESULTS}/tables/{{table}}.tex",
         html=report(
@@ -84,10 +111,20 @@ rule make_table:
         runtime=10,
     params:
         table=lambda wildcards: TABLES[wildcards.table].model_dump_json(),
+        tasks=lambda wildcards: [TASKS[task].model_dump_json() for task in TABLES[wildcards.table].tasks],
+        settings=settings("intervals"),
+        unavailable=why_unavailable,
+        evaluations=lambda wildcards, input: [Path(path).parent for path in input.metrics],
         version=result_version("make_table"),
     message:
         "Table {wildcards.table}"
     shell:
-        "python -m slpd make_table --table {params.table:q} --metrics {input.metrics:q} --folds {input.folds:q}"
-        " --manifests {input.manifests:q} --csv {output.csv:q} --markdown {output.markdown:q}"
-        " --latex {output.latex:q} --html {output.html:q} > {log:q} 2>&1"
+        "python -m slpd make_table --table {params.table:q} --settings {params.settings:q} --tasks {params.tasks:q}"
+        " --unavailable {params.unavailable:q} --evaluations {params.evaluations:q} --folds {input.folds:q}"
+        " --manifests {input.manifests:q} --csv {output.csv:q} --differences {output.differences:q}"
+        " --markdown {output.markdown:q} --latex {output.latex:q} --html {output.html:q} > {log:q} 2>&1"
+
+
+rule tables:
+    input:
+        every_table,

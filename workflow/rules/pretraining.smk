@@ -65,7 +65,7 @@ rule distill_slpd:
         runtime=1440,
     params:
         encoder=settings("region_encoder"),
-        training=settings("training"),
+        training=training_of,
         jobs=without_effect("jobs"),
         objective=objective_of,
         prototypes=trained_prototypes,
@@ -73,7 +73,7 @@ rule distill_slpd:
         live=lambda wildcards, input: f"{LIVE}/{wildcards.cohort}/{wildcards.variant}",
         version=result_version("distill_slpd"),
     message:
-        "{wildcards.cohort}: {wildcards.variant}, {N_ITERATIONS} iterations of prototypes, slide graph and distillation"
+        "{wildcards.cohort}: {wildcards.variant}, iterations of prototypes, slide graph and distillation"
     shell:
         "python -m slpd --processes {resources.gpu} --nodes {resources.nodes} distill_slpd --manifest {input.manifest:q}"
         " --encoder {params.encoder:q} --training {params.training:q} --jobs {params.jobs:q} --objective {params.objective:q}"
@@ -136,6 +136,8 @@ rule embed_bags:
         f"{LOGS}/embed_bags/{{cohort}}/{{variant}}.log",
     benchmark:
         f"{BENCHMARKS}/embed_bags/{{cohort}}/{{variant}}.tsv"
+    wildcard_constraints:
+        variant=one_of(variant for variant in VARIANTS if not VARIANTS[variant].token_mean),
     conda:
         "../../envs/slpd.yaml"
     threads: 2

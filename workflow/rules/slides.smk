@@ -100,7 +100,7 @@ rule encode_patches:
         f"{BENCHMARKS}/encode_patches/{{cohort}}/{{batch}}.tsv"
     conda:
         "../../envs/slpd.yaml"
-    threads: 2
+    threads: 8  # decode for one GPU; fewer cores serve as well
     resources:
         gpu=1,
         mem_mb=16000,
@@ -160,7 +160,8 @@ rule cohort_manifest:
         runtime=10,
     params:
         tokens=lambda wildcards, input: Path(input.batches[0]).parent,
-        settings=without_effect("manifest"),  # a gate
+        settings=without_effect("manifest"),  # its budget is a gate, its other key counts:
+        min_sharpness=EXPERIMENT.manifest.min_sharpness,
         version=result_version("cohort_manifest"),
     message:
         "{wildcards.cohort}: slides used and left out"

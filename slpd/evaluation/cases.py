@@ -1,0 +1,217 @@
+"""What heads learn from and predict: the cases of every fold, checked.
+
+A case is a slide, or in a task of level `patient` a patient with the patient's slides in that split; its bag is the
+region vectors of all its slides.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide
+from slpd.errors import UserError
+from slpd.evaluation.survival import interval_of, interval_starts
+from slpd.evaluation.tasks import SEEN
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, SurvivalTask
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The truth of n cases: classes, or times to events."""
+
+    numbers: NDArray[np.int64]  # (n,) class number; of a survival task the interval of time
+    observed: NDArray[np.bool_]  # (n,) false: censored; classes are all observed
+    times: NDArray[np.float64]  # (n,) time to event or censoring; NaN for classes
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The cases of one split."""
+
+    slides: list[list[LabelledSlide]]  # of each case
+    sizes: list[list[int]]  # of each case: regions of each of its slides
+    rows: list[NDArray[np.int64]]  # of each case: rows of `EvaluationData.features`
+    outcomes: Outcomes
+
+    def __len__(self) -> int:
+        """Number of cases."""
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class FoldCases:
+    """The cases of one fold."""
+
+    train: Cases
+    val: Cases  # may be empty
+    test: Cases
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """All that a head is given."""
+
+    features: NDArray[np.float32]  # (R, D) region vectors
+    folds: list[FoldCases]
+    n_outputs: int  # classes, or intervals of time
+    survival: bool
+
+
+def evaluation_data(
+    bags: Mapping[str, NDArray[np.float32]], folds: Sequence[Fold], task: ClassTask | SurvivalTask
+) -> EvaluationData:
+    """The cases of every fold.
+
+    Args:
+        bags: Slide id -> (n, D) region vectors.
+        folds: The folds of the task.
+        task: Its classes or intervals, and its level.
+
+    Raises:
+        UserError: a slide has no bag, no regions, values that are not finite, another width or an unknown label; a
+            slide is in two splits, or (of generated folds) a patient is; or a fold cannot be trained on.
+    """
+    for number, fold in enumerate(folds):
+        check_fold(number, fold, task)
+    slides = {slide.slide: slide for fold in folds for split in SPLITS for slide in getattr(fold, split)}
+    check_bags(slides.values(), bags)
+    starts = np.concatenate([[0], np.cumsum([len(bags[slide]) for slide in slides])])
+    rows = {slide: np.arange(*starts[i : i + 2]) for i, slide in enumerate(slides)}
+    return EvaluationData(
+        features=np.concatenate([bags[slide] for slide in slides]),
+        folds=[fold_cases(number, fold, rows, task) for number, fold in enumerate(folds)],
+        n_outputs=len(task.outputs),
+        survival=isinstance(task, SurvivalTask),
+    )
+
+
+def check_fold(number: int, fold: Fold, task: ClassTask | SurvivalTask) -> None:
+    """Refuse a fold that leaks or that no head can learn from."""
+    refuse_leaks(number, fold, isinstance(task.folds, GeneratedFolds))
+    if not fold.test:
+        raise UserError(f"fold {number}: no test slides; run split_folds again")
+    if isinstance(task, SurvivalTask):
+        return
+    for split in SPLITS:
+        for slide in getattr(fold, split):
+            if slide.label not in task.classes:
+                raise UserError(
+                    f"fold {number}: slide {slide.slide}: label {slide.label!r} in the folds is not one of"
+                    f" {', '.join(task.classes)}; run split_folds again"
+                )
+    labels = sorted({slide.label for slide in fold.train})
+    if len(labels) < 2:
+        raise UserError(
+            f"fold {number}: all {len(fold.train)} training slides are of class {', '.join(labels)};"
+            " use fewer folds, label more slides or correct the split file"
+        )
+
+
+def refuse_leaks(number: int, fold: Fold, generated: bool) -> None:
+    """Refuse a slide in two splits of a fold, and in generated folds a patient; imported ones were asked about it."""
+    split_of: dict[str, str] = {}
+    split_of_patient: dict[str, str] = {}
+    for split in SPLITS:
+        for slide in getattr(fold, split):
+            other = split_of.setdefault(slide.slide, split)
+            if other != split:
+                raise UserError(f"fold {number}: slide {slide.slide} is in {other} and {split}; run split_folds again")
+            other = split_of_patient.setdefault(slide.patient, split)
+            if generated and other != split:
+                raise UserError(
+                    f"fold {number}: patient {slide.patient} (slide {slide.slide}) is in {other} and {split}, which"
+                    " generated folds never do; run split_folds again"
+                )
+
+
+def check_bags(slides: Iterable[LabelledSlide], bags: Mapping[str, NDArray[np.float32]]) -> None:
+    """Refuse bags that no head can take."""
+    width, first = 0, ""
+    for slide in (slide.slide for slide in slides):
+        if slide not in bags:
+            raise UserError(f"slide {slide}: in the folds but not in the bags; run split_folds and embed_bags again")
+        bag = bags[slide]
+        if not len(bag):
+            raise UserError(f"slide {slide}: its bag has no regions; run embed_bags again")
+        n_bad = int((~np.isfinite(bag).all(axis=1)).sum())
+        if n_bad:
+            raise UserError(
+                f"slide {slide}: {n_bad} of {len(bag)} region vectors hold NaN or infinity;"
+                " check its patch tokens and the training log"
+            )
+        width, first = width or bag.shape[1], first or slide
+        if bag.shape[1] != width:
+            raise UserError(
+                f"slide {slide}: region vectors of {bag.shape[1]} values, those of slide {first} have {width};"
+                " run embed_bags again"
+            )
+
+
+def fold_cases(
+    number: int, fold: Fold, rows: Mapping[str, NDArray[np.int64]], task: ClassTask | SurvivalTask
+) -> FoldCases:
+    """The cases of one fold; the intervals of time are those of its training cases."""
+    groups = {split: grouped(getattr(fold, split), task.level) for split in SPLITS}
+    if isinstance(task, SurvivalTask):
+        starts = time_intervals(number, groups["train"], task)
+        outcomes = {split: survival_outcomes(groups[split], starts) for split in SPLITS}
+    else:
+        outcomes = {split: class_outcomes(groups[split], task.classes) for split in SPLITS}
+    return FoldCases(
+        *(
+            Cases(
+                groups[split],
+                [[len(rows[slide.slide]) for slide in case] for case in groups[split]],
+                [np.concatenate([rows[slide.slide] for slide in case]) for case in groups[split]],
+                outcomes[split],
+            )
+            for split in SPLITS
+        )
+    )
+
+
+def time_intervals(number: int, train: Sequence[Sequence[LabelledSlide]], task: SurvivalTask) -> NDArray[np.float64]:
+    """Where the intervals of a fold's training cases begin, (n_bins - 1,).
+
+    Raises:
+        UserError: there are too few events.
+    """
+    times, seen = times_of(train), seen_of(train)
+    return interval_starts(times[seen], task.n_bins, f"task {task.name}, fold {number}")
+
+
+def grouped(slides: Sequence[LabelledSlide], level: Level) -> list[list[LabelledSlide]]:
+    """The slides of every case: one each, or those of a patient, patients in the order of their first slide."""
+    if level == "slide":
+        return [[slide] for slide in slides]
+    patients: dict[str, list[LabelledSlide]] = {}
+    for slide in slides:
+        patients.setdefault(slide.patient, []).append(slide)
+    return list(patients.values())
+
+
+def class_outcomes(cases: Sequence[Sequence[LabelledSlide]], classes: Sequence[str]) -> Outcomes:
+    """The classes of cases."""
+    numbers = np.array([classes.index(case[0].label) for case in cases], dtype=np.int64)
+    return Outcomes(numbers, np.ones(len(cases), bool), np.full(len(cases), np.nan))
+
+
+def survival_outcomes(cases: Sequence[Sequence[LabelledSlide]], starts: NDArray[np.float64]) -> Outcomes:
+    """Times, events, and the interval of each time."""
+    times = times_of(cases)
+    return Outcomes(interval_of(times, starts), seen_of(cases), times)
+
+
+def times_of(cases: Sequence[Sequence[LabelledSlide]]) -> NDArray[np.float64]:
+    """Times to event or censoring, (n,)."""
+    return np.array([float(case[0].label) for case in cases], dtype=np.float64)
+
+
+def seen_of(cases: Sequence[Sequence[LabelledSlide]]) -> NDArray[np.bool_]:
+    """Which events were seen, (n,)."""
+    return np.array([case[0].event == SEEN for case in cases], dtype=bool)

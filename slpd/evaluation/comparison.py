@@ -1,0 +1,47 @@
+"""Whether two variants differ: per-fold differences and the corrected resampled t-test.
+
+Folds share training slides, so their differences are not independent and a plain t-test finds differences too often.
+Nadeau & Bengio (Machine Learning 52, 2003) add the ratio of test to training cases to 1 / n in its variance.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Difference:
+    """first - second over the folds in which both are defined."""
+
+    mean: float  # NaN: no fold
+    low: float  # of the t interval; NaN with fewer than two folds
+    high: float
+    p_value: float  # two-sided; NaN with fewer than two folds
+    n_folds: int
+
+
+def paired_difference(
+    first: Sequence[float], second: Sequence[float], test_to_train: float, level: float
+) -> Difference:
+    """The mean difference of two evaluations on the same folds.
+
+    Args:
+        first: A metric in each fold; NaN where it is not defined.
+        second: The same of the other evaluation.
+        test_to_train: Test cases per training case.
+        level: Confidence level of the interval.
+    """
+    differences = np.subtract(first, second)
+    differences = differences[~np.isnan(differences)]
+    n = len(differences)
+    if n < 2:
+        return Difference(float(differences.mean()) if n else math.nan, math.nan, math.nan, math.nan, n)
+    mean, variance = float(differences.mean()), float(differences.var(ddof=1))
+    error = math.sqrt((1 / n + test_to_train) * variance)  # Nadeau & Bengio, eq. 2
+    if error == 0:
+        return Difference(mean, mean, mean, 0.0 if mean else 1.0, n)
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * error
+    return Difference(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, n - 1)), n)

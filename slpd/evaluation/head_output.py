@@ -1,0 +1,14 @@
+"""What a head says of the test cases of a fold."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """Of n test cases, in their order."""
+
+    outputs: NDArray[np.float64]  # (n, C) class probabilities; of survival tasks hazards
+    weights: list[NDArray[np.float32]]  # of each case (n regions,): the part of each region in it, sums to 1

@@ -1,0 +1,30 @@
+"""The loss of a case: cross-entropy of classes, or the likelihood of a time to an event."""
+
+import torch
+from torch import Tensor, nn
+
+
+def class_loss(logits: Tensor, numbers: Tensor) -> Tensor:
+    """Cross-entropy.
+
+    Args:
+        logits: (..., C).
+        numbers: (...) class numbers.
+    """
+    return nn.functional.cross_entropy(logits.flatten(0, -2), numbers.flatten(), reduction="none").view(numbers.shape)
+
+
+def survival_loss(logits: Tensor, numbers: Tensor, observed: Tensor) -> Tensor:
+    """Negative log-likelihood of discrete-time hazards (Singer & Willett 1993; as a loss Zadeh & Schmid 2021).
+
+    An event in interval y: it came through the intervals before, not through y. Censored in y: it came through y too.
+
+    Args:
+        logits: (..., bins), logits of the hazards.
+        numbers: (...) interval of the event or the censoring.
+        observed: (...) whether the event was seen.
+    """
+    interval = torch.arange(logits.shape[-1])
+    at_event = (interval == numbers[..., None]) & observed[..., None]
+    survived = (interval < numbers[..., None]) | ((interval == numbers[..., None]) & ~observed[..., None])
+    return (nn.functional.softplus(-logits) * at_event + nn.functional.softplus(logits) * survived).sum(dim=-1)

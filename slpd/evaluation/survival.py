@@ -1,0 +1,40 @@
+"""Survival in discrete time: intervals, and the risk that hazards amount to.
+
+Time is cut into intervals; a head gives each interval's hazard, the probability that the event falls into it if it has
+not come before (Singer & Willett, J. Educ. Stat. 1993). A censored case is known to have come through its interval.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slpd.errors import UserError
+
+
+def interval_starts(event_times: NDArray[np.float64], n_bins: int, where: str) -> NDArray[np.float64]:
+    """Where intervals 1, 2, ... begin (n_bins - 1,): quantiles of the times of training events; interval 0 begins at 0.
+
+    Raises:
+        UserError: there are not enough different times for as many intervals.
+    """
+    n_times = len(np.unique(event_times))
+    starts = np.quantile(event_times, np.arange(1, n_bins) / n_bins) if n_times >= n_bins else np.zeros(n_bins)
+    if len(np.unique([0, *starts])) < n_bins:
+        raise UserError(
+            f"{where}: {len(event_times)} training events at {n_times} different times cannot be"
+            f" cut into n_bins = {n_bins} intervals; lower n_bins of the task or use fewer folds"
+        )
+    return np.asarray(starts)
+
+
+def interval_of(times: NDArray[np.float64], starts: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The interval of each time; a time at a start lies in the interval that begins there."""
+    return np.searchsorted(starts, times, side="right").astype(np.int64)
+
+
+def risk(hazards: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How early the event is expected, (n,): less the sum over intervals of the probability to outlive them.
+
+    Args:
+        hazards: (n, bins), each in [0, 1].
+    """
+    return np.asarray(-np.cumprod(1 - hazards, axis=1).sum(axis=1))

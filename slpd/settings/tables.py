@@ -1,0 +1,41 @@
+"""Settings of tables."""
+
+from typing import Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from slpd.settings.evaluation import TaskKind
+from slpd.settings.section import Name, Section
+
+Metric = Literal["auc", "accuracy", "balanced_accuracy", "f1", "kappa", "ece", "c_index"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+LESS_IS_BETTER: tuple[Metric, ...] = ("ece",)
+
+
+def metrics_of(kind: TaskKind) -> tuple[Metric, ...]:
+    """The metrics that a kind of task has."""
+    return ("c_index",) if kind == "survival" else tuple(metric for metric in METRICS if metric != "c_index")
+
+
+class Table(Section):
+    """A table: one row per head and variant, one column per task and metric."""
+
+    name: Name
+    caption: str
+    tasks: list[Name] = Field(min_length=1)
+    variants: list[Name] = Field(min_length=1)
+    heads: list[Name] = Field(min_length=1)
+    metrics: list[Metric] = Field(min_length=1)
+    published: list[str] = Field(
+        default=[], description="CSV files of published figures, to stand beside ours: config/README.md has the columns"
+    )
+
+    @model_validator(mode="after")
+    def nothing_twice(self) -> Self:
+        """A row or column is there once."""
+        for key in ("tasks", "variants", "heads", "metrics", "published"):
+            names = getattr(self, key)
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise ValueError(f"{key}: {twice} is there twice; keep one")
+        return self

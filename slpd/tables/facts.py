@@ -1,0 +1,81 @@
+"""What a caption says of a task: slides used and given, patients, folds, leaks, slides left out."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide
+from slpd.artifacts.manifest import ManifestRow
+from slpd.evaluation.imported_folds import patient_overlap
+from slpd.evaluation.tasks import SEEN, n_cases
+from slpd.settings.evaluation import ClassTask, SurvivalTask, TaskKind
+
+LISTED = 10  # left-out slides named in a caption; the manifest has them all
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What a caption says of a task."""
+
+    task: str
+    kind: TaskKind
+    n_given: int  # slides of the cohort
+    n_used: int  # slides of the cohort that were not left out
+    n_patients: int  # patients in the folds
+    n_folds: int
+    test_to_train: float  # test cases per training case, mean over folds
+    classes: dict[str, int]  # class, or outcome of a survival task -> slides in the folds
+    leaks: list[int]  # patients in both train and test, of each fold
+    left_out: list[tuple[str, str]]  # slide, reason
+
+    @property
+    def text(self) -> str:
+        """The facts, without the left-out slides, in one sentence."""
+        classes = ", ".join(f"{name} {count}" for name, count in self.classes.items())
+        leaks = ""
+        if any(self.leaks):
+            leaks = f", of which {min(self.leaks)} to {max(self.leaks)} patients each are in both train and test"
+        return (
+            f"{self.task}: {self.n_used} of {self.n_given} slides of the cohort used; in the folds"
+            f" {sum(self.classes.values())} labelled slides of {self.n_patients} patients ({classes});"
+            f" {self.n_folds} folds{leaks}."
+        )
+
+    @property
+    def left_out_texts(self) -> list[str]:
+        """The left-out slides by name and reason; after the first ten, how many more there are."""
+        named = [f"{slide}: {reason}" for slide, reason in self.left_out[:LISTED]]
+        n_more = len(self.left_out) - len(named)
+        return [*named, f"and {n_more} more, listed in slides.csv"] if n_more else named
+
+
+def task_facts(task: ClassTask | SurvivalTask, folds: Sequence[Fold], manifest: Sequence[ManifestRow]) -> TaskFacts:
+    """The facts of a task, from its folds and the manifest of its cohort."""
+    slides = {slide.slide: slide for fold in folds for split in SPLITS for slide in getattr(fold, split)}
+    left_out = [row.record for row in manifest if not row.used]
+    counts = Counter(described(slide) for slide in slides.values())
+    return TaskFacts(
+        task=task.name,
+        kind=task.kind,
+        n_given=len(manifest),
+        n_used=len(manifest) - len(left_out),
+        n_patients=len({slide.patient for slide in slides.values()}),
+        n_folds=len(folds),
+        test_to_train=sum(n_cases(fold.test, task) / n_cases(fold.train, task) for fold in folds) / len(folds),
+        classes=dict(sorted(counts.items())),
+        leaks=[len(patient_overlap(fold)) for fold in folds],
+        left_out=[(record.slide, one_line(record.reason, record.slide)) for record in left_out],
+    )
+
+
+def described(slide: LabelledSlide) -> str:
+    """The class of a slide; in survival tasks whether its event was seen."""
+    if not slide.event:
+        return slide.label
+    return "event seen" if slide.event == SEEN else "censored"
+
+
+def one_line(reason: str, slide: str) -> str:
+    """A reason without line breaks, control characters and the leading name of the slide."""
+    printable = "".join(character if character.isprintable() else " " for character in reason)
+    return " ".join(printable.split()).removeprefix(f"slide {slide}: ")

@@ -1,0 +1,74 @@
+"""The process that forks the reading processes of slides: `python -m slpd.wsi.nursery <socket>` (file descriptor).
+
+It has one thread, as a process that forks must. Readers end with it, and it ends with the process that started it.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+from slpd.wsi.messages import NEEDS, STATUS, Need
+from slpd.wsi.worker import read_slide
+
+NVIDIA_DRIVER = Path("/dev/nvidiactl")
+PR_SET_PDEATHSIG = 1  # prctl: the signal that a process gets when the one that forked it ends
+
+
+def main() -> None:
+    """Fork and end readers until nobody asks any more."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the process that asks, which then ends this one
+        signal.signal(number, signal.SIG_IGN)
+    asker, prctl = socket.socket(fileno=int(sys.argv[1])), ctypes.CDLL(None).prctl
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(asker, NEEDS.size, 2)
+        if not message:
+            return
+        need, reader = NEEDS.unpack(message)
+        if need != Need.READER:
+            asker.send(STATUS.pack(end(reader) if need == Need.END else import_cucim()))
+            continue
+        reader = os.fork()
+        if not reader:
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            asker.close()
+            become_reader(*descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        asker.send(STATUS.pack(reader))
+
+
+def become_reader(connection: int, memory: int) -> NoReturn:
+    """Read a slide, then end at once: what the forking process would do at its end is not for its readers."""
+    try:
+        read_slide(connection, memory)
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def end(reader: int) -> int:
+    """End a reader, unless it has; its exit status, negative if a signal ended it."""
+    os.kill(reader, signal.SIGKILL)  # one that has ended is still known until it is waited for
+    return os.waitstatus_to_exitcode(os.waitpid(reader, 0)[1])
+
+
+def import_cucim() -> int:
+    """Spare later readers the import of cuCIM (0.1 s); whether it was imported.
+
+    Not where there is a driver for GPUs: what CUDA may set up, threads among it, does not survive a fork.
+    """
+    if NVIDIA_DRIVER.exists():
+        return False
+    import cucim.clara  # noqa: F401, PLC0415
+
+    return True
+
+
+if __name__ == "__main__":
+    main()

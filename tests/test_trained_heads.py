@@ -1,0 +1,214 @@
+"""Networks of heads: each equals its definition, whatever else is in the batch."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from small_cases import abmil, max_mil, vit_wsi
+from torch import Tensor, nn
+
+from slpd.evaluation.abmil import Abmil
+from slpd.evaluation.max_mil import MaxMil
+from slpd.evaluation.outcome_loss import class_loss, survival_loss
+from slpd.evaluation.packed_bags import PackedBags
+from slpd.evaluation.vit_wsi import EncoderLayer, VitWsi
+
+pytestmark = pytest.mark.torch
+
+WIDTH = 5
+
+
+def seeds(n: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in range(n)]
+
+
+def network(kind: str, n_folds: int, n_outputs: int = 3, survival: bool = False) -> nn.Module:
+    if kind == "vit_wsi":
+        return VitWsi(WIDTH, n_outputs, vit_wsi(), seeds(n_folds))
+    if kind == "max_mil":
+        return MaxMil(WIDTH, n_outputs, max_mil(), seeds(n_folds), survival)
+    return Abmil(WIDTH, n_outputs, abmil(gated=kind == "gated"), seeds(n_folds))
+
+
+KINDS = ["gated", "plain", "max_mil", "vit_wsi"]
+
+
+def bags_of(*sizes: int, seed: int = 1) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(n, WIDTH, generator=generator) for n in sizes]
+
+
+def packed(folds: list[list[Tensor]], filler: float = 0.0) -> PackedBags:
+    """The bags of every fold; `filler` stands where there is no region."""
+    n_bags = max(map(len, folds))
+    sizes = torch.tensor([[len(bag) for bag in bags] + [0] * (n_bags - len(bags)) for bags in folds])
+    rows = [torch.cat(bags) for bags in folds]
+    return PackedBags(nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=filler), sizes, None)
+
+
+def of_fold(model: nn.Module, fold: int) -> dict[str, np.ndarray]:
+    """The weights of one fold, as torch's layers hold them: matrices (out, in)."""
+    found = {}
+    for name, parameter in model.named_parameters():
+        piece = parameter[fold].detach().double()
+        found[name] = (piece.T if name.endswith("weight") and "norm" not in name else piece.squeeze(0)).numpy()
+    return found
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_abmil_equals_the_equations(gated: bool) -> None:
+    model = network("gated" if gated else "plain", n_folds=2)
+    (bag,) = bags_of(7)
+    logits, attention = model(packed([[bag], [bag]]))
+    for fold in range(2):
+        w = of_fold(model, fold)
+        h = [np.maximum(w["embed.weight"] @ x + w["embed.bias"], 0) for x in bag.double().numpy()]
+        scores = []
+        for h_k in h:
+            hidden = np.tanh(w["attention.v.weight"] @ h_k + w["attention.v.bias"])  # eq. 8
+            if gated:
+                hidden = hidden / (1 + np.exp(-(w["attention.u.weight"] @ h_k + w["attention.u.bias"])))  # eq. 9
+            scores.append(float(w["attention.w.weight"][0] @ hidden))
+        a = np.exp(scores) / np.exp(scores).sum()
+        z = sum(a_k * h_k for a_k, h_k in zip(a, h, strict=True))  # eq. 7
+        np.testing.assert_allclose(attention[fold].detach(), a, atol=1e-6)
+        expected = w["classify.weight"] @ z + w["classify.bias"]
+        np.testing.assert_allclose(logits[fold, 0].detach(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_outputs", [2, 4])
+def test_max_mil_lets_the_most_probable_region_speak(n_outputs: int) -> None:
+    model = network("max_mil", n_folds=1, n_outputs=n_outputs)
+    bag = bags_of(9)[0]
+    logits, weights = model(packed([[bag]]))
+    alone = torch.cat([model(packed([[bag[i : i + 1]]]))[0][0] for i in range(9)])  # (9, C)
+    probabilities = alone.softmax(dim=1)
+    top = int((probabilities[:, 1] if n_outputs == 2 else probabilities.amax(dim=1)).argmax())
+    torch.testing.assert_close(logits[0, 0], alone[top])
+    assert weights[0].tolist() == [float(i == top) for i in range(9)]
+
+
+def test_max_mil_lets_the_region_at_most_risk_speak() -> None:
+    model = network("max_mil", n_folds=1, survival=True)
+    bag = bags_of(9)[0]
+    logits, _ = model(packed([[bag]]))
+    alone = torch.cat([model(packed([[bag[i : i + 1]]]))[0][0] for i in range(9)])
+    survival = torch.cumprod(1 - alone.sigmoid(), dim=1).sum(dim=1)
+    torch.testing.assert_close(logits[0, 0], alone[survival.argmin()])
+
+
+def test_a_layer_equals_torchs_transformer_encoder_layer() -> None:
+    head = vit_wsi()
+    ours = EncoderLayer(head, seeds(2))
+    for norm in (ours.norm_1, ours.norm_2):  # ones and zeros would hide a mistake
+        nn.init.uniform_(norm.weight, 0.5, 2)
+        nn.init.uniform_(norm.bias, -1, 1)
+    generator = torch.Generator().manual_seed(3)
+    x = [torch.randn(n, head.embedding, generator=generator) for n in (4, 1, 6)]
+    rows = torch.cat(x)
+    bags = PackedBags(rows.expand(2, -1, -1), torch.tensor([[4, 1, 6], [4, 1, 6]]), None)
+    found = ours(bags.regions, bags)
+    for fold in range(2):
+        w = {name: torch.from_numpy(value).float() for name, value in of_fold(ours, fold).items()}
+        theirs = nn.TransformerEncoderLayer(head.embedding, head.heads, head.feedforward, batch_first=True).eval()
+        theirs.load_state_dict(
+            {
+                "self_attn.in_proj_weight": w["qkv.weight"],
+                "self_attn.in_proj_bias": w["qkv.bias"],
+                "self_attn.out_proj.weight": w["project.weight"],
+                "self_attn.out_proj.bias": w["project.bias"],
+                "linear1.weight": w["widen.weight"],
+                "linear1.bias": w["widen.bias"],
+                "linear2.weight": w["narrow.weight"],
+                "linear2.bias": w["narrow.bias"],
+                "norm1.weight": w["norm_1.weight"].flatten(),
+                "norm1.bias": w["norm_1.bias"],
+                "norm2.weight": w["norm_2.weight"].flatten(),
+                "norm2.bias": w["norm_2.bias"],
+            }
+        )
+        expected = torch.cat([theirs(bag[None])[0] for bag in x])
+        torch.testing.assert_close(found[fold], expected, atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sizes", [((1, 9), (4,)), ((12, 1, 5), (2, 2)), ((1,), (1, 1, 1))])
+def test_neither_padding_nor_company_changes_a_prediction(kind: str, sizes: tuple[tuple[int, ...], ...]) -> None:
+    """Folds have bags of other sizes and numbers; what stands in padded places is ignored."""
+    model = network(kind, n_folds=2)
+    folds = [bags_of(*of_fold, seed=seed) for seed, of_fold in enumerate(sizes)]
+    batch = packed(folds, filler=1e3)
+    logits, weights = model(batch)
+    for fold, bags in enumerate(folds):
+        place = 0
+        for number, bag in enumerate(bags):
+            alone, alone_weights = model(packed([[bag], [bag]]))
+            torch.testing.assert_close(logits[fold, number], alone[fold, 0], atol=1e-5, rtol=0)
+            found = weights[fold, place : place + len(bag)]
+            torch.testing.assert_close(found, alone_weights[fold], atol=1e-6, rtol=0)
+            assert float(found.detach().sum()) == pytest.approx(1, abs=1e-5)
+            place += len(bag)
+        assert (weights[fold, place:] == 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_absent_bag_leaves_gradients_finite(kind: str) -> None:
+    model = network(kind, n_folds=2)
+    batch = packed([bags_of(3, 2), bags_of(4)], filler=0.0)
+    logits, _ = model(batch)
+    torch.autograd.backward(
+        torch.where(batch.sizes > 0, class_loss(logits, torch.zeros(2, 2, dtype=torch.int64)), 0).sum()
+    )
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_order_of_regions_does_not_matter(kind: str) -> None:
+    model = network(kind, n_folds=1)
+    (bag,) = bags_of(9)
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
+    logits, weights = model(packed([[bag]]))
+    shuffled_logits, shuffled_weights = model(packed([[bag[order]]]))
+    torch.testing.assert_close(logits, shuffled_logits)
+    torch.testing.assert_close(weights[:, order], shuffled_weights)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dropout_of_a_fold_is_its_own(kind: str) -> None:
+    """The same random numbers whatever bags the other fold has, and others with the next call."""
+    model = network(kind, n_folds=2)
+
+    def first_fold(other: list[Tensor], calls: int = 1) -> Tensor:
+        generators = [np.random.default_rng(seed) for seed in (5, 6)]
+        batch = packed([bags_of(3, 6), other])
+        batch = PackedBags(batch.regions, batch.sizes, generators)
+        for _ in range(calls):
+            logits, _ = model(batch)
+        return logits[0, :2].detach()  # type: ignore[no-any-return]
+
+    alone = first_fold(bags_of(2))
+    torch.testing.assert_close(alone, first_fold(bags_of(14, 3, 9)), atol=1e-5, rtol=0)
+    assert (alone != first_fold(bags_of(2), calls=2)).any()
+
+
+def slow_survival_loss(hazards: np.ndarray, interval: int, seen: bool) -> float:
+    """The likelihood by the rules of probability."""
+    through = np.prod(1 - hazards[:interval])
+    return -np.log(through * (hazards[interval] if seen else 1 - hazards[interval]))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("seen", [True, False])
+@pytest.mark.parametrize("interval", [0, 1, 3])
+def test_survival_loss_is_the_likelihood(interval: int, seen: bool) -> None:
+    logits = torch.tensor([0.3, -1.2, 2.0, 0.1], dtype=torch.float64)
+    found = survival_loss(logits[None], torch.tensor([interval]), torch.tensor([seen]))
+    assert float(found) == pytest.approx(slow_survival_loss(logits.sigmoid().numpy(), interval, seen))
+
+
+def test_survival_probabilities_of_all_outcomes_sum_to_one() -> None:
+    logits = torch.tensor([0.3, -1.2, 2.0], dtype=torch.float64)
+    numbers = torch.tensor([0, 1, 2, 2])
+    losses: Callable[..., Tensor] = survival_loss
+    found = losses(logits.expand(4, -1), numbers, torch.tensor([True, True, True, False]))
+    assert float((-found).exp().sum()) == pytest.approx(1)
