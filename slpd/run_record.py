@@ -136,10 +136,11 @@ def jobs_of(log: Path) -> list[dict[str, str]]:
 
 
 def small_inputs(experiment: Experiment) -> list[Path]:
-    """Sheets and weights."""
+    """Sheets, weights and published figures."""
     checkpoints = [variant.pretrained.checkpoint for variant in experiment.variants if variant.pretrained]
     given = [path for path in (*checkpoints, experiment.patch_encoder.checkpoint) if path]
-    return [Path(cohort.sheet) for cohort in experiment.cohorts] + [Path(path) for path in given]
+    published = dict.fromkeys(path for table in experiment.tables for path in table.published)
+    return [Path(path) for path in (*(cohort.sheet for cohort in experiment.cohorts), *given, *published)]
 
 
 def slides(sheets: Mapping[str, Sheet]) -> list[Path]:

@@ -30,12 +30,13 @@ READERS = {
     "check_cohort": ["encode_patches"],
     "encode_patches": ["cohort_manifest"],
     "import_tokens": [],  # the toy cohort has slides
-    "cohort_manifest": ["pretrain_dino", "plot_overlays", "split_folds"],
+    "cohort_manifest": ["pretrain_dino", "plot_overlays", "pool_tokens", "split_folds"],
     "pretrain_dino": ["distill_slpd"],
     "distill_slpd": ["cluster_regions", "link_slides", "embed_bags", "export_encoder", "plot_losses"],
     "cluster_regions": ["link_slides"],
     "link_slides": [],
     "embed_bags": ["evaluate"],
+    "pool_tokens": ["evaluate"],
     "export_encoder": [],
     "split_folds": ["evaluate"],
     "evaluate": ["make_table"],
@@ -56,7 +57,8 @@ FIRST: dict[str, list[str]] = {
     "reading": ["encode_patches"],
     "patch_encoder": ["encode_patches"],
     "patch_encoder.patch_px": ["tile_regions"],  # moves with regions.region_px
-    "manifest": [],
+    "manifest.max_failed_fraction": [],
+    "manifest.min_sharpness": ["cohort_manifest"],
     "jobs": [],
     "region_encoder": ["pretrain_dino"],
     "training": ["pretrain_dino"],
@@ -65,15 +67,22 @@ FIRST: dict[str, list[str]] = {
     "objective": ["distill_slpd"],
     "variants.name": ["distill_slpd"],
     "variants.pretrained": ["embed_bags"],
+    "variants.encoder_of": ["embed_bags"],
+    "variants.token_mean": ["pool_tokens"],
     "variants": ["distill_slpd"],
     "tasks": ["split_folds"],
     "heads": ["evaluate"],
+    "head_presets": ["evaluate"],
+    "intervals": ["evaluate"],
     "tables.caption": ["make_table"],
     "tables.metrics": ["make_table"],
     "tables.name": ["make_table"],
+    "tables.published": ["make_table"],
     "tables": ["evaluate"],
 }
 EVERYTHING = ["segment_tissue"]
+# Prototypes of the whole cohort are not stored, nor is a graph of slides that have none.
+WITHOUT = {"prototypes.level": {"cluster_regions", "link_slides"}}
 
 
 def after(first: Iterable[str]) -> set[str]:
@@ -95,14 +104,39 @@ GIVEN = {"checkpoint": "given.safetensors", "sha256": "filled in by the test"}
 
 
 def start_config() -> Config:
-    """The toy's config with a pretrained variant and imported folds beside what is there."""
+    """The toy's config with variants, tasks and heads of the other kinds beside what is there."""
     config = copy.deepcopy(toy.TOY)
-    config["variants"].append({"name": "given", "pretrained": dict(GIVEN)})
-    folds = {"kind": "imported", "folder": "splits", "allow_patient_overlap": False}
-    config["tasks"].append({**copy.deepcopy(config["tasks"][0]), "name": "imp", "folds": folds})
-    small = {"name": "small", "caption": "Small", "variants": ["given"], "heads": ["knn"]}
-    config["tables"].append({**copy.deepcopy(config["tables"][0]), **small, "tasks": ["dx", "imp"]})
+    config["variants"] += [
+        {"name": "given", "pretrained": dict(GIVEN)},
+        {"name": "mean", "token_mean": True},
+        {"name": "intra", "objective": {"inter": 0}},
+    ]
+    dx = config["tasks"][0]
+    dx.update(kind="subtyping", level="slide")
+    folds = {"kind": "imported", "folder": "splits", "allow_patient_overlap": False, "train_fraction": 1.0}
+    config["tasks"].append({**copy.deepcopy(dx), "name": "imp", "folds": folds})
+    time = {"kind": "survival", "time": "months", "event": "dead", "n_bins": 2}
+    config["tasks"].append({"name": "os", "cohort": "toy", **time, "folds": copy.deepcopy(dx["folds"])})
+    entry(config, "heads", "knn").update(metric="euclidean", weights="uniform")
+    widths = {"embedding": 12, "depth": 1, "heads": 3, "feedforward": 8, "attention": 8}
+    config["heads"] += [
+        {"name": "logistic", "kind": "logistic", "inverse_penalty": 1.0, "balanced": True},
+        {"name": "vit_wsi", "kind": "vit_wsi", "preset": "modern", **widths, "dropout": 0.0},
+    ]
+    config["tables"] += [
+        table("small", ["dx", "imp"], ["given", "mean"], ["knn"], ["auc"], published=["figures.csv"]),
+        table("kinds", ["dx"], ["intra"], ["logistic", "vit_wsi"], ["auc"]),
+        table("survival", ["os"], ["intra"], ["abmil"], ["c_index"]),
+    ]
     return config
+
+
+def table(
+    name: str, tasks: list[str], variants: list[str], heads: list[str], metrics: list[str], **more: object
+) -> Config:
+    """A table of the config."""
+    names = {"tasks": tasks, "variants": variants, "heads": heads, "metrics": metrics}
+    return {"name": name, "caption": name, **names, **more}
 
 
 def entry(config: Config, section: str, name: str) -> Config:
@@ -139,6 +173,26 @@ def in_entry(section: str, name: str, *path: str, value: object) -> Edit:
 def weights(config: Config) -> None:
     """Weights of the patch encoder where there were none; the hash belongs to them."""
     config["patch_encoder"].update(checkpoint="given.safetensors", sha256="0" * 64)
+
+
+def tokens_alone(config: Config) -> None:
+    """Means of tokens where there was an encoder."""
+    given = entry(config, "variants", "given")
+    del given["pretrained"]
+    given["token_mean"] = True
+
+
+def trained_encoder(config: Config) -> None:
+    """The encoder of another variant where there was one from elsewhere."""
+    given = entry(config, "variants", "given")
+    del given["pretrained"]
+    given["encoder_of"] = {"cohort": "toy", "variant": "slpd"}
+
+
+def prototypes_of_the_cohort(config: Config) -> None:
+    """Prototypes of the whole cohort, but for the variant that links slides."""
+    config["prototypes"]["level"] = "cohort"
+    entry(config, "variants", "slpd")["prototypes"] = {"level": "slide"}
 
 
 def larger_patches(config: Config) -> None:
@@ -183,6 +237,13 @@ EDITS: dict[str, Edit] = {
         "variants", "given", "pretrained", "checkpoint", value="moved.safetensors"
     ),
     "variants.pretrained.sha256": in_entry("variants", "given", "pretrained", "sha256", value="0" * 64),
+    "variants.token_mean": tokens_alone,
+    "variants.encoder_of.cohort": trained_encoder,
+    "variants.encoder_of.variant": trained_encoder,
+    "variants.epochs_per_iteration": in_entry("variants", "slpd", "epochs_per_iteration", value=2),
+    "prototypes.level": prototypes_of_the_cohort,
+    "tasks.time": in_entry("tasks", "os", "time", value="weeks"),
+    "tasks.event": in_entry("tasks", "os", "event", value="relapsed"),
     "tasks.name": rename("tasks", "imp", "tasks"),
     "tasks.cohort": lambda config: None,  # there is one
     "tasks.label": in_entry("tasks", "dx", "label", value="dy"),
@@ -191,11 +252,13 @@ EDITS: dict[str, Edit] = {
     "tasks.folds.folder": in_entry("tasks", "imp", "folds", "folder", value="other_splits"),
     "heads.name": rename("heads", "knn", "heads"),
     "heads.kind": other_head,
+    "heads.preset": in_entry("heads", "abmil", "preset", value="hipt"),
     "tables.name": lambda config: entry(config, "tables", "small").update(name="renamed"),
     "tables.caption": in_entry("tables", "toy", "caption", value="Other"),
     "tables.tasks": in_entry("tables", "toy", "tasks", value=["dx", "imp"]),
     "tables.variants": in_entry("tables", "small", "variants", value=["given", "slpd"]),
     "tables.heads": in_entry("tables", "small", "heads", value=["knn", "abmil"]),
+    "tables.published": in_entry("tables", "small", "published", value=["other_figures.csv"]),
     "tables.metrics": in_entry("tables", "toy", "metrics", value=["auc"]),
 }
 NOTHING_TO_EDIT = {"tasks.cohort"}
@@ -227,7 +290,7 @@ def expected(key: str) -> frozenset[str]:
     """The stages that must run again when a key changes: those that read it and all after them."""
     names = [name for name in FIRST if key == name or key.startswith(f"{name}.")]
     assert names, f"{key}: no row in the rerun table; say in tests/rerun_table.py (FIRST) which stages read it"
-    return frozenset(after(FIRST[max(names, key=len)]))
+    return frozenset(after(FIRST[max(names, key=len)]) - WITHOUT.get(key, set()))
 
 
 def rows() -> list[Row]:
@@ -268,10 +331,11 @@ def merged(config: Config) -> Config:
 
 
 def holder(config: Config, path: list[str], last: str) -> Config:
-    """The mapping that a key stands in; of lists, the first entry that has it."""
+    """The mapping that a key stands in; of lists, the first entry that has it; of presets of heads, the toy's."""
     place = config
     for name in path:
         place = place.setdefault(name, {}) if isinstance(place, dict) else place
+        place = place["modern"] if name == "head_presets" else place
         if isinstance(place, list):
             rest = path[path.index(name) + 1 :]
             place = next(one for one in place if has(one, [*rest, last]))
@@ -320,6 +384,8 @@ FILES = [
     ("a slide replaced by another file (told by its size)", "as a slide more", EVERYTHING),
     ("a slide's `mpp` or `mask`", "as a slide more", EVERYTHING),
     ("a label in the sheet", "", ["split_folds"]),
+    ("a figure in a file of published figures", "", ["make_table"]),
+    ("a variant's `pretrained.checkpoint` set to null", "", ["make_table"]),
     ("other columns, the order of lines, a comment in the config", "", []),
     ("a slide copied or touched, its size the same", "", []),
     ("a branch switched, code or comments edited, the text of a rule", "", []),

@@ -9,7 +9,9 @@ import yaml
 
 PROFILE: dict[str, Any] = yaml.safe_load((toy.ROOT / "slurm/config.yaml").read_text())
 RULES = "".join(path.read_text() for path in sorted((toy.ROOT / "workflow/rules").glob("*.smk")))
-NAMES = re.findall(r"^rule (\w+):", RULES, re.MULTILINE)
+NAMES = re.findall(
+    r"^rule (\w+):\n(?:(?!^rule ).*\n)*?    shell:", RULES, re.MULTILINE
+)  # others collect, without a job
 LOCAL: dict[str, Any] = yaml.safe_load((toy.ROOT / "workflow/profiles/default/config.yaml").read_text())
 
 

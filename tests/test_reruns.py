@@ -35,7 +35,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, make_slide: toy.MakeSlide
     """A folder in which the config of the rerun table has been run to the end."""
     folder = tmp_path_factory.mktemp("finished")
     toy.make_toy(folder, make_slide)
-    label_twice(folder / "slides.csv")
+    label_more(folder / "slides.csv")
+    for name in ("figures.csv", "other_figures.csv"):
+        (folder / name).write_text(FIGURES)
     run = toy.snakemake(folder, *PROFILE, ENCODER)
     assert run.returncode == 0, run.stdout + run.stderr
     for name in ("given.safetensors", "moved.safetensors"):
@@ -53,10 +55,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory, make_slide: toy.MakeSlide
 PROFILE = ("--workflow-profile", str(toy.ROOT / "workflow/profiles/default"))
 
 
-def label_twice(sheet: Path) -> None:
-    """Give the sheet a second label column `dy`, and a copy."""
+FIGURES = "task,variant,head,metric,value,std,source\ndx,given,knn,auc,0.5,0.1,a paper\n"
+
+
+def label_more(sheet: Path) -> None:
+    """Give the sheet a second label column `dy` and two of survival each, and a copy."""
     header, *lines = sheet.read_text().splitlines()
-    sheet.write_text("\n".join([f"{header},dy", *(f"{line},{line[-1]}" for line in lines)]) + "\n")
+    more = [f"{line},{line[-1]},{i},{i % 3 and 1},{10 - i},1" for i, line in enumerate(lines, 1)]
+    sheet.write_text("\n".join([f"{header},dy,months,dead,weeks,relapsed", *more]) + "\n")
     shutil.copy(sheet, sheet.with_name("copy.csv"))
 
 
@@ -132,14 +138,14 @@ def counts(jobs: Sequence[PlannedJob], *rules: str) -> list[int]:
 
 def test_slide_more(finished: Path) -> None:
     shutil.copy(finished / "slides/s0.tiff", finished / "slides/s10.tiff")
-    with changed(finished / "slides.csv", more="s10,slides/s10.tiff,p10,,a,a\n"):
+    with changed(finished / "slides.csv", more="s10,slides/s10.tiff,p10,,a,a,5,1,5,1\n"):
         jobs = plan(finished)
     assert counts(jobs, "segment_tissue", "tile_regions") == [1, 1]
     assert stages(jobs) == expected(rerun_table.EVERYTHING)
 
 
 def test_slide_less(finished: Path) -> None:
-    with changed(finished / "slides.csv", ("s8,slides/s8.tiff,p8,,a,a\n", "")):
+    with changed(finished / "slides.csv", ("s8,slides/s8.tiff,p8,,a,a,9,0,1,1\n", "")):
         jobs = plan(finished, drop_imported)
     assert stages(jobs) == expected(["check_cohort"])
 
@@ -148,7 +154,7 @@ def drop_imported(config: dict[str, Any]) -> None:
     """Imported folds that name a slide which is gone are refused."""
     config["tasks"] = [task for task in config["tasks"] if task["name"] != "imp"]
     for table in config["tables"]:
-        table["tasks"] = ["dx"]
+        table["tasks"] = [task for task in table["tasks"] if task != "imp"]
 
 
 def test_slide_replaced(finished: Path) -> None:
@@ -180,6 +186,18 @@ def test_label_of_a_slide(finished: Path) -> None:
     with changed(finished / "slides.csv", ("p8,,a,a", "p8,,,a")):
         jobs = plan(finished, drop_imported)
     assert stages(jobs) == expected(["split_folds"])
+
+
+def test_published_figure(finished: Path) -> None:
+    with changed(finished / "figures.csv", ("0.5", "0.6")):
+        jobs = plan(finished)
+    assert stages(jobs) == expected(["make_table"])
+    assert counts(jobs, "make_table") == [1]
+
+
+def test_weights_that_are_no_longer_at_hand(finished: Path) -> None:
+    jobs = plan(finished, rerun_table.in_entry("variants", "given", "pretrained", "checkpoint", value=None))
+    assert stages(jobs) == expected(["make_table"])
 
 
 def test_comment_and_order_run_nothing(finished: Path) -> None:

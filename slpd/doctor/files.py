@@ -44,8 +44,10 @@ def fault_of(path: str) -> str:
         return f"{path} ({error.strerror})"
 
 
-def weights(key: str, path: str, sha256: str) -> Finding:
+def weights(key: str, path: str | None, sha256: str) -> Finding:
     """Whether a weights file is the one that the config means."""
+    if path is None:
+        return Finding(key, True, "null: not at hand, and tables say so")
     try:
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
