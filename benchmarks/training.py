@@ -103,6 +103,7 @@ def our_steps(batch: int, device: torch.device) -> Iterator[Callable[[], None]]:
     encoder, training, objective = settings(batch)
     once = regions_at_once(encoder, training, device, batch, None)
     learner = Learner(encoder, training, objective, TOKEN_WIDTH, Precision.of(device), once)
+    learner.compile()
     n_regions = 8 * batch
     store = ResidentTokens(torch.from_numpy(tokens(n_regions)).to(device), np.arange(n_regions))
     batches = Batches(store, n_regions, encoder, training, GRID)

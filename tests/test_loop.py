@@ -44,7 +44,7 @@ def rates(step: int, steps: int, warmup: int) -> StepRates:
 def test_two_epochs_in_the_middle_of_the_schedule_equal_their_steps_one_by_one(tmp_path: Path) -> None:
     """The last layer is frozen in the first of four epochs alone; here are the first two."""
     tokens = torch.randn(R, GRID, GRID, TOKEN_WIDTH, generator=torch.Generator().manual_seed(0))
-    cohort = CohortTokens(["a"], np.array([0, R]), ["tokens"], [tmp_path], [0], GRID, TOKEN_WIDTH)
+    cohort = CohortTokens(["a"], np.array([0, R]), ["tokens"], [tmp_path], [0], [(0, 0, 0)], GRID, TOKEN_WIDTH)
     batches = Batches(ResidentTokens(tokens, np.arange(R)), R, ENCODER, TRAINING, GRID)
     looped, stepped = (Learner(ENCODER, TRAINING, PLAIN_DINO, TOKEN_WIDTH, FLOAT32, 8) for _ in range(2))
     progress, monitor = Progress(0), Monitor(tmp_path / "live", range(2), batches.per_epoch, TRAINING)

@@ -13,6 +13,7 @@ from slpd.artifacts.manifest import used_slides
 from slpd.artifacts.tokens import open_tokens, read_coords, sharp_regions, stated_source
 from slpd.errors import UserError
 
+Stamp = tuple[int, int, int]  # inode, size and time of change: another file differs in one of them
 OPEN_MAPS = 256  # files mapped at a time: below the usual limit of open files
 
 
@@ -25,6 +26,7 @@ class CohortTokens:
     fingerprints: list[str]  # of the slides' token files
     paths: list[Path]
     starts: list[int]  # byte at which the tokens of a file start
+    stamps: list[Stamp]  # of the files as they were opened
     grid: int  # patches along a region's side
     width: int  # of a token
     places: list[NDArray[np.int64]] | None = None  # of the slides' regions in their files; None: all, in order
@@ -49,7 +51,7 @@ class CohortTokens:
         if self.places is not None:
             n_mapped, regions = int(self.places[slide][-1]) + 1, self.places[slide][regions]
         shape = (n_mapped, self.grid, self.grid, self.width)
-        return map_tokens(self.paths[slide], self.starts[slide], shape)[regions]
+        return map_tokens(self.paths[slide], self.starts[slide], shape, self.stamps[slide])[regions]
 
     def by_slide(self, regions: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.float16]]]:
         """The tokens of some regions in order, slide after slide, each with its place among `regions`.
@@ -72,8 +74,14 @@ class CohortTokens:
 
 
 @lru_cache(maxsize=OPEN_MAPS)
-def map_tokens(path: Path, start: int, shape: tuple[int, ...]) -> NDArray[np.float16]:
-    """A file's tokens, mapped into memory."""
+def map_tokens(path: Path, start: int, shape: tuple[int, ...], stamp: Stamp) -> NDArray[np.float16]:
+    """A file's tokens, mapped into memory.
+
+    Raises:
+        UserError: the file is not the one that was opened first.
+    """
+    if stamp_of(path) != stamp:
+        raise UserError(f"token file {path}: was changed while it was used; run again")
     return np.memmap(path, np.float16, "r", start, shape)
 
 
@@ -87,7 +95,7 @@ def open_cohort_tokens(manifest: Path) -> CohortTokens:
     if not rows:
         raise UserError(f"{manifest}: no slide is used; see the reasons in its status and reason columns")
     paths = [row.tokens or Path() for row in rows]  # used slides have a token file
-    heads = [read_head(path) for path in paths]
+    heads, stamps = [read_head(path) for path in paths], [stamp_of(path) for path in paths]
     shapes = [head[0] for head in heads]
     for path, shape in zip(paths, shapes, strict=True):
         if shape[1:] != shapes[0][1:] or math.isqrt(shape[1]) ** 2 != shape[1]:
@@ -105,10 +113,17 @@ def open_cohort_tokens(manifest: Path) -> CohortTokens:
         fingerprints=[fingerprint for _, _, fingerprint in heads],
         paths=paths,
         starts=[start for _, start, _ in heads],
+        stamps=stamps,
         grid=math.isqrt(shapes[0][1]),
         width=shapes[0][2],
         places=places,
     )
+
+
+def stamp_of(path: Path) -> Stamp:
+    """How a file is told from one that takes its place."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def read_cohort_coords(manifest: Path) -> dict[str, NDArray[np.int64]]:

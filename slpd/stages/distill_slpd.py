@@ -14,7 +14,7 @@ from slpd.method.processes import from_first, process_index
 from slpd.settings.training import Objective, Prototypes, RegionEncoder, SlideGraph, Training
 from slpd.stages.pretrain_dino import add_training_arguments, open_trainer, write_outputs
 from slpd.training.devices import training_device
-from slpd.training.identity import experiment_identity, section_identity
+from slpd.training.identity import experiment_identity, result_version, section_identity
 from slpd.training.loop import Trainer
 from slpd.training.progress import Progress
 from slpd.training.renewal import Renew, Renewal, renewing, targets_of
@@ -66,6 +66,7 @@ def distill(args: argparse.Namespace, objective: Objective, renew: Renew | None)
     cohort, epochs = open_cohort_tokens(args.manifest), range(training.dino_epochs, training.epochs)
     base = experiment_identity(encoder, training, cohort)
     identity = base | variant_identity(args, objective) | {"epochs trained": epochs.stop}
+    identity |= result_version("distill_slpd")
     with QueueSignals() as signals, training_device() as device:
         trainer = open_trainer(args, cohort, objective, epochs, identity, device, signals)
         progress = trainer.resume.load(trainer.learner)
@@ -76,6 +77,7 @@ def distill(args: argparse.Namespace, objective: Objective, renew: Renew | None)
         for first in epochs[:: training.epochs_per_iteration]:
             iteration = range(first, min(first + training.epochs_per_iteration, training.epochs))
             train_iteration(trainer, progress, iteration, objective, renew, args.start_embeddings)
+        trainer.pause(progress)
         write_outputs(args, trainer, progress)
         if process_index() == 0:
             write_iterations(args.iterations, progress.iterations(cohort.offsets, cohort.slides))
@@ -88,9 +90,11 @@ def train_iteration(
     """Train the rest of an iteration; one that has not begun starts with renewed prototypes."""
     if progress.epoch >= epochs.stop:
         return
-    if renew and progress.starts(epochs):
+    if renew and progress.renewed_at < epochs.start:
+        trainer.pause(progress)
         from_warmup = epochs.start == trainer.learner.training.dino_epochs
         progress.begin_iteration(renewed(trainer, renew, first if from_warmup else None))
+        trainer.pause(progress)
     if progress.renewal:
         trainer.batches.prototypes = targets_of(progress.renewal, objective, trainer.learner.device)
     trainer.train(epochs, progress)

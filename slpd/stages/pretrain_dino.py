@@ -15,7 +15,7 @@ from slpd.settings.jobs import Jobs
 from slpd.settings.training import PLAIN_DINO, Objective, RegionEncoder, Training
 from slpd.training.batches import Batches, check_recipe, own_regions, process_part
 from slpd.training.devices import training_device
-from slpd.training.identity import experiment_identity
+from slpd.training.identity import experiment_identity, result_version
 from slpd.training.learner import Learner
 from slpd.training.loop import Trainer
 from slpd.training.memory import regions_at_once, reserve_bytes
@@ -50,11 +50,13 @@ def run(args: argparse.Namespace) -> None:
     encoder, training = RegionEncoder.from_json(args.encoder), Training.from_json(args.training)
     cohort, epochs = open_cohort_tokens(args.manifest), range(training.dino_epochs)
     identity = experiment_identity(encoder, training, cohort) | {"epochs trained": epochs.stop}
+    unfinished = identity | result_version("pretrain_dino")
     with QueueSignals() as signals, training_device() as device:
-        trainer = open_trainer(args, cohort, PLAIN_DINO, epochs, identity, device, signals)
+        trainer = open_trainer(args, cohort, PLAIN_DINO, epochs, unfinished, device, signals)
         progress = trainer.resume.load(trainer.learner) or Progress(epochs.start)
         trainer.monitor.start(progress)
         trainer.train(epochs, progress)
+        trainer.pause(progress)
         write_outputs(args, trainer, progress)
         if process_index() == 0:
             write_checkpoint(args.checkpoint, {"identity": identity, "learner": trainer.learner.state_dict()})

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from slpd.artifacts.cohort_tokens import CohortTokens
+from slpd.errors import UserError
 from slpd.method.processes import gather_at_first
 from slpd.method.views import centre_crops, cut_views
 from slpd.training.token_store import TokenStore
@@ -35,6 +37,17 @@ def embed_regions(
         view = cut_views(held, places, centre_crops(len(places), crop, held.shape[1]))[0]
         parts.append(encode(view.float()).float().cpu().numpy())
     return np.concatenate(parts)
+
+
+def refuse_infinite(vectors: NDArray[np.float32], cohort: CohortTokens) -> None:
+    """Refuse (R, D) vectors of a cohort that are not finite, by slide and region."""
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        raise UserError(
+            f"{len(bad)} regions have embeddings that are not finite; look for such values in their tokens, delete the"
+            " token files, then run with --forcerun encode_patches; regions (slide: numbers):"
+            f" {cohort.describe_regions(bad)}"
+        )
 
 
 def embed_cohort(

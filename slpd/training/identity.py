@@ -4,6 +4,12 @@ from slpd.artifacts.checkpoint import Identity
 from slpd.artifacts.cohort_tokens import CohortTokens
 from slpd.settings.section import Section
 from slpd.settings.training import RegionEncoder, Training
+from slpd.versions import RESULT_VERSIONS
+
+
+def result_version(stage: str) -> Identity:
+    """The version of a stage's results: unfinished work of another one is not continued."""
+    return {f"result version of {stage}": RESULT_VERSIONS[stage]}
 
 
 def experiment_identity(encoder: RegionEncoder, training: Training, cohort: CohortTokens) -> Identity:

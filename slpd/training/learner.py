@@ -80,18 +80,16 @@ class Learner:
         self.loss = DistillationLoss(encoder.outputs, training, objective).to(device)
         self.optimiser = AdamW(dict(self.student.named_parameters()))
         self.training, self.precision, self.regions_at_once = training, precision, regions_at_once
-        self.device, self.token_width = device, token_width
+        self.device, self.token_width, self.dropping = device, token_width, encoder.drop_path > 0
         self.encode_student: Encode = self.student.backbone
         self.encode_teacher: Encode = self.teacher
 
     def compile(self) -> None:
         """Compile both networks where that works."""
-        large, *small = self.view_sizes()
-        self.encode_student = compiled(
-            self.student.backbone, partial(self.trial, [large, *small], True), self.precision
-        )
+        sizes = self.view_sizes()
+        self.encode_student = compiled(self.student.backbone, partial(self.trial, sizes, self.dropping), self.precision)
         with torch.no_grad():
-            self.encode_teacher = compiled(self.teacher, partial(self.trial, [large], False), self.precision)
+            self.encode_teacher = compiled(self.teacher, partial(self.trial, sizes[:1], False), self.precision)
 
     def view_sizes(self) -> list[tuple[int, int]]:
         """How many views of which side, patches, go through a network together."""

@@ -11,7 +11,7 @@ from slpd.artifacts.embeddings import CohortEmbeddings
 from slpd.errors import UserError
 from slpd.method.schedules import Schedules, make_schedules
 from slpd.training.batches import Batches, own_regions
-from slpd.training.embed import embed_cohort
+from slpd.training.embed import embed_cohort, refuse_infinite
 from slpd.training.learner import Learner
 from slpd.training.monitor import Monitor
 from slpd.training.progress import Progress
@@ -63,11 +63,20 @@ class Trainer:
                 self.monitor.report(progress, rates)
             if ended:
                 progress.end_epoch(schedules, self.batches.per_epoch)
-            if save:
-                self.resume.save(self.learner, progress)
-            if stop:
-                logger.warning("stopped by SIGTERM; the next start resumes from %s", self.resume.holds)
-                raise SystemExit(128 + signal.SIGTERM)
+            self.save_or_stop(progress, save, stop)
+
+    def pause(self, progress: Progress) -> None:
+        """Between two epochs, before or after work that takes long: save and stop if asked."""
+        stop, save = self.signals.agreed()
+        self.save_or_stop(progress, save or stop, stop)
+
+    def save_or_stop(self, progress: Progress, save: bool, stop: bool) -> None:
+        """Save, and end the process, as far as asked."""
+        if save:
+            self.resume.save(self.learner, progress, last=stop)
+        if stop:
+            logger.warning("stopped by a signal; the next start resumes from %s", self.resume.holds)
+            raise SystemExit(128 + signal.SIGTERM)
 
     def check_losses(self, progress: Progress) -> None:
         """Stop at a loss that is not finite, naming its batch; scaled gradients may overflow now and then."""
@@ -91,5 +100,6 @@ class Trainer:
             vectors = embed_cohort(learner.teacher.embed, self.batches.tokens, own, cohort.n_regions, crop)
         if vectors is None:
             return None
+        refuse_infinite(vectors, cohort)
         width = vectors.shape[1] - learner.teacher.head.last_layer.weight_v.shape[1]
         return CohortEmbeddings(vectors[:, width:], vectors[:, :width], cohort.offsets, cohort.slides)

@@ -1,6 +1,7 @@
 """Where the tokens of a cohort and the activations of a step go, from the memory that is free."""
 
 import logging
+import os
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ SHARE = 0.8  # of free memory that is counted on
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on a GPU, or for this process on the machine."""
+    """Memory that is free on a GPU, or this process's share of what is free on the machine."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     available = {
@@ -27,7 +28,8 @@ def free_bytes(device: torch.device) -> int:
         for name, rest in (line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     }["MemAvailable"]
     membership = Path("/proc/self/cgroup").read_text()
-    return min([available, *group_limits(Path("/sys/fs/cgroup"), membership)])
+    sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes that torchrun started on this machine
+    return min([available, *group_limits(Path("/sys/fs/cgroup"), membership)]) // sharing
 
 
 def group_limits(root: Path, membership: str) -> list[int]:

@@ -5,6 +5,7 @@ None of it is a result: times differ from run to run.
 
 import json
 import logging
+import math
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from slpd.artifacts.atomic import atomic_path
 from slpd.artifacts.training_metrics import STEP_METRICS
 from slpd.method.processes import process_index
 from slpd.method.schedules import StepRates
@@ -38,15 +40,20 @@ class Monitor:
         self.folder, self.epochs, self.steps_per_epoch, self.training = folder, epochs, steps_per_epoch, training
         self.seen = 0  # steps of the whole schedule at the last report
         self.first = process_index() == 0
+        self.events: SummaryWriter | None = None  # None: not written, any more
 
     def start(self, progress: Progress) -> None:
         """Training goes on from here: what was written of later steps is of a run that was killed."""
         self.seen = self.steps_at(progress)
         self.started = self.line_at = time.monotonic()
-        if self.first:
+        if not self.first:
+            return
+        try:
             self.folder.mkdir(parents=True, exist_ok=True)
             keep_lines_before(self.folder / "metrics.jsonl", self.seen)
             self.events = SummaryWriter(str(self.folder), purge_step=self.seen + 1)
+        except OSError as error:
+            self.give_up(error)
 
     def steps_at(self, progress: Progress) -> int:
         """Steps of the whole schedule that are done."""
@@ -61,7 +68,10 @@ class Monitor:
         means = torch.stack(progress.steps[-new:]).double().mean(dim=0).tolist()
         speed = (done - self.seen) * self.training.batch_size / max(now - self.started, 1e-9)
         metrics = dict(zip(STEP_METRICS, means, strict=True)) | rates._asdict() | {"regions_per_second": speed}
-        self.write(done, progress, metrics)
+        try:
+            self.write(done, progress, metrics)
+        except OSError as error:
+            self.give_up(error)
         ended = len(progress.steps) == self.steps_per_epoch
         if ended or now - self.line_at >= LINE_SECONDS:
             self.line(done, progress, metrics)
@@ -70,6 +80,8 @@ class Monitor:
 
     def write(self, done: int, progress: Progress, metrics: dict[str, float]) -> None:
         """Append to both files."""
+        if self.events is None:
+            return
         place = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "epoch": progress.epoch + 1, "step": done}
         with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(place | metrics) + "\n")
@@ -91,15 +103,29 @@ class Monitor:
             timedelta(seconds=round(left * self.training.batch_size / metrics["regions_per_second"])),
         )
 
+    def give_up(self, error: OSError) -> None:
+        """Curves are no results: training goes on without them."""
+        logger.warning("metrics are no longer written to %s: %s", self.folder, error)
+        self.events = None
+
     def close(self) -> None:
         """The stage is done."""
-        if self.first:
+        if self.events:
             self.events.close()
 
 
 def keep_lines_before(path: Path, step: int) -> None:
-    """Drop the lines of steps after `step`, and one that was cut off."""
+    """Drop the lines of steps after `step`, and what is no such line."""
     if path.exists():
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        kept = "".join(f"{line}\n" for line in lines if step_of(line) <= step)
+        with atomic_path(path) as temporary:
+            temporary.write_text(kept, encoding="utf-8")
+
+
+def step_of(line: str) -> float:
+    """The step of a line of metrics; infinite where it was cut off or is something else."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, LookupError):
+        return math.inf

@@ -24,16 +24,13 @@ class Progress:
     steps: list[Tensor] = field(default_factory=list)  # what Learner.step gave for the steps done in it
     finished: list[EpochMetrics] = field(default_factory=list)
     renewal: Renewal | None = None  # of the running iteration
+    renewed_at: int = -1  # the epoch that it was made before
     assignments: list[NDArray[np.int16]] = field(default_factory=list)  # (R,) of every iteration so far
     neighbours: list[NDArray[np.int32]] = field(default_factory=list)  # (S, K) likewise; K is 0 without a graph
 
-    def starts(self, epochs: range) -> bool:
-        """Whether none of `epochs` has begun."""
-        return self.epoch == epochs.start and not self.steps
-
     def begin_iteration(self, renewal: Renewal) -> None:
         """Train towards renewed prototypes from here on."""
-        self.renewal = renewal
+        self.renewal, self.renewed_at = renewal, self.epoch
         nobody = np.empty((len(renewal.prototypes.slides), 0), np.int32)
         self.assignments.append(renewal.prototypes.assignments)
         self.neighbours.append(renewal.graph.neighbours if renewal.graph else nobody)

@@ -5,6 +5,7 @@ and the stage's progress; batches are functions of (seed, epoch, step), so there
 """
 
 import logging
+import os
 import signal
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 
 from slpd.artifacts.checkpoint import Identity, differences, read_checkpoint, write_checkpoint
 from slpd.errors import UserError
-from slpd.method.processes import process_index, sum_over_processes
+from slpd.method.processes import from_first, n_processes, process_index, sum_over_processes
 from slpd.training.learner import Learner
 from slpd.training.progress import Progress
 
@@ -39,36 +40,61 @@ class ResumeFile:
     def load(self, learner: Learner) -> Progress | None:
         """Bring the learner to where the stage was; None: start afresh.
 
-        A file that is damaged or belongs to another computation is refused with a log line that says in what it
-        differs; it is overwritten by the next save: nothing but unfinished work of that other computation is lost.
+        The first process decides for all. A file that is damaged or belongs to another computation is refused with a
+        log line that says in what it differs; it is overwritten by the next save: nothing but unfinished work of that
+        other computation is lost.
+
+        Raises:
+            UserError: a process cannot read what the first one resumes from.
+            OSError: the file is there and cannot be read; it may be whole.
         """
-        if not self.path.exists():
+        if not from_first(process_index() == 0 and self.serves()):
             return None
-        try:
-            content = read_checkpoint(self.path, learner.device)
-        except UserError as error:
-            logger.warning("starting afresh: %s", error)
-            return None
-        different = differences(content["identity"], self.identity)
-        if different:
-            logger.warning("starting afresh: %s is of another run, different in %s", self.path, ", ".join(different))
-            return None
+        content = read_checkpoint(self.path, learner.device)
         learner.load_state_dict(content["learner"])
         progress = Progress.from_state_dict(content["progress"])
         self.note(progress)
+        if from_first(self.holds) != self.holds:
+            raise UserError(f"{self.path}: processes see different files; give all nodes the same file system")
         logger.info("resuming from %s", self.holds)
         return progress
+
+    def serves(self) -> bool:
+        """Whether the file is there and of this computation."""
+        if not self.path.exists():
+            return False
+        with open(self.path, "rb") as file:
+            file.read(1)  # an error of the disk or of permissions is no damage
+        try:
+            content = read_checkpoint(self.path, torch.device("cpu"))
+        except UserError as error:
+            logger.warning("starting afresh: %s", error)
+            return False
+        different = differences(content["identity"], self.identity)
+        if different:
+            logger.warning("starting afresh: %s is of another run, different in %s", self.path, ", ".join(different))
+        return not different
 
     def due(self) -> bool:
         """Whether it is time to save."""
         return time.monotonic() - self.saved_at >= self.seconds
 
-    def save(self, learner: Learner, progress: Progress) -> None:
-        """Write the file, from the first process alone."""
+    def save(self, learner: Learner, progress: Progress, last: bool) -> None:
+        """Write the file, from the first process alone.
+
+        Raises:
+            OSError: it cannot be written, and it is the `last` chance; else the one before is kept, with a warning.
+        """
+        self.saved_at = time.monotonic()
         if process_index() == 0:
             content = {"learner": learner.state_dict(), "progress": progress.state_dict()}
-            write_checkpoint(self.path, {"identity": self.identity, **content})
-        self.saved_at = time.monotonic()
+            try:
+                write_checkpoint(self.path, {"identity": self.identity, **content})
+            except (OSError, RuntimeError) as error:  # torch reports a full disk as either
+                if last:
+                    raise OSError(f"{self.path}: cannot be written ({error}); it holds {self.holds}") from error
+                logger.warning("not saved, training goes on: %s: %s; it holds %s", self.path, error, self.holds)
+                return
         self.note(progress)
 
     def note(self, progress: Progress) -> None:
@@ -81,15 +107,21 @@ class ResumeFile:
 
 
 class QueueSignals:
-    """What the queue asks of training, as a context around it: SIGTERM to save and stop, SIGUSR1 to save and go on."""
+    """What a queue or a terminal asks of training, as a context around it.
 
-    numbers = (signal.SIGTERM, signal.SIGUSR1)
+    SIGTERM, SIGINT and SIGHUP: to save and stop. SIGUSR1: to save and go on.
+    """
+
+    stopping = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # of the queue, of a terminal
+    numbers = (*stopping, signal.SIGUSR1)
 
     def __init__(self) -> None:
         self.received: set[int] = set()
+        self.parent = os.getppid()
 
     def __enter__(self) -> "QueueSignals":
         """Take over the signals."""
+        self.parent = os.getppid()
         self.before: dict[int, Any] = {number: signal.signal(number, self.note) for number in self.numbers}
         return self
 
@@ -104,7 +136,11 @@ class QueueSignals:
 
     def agreed(self) -> tuple[bool, bool]:
         """Whether any process has been asked to stop, to save: the same answer in each, after the same step."""
-        asked = torch.tensor([int(number in self.received) for number in self.numbers])
-        self.received.discard(signal.SIGUSR1)
+        seen = set(self.received)
+        self.received -= seen & {signal.SIGUSR1}
+        orphaned = n_processes() > 1 and os.getppid() != self.parent  # torchrun was killed, and starts nothing again
+        asked = torch.tensor(
+            [orphaned or not seen.isdisjoint(self.stopping), signal.SIGUSR1 in seen], dtype=torch.int64
+        )
         stop, save = sum_over_processes(asked).bool().tolist()
         return stop, save

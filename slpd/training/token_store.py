@@ -64,7 +64,8 @@ class StagedTokens:
     def fetch(self, batches: Iterable[NDArray[np.int64]]) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
         """See TokenStore."""
         waiting = iter(batches)
-        with ThreadPoolExecutor(max_workers=1) as thread:
+        on_device = (torch.cuda.set_device, (self.device,)) if self.stream else (None, ())
+        with ThreadPoolExecutor(1, "tokens", *on_device) as thread:
             coming = [thread.submit(self.send, batch) for batch in islice(waiting, AHEAD)]
             while coming:
                 tokens, arrival = coming.pop(0).result()
@@ -97,6 +98,8 @@ def open_token_store(
         reserve: Bytes of the device's memory that training needs.
     """
     size = cohort.region_bytes * len(regions)
+    if place == "device" and device.type == "cpu" and size > free_bytes(device):
+        logger.warning("jobs.tokens is device, but %.1f GB of tokens exceed the memory that is free", size / 1e9)
     chosen = place if place != "auto" else roomy_place(size, device, reserve)
     logger.info("patch tokens of %d regions, %.1f GB, in %s", len(regions), size / 1e9, described(chosen, device))
     if chosen == "disk":
@@ -104,8 +107,7 @@ def open_token_store(
     target = device if chosen == "device" else torch.device("cpu")
     shape = (len(regions), cohort.grid, cohort.grid, cohort.width)
     try:
-        pinned = chosen == "host" and device.type == "cuda"
-        tokens = torch.empty(shape, dtype=torch.float16, device=target, pin_memory=pinned)
+        tokens = torch.empty(shape, dtype=torch.float16, device=target)
     except (RuntimeError, MemoryError) as error:  # torch's out-of-memory errors
         raise UserError(
             f"jobs.tokens: {len(regions)} regions, {size / 1e9:.1f} GB, do not fit in {described(chosen, device)}"
@@ -129,8 +131,12 @@ def roomy_place(size: int, device: torch.device, reserve: int) -> Literal["devic
 
 def described(place: str, device: torch.device) -> str:
     """A place in words."""
-    memory = f"the memory of {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "memory"
-    return {"device": memory, "host": "page-locked memory of the host", "disk": "their files, read ahead"}[place]
+    if place == "disk":
+        return "their files, read ahead"
+    if device.type == "cpu":
+        return "memory"
+    own = f"the memory of {torch.cuda.get_device_name(device)}"
+    return own if place == "device" else "memory of the host, sent ahead through page-locked memory"
 
 
 def gather_from_host(tokens: Tensor, regions: NDArray[np.int64], wanted: NDArray[np.int64], out: Tensor) -> None:

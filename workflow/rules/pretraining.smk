@@ -114,7 +114,7 @@ rule link_slides:
     conda:
         "../../envs/slpd.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=8000,
         runtime=60,
     params:
         settings=slide_graph_of,
