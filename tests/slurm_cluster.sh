@@ -124,7 +124,8 @@ SlurmdUser=$me
 SlurmctldPort=$PORT
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 AuthType=auth/munge
-AuthInfo=socket=$D/munge/munge.socket.2
+# cred_expire: also what a requeued job waits before it starts again; 120 s unless told
+AuthInfo=socket=$D/munge/munge.socket.2,cred_expire=20
 StateSaveLocation=$D/ctld
 SlurmdSpoolDir=$D/spool/%n
 SlurmctldPidFile=$D/run/slurmctld.pid
