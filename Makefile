@@ -10,12 +10,16 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 SNAKEMAKE = snakemake --workflow-profile workflow/profiles/default
 
-.PHONY: help setup demo run trial test fast-tests check lock clean
+.PHONY: help setup demo run slurm plan why trial test test-slurm fast-tests check reruns lock clean
 
 help:
 	@echo "make demo                 the whole method on a small drawn cohort: minutes on two CPU cores"
-	@echo "make test                 all tests"
+	@echo "make test                 all tests but those on SLURM"
+	@echo "make test-slurm           those on a throw-away SLURM (installed if missing, as root on Debian)"
 	@echo "make run CONFIG=file      an experiment on this machine (clusters: snakemake --profile slurm)"
+	@echo "make plan CONFIG=file     what it would cost on the cluster: jobs, GPU- and CPU-hours, disk, files"
+	@echo "make why CONFIG=file      what would run again, because of which key"
+	@echo "make slurm CONFIG=file    an experiment on a cluster; after a killed run too: waits for its jobs first"
 	@echo "make trial DATA=folder    slides laid from a folder of tissue tiles, to the table"
 	@echo "make check                formatting, types, lint and the fast tests, before every commit"
 	@echo "make lock                 compile envs/requirements.lock from pyproject.toml again"
@@ -42,6 +46,16 @@ demo: $(READY)
 run: $(READY)
 	$(SNAKEMAKE) --configfile $(CONFIG)
 
+slurm: $(READY)
+	@python -m slpd recover
+	snakemake --profile slurm --configfile $(CONFIG)
+
+plan: $(READY)
+	@python workflow/scripts/plan.py --profile slurm --configfile $(CONFIG)
+
+why: $(READY)
+	@python workflow/scripts/why.py --configfile $(CONFIG)
+
 trial: $(READY)
 	@test -d "$(DATA)" || { echo "DATA=$(DATA): no such folder; make trial DATA=folder, see README.md"; exit 2; }
 	@python -m slpd make_cohort --config config/trial_cohort.yaml --out data/trial/lung \
@@ -53,10 +67,17 @@ trial: $(READY)
 	@echo; echo "Tissue and regions: $$(echo results/trial*/cohorts/*/overlays.jpg)"
 
 test: $(READY)
-	pytest
+	pytest -m "not slurm"
+
+test-slurm: $(READY)
+	@command -v slurmctld > /dev/null || test "$$(id -u)" != 0 || ! command -v apt-get > /dev/null || tests/slurm_cluster.sh install
+	pytest tests/test_slurm.py
+
+reruns: $(READY)
+	@python tests/rerun_table.py
 
 fast-tests: $(READY)
-	pytest -q -m "not torch and not workflow and not slides"
+	pytest -q -m "not torch and not workflow and not slides and not slurm"
 
 check: $(READY) data/demo/slides.csv
 	ruff format --check .

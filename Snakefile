@@ -15,6 +15,22 @@ include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/figures.smk"
 
 
+# On a cluster: a second run beside the jobs of a killed one would submit them again; failed jobs get a line each.
+onstart:
+    if not workflow.local_exec:
+        shell("python -m slpd recover --check")
+
+
+onsuccess:
+    record_this_run(log, succeeded=True)
+
+
+onerror:
+    if not workflow.local_exec:
+        shell("python -m slpd failures --since {STARTED}")
+    record_this_run(log, succeeded=False)
+
+
 rule all:
     default_target: True
     input:

@@ -1,6 +1,6 @@
 """Command line: `python -m slpd <stage> ...`, nearly every command a rule of the workflow.
 
-With `--processes N` (N > 1) the stage runs in N processes under torchrun, one per GPU of this machine.
+With `--processes N` (N > 1) the stage runs in N processes, one per GPU; with `--nodes M` on M nodes of a SLURM job.
 """
 
 import argparse
@@ -10,8 +10,10 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 
 from slpd.errors import UserError
+from slpd.launch import launch
 
 # Idle OpenMP threads sleep instead of spinning: with more threads than free cores, spinning ones take the time
 # of working ones (4.3 s against 1.25 s per training step, measured on two busy cores). Read when torch loads.
@@ -39,6 +41,10 @@ STAGES = {
     "make_table": "collect evaluations into a table",
     "plot_losses": "draw the loss curves of a cohort",
     "plot_overlays": "draw the contact sheet of a cohort",
+    "doctor": "check whether this machine and its queue can run an experiment (no rule: on request)",
+    "failures": "say why jobs failed on the cluster (no rule: on request)",
+    "recover": "after a killed run: wait for its jobs, remove its lock (no rule: on request)",
+    "verify": "recompute hashes and compare them with a run's manifest (no rule: on request)",
 }
 
 
@@ -46,37 +52,39 @@ def main() -> int:
     """Parse the command line, run the stage, end a failure that a user can mend in one line and exit status 2."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a queue's warning: training heeds it once it has begun
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if len(sys.argv) > 2 and sys.argv[1] == "--processes":
-        processes, sys.argv[1:3] = int(sys.argv[2]), []
-        if processes > 1:
-            launch(processes)
-    if len(sys.argv) < 2 or sys.argv[1] not in STAGES:
+    launcher = argparse.ArgumentParser(prog="python -m slpd", add_help=False, allow_abbrev=False)
+    launcher.add_argument("--processes", type=int)
+    launcher.add_argument("--nodes", type=int, default=1)
+    launcher.add_argument("--rendezvous")  # given by the launcher itself, to its copies on the nodes
+    launcher.add_argument("words", nargs=argparse.REMAINDER)
+    launcher.add_argument("-h", "--help", action="store_true")
+    given = launcher.parse_args()
+    stage, *words = given.words or [""]
+    if stage not in STAGES:
         print_stages()
-        return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
-    stage = sys.argv[1]
-    module = importlib.import_module(f"slpd.stages.{stage}")
-    parser = argparse.ArgumentParser(prog=f"python -m slpd {stage}", description=module.__doc__)
-    module.add_arguments(parser)
+        return 0 if given.help else 2
     try:
-        module.run(parser.parse_args(sys.argv[2:]))
+        if given.processes:
+            launch(given.processes, given.nodes, given.rendezvous, given.words)
+        return run(stage, words)
     except (UserError, OSError) as error:
         if isinstance(error, OSError):  # mostly a full disk or a file that is gone, but not certainly
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
-def launch(processes: int) -> None:
-    """Replace this process by torchrun, which starts the same command in `processes` processes."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    # `--`: torchrun would take options of the stage for abbreviations of its own
-    os.execv(sys.executable, [sys.executable, *torchrun, "-m", "--", "slpd", *sys.argv[1:]])
+def run(stage: str, words: Sequence[str]) -> int:
+    """Run a stage with its arguments; its exit status."""
+    module = importlib.import_module(f"slpd.stages.{stage}")
+    parser = argparse.ArgumentParser(prog=f"python -m slpd {stage}", description=module.__doc__)
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(words)) or 0)
 
 
 def print_stages() -> None:
     """Print every stage with what it does."""
-    print("usage: python -m slpd [--processes N] <stage> ...\n\nstages:")
+    print("usage: python -m slpd [--processes N [--nodes M]] <stage> ...\n\nstages:")
     for stage, purpose in STAGES.items():
         print(f"  {stage:16} {purpose}")
 

@@ -23,7 +23,7 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
     Raises:
         UserError: the first fault, with the key or the slide and what to write instead.
     """
-    sheets = {cohort.name: {row.slide: row for row in read_sheet(Path(cohort.sheet))} for cohort in experiment.cohorts}
+    sheets = read_sheets(experiment)
     for cohort in experiment.cohorts:
         check_files(cohort.sheet, sheets[cohort.name])
     for task in experiment.tasks:
@@ -33,6 +33,11 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
         refuse_braces("tables", path)
         read_published(Path(path))
     return sheets
+
+
+def read_sheets(experiment: Experiment) -> dict[str, Sheet]:
+    """The sheet of every cohort; what it leads to is not looked at."""
+    return {cohort.name: {row.slide: row for row in read_sheet(Path(cohort.sheet))} for cohort in experiment.cohorts}
 
 
 def check_files(path: str, sheet: Sheet) -> None:

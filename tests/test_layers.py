@@ -10,11 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"__main__", "stages"},
-    {"training", "evaluation", "tables", "plots", "synthetic", "inputs", "cohort_check", "batches"},
-    {"method", "models", "tissue", "wsi"},
+    {"run_record"},
+    {"training", "evaluation", "tables", "plots", "synthetic", "inputs", "cohort_check", "batches", "doctor"},
+    {"method", "models", "slurm", "tissue", "wsi"},
     {"artifacts", "geometry", "settings"},
-    {"errors", "versions"},
+    {"errors", "launch", "versions"},
 ]
+ON_REQUEST = {"make_cohort", "export_released", "import_hipt", "doctor", "failures", "recover", "verify"}
 HEAVY = ("torch", "timm", "torchvision", "snakemake")
 WITHOUT_TORCH = [
     "segment_tissue",
@@ -88,8 +90,8 @@ def test_every_stage_has_a_version_a_command_and_a_rule() -> None:
     rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
     stages = {path.stem for path in (ROOT / "slpd/stages").glob("*.py")} - {"__init__"}
     assert set(STAGES) == stages
-    assert set(RESULT_VERSIONS) == stages - {"make_cohort", "export_released", "import_hipt"}  # run on request
+    assert set(RESULT_VERSIONS) == stages - ON_REQUEST
     for stage in RESULT_VERSIONS:
         assert f"rule {stage}:" in rules
         assert f'result_version("{stage}")' in rules
-        assert f"python -m slpd {stage} " in rules or f"{{resources.gpu}} {stage} " in rules
+        assert f"python -m slpd {stage} " in rules or f"{{resources.nodes}} {stage} " in rules

@@ -4,11 +4,13 @@ import json
 import shlex
 import shutil
 import sys
+import time
 from pathlib import Path
 
 # The package beside the Snakefile serves, wherever the workflow is started from and in conda environments.
 sys.path.insert(0, workflow.basedir)
-shell.prefix(f"export PYTHONPATH={shlex.quote(workflow.basedir)}; ")
+# exec: the shell between Snakemake and the stage would die of a SIGTERM and leave the stage behind.
+shell.prefix(f"export PYTHONPATH={shlex.quote(workflow.basedir)}; exec ")
 
 # Jobs call `python`; unless conda environments provide it, it must be the one that has the packages.
 python = Path(shutil.which("python") or "python")
@@ -23,17 +25,20 @@ if (
 from slpd.batches import batches_of
 from slpd.cohort_check import CohortPlan
 from slpd.errors import UserError
-from slpd.inputs import check_inputs
+from slpd.inputs import check_inputs, read_sheets
 from slpd.settings.experiment import load_experiment
 from slpd.settings.recipe import Recipe
 from slpd.versions import RESULT_VERSIONS
 
 try:
     EXPERIMENT = load_experiment(config)
-    SHEETS = check_inputs(EXPERIMENT)  # cohort -> slide -> row of its sheet
+    # Cohort -> slide -> row of its sheet. Jobs of a cluster parse the workflow too: what the head process has checked,
+    # thousands of files on a network file system, they do not check again.
+    SHEETS = check_inputs(EXPERIMENT) if workflow.is_main_process else read_sheets(EXPERIMENT)
 except UserError as error:
     sys.exit(f"error: {error}")  # one line, without a traceback through the workflow
 
+STARTED = time.time()
 BATCHES = {cohort: batches_of(sheet) for cohort, sheet in SHEETS.items()}
 COHORTS = {cohort.name: cohort for cohort in EXPERIMENT.cohorts}
 VARIANTS = {variant.name: variant for variant in EXPERIMENT.variants}
@@ -66,6 +71,19 @@ wildcard_constraints:
     batch=r"\d+",
 
 
+def record_this_run(log, succeeded):
+    """Write the manifest of this run, with the rule of every file that Snakemake knows; `log` as hooks have it."""
+    from slpd.run_record import record_run  # when a run ends; parsing stays light
+
+    stages = {
+        str(Path(path).relative_to(RESULTS)): job.rule.name
+        for job in workflow.dag.jobs
+        for path in job.output
+        if Path(path).is_relative_to(RESULTS)
+    }
+    record_run(EXPERIMENT, SHEETS, Path(RESULTS), stages, STARTED, Path(log[0]), succeeded)
+
+
 def settings(section):
     """A section of the config as the JSON param of a rule."""
     return getattr(EXPERIMENT, section).model_dump_json()
@@ -84,6 +102,11 @@ def result_version(stage):
 def sheet_row(wildcards):
     """The line of the cohort's sheet that describes the slide."""
     return SHEETS[wildcards.cohort][wildcards.slide]
+
+
+def n_bytes(row):
+    """The size of a slide, by which a replaced one is told from one that was merely copied or touched."""
+    return Path(row.path).stat().st_size
 
 
 def slides_of(wildcards):

@@ -20,7 +20,9 @@ rule pretrain_dino:
         "../../envs/slpd.yaml"
     threads: 2
     resources:
-        gpu=1,
+        gpu=1,  # in all
+        nodes=1,
+        mpi="",  # the stage starts steps of its own (slpd/launch.py), in place of the plugin's
         mem_mb=64000,
         runtime=1440,
     params:
@@ -32,7 +34,7 @@ rule pretrain_dino:
     message:
         "{wildcards.cohort}: plain DINO, {EXPERIMENT.training.dino_epochs} epochs"
     shell:
-        "python -m slpd --processes {resources.gpu} pretrain_dino --manifest {input.manifest:q}"
+        "python -m slpd --processes {resources.gpu} --nodes {resources.nodes} pretrain_dino --manifest {input.manifest:q}"
         " --encoder {params.encoder:q} --training {params.training:q} --jobs {params.jobs:q}"
         " --checkpoint {output.checkpoint:q} --teacher {output.teacher:q} --embeddings {output.embeddings:q}"
         " --metrics {output.metrics:q} --live {params.live:q} > {log:q} 2>&1"
@@ -56,7 +58,9 @@ rule distill_slpd:
         "../../envs/slpd.yaml"
     threads: 2
     resources:
-        gpu=1,
+        gpu=1,  # in all
+        nodes=1,
+        mpi="",  # the stage starts steps of its own (slpd/launch.py), in place of the plugin's
         mem_mb=64000,
         runtime=1440,
     params:
@@ -71,7 +75,7 @@ rule distill_slpd:
     message:
         "{wildcards.cohort}: {wildcards.variant}, iterations of prototypes, slide graph and distillation"
     shell:
-        "python -m slpd --processes {resources.gpu} distill_slpd --manifest {input.manifest:q}"
+        "python -m slpd --processes {resources.gpu} --nodes {resources.nodes} distill_slpd --manifest {input.manifest:q}"
         " --encoder {params.encoder:q} --training {params.training:q} --jobs {params.jobs:q} --objective {params.objective:q}"
         " --prototypes {params.prototypes:q} --slide-graph {params.slide_graph:q} --start {input.start:q}"
         " --start-embeddings {input.embeddings:q} --teacher {output.teacher:q} --embeddings {output.embeddings:q}"

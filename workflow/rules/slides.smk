@@ -3,7 +3,7 @@
 
 rule segment_tissue:
     input:
-        slide=lambda wildcards: sheet_row(wildcards).path,
+        slide=lambda wildcards: ancient(sheet_row(wildcards).path),  # known by its size
         given_mask=lambda wildcards: sheet_row(wildcards).mask or [],
     output:
         mask=f"{COHORT}/tissue/{{slide}}.png",
@@ -19,6 +19,7 @@ rule segment_tissue:
         runtime=10,
     params:
         mpp=lambda wildcards: sheet_row(wildcards).mpp or "",
+        slide_bytes=lambda wildcards: n_bytes(sheet_row(wildcards)),
         given_mask=lambda wildcards, input: ["--given-mask", input.given_mask] if input.given_mask else [],
         settings=settings("tissue"),
         version=result_version("segment_tissue"),
@@ -86,7 +87,7 @@ rule check_cohort:
 
 rule encode_patches:
     input:
-        slides=lambda wildcards: [SHEETS[wildcards.cohort][slide].path for slide in slides_of(wildcards)],
+        slides=lambda wildcards: ancient([SHEETS[wildcards.cohort][slide].path for slide in slides_of(wildcards)]),
         regions=of_batch(rules.tile_regions.output.regions),
         records=of_batch(rules.tile_regions.output.record),
         checked=rules.check_cohort.output.report,
@@ -121,7 +122,7 @@ rule encode_patches:
 
 rule import_tokens:
     input:
-        tokens=lambda wildcards: [row.path for row in SHEETS[wildcards.cohort].values()],
+        tokens=lambda wildcards: ancient([row.path for row in SHEETS[wildcards.cohort].values()]),
     output:
         records=f"{COHORT}/tokens/imported.json",
     log:
@@ -133,7 +134,9 @@ rule import_tokens:
         runtime=120,
     params:
         tokens=lambda wildcards, output: Path(output.records).parent,
-        slides=lambda wildcards: [(row.slide, row.path, row.mpp) for row in SHEETS[wildcards.cohort].values()],
+        slides=lambda wildcards: [
+            (row.slide, row.path, row.mpp, n_bytes(row)) for row in SHEETS[wildcards.cohort].values()
+        ],
         sheet=lambda wildcards, input: COHORTS[wildcards.cohort].sheet,  # a changed label imports nothing anew
         version=result_version("import_tokens"),
     message:

@@ -1,0 +1,155 @@
+"""Manifest of a run (`runs/<start>.json`): what went in, what did the work, what came out, with hashes.
+
+Inputs and results are path -> FileRecord. The path of a result is relative to the experiment's folder.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from slpd.artifacts.atomic import write_text
+from slpd.errors import UserError
+
+FOLDER = "runs"
+NO_RESULTS = (FOLDER, "benchmarks")  # folders of an experiment that no stage reads and no run repeats
+EDGE_BYTES = 2**16
+THREADS = 16  # files are on a network file system
+
+
+class FileRecord(BaseModel):
+    """A file as it was at the end of a run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n_bytes: int
+    mtime_ns: int
+    sha256: str
+    by_edges: bool = False  # the hash is of the size, the first and the last 64 KiB: of slides
+    stage: str = ""  # that wrote it; of results
+    run: str = ""  # in which it appeared first as it is; of results
+
+
+class RunManifest(BaseModel):
+    """A run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run: str  # its start, YYYYmmdd-HHMMSS, UTC
+    ended: str
+    succeeded: bool
+    command: list[str]
+    config: dict[str, Any]  # after defaults and preset
+    seeds: dict[str, int]
+    result_versions: dict[str, int]
+    packages: dict[str, str]
+    git: dict[str, str]
+    hardware: dict[str, Any]  # of the head process
+    jobs: list[dict[str, str]]  # of SLURM: id, task, node, state, elapsed
+    inputs: dict[str, FileRecord]
+    results: dict[str, FileRecord]
+
+    def write(self, results: Path) -> Path:
+        """Write it below the experiment's folder."""
+        path = results / FOLDER / f"{self.run}.json"
+        write_text(path, json.dumps(self.model_dump(), indent=1) + "\n")
+        return path
+
+
+def read_manifest_of_run(path: Path) -> RunManifest:
+    """A manifest.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        return RunManifest.model_validate_json(path.read_text())
+    except (OSError, ValidationError) as error:
+        raise UserError(f"{path}: no manifest of a run ({str(error).splitlines()[0]})") from error
+
+
+def last_manifest(results: Path) -> RunManifest | None:
+    """The manifest of the experiment's last run; None: there is none."""
+    paths = sorted((results / FOLDER).glob("*.json"))
+    return read_manifest_of_run(paths[-1]) if paths else None
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def quick_sha256(path: Path) -> str:
+    """SHA-256 of a file's size, first and last 64 KiB: slides are gigabytes."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        first = file.read(EDGE_BYTES)
+        file.seek(max(0, size - EDGE_BYTES))
+        return hashlib.sha256(f"{size} ".encode() + first + file.read()).hexdigest()
+
+
+def input_records(whole: Iterable[Path], slides: Iterable[Path]) -> dict[str, FileRecord]:
+    """Records of the files that a run reads: small ones by all their bytes, slides by their edges."""
+    small, large = list(whole), list(slides)
+    with ThreadPoolExecutor(THREADS) as pool:
+        of_small, of_large = list(pool.map(sha256_of, small)), list(pool.map(quick_sha256, large))
+    records = {str(path): record(path, sha256) for path, sha256 in zip(small, of_small, strict=True)}
+    edges = {str(path): record(path, sha256, by_edges=True) for path, sha256 in zip(large, of_large, strict=True)}
+    return records | edges
+
+
+def record(path: Path, sha256: str, stage: str = "", run: str = "", by_edges: bool = False) -> FileRecord:
+    """The record of a file with a known hash."""
+    status = path.stat()
+    size, time = status.st_size, status.st_mtime_ns
+    return FileRecord(n_bytes=size, mtime_ns=time, sha256=sha256, by_edges=by_edges, stage=stage, run=run)
+
+
+def result_files(results: Path) -> list[Path]:
+    """The files of an experiment that are results, in order; temporary files and those for resuming are none."""
+    return sorted(
+        path
+        for path in results.rglob("*")
+        if path.is_file()
+        and path.relative_to(results).parts[0] not in NO_RESULTS
+        and not path.name.startswith(".")
+        and path.suffix not in (".resume", ".journal")
+    )
+
+
+def result_records(
+    results: Path, run: str, stages: Mapping[str, str], before: RunManifest | None
+) -> dict[str, FileRecord]:
+    """Records of an experiment's results; a file that has kept its size and time keeps its record.
+
+    Args:
+        results: The experiment's folder.
+        run: The run that ends.
+        stages: Path relative to `results` -> stage that wrote it.
+        before: Manifest of the run before.
+    """
+    known = before.results if before else {}
+    paths = {str(path.relative_to(results)): path for path in result_files(results)}
+    fresh = {name for name, path in paths.items() if not unchanged(path, known.get(name))}
+    with ThreadPoolExecutor(THREADS) as pool:
+        hashes = dict(zip(sorted(fresh), pool.map(lambda name: sha256_of(paths[name]), sorted(fresh)), strict=True))
+    folders = {
+        str(Path(name).parent): stage for name, stage in stages.items()
+    }  # token files lie undeclared by a record
+    return {
+        name: record(path, hashes[name], stages.get(name) or folders.get(str(Path(name).parent), ""), run)
+        if name in fresh
+        else known[name]
+        for name, path in paths.items()
+    }
+
+
+def unchanged(path: Path, known: FileRecord | None) -> bool:
+    """Whether a file has the size and time of its record."""
+    status = path.stat()
+    return known is not None and (known.n_bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns)

@@ -1,0 +1,119 @@
+"""Checks of the machine this runs on: packages, GPU, faiss, how slides are decoded, scratch space."""
+
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from slpd.doctor.finding import Finding
+
+PACKAGES = ("torch", "timm", "h5py", "openslide", "cucim", "faiss", "sklearn", "snakemake")
+PLUGIN = "snakemake-executor-plugin-slurm"
+PLUGIN_LEAST = (2, 8)  # earlier ones run training on several GPUs twice, or cannot leave requeueing to SLURM
+RESULTS_GB = 50.0  # least room for results
+
+
+def machine_findings(copy_to: str | None, largest_slide: int) -> Iterator[Finding]:
+    """All of them.
+
+    Args:
+        copy_to: `jobs.copy_to`.
+        largest_slide: Bytes.
+    """
+    yield Finding("machine", True, f"{platform.node()}, Python {platform.python_version()}")
+    yield from packages()
+    yield plugin()
+    yield gpu()
+    yield faiss_on_gpu()
+    yield decoding()
+    yield scratch(copy_to, largest_slide)
+    free = shutil.disk_usage(".").free / 1e9
+    yield Finding("results", free >= RESULTS_GB, f"{free:.0f} GB free here", "" if free >= RESULTS_GB else "make room")
+
+
+def packages() -> Iterator[Finding]:
+    """Whether everything imports; cuCIM first, which crashes behind torch."""
+    failed = []
+    for name in ("cucim", *PACKAGES):
+        try:
+            import_module(name)
+        except Exception as error:  # whatever it is, it is the finding
+            failed.append(f"{name} ({error})")
+    remedy = "install envs/requirements.lock again: make setup" if failed else ""
+    yield Finding("packages", not failed, f"cannot import {', '.join(failed)}" if failed else "all import", remedy)
+
+
+def plugin() -> Finding:
+    """Whether the SLURM plugin has what the profile asks for."""
+    try:
+        found = version(PLUGIN)
+    except PackageNotFoundError:
+        return Finding("SLURM plugin", False, "not installed", f"pip install {PLUGIN}")
+    good = tuple(map(int, found.split(".")[:2])) >= PLUGIN_LEAST
+    return Finding("SLURM plugin", good, found, "" if good else "2.8 or later: make setup")
+
+
+def gpu() -> Finding:
+    """What torch sees."""
+    import torch  # noqa: PLC0415  # after cuCIM
+
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    if not names:
+        return Finding("GPU", True, "none here", "training and encoding use the cores; on a node: doctor --on-node")
+    torch.ones(8, device="cuda").sum().item()
+    return Finding("GPU", True, ", ".join(names))
+
+
+def faiss_on_gpu() -> Finding:
+    """Whether k-means runs on a GPU."""
+    import faiss  # noqa: PLC0415
+
+    count = getattr(faiss, "get_num_gpus", lambda: 0)()
+    if not count:
+        return Finding("faiss", True, "on the cores: no GPU for it here")
+    points = np.random.default_rng(0).random((64, 8), np.float32)
+    faiss.Kmeans(8, 4, gpu=True).train(points)
+    return Finding("faiss", True, f"on {count} GPUs")
+
+
+def decoding() -> Finding:
+    """Whether cuCIM reads a JPEG slide as OpenSlide does."""
+    import tifffile  # noqa: PLC0415
+
+    from slpd.wsi import Slide  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "slide.tiff"
+        picture = np.random.default_rng(0).integers(100, 200, (512, 512, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+        resolution = (20000, 20000)
+        tifffile.imwrite(
+            path,
+            picture,
+            photometric="rgb",
+            tile=(256, 256),
+            compression="jpeg",
+            resolution=resolution,
+            resolutionunit=3,
+        )
+        with Slide("test", path, None, reader="auto") as slide:
+            found = str(slide.reader)
+    good = found == "cucim"
+    remedy = "" if good else "OpenSlide reads all slides, several times slower"
+    return Finding("decoding", True, f"a tiled JPEG slide is read by {found}", remedy)
+
+
+def scratch(copy_to: str | None, largest_slide: int) -> Finding:
+    """Whether a slide fits where it is copied to while it is read."""
+    if copy_to is None:
+        return Finding("scratch", True, "jobs.copy_to is null: slides are read in place")
+    if not Path(copy_to).is_dir():
+        return Finding("scratch", False, f"jobs.copy_to is {copy_to}: no such folder here", "ask on a node: --on-node")
+    free, needed = shutil.disk_usage(copy_to).free, 2 * largest_slide  # one is read, the next is copied
+    remedy = "" if free >= needed else "set jobs.copy_to to a larger disk, or null"
+    found = f"{copy_to}: {free / 1e9:.1f} GB free, two of the largest slides have {needed / 1e9:.1f} GB"
+    return Finding("scratch", free >= needed, found, remedy)

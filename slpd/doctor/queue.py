@@ -1,0 +1,116 @@
+"""Checks of the queue: what the plugin's known defects need, and whether SLURM would take each kind of job."""
+
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from slpd.doctor.finding import Finding
+from slpd.errors import UserError
+from slpd.slurm.jobs import ask, has_slurm
+from slpd.slurm.orphans import refuse_orphans
+
+FLAGS = {
+    "mem_mb": "--mem={}",
+    "runtime": "--time={}",
+    "slurm_partition": "--partition={}",
+    "slurm_account": "--account={}",
+    "constraint": "--constraint={}",
+    "qos": "--qos={}",
+    "nodes": "--nodes={}",
+    "threads": "--cpus-per-task={}",
+}
+
+
+def queue_findings(
+    profile: Mapping[str, Any], requests: Mapping[str, Mapping[str, Any]], folder: Path
+) -> Iterator[Finding]:
+    """All of them.
+
+    Args:
+        profile: The profile's content.
+        requests: Rule, or group of rules -> resources of its jobs.
+        folder: Where the workflow runs.
+    """
+    if not has_slurm():
+        yield Finding("SLURM", False, "no sbatch here", "ask on a machine that submits, or leave --profile out")
+        return
+    yield from settings(profile)
+    yield accounting()
+    yield forgetting(int(profile.get("slurm-init-seconds-before-status-checks", 40)))
+    yield orphans(folder)
+    for name, asked in requests.items():
+        yield submission(name, asked)
+
+
+def settings(profile: Mapping[str, Any]) -> Iterator[Finding]:
+    """What a profile must not say, because of the plugin (2.8.0)."""
+    if profile.get("slurm-array-jobs"):
+        found = "slurm-array-jobs is set: unfinished tasks are reported as done, outputs of others deleted"
+        yield Finding("profile", False, found, "remove it; groups make few jobs of many slides")
+    if profile.get("slurm-status-command") != "squeue":
+        found = "slurm-status-command is not squeue: a cancelled job is waited for without end"
+        yield Finding("profile", False, found, "slurm-status-command: squeue")
+    if profile.get("slurm-no-requeue"):
+        found = "slurm-no-requeue is set: a preempted job is waited for without end"
+        yield Finding("profile", False, found, "slurm-requeue: true")
+
+
+def accounting() -> Finding:
+    """Whether sacct answers; polling falls back on it, and it knows why jobs failed."""
+    try:
+        ask("sacct", "-n", "-X", "-o", "JobID")
+    except UserError as error:
+        remedy = "if slurmctld is silent for a while, Snakemake forgets its jobs: python -m slpd recover, start again"
+        return Finding("accounting", False, str(error), remedy)
+    return Finding("accounting", True, "sacct answers")
+
+
+def forgetting(interval: int) -> Finding:
+    """Whether squeue remembers ended jobs until they are looked at."""
+    found = re.search(r"^MinJobAge\s*=\s*(\d+)", ask("scontrol", "show", "config"), re.MULTILINE)
+    age = int(found[1]) if found else 0
+    good = age >= 3 * interval
+    remedy = "" if good else f"lower slurm-init-seconds-before-status-checks (it is {interval}) to {age // 3} or less"
+    return Finding("MinJobAge", good, f"squeue knows ended jobs for {age} s", remedy)
+
+
+def orphans(folder: Path) -> Finding:
+    """Whether jobs of a killed run are alive."""
+    try:
+        refuse_orphans(folder)
+    except UserError as error:
+        return Finding("earlier run", False, str(error))
+    return Finding("earlier run", True, "none of its jobs is in the queue")
+
+
+def submission(name: str, asked: Mapping[str, Any]) -> Finding:
+    """Whether SLURM would take a job, and whether its time fits the partition: what does not would wait for ever."""
+    flags = [flag.format(asked[key]) for key, flag in FLAGS.items() if asked.get(key) not in (None, "")]
+    if asked.get("gpu"):
+        model = f"{asked['gpu_model']}:" if asked.get("gpu_model") else ""
+        flags.append(f"--gpus={model}{asked['gpu']}")
+    words = " ".join(flags)
+    run = subprocess.run(
+        ["sbatch", "--test-only", *flags, "--wrap", "true"], capture_output=True, text=True, check=False
+    )
+    if run.returncode:
+        reason = " ".join(run.stderr.split()).removeprefix("allocation failure: ")
+        return Finding(f"job {name}", False, f"{words}: {reason}", "correct set-resources of the profile")
+    partition = re.search(r"in partition (\S+)", run.stderr)
+    limit = longest(partition[1]) if partition else None
+    if limit is not None and asked.get("runtime", 0) > limit:
+        found = f"{words}: partition {partition[1] if partition else ''} allows {limit} minutes; it would wait for ever"
+        return Finding(f"job {name}", False, found, "lower runtime, or name another partition")
+    return Finding(f"job {name}", True, words)
+
+
+def longest(partition: str) -> int | None:
+    """Minutes that a job of a partition may take; None: any."""
+    limit = ask("sinfo", "-h", "-p", partition, "-o", "%l").split("\n")[0].strip()
+    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", limit)
+    if not found:
+        return None
+    days, hours, minutes, _ = (int(part or 0) for part in found.groups())
+    return (24 * days + hours) * 60 + minutes

@@ -1,0 +1,115 @@
+"""Several processes for one stage: torchrun on one machine, SLURM's srun and torchrun's rendezvous over several.
+
+In a job of SLURM the stage gets SIGTERM some time before the time limit, and saves its state. SLURM's own SIGTERM comes
+too late for that: it ends the shells of the job too, and with them the job.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from slpd.errors import UserError
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+SAVING_SECONDS = 120.0  # before the time limit; of short jobs a fifth of the time
+
+
+def launch(processes: int, nodes: int, rendezvous: str | None, stage: Sequence[str]) -> None:
+    """Replace this process by one that runs a stage in `processes` processes; return if this one is enough.
+
+    Args:
+        processes: Processes in all, one per GPU.
+        nodes: Nodes of the SLURM job that they are on.
+        rendezvous: `host:port` at which the nodes meet, where srun has started this process on one of them.
+        stage: The stage and its arguments.
+
+    Raises:
+        UserError: the processes cannot be on so many nodes, or this is no job of SLURM.
+    """
+    check_nodes(processes, nodes)
+    if nodes > 1 and rendezvous is None:
+        execute(srun(processes, nodes, f"{socket.gethostname()}:{free_port()}", stage))
+    limit = timeout(seconds_left()) if in_job() else []
+    if rendezvous:
+        execute([*limit, *torchrun(meeting_at(rendezvous, nodes), here(processes, nodes), stage)])
+    if processes > 1:
+        execute([*limit, *torchrun(["--standalone"], processes, stage)])
+    if limit:
+        execute([*limit, sys.executable, "-m", "slpd", *stage])
+
+
+def seconds_left() -> float | None:
+    """Time until SLURM ends this job; None: no limit, or SLURM does not say."""
+    ask = ["squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%L"]
+    left = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
+    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", left)
+    if not found:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return ((24 * days + hours) * 60 + minutes) * 60 + seconds
+
+
+def timeout(left: float | None) -> list[str]:
+    """A command that runs another and sends it SIGTERM before `left` seconds are over; nothing without a limit."""
+    if left is None:
+        return []
+    # --foreground: a process group of its own would escape from SLURM where it follows groups
+    return ["timeout", "--foreground", "--signal=TERM", f"{left - min(SAVING_SECONDS, left / 5):.0f}"]
+
+
+def in_job() -> bool:
+    """Whether this process is in a job of SLURM, and can ask for its clients."""
+    return "SLURM_JOB_ID" in os.environ and shutil.which("srun") is not None
+
+
+def execute(command: Sequence[str]) -> None:
+    """Replace this process."""
+    os.execvp(command[0], list(command))
+
+
+def torchrun(options: Sequence[str], processes: int, stage: Sequence[str]) -> list[str]:
+    """The command that runs the stage in `processes` processes on this machine."""
+    # `--`: torchrun would take options of the stage for abbreviations of its own
+    return [*TORCHRUN, *options, "--nproc-per-node", str(processes), "-m", "--", "slpd", *stage]
+
+
+def srun(processes: int, nodes: int, rendezvous: str, stage: Sequence[str]) -> list[str]:
+    """The command that starts this program once on each node of the job, to meet at `rendezvous`."""
+    # One node that fails ends the step: the others would wait for it. --overlap: the launcher itself holds a CPU.
+    step = ["srun", "--jobid", os.environ["SLURM_JOB_ID"], "--overlap", "--cpu-bind=none", "--kill-on-bad-exit=1"]
+    geometry = ["--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1", "--gpus", str(processes)]
+    own = ["--processes", str(processes), "--nodes", str(nodes), "--rendezvous", rendezvous]
+    return [*step, *geometry, sys.executable, "-m", "slpd", *own, *stage]
+
+
+def meeting_at(rendezvous: str, nodes: int) -> list[str]:
+    """Options of torchrun for nodes that meet at `host:port`."""
+    job = os.environ.get("SLURM_JOB_ID", "slpd")
+    return ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-id", job, "--rdzv-endpoint", rendezvous]
+
+
+def here(processes: int, nodes: int) -> int:
+    """Processes on this node: its GPUs, which SLURM may have dealt out unevenly, else an equal share."""
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return len(devices.split(",")) if devices else processes // nodes
+
+
+def check_nodes(processes: int, nodes: int) -> None:
+    """Refuse nodes without a process, shares that are not whole, and several nodes outside SLURM."""
+    if processes % nodes:
+        raise UserError(
+            f"gpu is {processes}, nodes {nodes}: gpu counts all nodes together; make it a multiple of nodes"
+        )
+    if nodes > 1 and not in_job():
+        raise UserError(f"nodes is {nodes}, but this is no job of SLURM, which alone starts processes on other nodes")
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,74 @@
+"""Check whether this machine and its queue can run an experiment: a line per check, and what to do (no rule)."""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from slpd.doctor.files import file_findings
+from slpd.doctor.finding import Finding
+from slpd.doctor.machine import machine_findings
+from slpd.doctor.queue import queue_findings
+
+REQUESTS = Path(__file__).parents[2] / "workflow/scripts/requests.py"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--configfile", nargs="*", default=[], help="as of snakemake")
+    parser.add_argument("--profile", help="as of snakemake: the queue is checked too")
+    parser.add_argument("--on-node", metavar="OPTIONS", help="options of srun: check a node, as '--gpus=1 -p gpu'")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the findings; 1 if there is a problem."""
+    if args.on_node is not None:
+        own = ["--configfile", *args.configfile] if args.configfile else []
+        command = ["srun", "--ntasks=1", *args.on_node.split(), sys.executable, "-m", "slpd", "doctor", *own]
+        return subprocess.run(command, check=False).returncode
+    problems = 0
+    for finding in findings(args):
+        print(finding, flush=True)
+        problems += not finding.good
+    print(f"{problems} problem{'s' * (problems != 1)}")
+    return int(problems > 0)
+
+
+def findings(args: argparse.Namespace) -> Iterator[Finding]:
+    """Everything that is checked."""
+    asked = experiment(args)
+    if isinstance(asked, Finding):
+        yield asked
+        yield from machine_findings(None, 0)
+        return
+    config, slides = asked["config"], asked["slides"]
+    yield Finding("config", True, f"experiment {config['experiment']}, {len(slides)} slides")
+    yield from file_findings(config, slides)
+    yield from machine_findings(config["jobs"]["copy_to"], max(Path(path).stat().st_size for path in slides))
+    if args.profile:
+        yield from queue_findings(read_profile(args.profile), asked["requests"], Path.cwd())
+
+
+def experiment(args: argparse.Namespace) -> dict[str, Any] | Finding:
+    """The checked config, its slides and what its jobs ask for; or what is wrong with it."""
+    words = ["--configfile", *args.configfile] if args.configfile else []
+    words += ["--profile", args.profile] if args.profile else []
+    run = subprocess.run([sys.executable, str(REQUESTS), *words], capture_output=True, text=True, check=False)
+    if run.returncode:
+        lines = run.stderr.strip().splitlines()
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error:")]
+        return Finding("config", False, (errors or lines)[-1])
+    content: dict[str, Any] = json.loads(run.stdout)
+    return content
+
+
+def read_profile(profile: str) -> dict[str, Any]:
+    """The content of a profile: a file, or a folder with one."""
+    path = Path(profile)
+    content: dict[str, Any] = yaml.safe_load((path / "config.yaml" if path.is_dir() else path).read_text())
+    return content

@@ -1,0 +1,431 @@
+"""Which stages run again after which edit: what must hold, key by key, and docs/reruns.md made from it.
+
+`python tests/rerun_table.py` writes the page. test_reruns.py makes every edit on a finished run and compares.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Literal, get_args, get_origin
+
+import toy
+import yaml
+from pydantic import BaseModel
+from snakemake.utils import update_config
+
+from slpd.errors import UserError
+from slpd.settings.experiment import Experiment, load_experiment
+from slpd.settings.section import nested
+from slpd.versions import RESULT_VERSIONS
+
+Config = dict[str, Any]
+Edit = Callable[[Config], None]
+PAGE = toy.ROOT / "docs/reruns.md"
+
+# Stage -> stages that read what it writes.
+READERS = {
+    "segment_tissue": ["tile_regions"],
+    "tile_regions": ["check_cohort", "encode_patches"],
+    "check_cohort": ["encode_patches"],
+    "encode_patches": ["cohort_manifest"],
+    "import_tokens": [],  # the toy cohort has slides
+    "cohort_manifest": ["pretrain_dino", "plot_overlays", "pool_tokens", "split_folds"],
+    "pretrain_dino": ["distill_slpd"],
+    "distill_slpd": ["cluster_regions", "link_slides", "embed_bags", "export_encoder", "plot_losses"],
+    "cluster_regions": ["link_slides"],
+    "link_slides": [],
+    "embed_bags": ["evaluate"],
+    "pool_tokens": ["evaluate"],
+    "export_encoder": [],
+    "split_folds": ["evaluate"],
+    "evaluate": ["make_table"],
+    "make_table": [],
+    "plot_losses": [],
+    "plot_overlays": [],
+}
+
+# Key, or section, of the config -> the stages that read it. The longest name that fits counts.
+FIRST: dict[str, list[str]] = {
+    "experiment": ["segment_tissue"],  # another folder
+    "preset": ["distill_slpd"],
+    "cohorts.name": ["segment_tissue"],
+    "cohorts.sheet": ["split_folds"],  # the same slides in another file
+    "cohorts.prototypes": ["distill_slpd"],
+    "tissue": ["segment_tissue"],
+    "regions": ["tile_regions"],
+    "reading": ["encode_patches"],
+    "patch_encoder": ["encode_patches"],
+    "patch_encoder.patch_px": ["tile_regions"],  # moves with regions.region_px
+    "manifest.max_failed_fraction": [],
+    "manifest.min_sharpness": ["cohort_manifest"],
+    "jobs": [],
+    "region_encoder": ["pretrain_dino"],
+    "training": ["pretrain_dino"],
+    "prototypes": ["distill_slpd"],
+    "slide_graph": ["distill_slpd"],
+    "objective": ["distill_slpd"],
+    "variants.name": ["distill_slpd"],
+    "variants.pretrained": ["embed_bags"],
+    "variants.encoder_of": ["embed_bags"],
+    "variants.token_mean": ["pool_tokens"],
+    "variants": ["distill_slpd"],
+    "tasks": ["split_folds"],
+    "heads": ["evaluate"],
+    "head_presets": ["evaluate"],
+    "intervals": ["evaluate"],
+    "tables.caption": ["make_table"],
+    "tables.metrics": ["make_table"],
+    "tables.name": ["make_table"],
+    "tables.published": ["make_table"],
+    "tables": ["evaluate"],
+}
+EVERYTHING = ["segment_tissue"]
+# Prototypes of the whole cohort are not stored, nor is a graph of slides that have none.
+WITHOUT = {"prototypes.level": {"cluster_regions", "link_slides"}}
+
+
+def after(first: Iterable[str]) -> set[str]:
+    """The stages `first` and all that depend on them."""
+    found: set[str] = set()
+    waiting = list(first)
+    while waiting:
+        stage = waiting.pop()
+        if stage not in found:
+            assert stage in READERS, f"{stage}: a new stage; say in tests/rerun_table.py (READERS) what reads it"
+            found.add(stage)
+            waiting += READERS[stage]
+    return found
+
+
+# ---- the config that is edited: the toy's, with one entry of every kind --------------------------------------------
+
+GIVEN = {"checkpoint": "given.safetensors", "sha256": "filled in by the test"}
+
+
+def start_config() -> Config:
+    """The toy's config with variants, tasks and heads of the other kinds beside what is there."""
+    config = copy.deepcopy(toy.TOY)
+    config["variants"] += [
+        {"name": "given", "pretrained": dict(GIVEN)},
+        {"name": "mean", "token_mean": True},
+        {"name": "intra", "objective": {"inter": 0}},
+    ]
+    dx = config["tasks"][0]
+    dx.update(kind="subtyping", level="slide")
+    folds = {"kind": "imported", "folder": "splits", "allow_patient_overlap": False, "train_fraction": 1.0}
+    config["tasks"].append({**copy.deepcopy(dx), "name": "imp", "folds": folds})
+    time = {"kind": "survival", "time": "months", "event": "dead", "n_bins": 2}
+    config["tasks"].append({"name": "os", "cohort": "toy", **time, "folds": copy.deepcopy(dx["folds"])})
+    entry(config, "heads", "knn").update(metric="euclidean", weights="uniform")
+    widths = {"embedding": 12, "depth": 1, "heads": 3, "feedforward": 8, "attention": 8}
+    config["heads"] += [
+        {"name": "logistic", "kind": "logistic", "inverse_penalty": 1.0, "balanced": True},
+        {"name": "vit_wsi", "kind": "vit_wsi", "preset": "modern", **widths, "dropout": 0.0},
+    ]
+    config["tables"] += [
+        table("small", ["dx", "imp"], ["given", "mean"], ["knn"], ["auc"], published=["figures.csv"]),
+        table("kinds", ["dx"], ["intra"], ["logistic", "vit_wsi"], ["auc"]),
+        table("survival", ["os"], ["intra"], ["abmil"], ["c_index"]),
+    ]
+    return config
+
+
+def table(
+    name: str, tasks: list[str], variants: list[str], heads: list[str], metrics: list[str], **more: object
+) -> Config:
+    """A table of the config."""
+    names = {"tasks": tasks, "variants": variants, "heads": heads, "metrics": metrics}
+    return {"name": name, "caption": name, **names, **more}
+
+
+def entry(config: Config, section: str, name: str) -> Config:
+    """A named entry of a list of the config."""
+    return next(one for one in config[section] if one["name"] == name)
+
+
+def rename(section: str, name: str, referring: str | None) -> Edit:
+    """An edit that renames an entry, and what refers to it."""
+
+    def edit(config: Config) -> None:
+        entry(config, section, name)["name"] = "renamed"
+        for table in config["tables"]:
+            if referring:
+                table[referring] = ["renamed" if one == name else one for one in table[referring]]
+        for task in config["tasks"]:
+            task["cohort"] = "renamed" if section == "cohorts" else task["cohort"]
+
+    return edit
+
+
+def in_entry(section: str, name: str, *path: str, value: object) -> Edit:
+    """An edit of a key of a named entry."""
+
+    def edit(config: Config) -> None:
+        place = entry(config, section, name)
+        for key in path[:-1]:
+            place = place.setdefault(key, {})
+        place[path[-1]] = value
+
+    return edit
+
+
+def weights(config: Config) -> None:
+    """Weights of the patch encoder where there were none; the hash belongs to them."""
+    config["patch_encoder"].update(checkpoint="given.safetensors", sha256="0" * 64)
+
+
+def tokens_alone(config: Config) -> None:
+    """Means of tokens where there was an encoder."""
+    given = entry(config, "variants", "given")
+    del given["pretrained"]
+    given["token_mean"] = True
+
+
+def trained_encoder(config: Config) -> None:
+    """The encoder of another variant where there was one from elsewhere."""
+    given = entry(config, "variants", "given")
+    del given["pretrained"]
+    given["encoder_of"] = {"cohort": "toy", "variant": "slpd"}
+
+
+def prototypes_of_the_cohort(config: Config) -> None:
+    """Prototypes of the whole cohort, but for the variant that links slides."""
+    config["prototypes"]["level"] = "cohort"
+    entry(config, "variants", "slpd")["prototypes"] = {"level": "slide"}
+
+
+def larger_patches(config: Config) -> None:
+    """Patches of twice the side; regions stay 16 x 16 patches."""
+    config["regions"]["region_px"] *= 2
+    config["patch_encoder"]["patch_px"] *= 2
+    config["patch_encoder"]["arguments"]["img_size"] *= 2
+
+
+def other_folds(config: Config) -> None:
+    """Generated folds where there were imported ones."""
+    entry(config, "tasks", "imp")["folds"] = copy.deepcopy(entry(config, "tasks", "dx")["folds"])
+
+
+def other_head(config: Config) -> None:
+    """Another kind of head under the same name."""
+    knn = entry(config, "heads", "knn")
+    knn.clear()
+    knn.update({**entry(config, "heads", "abmil"), "name": "knn"})
+
+
+# Edits of keys whose other value cannot be guessed from their type. A key of the config that is in no section and not
+# here has no row, and the test says so.
+EDITS: dict[str, Edit] = {
+    "experiment": lambda config: config.update(experiment="other"),
+    "preset": lambda config: config.update(preset="released"),
+    "cohorts.name": rename("cohorts", "toy", None),
+    "cohorts.sheet": in_entry("cohorts", "toy", "sheet", value="copy.csv"),
+    "cohorts.prototypes": in_entry("cohorts", "toy", "prototypes", value={"seed": 1}),
+    "regions.region_px": larger_patches,
+    "patch_encoder.patch_px": larger_patches,
+    "patch_encoder.model": lambda config: config["patch_encoder"].update(model="vit_tiny_patch16_224"),
+    "patch_encoder.arguments": lambda config: config["patch_encoder"]["arguments"].update(depth=2),
+    "patch_encoder.checkpoint": weights,
+    "patch_encoder.sha256": weights,
+    "jobs.copy_to": lambda config: config["jobs"].update(copy_to="/elsewhere"),
+    "variants.name": rename("variants", "slpd", "variants"),
+    "variants.objective": in_entry("variants", "slpd", "objective", value={"intra": 0.5}),
+    "variants.prototypes": in_entry("variants", "slpd", "prototypes", value={"seed": 1}),
+    "variants.slide_graph": in_entry("variants", "slpd", "slide_graph", value={"n_neighbours": 2}),
+    "variants.pretrained.checkpoint": in_entry(
+        "variants", "given", "pretrained", "checkpoint", value="moved.safetensors"
+    ),
+    "variants.pretrained.sha256": in_entry("variants", "given", "pretrained", "sha256", value="0" * 64),
+    "variants.token_mean": tokens_alone,
+    "variants.encoder_of.cohort": trained_encoder,
+    "variants.encoder_of.variant": trained_encoder,
+    "variants.epochs_per_iteration": in_entry("variants", "slpd", "epochs_per_iteration", value=2),
+    "prototypes.level": prototypes_of_the_cohort,
+    "tasks.time": in_entry("tasks", "os", "time", value="weeks"),
+    "tasks.event": in_entry("tasks", "os", "event", value="relapsed"),
+    "tasks.name": rename("tasks", "imp", "tasks"),
+    "tasks.cohort": lambda config: None,  # there is one
+    "tasks.label": in_entry("tasks", "dx", "label", value="dy"),
+    "tasks.classes": in_entry("tasks", "dx", "classes", value=["b", "a"]),
+    "tasks.folds.kind": other_folds,
+    "tasks.folds.folder": in_entry("tasks", "imp", "folds", "folder", value="other_splits"),
+    "heads.name": rename("heads", "knn", "heads"),
+    "heads.kind": other_head,
+    "heads.preset": in_entry("heads", "abmil", "preset", value="hipt"),
+    "tables.name": lambda config: entry(config, "tables", "small").update(name="renamed"),
+    "tables.caption": in_entry("tables", "toy", "caption", value="Other"),
+    "tables.tasks": in_entry("tables", "toy", "tasks", value=["dx", "imp"]),
+    "tables.variants": in_entry("tables", "small", "variants", value=["given", "slpd"]),
+    "tables.heads": in_entry("tables", "small", "heads", value=["knn", "abmil"]),
+    "tables.published": in_entry("tables", "small", "published", value=["other_figures.csv"]),
+    "tables.metrics": in_entry("tables", "toy", "metrics", value=["auc"]),
+}
+NOTHING_TO_EDIT = {"tasks.cohort"}
+
+
+# ---- rows ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """An edit of a key of the config, and what it runs again."""
+
+    key: str
+    edit: Edit
+    stages: frozenset[str]
+
+
+def keys(model: type[BaseModel] = Experiment, before: str = "") -> Iterator[str]:
+    """Every key of the config, `section.key`; keys of lists' entries without the place in the list."""
+    for name, field in model.model_fields.items():
+        inner = nested(field.annotation)
+        for deeper in inner:
+            yield from keys(deeper, f"{before}{name}.")
+        if not inner:
+            yield f"{before}{name}"
+
+
+def expected(key: str) -> frozenset[str]:
+    """The stages that must run again when a key changes: those that read it and all after them."""
+    names = [name for name in FIRST if key == name or key.startswith(f"{name}.")]
+    assert names, f"{key}: no row in the rerun table; say in tests/rerun_table.py (FIRST) which stages read it"
+    return frozenset(after(FIRST[max(names, key=len)]) - WITHOUT.get(key, set()))
+
+
+def rows() -> list[Row]:
+    """A row for every key of the config."""
+    every = [key for key in dict.fromkeys(keys()) if key not in NOTHING_TO_EDIT]
+    return [Row(key, EDITS.get(key) or other_value(key), expected(key)) for key in every]
+
+
+def other_value(key: str) -> Edit:
+    """An edit that gives a key another value that its type and the whole config allow."""
+    *path, last = key.split(".")
+    start = merged(start_config())
+    place = holder(start, path, last)
+    for value in candidates(place[last], annotation(key)):
+
+        def edit(config: Config, value: object = value) -> None:
+            holder(config, path, last)[last] = value
+
+        config = start_config()
+        edit(config)
+        try:
+            load_experiment(merged(config))
+        except UserError:
+            continue
+        return edit
+    raise AssertionError(f"{key}: no other value than {place[last]!r} found; write an edit in tests/rerun_table.py")
+
+
+def merged(config: Config) -> Config:
+    """The config as the workflow sees it: the paper's, changed."""
+    base = yaml.safe_load((toy.ROOT / "config/config.yaml").read_text())
+    config = copy.deepcopy(config)
+    for variant in config["variants"]:
+        if "pretrained" in variant:
+            variant["pretrained"]["sha256"] = "0" * 64
+    update_config(base, config)
+    return base
+
+
+def holder(config: Config, path: list[str], last: str) -> Config:
+    """The mapping that a key stands in; of lists, the first entry that has it; of presets of heads, the toy's."""
+    place = config
+    for name in path:
+        place = place.setdefault(name, {}) if isinstance(place, dict) else place
+        place = place["modern"] if name == "head_presets" else place
+        if isinstance(place, list):
+            rest = path[path.index(name) + 1 :]
+            place = next(one for one in place if has(one, [*rest, last]))
+    return place
+
+
+def has(one: Config, path: list[str]) -> bool:
+    """Whether a nested key is there."""
+    return path[0] in one and (len(path) == 1 or has(one[path[0]], path[1:]))
+
+
+def annotation(key: str) -> object:
+    """The type of a key."""
+    models: list[type[BaseModel]] = [Experiment]
+    *path, last = key.split(".")
+    for name in path:
+        models = [inner for m in models if name in m.model_fields for inner in nested(m.model_fields[name].annotation)]
+    return next(m.model_fields[last].annotation for m in models if last in m.model_fields)
+
+
+def candidates(value: Any, kind: object) -> list[Any]:  # noqa: ANN401  # any value of the config
+    """Other values than `value`, of its kind."""
+    found: list[Any] = []
+    if isinstance(value, dict):  # one value per preset
+        found = [dict(zip(value, reversed(value.values()), strict=True))]
+    elif get_origin(kind) is Literal:
+        found = [choice for choice in get_args(kind) if choice != value]
+    elif isinstance(value, bool):
+        found = [not value]
+    elif value is None and int in get_args(kind):
+        found = [4]
+    elif isinstance(value, int):
+        found = [value + 1, 2 * value, value - 1]
+    elif isinstance(value, float):
+        found = [value * 1.01, value / 2, value + 0.1]
+    elif isinstance(value, list) and isinstance(value[0], float):
+        found = [[value[0] * 0.9, *value[1:]]]
+    return [other for other in found if other != value]
+
+
+# ---- the page ------------------------------------------------------------------------------------------------------
+
+FILES = [
+    ("a slide more in the sheet", "`segment_tissue` and `tile_regions` of that slide; all after them", EVERYTHING),
+    ("a slide less", "`check_cohort` and all after it", ["check_cohort"]),
+    ("a slide replaced by another file (told by its size)", "as a slide more", EVERYTHING),
+    ("a slide's `mpp` or `mask`", "as a slide more", EVERYTHING),
+    ("a label in the sheet", "", ["split_folds"]),
+    ("a figure in a file of published figures", "", ["make_table"]),
+    ("a variant's `pretrained.checkpoint` set to null", "", ["make_table"]),
+    ("other columns, the order of lines, a comment in the config", "", []),
+    ("a slide copied or touched, its size the same", "", []),
+    ("a branch switched, code or comments edited, the text of a rule", "", []),
+    ("threads, memory, time, partition, GPUs, nodes, another machine", "", []),
+]
+
+
+def page() -> str:
+    """docs/reruns.md."""
+    lines = [
+        "# What runs again after an edit",
+        "",
+        "Made by `make reruns` from `tests/rerun_table.py`; `tests/test_reruns.py` makes every edit of it on a",
+        "finished run and compares the planned jobs. `make why CONFIG=...` says it for your edit, with old and new",
+        "values.",
+        "",
+        "Stages run again from the first that reads the key; what depends on it follows.",
+        "",
+        "| key | runs again |",
+        "|---|---|",
+    ]
+    for (_, stages), group in groupby(rows(), key=lambda row: (row.key.split(".")[0], row.stages)):
+        names = ", ".join(f"`{row.key}`" for row in group)
+        lines.append(f"| {names} | {listed(stages)} |")
+    lines += ["", "| edited | runs again |", "|---|---|"]
+    for what, words, first in FILES:
+        lines.append(f"| {what} | {words or listed(after(first))} |")
+    lines += ["", "A raised result version (`slpd/versions.py`; a code change that moves results) runs again:", ""]
+    lines += ["| stage | runs again |", "|---|---|"]
+    lines += [f"| `{stage}` | {listed(after([stage]))} |" for stage in RESULT_VERSIONS]
+    return "\n".join([*lines, ""])
+
+
+def listed(stages: Iterable[str]) -> str:
+    """Stages in the order of the run, or nothing."""
+    order = [stage for stage in READERS if stage in set(stages)]
+    if len(order) >= len(READERS) - 1:
+        return "everything"
+    return ", ".join(f"`{stage}`" for stage in order) or "nothing"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

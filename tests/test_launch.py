@@ -1,0 +1,106 @@
+"""Starting a stage in several processes: which command replaces which, on a machine and in a job of SLURM."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from slpd import launch
+from slpd.errors import UserError
+
+STAGE = ["distill_slpd", "--out", "x"]
+
+
+class ReplacedError(Exception):
+    """This process would be another command now."""
+
+
+@pytest.fixture
+def replaced(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Commands that this process was replaced by."""
+    commands: list[list[str]] = []
+
+    def execute(program: str, command: list[str]) -> None:
+        assert program == command[0]
+        commands.append(command)
+        raise ReplacedError
+
+    monkeypatch.setattr(os, "execvp", execute)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return commands
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: list[list[str]]) -> Path:
+    """A job of SLURM whose squeue prints the content of a file."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    left = tmp_path / "left"
+    left.write_text("1-02:03:04\n")
+    for name, content in (("squeue", f"cat {left}"), ("srun", "exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{content}\n")
+        (tmp_path / name).chmod(0o755)
+    return left
+
+
+def test_one_process_on_a_machine_is_this_one(replaced: list[list[str]]) -> None:
+    launch.launch(1, 1, None, STAGE)
+    assert replaced == []
+
+
+def test_several_on_a_machine_are_started_by_torchrun(replaced: list[list[str]]) -> None:
+    with pytest.raises(ReplacedError):
+        launch.launch(4, 1, None, STAGE)
+    head = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4"]
+    assert replaced == [[*head, "-m", "--", "slpd", *STAGE]]
+
+
+@pytest.mark.parametrize(
+    ("left", "seconds"), [("1-02:03:04", "93664"), ("10:00", "480"), ("1:00", "48"), ("2:00:00", "7080")]
+)
+def test_stage_in_a_job_is_stopped_before_the_time_limit(
+    replaced: list[list[str]], job: Path, left: str, seconds: str
+) -> None:
+    job.write_text(left)
+    with pytest.raises(ReplacedError):
+        launch.launch(1, 1, None, STAGE)
+    limit = ["timeout", "--foreground", "--signal=TERM", seconds]
+    assert replaced == [[*limit, sys.executable, "-m", "slpd", *STAGE]]
+
+
+@pytest.mark.parametrize("left", ["UNLIMITED", "INVALID", ""])
+def test_job_without_a_limit_runs_as_it_is(replaced: list[list[str]], job: Path, left: str) -> None:
+    job.write_text(left)
+    launch.launch(1, 1, None, STAGE)
+    assert replaced == []
+
+
+def test_several_nodes_are_started_by_srun_and_meet(
+    replaced: list[list[str]], job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ReplacedError):
+        launch.launch(8, 2, None, STAGE)
+    (command,) = replaced
+    assert command[:3] == ["srun", "--jobid", "7"]
+    assert [command[command.index(option) + 1] for option in ("--nodes", "--ntasks", "--gpus")] == ["2", "2", "8"]
+    own = command[command.index("slpd") + 1 :]
+    assert own[:5] == ["--processes", "8", "--nodes", "2", "--rendezvous"]
+    assert own[6:] == STAGE
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4")  # as SLURM may deal them out: 5 and 3
+    with pytest.raises(ReplacedError):
+        launch.launch(8, 2, own[5], STAGE)
+    words = replaced[1][replaced[1].index("torch.distributed.run") :]
+    assert words[words.index("--nproc-per-node") + 1] == "5"
+    assert words[words.index("--rdzv-endpoint") + 1] == own[5]
+
+
+def test_nodes_that_do_not_share_the_processes_evenly_are_refused(job: Path) -> None:
+    with pytest.raises(UserError, match="gpu is 3, nodes 2: gpu counts all nodes together"):
+        launch.launch(3, 2, None, STAGE)
+
+
+def test_several_nodes_outside_slurm_are_refused(replaced: list[list[str]]) -> None:
+    with pytest.raises(UserError, match="nodes is 2, but this is no job of SLURM"):
+        launch.launch(2, 2, None, STAGE)

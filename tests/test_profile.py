@@ -1,0 +1,59 @@
+"""The SLURM profile: an entry for every rule, and nothing that the plugin's known defects would turn against a run."""
+
+import re
+from typing import Any
+
+import pytest
+import toy
+import yaml
+
+PROFILE: dict[str, Any] = yaml.safe_load((toy.ROOT / "slurm/config.yaml").read_text())
+RULES = "".join(path.read_text() for path in sorted((toy.ROOT / "workflow/rules").glob("*.smk")))
+NAMES = re.findall(
+    r"^rule (\w+):\n(?:(?!^rule ).*\n)*?    shell:", RULES, re.MULTILINE
+)  # others collect, without a job
+LOCAL: dict[str, Any] = yaml.safe_load((toy.ROOT / "workflow/profiles/default/config.yaml").read_text())
+
+
+@pytest.mark.parametrize("rule", NAMES)
+def test_every_rule_has_memory_that_grows_with_attempts(rule: str) -> None:
+    assert re.fullmatch(r"\d+ \* attempt", PROFILE["set-resources"][rule]["mem_mb"]), rule
+
+
+def test_profile_names_no_rule_that_is_gone() -> None:
+    assert set(PROFILE["set-resources"]) == set(NAMES)
+
+
+def test_retries_stand_in_the_profile_alone() -> None:
+    """In a rule they would happen inside the job as well, and multiply."""
+    assert PROFILE["retries"] > 0
+    assert not re.search(r"^\s+retries:", RULES, re.MULTILINE)
+
+
+def test_what_the_plugin_cannot_do_is_not_asked_of_it() -> None:
+    assert PROFILE["slurm-status-command"] == "squeue"  # sacct: cancelled jobs are waited for without end
+    assert PROFILE["slurm-requeue"] is True  # else a preempted job is waited for without end
+    assert "slurm-no-requeue" not in PROFILE
+    assert not any(key.startswith("slurm-array") for key in PROFILE)  # unfinished tasks would count as done
+    assert 3 * PROFILE["slurm-init-seconds-before-status-checks"] < 300  # SLURM's MinJobAge, unless a site shortens it
+
+
+def test_gpu_rules_ask_for_gpus_alone() -> None:
+    """`tasks`, or `gres` beside `gpu`, would start a training several times or be refused."""
+    assert not re.search(r"\b(gres|tasks|tasks_per_gpu|gpu_model)=[\d\"]", RULES)
+
+
+def test_code_is_no_reason_to_run_under_either_profile() -> None:
+    assert PROFILE["rerun-triggers"] == LOCAL["rerun-triggers"] == ["mtime", "params", "input"]
+
+
+def test_job_names_are_found_by_recover() -> None:
+    from slpd.slurm.orphans import PREFIX
+
+    assert PROFILE["slurm-jobname-prefix"] == PREFIX.rstrip("_")
+
+
+def test_slurm_logs_are_found_by_failures() -> None:
+    from slpd.stages.failures import LOGS
+
+    assert PROFILE["slurm-logdir"] == str(LOGS)

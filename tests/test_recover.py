@@ -1,0 +1,87 @@
+"""After a killed head process: its jobs are waited for or cancelled, its lock goes, nothing else is touched."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slpd.errors import UserError
+from slpd.slurm.orphans import recover, refuse_orphans
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A locked folder with two jobs in the queue, beside jobs of others, as the clients of SLURM print them."""
+    folder = tmp_path / "run"
+    locks = folder / ".snakemake/locks"
+    locks.mkdir(parents=True)
+    (locks / "0.input.lock").touch()
+    (tmp_path / "queue").write_text(
+        f"11|RUNNING|slpd_1f|{folder}|rule_distill_slpd_wildcards_toy_slpd\n"
+        f"12|PENDING|slpd_1f|{folder}|rule_evaluate_wildcards_dx_slpd_knn\n"
+        f"13|RUNNING|other|{folder}|\n"
+        f"14|RUNNING|slpd_2a|{tmp_path}/elsewhere|rule_evaluate\n"
+    )
+    for name, content in (("squeue", f"cat {tmp_path}/queue"), ("scancel", f'echo "$@" >> {tmp_path}/cancelled')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{content}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    return folder
+
+
+def end_one(queue: Path) -> None:
+    """The first job of the queue ends."""
+    queue.write_text("".join(queue.read_text().splitlines(keepends=True)[1:]))
+
+
+def test_start_beside_jobs_of_a_killed_run_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        refuse_orphans(folder)
+    assert str(caught.value).startswith(
+        "2 jobs of an earlier run are still in the queue: 11 (distill_slpd toy_slpd, running), 12 (evaluate"
+    )
+    assert "13" not in str(caught.value)
+    assert "14" not in str(caught.value)
+
+
+def test_jobs_are_waited_for_and_the_lock_goes(folder: Path) -> None:
+    looks: list[float] = []
+
+    def pause(seconds: float) -> None:
+        assert (folder / ".snakemake/locks/0.input.lock").exists()
+        looks.append(seconds)
+        end_one(folder.parent / "queue")
+
+    recover(folder, cancel=False, pause=pause)
+    assert len(looks) == 2
+    assert list((folder / ".snakemake/locks").iterdir()) == []
+    assert not (folder.parent / "cancelled").exists()
+    refuse_orphans(folder)
+
+
+def test_jobs_of_this_folder_alone_are_cancelled(folder: Path) -> None:
+    recover(folder, cancel=True, pause=lambda seconds: end_one(folder.parent / "queue"))
+    assert (folder.parent / "cancelled").read_text() == "11 12\n"
+
+
+def test_folder_of_a_living_run_is_left_alone(folder: Path) -> None:
+    program = folder / "snakemake"
+    program.write_text("import time\nprint('up', flush=True)\ntime.sleep(60)\n")
+    head = subprocess.Popen([sys.executable, program], cwd=folder, stdout=subprocess.PIPE, text=True)
+    try:
+        assert head.stdout is not None
+        assert head.stdout.readline() == "up\n"
+        with pytest.raises(UserError, match=f"Snakemake runs in .* as process {head.pid}"):
+            recover(folder, cancel=True)
+    finally:
+        head.kill()
+        head.wait()
+    assert (folder / ".snakemake/locks/0.input.lock").exists()
+
+
+def test_queue_that_does_not_answer_is_an_error(folder: Path) -> None:
+    (folder.parent / "squeue").write_text("#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact' >&2\nexit 1\n")
+    with pytest.raises(UserError, match="Unable to contact"):
+        recover(folder, cancel=False)

@@ -1,0 +1,318 @@
+"""Partial reruns: every edit of the rerun table, on a finished run, plans the stages of its row and no others."""
+
+import copy
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rerun_table
+import toy
+import yaml
+
+sys.path.insert(0, str(toy.ROOT / "workflow/scripts"))
+
+import plan as costs
+from planning import PlannedJob, make_plan, planned_jobs
+from why import report
+
+from slpd.versions import RESULT_VERSIONS
+
+pytestmark = [pytest.mark.workflow, pytest.mark.timeout(900)]  # the fixture is two runs
+
+CONFIG = rerun_table.start_config()
+ENCODER = "results/toy/cohorts/toy/variants/slpd/encoder/region_encoder.safetensors"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, make_slide: toy.MakeSlide) -> Path:
+    """A folder in which the config of the rerun table has been run to the end."""
+    folder = tmp_path_factory.mktemp("finished")
+    toy.make_toy(folder, make_slide)
+    label_more(folder / "slides.csv")
+    for name in ("figures.csv", "other_figures.csv"):
+        (folder / name).write_text(FIGURES)
+    run = toy.snakemake(folder, *PROFILE, ENCODER)
+    assert run.returncode == 0, run.stdout + run.stderr
+    for name in ("given.safetensors", "moved.safetensors"):
+        shutil.copy(folder / ENCODER, folder / name)
+    digest = hashlib.sha256((folder / "given.safetensors").read_bytes()).hexdigest()
+    rerun_table.entry(CONFIG, "variants", "given")["pretrained"]["sha256"] = digest
+    for name in ("splits", "other_splits"):
+        write_splits(folder / name)
+    (folder / "toy.yaml").write_text(yaml.safe_dump(CONFIG))
+    run = toy.snakemake(folder, *PROFILE)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder
+
+
+PROFILE = ("--workflow-profile", str(toy.ROOT / "workflow/profiles/default"))
+
+
+FIGURES = "task,variant,head,metric,value,std,source\ndx,given,knn,auc,0.5,0.1,a paper\n"
+
+
+def label_more(sheet: Path) -> None:
+    """Give the sheet a second label column `dy` and two of survival each, and a copy."""
+    header, *lines = sheet.read_text().splitlines()
+    more = [f"{line},{line[-1]},{i},{i % 3 and 1},{10 - i},1" for i, line in enumerate(lines, 1)]
+    sheet.write_text("\n".join([f"{header},dy,months,dead,weeks,relapsed", *more]) + "\n")
+    shutil.copy(sheet, sheet.with_name("copy.csv"))
+
+
+def write_splits(folder: Path) -> None:
+    """Two folds of the nine slides in HIPT's files."""
+    folder.mkdir()
+    for fold, test in enumerate((["s0", "s1", "s2", "s3"], ["s4", "s5", "s6", "s7", "s8"])):
+        rest = [f"s{i}" for i in range(9) if f"s{i}" not in test]
+        columns = (rest[2:], rest[:2], test)
+        cells = [[column[i] if i < len(column) else "" for column in columns] for i in range(5)]
+        lines = [",train,val,test", *(f"{i},{','.join(row)}" for i, row in enumerate(cells))]
+        (folder / f"splits_{fold}.csv").write_text("\n".join(lines) + "\n")
+
+
+def plan(folder: Path, edit: rerun_table.Edit | None = None) -> list[PlannedJob]:
+    """The jobs that a run with an edited config would start."""
+    config = copy.deepcopy(CONFIG)
+    if edit:
+        edit(config)
+    (folder / "edited.yaml").write_text(yaml.safe_dump(config))
+    return planned_jobs(["--configfile", str(folder / "edited.yaml")], folder)
+
+
+def stages(jobs: Sequence[PlannedJob]) -> set[str]:
+    return {job.rule for job in jobs}
+
+
+def expected(first: Sequence[str]) -> set[str]:
+    return rerun_table.after(first)
+
+
+def test_nothing_edited_runs_nothing(finished: Path) -> None:
+    assert plan(finished) == []
+
+
+@pytest.mark.parametrize("row", rerun_table.rows(), ids=lambda row: row.key)
+def test_edited_key_runs_the_stages_of_its_row(finished: Path, row: rerun_table.Row) -> None:
+    assert stages(plan(finished, row.edit)) == row.stages
+
+
+def test_page_is_up_to_date() -> None:
+    assert rerun_table.PAGE.read_text() == rerun_table.page(), "say: make reruns"
+
+
+@pytest.mark.parametrize("stage", RESULT_VERSIONS)
+def test_raised_result_version_runs_its_stage_and_what_follows(
+    finished: Path, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if stage == "import_tokens":
+        pytest.skip("the toy cohort starts from slides; tests/test_import_workflow.py")
+    monkeypatch.setitem(RESULT_VERSIONS, stage, RESULT_VERSIONS[stage] + 1)
+    assert stages(plan(finished)) == expected([stage])
+
+
+@contextmanager
+def changed(path: Path, *replacements: tuple[str, str], more: str = "") -> Iterator[None]:
+    """A text file that is other than it was, and then again as it was."""
+    text = path.read_text()
+    new = text
+    for old, value in replacements:
+        assert old in new
+        new = new.replace(old, value)
+    path.write_text(new + more)
+    try:
+        yield
+    finally:
+        path.write_text(text)
+
+
+def counts(jobs: Sequence[PlannedJob], *rules: str) -> list[int]:
+    return [sum(job.rule == rule for job in jobs) for rule in rules]
+
+
+def test_slide_more(finished: Path) -> None:
+    shutil.copy(finished / "slides/s0.tiff", finished / "slides/s10.tiff")
+    with changed(finished / "slides.csv", more="s10,slides/s10.tiff,p10,,a,a,5,1,5,1\n"):
+        jobs = plan(finished)
+    assert counts(jobs, "segment_tissue", "tile_regions") == [1, 1]
+    assert stages(jobs) == expected(rerun_table.EVERYTHING)
+
+
+def test_slide_less(finished: Path) -> None:
+    with changed(finished / "slides.csv", ("s8,slides/s8.tiff,p8,,a,a,9,0,1,1\n", "")):
+        jobs = plan(finished, drop_imported)
+    assert stages(jobs) == expected(["check_cohort"])
+
+
+def drop_imported(config: dict[str, Any]) -> None:
+    """Imported folds that name a slide which is gone are refused."""
+    config["tasks"] = [task for task in config["tasks"] if task["name"] != "imp"]
+    for table in config["tables"]:
+        table["tasks"] = [task for task in table["tasks"] if task != "imp"]
+
+
+def test_slide_replaced(finished: Path) -> None:
+    slide = finished / "slides/s3.tiff"
+    content = slide.read_bytes()
+    slide.write_bytes(content + b"\0")
+    try:
+        jobs = plan(finished)
+    finally:
+        slide.write_bytes(content)
+    assert counts(jobs, "segment_tissue", "tile_regions") == [1, 1]
+    assert stages(jobs) == expected(rerun_table.EVERYTHING)
+
+
+def test_slides_and_weights_copied_or_touched_run_nothing(finished: Path) -> None:
+    for path in [*finished.glob("slides/*.tiff"), finished / "given.safetensors", finished / "slides.csv"]:
+        os.utime(path)
+    assert plan(finished) == []
+
+
+def test_resolution_of_a_slide(finished: Path) -> None:
+    with changed(finished / "slides.csv", ("s3,slides/s3.tiff,p3,,", "s3,slides/s3.tiff,p3,0.5,")):
+        jobs = plan(finished)
+    assert counts(jobs, "segment_tissue", "tile_regions") == [1, 1]
+    assert stages(jobs) == expected(rerun_table.EVERYTHING)
+
+
+def test_label_of_a_slide(finished: Path) -> None:
+    with changed(finished / "slides.csv", ("p8,,a,a", "p8,,,a")):
+        jobs = plan(finished, drop_imported)
+    assert stages(jobs) == expected(["split_folds"])
+
+
+def test_published_figure(finished: Path) -> None:
+    with changed(finished / "figures.csv", ("0.5", "0.6")):
+        jobs = plan(finished)
+    assert stages(jobs) == expected(["make_table"])
+    assert counts(jobs, "make_table") == [1]
+
+
+def test_weights_that_are_no_longer_at_hand(finished: Path) -> None:
+    jobs = plan(finished, rerun_table.in_entry("variants", "given", "pretrained", "checkpoint", value=None))
+    assert stages(jobs) == expected(["make_table"])
+
+
+def test_comment_and_order_run_nothing(finished: Path) -> None:
+    jobs = plan(finished)
+    lines = (finished / "edited.yaml").read_text()
+    (finished / "edited.yaml").write_text(f"# a comment\n{lines}")
+    assert jobs == planned_jobs(["--configfile", str(finished / "edited.yaml")], finished) == []
+
+
+def test_other_branch_other_code_and_other_resources_run_nothing(finished: Path, tmp_path: Path) -> None:
+    """A copy of the repository with other times, comments in the code and other text in a rule."""
+    for name in ("slpd", "workflow", "config", "envs", "slurm"):
+        shutil.copytree(toy.ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(toy.ROOT / "Snakefile", tmp_path)
+    for path in tmp_path.glob("slpd/stages/*.py"):
+        path.write_text(f"{path.read_text()}\n# a comment\n")
+    rules = tmp_path / "workflow/rules/slides.smk"
+    rules.write_text(
+        rules.read_text().replace("runtime=10", "runtime=20").replace('"python -m slpd', '"python  -m slpd')
+    )
+    environment = tmp_path / "envs/slpd.yaml"
+    environment.write_text(f"{environment.read_text()}\n# a comment\n")
+    resources = ["--set-resources", "evaluate:mem_mb=1", "distill_slpd:gpu=2", "--set-threads", "pretrain_dino=1"]
+    command = [sys.executable, "-m", "snakemake", "-s", str(tmp_path / "Snakefile"), "--configfile", "toy.yaml"]
+    profile = ["--workflow-profile", str(tmp_path / "workflow/profiles/default")]
+    run = subprocess.run(
+        [*command, *profile, *resources, "--dry-run"],
+        cwd=finished,
+        env=toy.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Nothing to be done" in run.stdout + run.stderr
+
+
+# ---- why -----------------------------------------------------------------------------------------------------------
+
+
+def test_why_names_the_edited_keys_with_old_and_new_values(finished: Path) -> None:
+    def edit(config: dict[str, Any]) -> None:
+        config["training"]["learning_rate"] = 1e-3
+        rerun_table.entry(config, "heads", "knn")["k"] = 2
+
+    lines = list(report(plan(finished, edit)))
+    (learning,) = (line for line in lines if line.startswith("pretrain_dino "))
+    assert learning.split()[1:] == ["1", "training.learning_rate:", "0.0005", "->", "0.001"]
+    (head,) = (line for line in lines if line.startswith("evaluate "))
+    assert "heads.knn.k: 1 -> 2" in head
+    (table,) = (line for line in lines if line.startswith("make_table "))
+    assert table.endswith("follows a stage above")
+
+
+def test_why_names_slides_files_and_versions(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with changed(finished / "slides.csv", ("p3,,", "p3,0.5,"), ("p8,,a", "p8,,")):
+        lines = list(report(plan(finished, drop_imported)))
+    assert any("mpp of s3: nothing -> 0.5" in line for line in lines)
+    monkeypatch.setitem(RESULT_VERSIONS, "embed_bags", 7)
+    lines = list(report(plan(finished)))
+    assert any("result version of embed_bags: 1 -> 7" in line for line in lines)
+    monkeypatch.undo()
+    (finished / "results/toy/tables/toy.csv").rename(finished / "toy.csv")
+    lines = list(report(plan(finished)))
+    (finished / "toy.csv").rename(finished / "results/toy/tables/toy.csv")
+    assert lines == ["1 job would run", "make_table            1  has not run yet, or its files are gone"]
+
+
+def test_why_is_a_command(finished: Path) -> None:
+    program = [sys.executable, str(toy.ROOT / "workflow/scripts/why.py"), "--configfile", "toy.yaml"]
+    run = subprocess.run(program, cwd=finished, env=toy.environment(), capture_output=True, text=True, check=True)
+    assert run.stdout == "Nothing would run: every result is as the config asks.\n"
+    (finished / "wrong.yaml").write_text("training: {epoch: 3}\n")
+    run = subprocess.run(
+        [*program, "wrong.yaml"], cwd=finished, env=toy.environment(), capture_output=True, text=True, check=False
+    )
+    assert run.returncode != 0
+    assert "unknown key, did you mean 'epochs'?" in run.stderr
+
+
+# ---- plan ----------------------------------------------------------------------------------------------------------
+
+
+def costs_of(folder: Path, *arguments: str) -> dict[str, list[str]]:
+    """Stage -> the other words of its line."""
+    profile = ["--profile", str(toy.ROOT / "slurm"), "--configfile", str(folder / "toy.yaml")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        lines = list(costs.table(make_plan([*profile, *arguments], folder)))
+    return {line.split()[0]: line.split()[1:] for line in lines}
+
+
+def test_plan_of_a_finished_experiment_uses_its_own_benchmarks(finished: Path) -> None:
+    lines = costs_of(finished, "--forceall")
+    assert lines["segment_tissue"][:2] == ["10", "1"]  # jobs, submitted: slides share one
+    assert lines["tile_regions"][:2] == ["10", "same"]
+    assert lines["pretrain_dino"][-2:] == ["own", "benchmarks"]
+    jobs, submitted = int(lines["all"][0]), int(lines["all"][1])
+    assert jobs == sum(int(words[0]) for stage, words in lines.items() if stage not in ("stage", "all"))
+    assert submitted == jobs - 19
+
+
+def test_plan_of_a_new_experiment_is_estimated_from_the_sizes_of_its_slides(
+    tmp_path: Path, make_slide: toy.MakeSlide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy.make_toy(tmp_path, make_slide)
+    for i in range(10):
+        os.truncate(tmp_path / f"slides/s{i}.tiff", 1_500_000_000)  # a hundred regions each
+    lines = costs_of(tmp_path)
+    assert lines["encode_patches"][-1] == "throughput.yaml"
+    token_bytes = 10 * 100 * 16**2 * 384 * 2
+    assert lines["encode_patches"][4:6] == [f"{token_bytes / 1e9:.1f}", "GB"]
+    assert float(lines["encode_patches"][2]) == round(
+        1000 * costs.STORED["encode_patches"]["gpu_s_per_region"] / 3600, 1
+    )
+
+
+def test_nothing_to_run_costs_nothing(finished: Path) -> None:
+    assert costs_of(finished)["all"][0] == "0"

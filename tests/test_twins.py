@@ -1,0 +1,28 @@
+"""Two copies of a job at once, as after a head process that was killed and started again: neither can tear a file."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_training import JOBS, distill_arguments, pretrain_arguments, stage, write_cohort
+
+pytestmark = pytest.mark.torch
+
+
+def test_twins_of_a_training_leave_whole_and_equal_files(tmp_path: Path) -> None:
+    """They share the outputs and the file for resuming, which each writes at every step."""
+    manifest = write_cohort(tmp_path)
+    jobs = JOBS.model_copy(update={"checkpoint_minutes": 1e-9})
+    stage("pretrain_dino", *pretrain_arguments(manifest, tmp_path / "warm"))
+    stage("distill_slpd", *distill_arguments(manifest, tmp_path / "alone", tmp_path / "warm"))
+    words = distill_arguments(manifest, tmp_path / "twin", tmp_path / "warm", jobs=jobs)
+    twins = [
+        subprocess.Popen([sys.executable, "-m", "slpd", "distill_slpd", *words], stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for twin in twins:
+        assert twin.wait(timeout=200) == 0, twin.stderr and twin.stderr.read()
+    for suffix in (".safetensors", ".h5", ".csv", ".npz"):
+        assert Path(f"{tmp_path / 'twin'}{suffix}").read_bytes() == Path(f"{tmp_path / 'alone'}{suffix}").read_bytes()
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name or "resume" in path.name] == []

@@ -1,0 +1,141 @@
+"""The manifest of a run: what drifted since is found and named, what did not is not; two runs are compared by stage."""
+
+import argparse
+import hashlib
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import rerun_table
+
+from slpd.artifacts.run_manifest import last_manifest, quick_sha256
+from slpd.artifacts.sheet import read_sheet
+from slpd.errors import UserError
+from slpd.run_record import record_run, seeds
+from slpd.settings.experiment import load_experiment
+from slpd.stages import verify
+from slpd.versions import RESULT_VERSIONS
+
+RESULTS = Path("results/toy")
+STAGES = {"tables/toy.csv": "make_table", "cohorts/toy/tokens/batch_0.json": "encode_patches"}
+FILES = [*STAGES, "cohorts/toy/tokens/s0.h5"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Slides, a sheet, weights and results of a run."""
+    monkeypatch.chdir(tmp_path)
+    for name in (*(RESULTS / file for file in FILES), "slides/s0.tiff", "slides/s1.tiff", "given.safetensors"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(f"content of {name}")
+    Path("slides.csv").write_text("slide,path,patient,mpp,dx\ns0,slides/s0.tiff,p0,,a\ns1,slides/s1.tiff,p1,,b\n")
+    return tmp_path
+
+
+def record(started: float = 1e9, log: Path = Path("run.log")) -> None:
+    """Write the manifest of a run that began at `started`."""
+    experiment = load_experiment(rerun_table.merged(rerun_table.start_config()))
+    sheets = {"toy": {row.slide: row for row in read_sheet(Path("slides.csv"))}}
+    record_run(experiment, sheets, RESULTS, STAGES, started, log, True)
+
+
+def verified(capsys: pytest.CaptureFixture[str], **given: object) -> tuple[int, str]:
+    """Exit status and output of the command."""
+    args = argparse.Namespace(results=RESULTS, compare=None, configfile=None)
+    vars(args).update(given)
+    return verify.run(args), capsys.readouterr().out
+
+
+def test_manifest_says_what_went_in_and_came_out(folder: Path) -> None:
+    Path("run.log").write_text("Job 3 has been submitted with SLURM jobid 41 (log: x)\n")
+    record(log=Path("run.log"))
+    manifest = last_manifest(RESULTS)
+    assert manifest is not None
+    assert manifest.run == "20010909-014640"
+    assert set(manifest.inputs) == {"slides.csv", "given.safetensors", "slides/s0.tiff", "slides/s1.tiff"}
+    assert manifest.inputs["slides.csv"].sha256 == hashlib.sha256(Path("slides.csv").read_bytes()).hexdigest()
+    assert {name: known.stage for name, known in manifest.results.items()} == {
+        **STAGES,
+        "cohorts/toy/tokens/s0.h5": "encode_patches",  # lies beside the record of its batch
+    }
+    assert manifest.config["training"]["epochs"] == 3
+    assert manifest.config["slide_graph"]["correspondence"] == "matching"  # of the preset
+    assert manifest.result_versions == RESULT_VERSIONS
+    assert {"python", "torch", "numpy", "snakemake"} <= set(manifest.packages)
+    assert manifest.jobs[0]["id"] == "41"
+
+
+def test_seeds_are_listed_with_their_keys() -> None:
+    config = {"training": {"seed": 3}, "heads": [{"name": "abmil", "seed": 1}, {"name": "knn", "k": 1}]}
+    assert dict(seeds(config)) == {"training.seed": 3, "heads.abmil.seed": 1}
+
+
+def test_nothing_touched_nothing_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record()
+    os.utime("slides/s0.tiff")
+    assert verified(capsys) == (0, "run 20010909-014640: 4 inputs and 3 results are as they were\n")
+
+
+def test_every_kind_of_drift_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record()
+    Path("slides/s0.tiff").write_text("another slide")
+    Path("slides/s1.tiff").unlink()
+    (RESULTS / "tables/toy.csv").write_text("content of results/toy/tables/toy.CSV")
+    (RESULTS / "cohorts/toy/tokens/s0.h5").unlink()
+    (RESULTS / "more.txt").touch()
+    monkeypatch.setitem(RESULT_VERSIONS, "evaluate", 9)
+    status, text = verified(capsys)
+    assert status == 1
+    assert text.splitlines() == [
+        "input changed: slides/s0.tiff, 25 -> 13 bytes",
+        "input gone: slides/s1.tiff",
+        "result gone: cohorts/toy/tokens/s0.h5 (of encode_patches)",
+        "result changed: tables/toy.csv (of make_table) since run 20010909-014640",
+        "not of the last run: more.txt",
+        "made by another version: evaluate 1, now 9",
+    ]
+
+
+def test_result_keeps_the_run_that_made_it(folder: Path) -> None:
+    record(1e9)
+    time.sleep(0.01)
+    (RESULTS / "tables/toy.csv").write_text("new")
+    record(2e9)
+    manifest = last_manifest(RESULTS)
+    assert manifest is not None
+    runs = {name: known.run for name, known in manifest.results.items()}
+    assert runs == {name: "20330518-033320" if "toy.csv" in name else "20010909-014640" for name in FILES}
+
+
+def test_runs_are_compared_stage_by_stage(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record()
+    shutil.copytree(RESULTS, "other")
+    status, text = verified(capsys, compare=Path("other"))
+    assert (status, text) == (0, "encode_patches: 2 files bit-equal\nmake_table: 1 files bit-equal\n")
+    (RESULTS / "tables/toy.csv").write_text("new")
+    record(2e9)
+    status, text = verified(capsys, compare=Path("other"))
+    assert (status, text.splitlines()[1]) == (1, "make_table: 1 of 1 files differ: tables/toy.csv")
+
+
+def test_slide_is_known_by_size_and_both_ends(tmp_path: Path) -> None:
+    path = tmp_path / "slide"
+    content = bytearray(os.urandom(300_000))
+    path.write_bytes(content)
+    before = quick_sha256(path)
+    for place in (0, len(content) - 1):
+        content[place] ^= 1
+        path.write_bytes(content)
+        assert quick_sha256(path) != before
+        content[place] ^= 1
+    path.write_bytes(content + b"\0")
+    assert quick_sha256(path) != before
+
+
+def test_folder_without_a_run_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match="no manifest in runs/"):
+        verify.needed(RESULTS)

@@ -1,0 +1,160 @@
+"""Say what a run would cost before it is submitted: jobs, GPU- and CPU-hours, disk and files per stage.
+
+    python workflow/scripts/plan.py [--profile slurm] [--configfile FILE] [target ...]     arguments are snakemake's
+
+Costs come from the experiment's own benchmarks where a stage has run before, else from throughput.yaml.
+"""
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+from planning import Plan, PlannedJob, make_plan
+
+STORED = yaml.safe_load(Path(__file__).with_name("throughput.yaml").read_text())
+CHECKPOINT_BYTES = 3e8  # networks and optimiser at the paper's size: 23 million parameters, four arrays, float32
+TOKEN_BYTES = 2 * 384  # of a patch: float16, ViT-S
+
+
+@dataclass
+class Cost:
+    """What a stage takes."""
+
+    jobs: int = 0
+    gpu_s: float = 0.0
+    cpu_s: float = 0.0
+    n_bytes: float = 0.0
+    files: int = 0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        """Both together."""
+        return Cost(*(getattr(self, key) + getattr(other, key) for key in vars(self)))
+
+
+def main() -> None:
+    """Print the table."""
+    plan = make_plan(sys.argv[1:])
+    print("\n".join(table(plan)) if plan.jobs else "Nothing would run.")
+
+
+def table(plan: Plan) -> Iterator[str]:
+    """A line per stage, and the sum."""
+    yield f"{'stage':18}{'jobs':>7}{'submitted':>11}{'GPU-h':>9}{'CPU-h':>9}{'disk':>10}{'files':>9}  from"
+    total, submitted = Cost(), 0
+    sharing: set[str] = set()  # groups of which a rule was counted
+    for rule in dict.fromkeys(job.rule for job in plan.jobs):
+        of_rule = [job for job in plan.jobs if job.rule == rule]
+        cost, source = stage_cost(rule, of_rule, plan)
+        group, size = plan.groups.get(rule, ("", 1))
+        own = 0 if group in sharing else math.ceil(len(of_rule) / size)
+        sharing |= {group} - {""}
+        total, submitted = total + cost, submitted + own
+        yield line(rule, cost, str(own or "same"), source)
+    yield line("all", total, str(submitted), "")
+
+
+def line(name: str, cost: Cost, submitted: str, source: str) -> str:
+    """One line of the table."""
+    hours = f"{cost.gpu_s / 3600:>9.1f}{cost.cpu_s / 3600:>9.1f}"
+    return (
+        f"{name:18}{cost.jobs:>7}{submitted:>11}{hours}{cost.n_bytes / 1e9:>7.1f} GB{cost.files:>9}  {source}".rstrip()
+    )
+
+
+def stage_cost(rule: str, jobs: Sequence[PlannedJob], plan: Plan) -> tuple[Cost, str]:
+    """What the jobs of a rule take, and where the figure comes from."""
+    estimate = sum((ESTIMATES.get(rule, other)(job, plan) for job in jobs), Cost())
+    own = own_seconds(rule, jobs)
+    if own is None:
+        return estimate, "throughput.yaml"
+    gpu_s = own * sum(job.resources.get("gpu", 0) for job in jobs)
+    cpu_s = own * sum(job.resources["threads"] for job in jobs)
+    return replace(estimate, gpu_s=gpu_s, cpu_s=cpu_s), "own benchmarks"
+
+
+def own_seconds(rule: str, jobs: Sequence[PlannedJob]) -> float | None:
+    """Mean seconds of the experiment's finished jobs of the rule; None: there are none."""
+    results = Path(*Path(jobs[0].outputs[0]).parts[:2])
+    rows = [row for path in (results / "benchmarks" / rule).rglob("*.tsv") for row in read_benchmark(path)]
+    return sum(float(row["s"]) for row in rows) / len(rows) if rows else None
+
+
+def read_benchmark(path: Path) -> list[dict[str, str]]:
+    """The rows of a benchmark that Snakemake wrote."""
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+# ---- estimates of one job ------------------------------------------------------------------------------------------
+
+
+def slide(job: PlannedJob, plan: Plan) -> Cost:
+    """A job of one slide, which is surveyed at low resolution, whatever its size."""
+    stored = STORED[job.rule]
+    return Cost(1, 0, stored["cpu_s_per_slide"], stored["bytes_per_slide"], stored["files_per_slide"])
+
+
+def encoding(job: PlannedJob, plan: Plan) -> Cost:
+    """A batch of slides: regions are read, encoded, and kept as tokens."""
+    stored, cohort = STORED[job.rule], job.wildcards["cohort"]
+    slides = [Path(path).stem for path in job.inputs if path.endswith(".json")]
+    regions = sum(n_regions(plan, cohort, name) for name in slides)
+    gpu_s, cpu_s = regions * stored["gpu_s_per_region"], regions * stored["cpu_s_per_region"]
+    per_region = TOKEN_BYTES * (plan.experiment.regions.region_px // plan.experiment.patch_encoder.patch_px) ** 2
+    return Cost(1, gpu_s, cpu_s, regions * per_region, len(slides) + 1)
+
+
+def training(job: PlannedJob, plan: Plan) -> Cost:
+    """Epochs over all regions of a cohort."""
+    schedule = plan.experiment.training
+    epochs = schedule.dino_epochs if job.rule == "pretrain_dino" else schedule.epochs - schedule.dino_epochs
+    gpu_s = cohort_regions(job, plan) * epochs * STORED[job.rule]["gpu_s_per_region_epoch"]
+    return Cost(1, gpu_s, gpu_s * job.resources["threads"], 3 * CHECKPOINT_BYTES, len(job.outputs) + 1)
+
+
+def embedding(job: PlannedJob, plan: Plan) -> Cost:
+    """One pass over all regions of a cohort."""
+    regions = cohort_regions(job, plan)
+    gpu_s = regions * STORED[job.rule]["gpu_s_per_region"]
+    width = plan.experiment.region_encoder.width
+    return Cost(1, gpu_s, gpu_s * job.resources["threads"], regions * 4 * width, len(job.outputs) + 1)
+
+
+def other(job: PlannedJob, plan: Plan) -> Cost:
+    """A job that is short, or nearly."""
+    stored = STORED.get(job.rule, STORED["other"])
+    return Cost(1, 0, stored["cpu_s_per_job"], 1e5, len(job.outputs) + 1)
+
+
+ESTIMATES: dict[str, Callable[[PlannedJob, Plan], Cost]] = {
+    "segment_tissue": slide,
+    "tile_regions": slide,
+    "encode_patches": encoding,
+    "pretrain_dino": training,
+    "distill_slpd": training,
+    "embed_bags": embedding,
+}
+
+
+def cohort_regions(job: PlannedJob, plan: Plan) -> float:
+    """Regions of the cohort of a job."""
+    cohort = job.wildcards["cohort"]
+    return sum(n_regions(plan, cohort, slide) for slide in plan.sheets[cohort])
+
+
+def n_regions(plan: Plan, cohort: str, slide: str) -> float:
+    """Regions of a slide: as tiled, else by the size of its file."""
+    record = Path(f"results/{plan.experiment.experiment}/cohorts/{cohort}/regions/{slide}.json")
+    if record.is_file():
+        return float(json.loads(record.read_text()).get("n_regions") or 0)
+    path = Path(plan.sheets[cohort][slide].path)
+    return path.stat().st_size / float(STORED["slide_bytes_per_region"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Say what would run and why: stages, jobs, and the keys that were edited, old -> new.
+
+python workflow/scripts/why.py [--configfile FILE] [target ...]
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from planning import PlannedJob, planned_jobs
+
+from slpd.settings.experiment import Experiment
+from slpd.settings.section import nested
+
+FOLLOWS = "follows a stage above"
+MOST_CAUSES = 5  # of a stage; slides have one each
+
+
+def main() -> None:
+    """Print a line per stage and cause."""
+    jobs = planned_jobs(sys.argv[1:])
+    print("\n".join(report(jobs)) if jobs else "Nothing would run: every result is as the config asks.")
+
+
+def report(jobs: Sequence[PlannedJob]) -> Iterator[str]:
+    """A line per stage, in order, with its causes."""
+    yield f"{len(jobs)} job{'s' * (len(jobs) > 1)} would run"
+    for rule in dict.fromkeys(job.rule for job in jobs):
+        of_rule = [job for job in jobs if job.rule == rule]
+        causes = [cause for job in of_rule for cause in causes_of(job)]
+        own = [cause for cause in dict.fromkeys(causes) if cause != FOLLOWS] or [FOLLOWS]
+        if len(own) > MOST_CAUSES:
+            own = [*own[:MOST_CAUSES], f"... and {len(own) - MOST_CAUSES} causes more"]
+        for place, cause in enumerate(own):
+            head = f"{rule:16} {len(of_rule):6}" if place == 0 else " " * 23
+            count = causes.count(cause)
+            yield f"{head}  {cause}" + (f" ({count} of them)" if cause != FOLLOWS and 0 < count < len(of_rule) else "")
+
+
+def causes_of(job: PlannedJob) -> Iterator[str]:
+    """Why a job runs, in words."""
+    if job.follows:
+        yield FOLLOWS
+    if "output files have to be generated" in job.reasons:
+        yield "has not run yet, or its files are gone"
+    if "incomplete output files" in job.reasons:
+        yield "was interrupted"
+    if "forced" in job.reasons:
+        yield "forced"
+    for path in job.updated:
+        yield f"changed file: {path}"
+    if "set of input files has changed since last execution" in job.reasons:
+        yield "other files to read: slides, masks or variants more or less"
+    yield from changed_params(job)
+
+
+def changed_params(job: PlannedJob) -> Iterator[str]:
+    """Every changed key of the config with its old and new value."""
+    old, unmatched = list(job.old_params), []
+    for new in job.new_params:
+        partner = next((value for value in old if alike(value, new)), None)
+        if partner is None:
+            unmatched.append(new)
+        else:
+            old.remove(partner)
+            yield from differences(section_of(new), partner, new)
+    for new, before in zip(unmatched, [*old, *([None] * len(unmatched))], strict=False):
+        yield f"{param_name(job, new)}: {short(before)} -> {short(new)}"
+    for before in old[len(unmatched) :]:
+        yield f"{short(before)} is no longer given"
+
+
+def alike(old: object, new: object) -> bool:
+    """Whether two params are the same section or entry of the config."""
+    return isinstance(old, dict) and isinstance(new, dict) and len(old.keys() & new.keys()) > len(new) / 2
+
+
+def section_of(value: dict[str, Any]) -> str:
+    """Where a JSON param stands in the config: `tissue`, `heads.abmil`."""
+    for section, field in Experiment.model_fields.items():
+        for model in nested(field.annotation):
+            if value.keys() == model.model_fields.keys():
+                return f"{section}.{value['name']}" if "name" in value else section
+    return ""
+
+
+def differences(where: str, old: Any, new: Any) -> Iterator[str]:  # noqa: ANN401  # any JSON value
+    """The changed keys of a section."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        yield f"{where}: {short(old)} -> {short(new)}"
+        return
+    for key in [*new, *(key for key in old if key not in new)]:
+        if old.get(key) != new.get(key):
+            yield from differences(f"{where}.{key}".strip("."), old.get(key), new.get(key))
+
+
+def param_name(job: PlannedJob, value: object) -> str:
+    """The name of a param that is no section of the config."""
+    name = next((name for name, given in job.params.items() if given == value), "param")
+    of_slide = job.wildcards.get("slide")
+    return {"version": f"result version of {job.rule}"}.get(name, f"{name} of {of_slide}" if of_slide else name)
+
+
+def short(value: object) -> str:
+    """A value in at most 60 characters."""
+    text = "nothing" if value in (None, "", []) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+if __name__ == "__main__":
+    main()
