@@ -8,10 +8,9 @@ from slpd.artifacts.embeddings import CohortEmbeddings
 from slpd.artifacts.prototypes import CohortPrototypes
 from slpd.artifacts.slide_graph import SlideGraphArrays
 from slpd.method.prototype_targets import inter_targets, intra_targets
-from slpd.method.prototypes import unit
+from slpd.method.prototypes import cluster_cohort, unit
 from slpd.method.slide_graph import link_slides
 from slpd.settings.training import Features, Prototypes, SlideGraph
-from slpd.stages.cluster_regions import cluster_cohort
 
 # Slides 0, 1, 2 with 2, 1, 2 regions and 2 prototypes each; slide 1 is not kept.
 CONTENT = CohortPrototypes(

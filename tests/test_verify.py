@@ -27,7 +27,13 @@ FILES = [*STAGES, "cohorts/toy/tokens/s0.h5"]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Slides, a sheet, weights and results of a run."""
     monkeypatch.chdir(tmp_path)
-    for name in (*(RESULTS / file for file in FILES), "slides/s0.tiff", "slides/s1.tiff", "given.safetensors"):
+    for name in (
+        *(RESULTS / file for file in FILES),
+        "slides/s0.tiff",
+        "slides/s1.tiff",
+        "given.safetensors",
+        "figures.csv",
+    ):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(f"content of {name}")
     Path("slides.csv").write_text("slide,path,patient,mpp,dx\ns0,slides/s0.tiff,p0,,a\ns1,slides/s1.tiff,p1,,b\n")
@@ -54,7 +60,13 @@ def test_manifest_says_what_went_in_and_came_out(folder: Path) -> None:
     manifest = last_manifest(RESULTS)
     assert manifest is not None
     assert manifest.run == "20010909-014640"
-    assert set(manifest.inputs) == {"slides.csv", "given.safetensors", "slides/s0.tiff", "slides/s1.tiff"}
+    assert set(manifest.inputs) == {
+        "slides.csv",
+        "given.safetensors",
+        "figures.csv",
+        "slides/s0.tiff",
+        "slides/s1.tiff",
+    }
     assert manifest.inputs["slides.csv"].sha256 == hashlib.sha256(Path("slides.csv").read_bytes()).hexdigest()
     assert {name: known.stage for name, known in manifest.results.items()} == {
         **STAGES,
@@ -75,7 +87,7 @@ def test_seeds_are_listed_with_their_keys() -> None:
 def test_nothing_touched_nothing_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record()
     os.utime("slides/s0.tiff")
-    assert verified(capsys) == (0, "run 20010909-014640: 4 inputs and 3 results are as they were\n")
+    assert verified(capsys) == (0, "run 20010909-014640: 5 inputs and 3 results are as they were\n")
 
 
 def test_every_kind_of_drift_is_named(
@@ -96,7 +108,7 @@ def test_every_kind_of_drift_is_named(
         "result gone: cohorts/toy/tokens/s0.h5 (of encode_patches)",
         "result changed: tables/toy.csv (of make_table) since run 20010909-014640",
         "not of the last run: more.txt",
-        "made by another version: evaluate 1, now 9",
+        "made by another version: evaluate 2, now 9",
     ]
 
 
