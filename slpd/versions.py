@@ -19,7 +19,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "cohort_manifest": 2,
     "pretrain_dino": 3,
     "cluster_regions": 2,
-    "link_slides": 2,
+    "link_slides": 3,
     "distill_slpd": 3,
     "embed_bags": 1,
     "export_encoder": 1,
