@@ -22,8 +22,9 @@ pytestmark = [pytest.mark.slurm, pytest.mark.workflow, pytest.mark.timeout(1500)
 NEEDED = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd")
 CLUSTER = toy.ROOT / "tests/slurm_cluster.sh"
 SBIN = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-# As the shipped profile, but with an eye on the queue that suits jobs of seconds.
-PROFILE = ["--profile", "slurm", "--slurm-init-seconds-before-status-checks", "4", "--latency-wait", "10"]
+# As the shipped profile, but with an eye on the queue that suits jobs of seconds: most end before the first look, and
+# the second comes 10 s later than that.
+PROFILE = ["--profile", "slurm", "--slurm-init-seconds-before-status-checks", "9", "--latency-wait", "10"]
 
 
 @pytest.fixture(scope="module")
