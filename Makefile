@@ -15,7 +15,7 @@ SNAKEMAKE = snakemake --workflow-profile workflow/profiles/default
 help:
 	@echo "make demo                 the whole method on a small drawn cohort: minutes on two CPU cores"
 	@echo "make test                 all tests but those on SLURM"
-	@echo "make test-slurm           those on a throw-away SLURM (installed if missing, as root on Debian)"
+	@echo "make test-slurm           those on a throw-away SLURM (installed if missing, as root on Debian); DEMO=yes: the demo too"
 	@echo "make run CONFIG=file      an experiment on this machine (clusters: snakemake --profile slurm)"
 	@echo "make plan CONFIG=file     what it would cost on the cluster: jobs, GPU- and CPU-hours, disk, files"
 	@echo "make why CONFIG=file      what would run again, because of which key"

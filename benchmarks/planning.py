@@ -44,8 +44,9 @@ def main() -> None:
 
 
 def write_cohorts(folder: Path) -> None:
-    """Sheets, slides of one byte, and the weights."""
+    """Sheets, slides of one byte, the weights, and published figures."""
     (folder / "config/cohorts").mkdir(parents=True)
+    shutil.copytree(ROOT / "config/published", folder / "config/published")
     (folder / "weights").mkdir()
     (folder / "weights/vit256_small_dino.pth").touch()
     for name, (n_slides, classes) in COHORTS.items():

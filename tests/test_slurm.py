@@ -22,8 +22,9 @@ pytestmark = [pytest.mark.slurm, pytest.mark.workflow, pytest.mark.timeout(1500)
 NEEDED = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd")
 CLUSTER = toy.ROOT / "tests/slurm_cluster.sh"
 SBIN = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-# As the shipped profile, but with an eye on the queue that suits jobs of seconds.
-PROFILE = ["--profile", "slurm", "--slurm-init-seconds-before-status-checks", "4", "--latency-wait", "10"]
+# As the shipped profile, but with an eye on the queue that suits jobs of seconds: most end before the first look, and
+# the second comes 10 s later than that.
+PROFILE = ["--profile", "slurm", "--slurm-init-seconds-before-status-checks", "9", "--latency-wait", "10"]
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +93,9 @@ def start(cluster: dict[str, str], folder: Path, *arguments: str, log: str = "ru
     return STARTED[-1]
 
 
-def finish(process: subprocess.Popen[str], folder: Path, log: str = "run.txt") -> str:
+def finish(process: subprocess.Popen[str], folder: Path, log: str = "run.txt", seconds: float = 600) -> str:
     """Wait for a run that must end well; what it printed."""
-    assert process.wait(timeout=600) == 0, (folder / log).read_text()[-5000:]
+    assert process.wait(timeout=seconds) == 0, (folder / log).read_text()[-5000:]
     return (folder / log).read_text()
 
 
@@ -235,6 +236,30 @@ def test_doctor_names_what_would_wait_for_ever(cluster: dict[str, str], finished
     )
     assert any("slurm-array-jobs is set" in line for line in problems)
     assert any("slurm-status-command is not squeue" in line for line in problems)
+
+
+# ---- the demo ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not os.environ.get("DEMO"), reason="a quarter of an hour: make test-slurm DEMO=yes")
+@pytest.mark.timeout(3600)
+def test_demo_gives_the_bytes_of_a_run_without_slurm(cluster: dict[str, str], tmp_path: Path) -> None:
+    drawn = slpd(
+        cluster, tmp_path, "make_cohort", "--config", str(toy.ROOT / "config/demo_cohort.yaml"), "--out", "data"
+    )
+    assert drawn.returncode == 0, drawn.stderr
+    for name in ("queue", "local"):
+        (tmp_path / name / "data").mkdir(parents=True)
+        (tmp_path / name / "data/demo").symlink_to(tmp_path / "data")
+        (tmp_path / name / "slurm").symlink_to(toy.ROOT / "slurm")
+        (tmp_path / name / "toy.yaml").symlink_to(toy.ROOT / "config/demo.yaml")
+    finish(start(cluster, tmp_path / "queue"), tmp_path / "queue", seconds=2400)
+    local = toy.snakemake(tmp_path / "local")
+    assert local.returncode == 0, local.stderr
+    words = ["verify", "results/demo", "--compare", str(tmp_path / "local/results/demo")]
+    compared = slpd(cluster, tmp_path / "queue", *words)
+    assert compared.returncode == 0, compared.stdout
+    assert "make_table: " in compared.stdout
 
 
 # ---- faults --------------------------------------------------------------------------------------------------------
