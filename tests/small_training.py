@@ -2,7 +2,9 @@
 
 import os
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +132,18 @@ def stop_at_every_step(patched: pytest.MonkeyPatch, after: int = 1) -> None:
         return step(*args)  # type: ignore[arg-type]
 
     patched.setattr(Learner, "step", stop)
+
+
+def kill_after_saves(name: str, arguments: list[str], teacher: Path, times: int) -> None:
+    """Start a training stage and kill it (SIGKILL) soon after it has saved itself; and again."""
+    resume, saved_at = teacher.with_name(f"{teacher.name}.resume"), 0.0
+    for _ in range(times):
+        process = subprocess.Popen([sys.executable, "-m", "slpd", name, *arguments])
+        while not resume.exists() or resume.stat().st_mtime == saved_at:
+            assert process.poll() is None, "finished before it was killed"
+            time.sleep(0.001)
+        time.sleep(0.05)
+        process.kill()
+        process.wait()
+        assert not teacher.exists()
+        saved_at = resume.stat().st_mtime

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -23,6 +22,7 @@ from small_training import (
     TOKEN_WIDTH,
     TRAINING,
     distill_arguments,
+    kill_after_saves,
     pretrain_arguments,
     stage,
     stop_at_every_step,
@@ -167,20 +167,10 @@ def test_killed_at_any_moment_and_started_again(warm: Path, tmp_path: Path) -> N
         for name in ("undisturbed", "killed")
     ]
     stage("distill_slpd", *lists[0])
-    resume, saved_at = tmp_path / "killed.safetensors.resume", 0.0
-    for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-m", "slpd", "distill_slpd", *lists[1]])
-        while not resume.exists() or resume.stat().st_mtime == saved_at:
-            assert process.poll() is None, "finished before it was killed"
-            time.sleep(0.001)
-        time.sleep(0.05)
-        process.kill()
-        process.wait()
-        assert not (tmp_path / "killed.safetensors").exists()
-        saved_at = resume.stat().st_mtime
+    kill_after_saves("distill_slpd", lists[1], tmp_path / "killed.safetensors", times=3)
     stage("distill_slpd", *lists[1])
     assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "killed")
-    assert not resume.exists()
+    assert not list(tmp_path.glob("killed*.resume"))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])

@@ -19,6 +19,7 @@ from small_training import (
     N_REGIONS,
     TOKEN_WIDTH,
     TRAINING,
+    kill_after_saves,
     pretrain_arguments,
     stop_at_every_step,
     write_cohort,
@@ -99,21 +100,10 @@ def test_killed_at_any_moment_and_started_again(tmp_path: Path, monkeypatch: pyt
     assert pretrain(manifest, tmp_path / "undisturbed", monkeypatch, long) == 0
     hasty = JOBS.model_copy(update={"checkpoint_minutes": 1e-9})
     arguments = pretrain_arguments(manifest, tmp_path / "killed", long, hasty)
-    resume = tmp_path / "killed.safetensors.resume"
-    saved_at = 0.0
-    for _ in range(2):
-        process = subprocess.Popen([sys.executable, "-m", "slpd", "pretrain_dino", *arguments])
-        while not resume.exists() or resume.stat().st_mtime == saved_at:
-            assert process.poll() is None, "finished before it was killed"
-            time.sleep(0.001)
-        time.sleep(0.05)
-        process.kill()
-        process.wait()
-        assert not (tmp_path / "killed.pt").exists()
-        saved_at = resume.stat().st_mtime
+    kill_after_saves("pretrain_dino", arguments, tmp_path / "killed.safetensors", times=2)
     assert pretrain(manifest, tmp_path / "killed", monkeypatch, long) == 0
     assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "killed")
-    assert not resume.exists()
+    assert not list(tmp_path.glob("killed*.resume"))
 
 
 def test_asked_to_stop_in_the_middle_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
