@@ -148,7 +148,7 @@ def experiment_of(seed: int, changes: Mapping[str, Any]) -> Experiment:
     config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     for layer in (CHANGES, {"training": {"seed": seed}}, changes):
         update_config(config, layer)
-    config["variants"].append({"name": CONTROL})
+    config["variants"] = [*config["variants"], {"name": CONTROL}]  # the list may be that of CHANGES
     return load_experiment(config)
 
 
