@@ -169,3 +169,11 @@ def test_the_published_figures_are_those_of_hipts_folds(path: Path) -> None:
             assert figure.std == round(statistics.stdev(values), 3)
             checked += 1
     assert checked == (2 if share == "1.00" else 1)
+
+
+def test_folds_of_another_set_are_not_mixed_in(tmp_path: Path) -> None:
+    small(tmp_path, "TCGA-AA-0002", "TCGA-AA-0001")
+    (tmp_path / "folds").mkdir()
+    (tmp_path / "folds/splits_1.csv").write_text("train,val,test\na,,b\n")
+    with pytest.raises(UserError, match=r"has splits_1\.csv of other folds"):
+        run_stage(tmp_path, tmp_path / "labels.csv", tmp_path / "splits", tmp_path / "gdc", "LUAD", "LUSC")

@@ -272,7 +272,10 @@ def test_the_caption_states_slides_classes_folds_and_who_is_missing(render: Rend
 
 def test_the_caption_states_leaks_and_events() -> None:
     facts = task_facts(task_of("lung"), folds_of(3, leak=True), manifest_of(0))
-    assert "3 folds, of which 1 to 1 patients each are in both train and test." in facts.text
+    assert "3 folds, 1 to 1 patients of each in both train and test." in facts.text
+    twice = [LabelledSlide(f"s{i}", f"p{i % 3}", "A") for i in range(5)]  # p0 and p1 have two slides
+    facts = task_facts(task_of("lung"), [Fold(twice[2:3], twice[:2], twice[3:])], manifest_of(0))
+    assert "1 folds, 2 to 2 patients of each in both validation and test." in facts.text
     slides = [LabelledSlide(f"s{i}", f"p{i}", "3.5", str(i % 2)) for i in range(5)]
     facts = task_facts(task_of("os"), [Fold(slides[:3], [], slides[3:])], manifest_of(0))
     assert "(censored 3, event seen 2)" in facts.text

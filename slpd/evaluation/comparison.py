@@ -42,6 +42,6 @@ def paired_difference(
     mean, variance = float(differences.mean()), float(differences.var(ddof=1))
     error = math.sqrt((1 / n + test_to_train) * variance)  # Nadeau & Bengio, eq. 2
     if error == 0:
-        return Difference(mean, mean, mean, 0.0 if mean else 1.0, n)
+        return Difference(mean, mean, mean, 1.0 if mean == 0 else math.nan, n)  # equal in all folds: nothing to test by
     half = float(stats.t.ppf((1 + level) / 2, n - 1)) * error
     return Difference(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, n - 1)), n)

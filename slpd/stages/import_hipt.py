@@ -107,9 +107,16 @@ def write_sheet(path: Path, label: str, slides: Sequence[HiptSlide], files: dict
 
 
 def copy_splits(source: Path, target: Path) -> None:
-    """Copy the split files; what else lies there (`_bool`, `_descriptor`) is of no use."""
-    for number in range(len(read_split_files(source))):
-        name = f"splits_{number}.csv"
+    """Copy the split files; what else lies there (`_bool`, `_descriptor`) is of no use.
+
+    Raises:
+        UserError: the target holds folds that this set does not have; a table would mix both.
+    """
+    names = [f"splits_{number}.csv" for number in range(len(read_split_files(source)))]
+    others = sorted({path.name for path in target.glob("splits_*.csv")} - set(names))
+    if others:
+        raise UserError(f"{target}: has {', '.join(others)} of other folds; remove them, or give another folder")
+    for name in names:
         write_text(target / name, (source / name).read_text(encoding="utf-8-sig"))
 
 

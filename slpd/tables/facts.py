@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide
 from slpd.artifacts.manifest import ManifestRow
-from slpd.evaluation.imported_folds import patient_overlap
+from slpd.evaluation.imported_folds import patient_overlap, shared_patients
 from slpd.evaluation.tasks import SEEN, n_cases
 from slpd.settings.evaluation import ClassTask, SurvivalTask, TaskKind
 
@@ -26,15 +26,19 @@ class TaskFacts:
     test_to_train: float  # test cases per training case, mean over folds
     classes: dict[str, int]  # class, or outcome of a survival task -> slides in the folds
     leaks: list[int]  # patients in both train and test, of each fold
+    validation_leaks: list[int]  # patients in both validation and test, on which an epoch may have been chosen
     left_out: list[tuple[str, str]]  # slide, reason
 
     @property
     def text(self) -> str:
         """The facts, without the left-out slides, in one sentence."""
         classes = ", ".join(f"{name} {count}" for name, count in self.classes.items())
-        leaks = ""
-        if any(self.leaks):
-            leaks = f", of which {min(self.leaks)} to {max(self.leaks)} patients each are in both train and test"
+        shared = (("train", self.leaks), ("validation", self.validation_leaks))
+        leaks = "".join(
+            f", {min(counts)} to {max(counts)} patients of each in both {split} and test"
+            for split, counts in shared
+            if any(counts)
+        )
         return (
             f"{self.task}: {self.n_used} of {self.n_given} slides of the cohort used; in the folds"
             f" {sum(self.classes.values())} labelled slides of {self.n_patients} patients ({classes});"
@@ -64,6 +68,7 @@ def task_facts(task: ClassTask | SurvivalTask, folds: Sequence[Fold], manifest: 
         test_to_train=sum(n_cases(fold.test, task) / n_cases(fold.train, task) for fold in folds) / len(folds),
         classes=dict(sorted(counts.items())),
         leaks=[len(patient_overlap(fold)) for fold in folds],
+        validation_leaks=[len(shared_patients(fold.val, fold.test)) for fold in folds],
         left_out=[(record.slide, one_line(record.reason, record.slide)) for record in left_out],
     )
 
