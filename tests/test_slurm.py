@@ -365,6 +365,12 @@ def test_out_of_memory_gets_more_and_says_so(cluster: dict[str, str], finished: 
     assert "ran out of memory" in slpd(cluster, finished, "failures").stdout
 
 
+def brought_back(cluster: dict[str, str], node: str) -> bool:
+    """Ask for a lost node again; SLURM refuses while its job is being cleaned away, and where it came back by itself."""
+    subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], env=cluster, check=False)
+    return not ask(cluster, "sinfo", "-h", "-n", node, "-o", "%T").startswith(("down", "drain"))
+
+
 def test_preempted_job_and_lost_node_are_left_to_slurm(cluster: dict[str, str], finished: Path) -> None:
     """A job of a higher partition takes the nodes, then one node is lost: the same job starts again and ends well."""
     arguments = ["--forcerun", "embed_bags", "--retries", "0"]
@@ -379,6 +385,6 @@ def test_preempted_job_and_lost_node_are_left_to_slurm(cluster: dict[str, str], 
     wait_until(lambda: job_of(cluster, finished, "embed_bags") == job, "the job after preemption", 300)
     node = ask(cluster, "squeue", "-h", "-j", job, "-o", "%N").strip()
     ask(cluster, "scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
-    ask(cluster, "scontrol", "update", f"nodename={node}", "state=resume")
+    wait_until(lambda: brought_back(cluster, node), "the node to come back")
     finish(head, finished, "preempted.txt")
     assert "Restarts=2" in ask(cluster, "scontrol", "show", "job", job)
