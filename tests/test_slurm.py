@@ -366,7 +366,7 @@ def test_out_of_memory_gets_more_and_says_so(cluster: dict[str, str], finished: 
 
 
 def brought_back(cluster: dict[str, str], node: str) -> bool:
-    """Ask for a lost node again; SLURM refuses while its job is being cleaned away, and where it came back by itself."""
+    """Ask for a lost node again; SLURM refuses while its job is cleaned away, and where it came back by itself."""
     subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], env=cluster, check=False)
     return not ask(cluster, "sinfo", "-h", "-n", node, "-o", "%T").startswith(("down", "drain"))
 
