@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from slpd.artifacts.hdf5_file import new_hdf5_file
 from slpd.errors import UserError
+from slpd.settings.training import Features
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class CohortEmbeddings:
     region_vector: NDArray[np.float32]
     offsets: NDArray[np.int64]
     slides: list[str]
+
+    def of(self, features: Features) -> NDArray[np.float32]:
+        """(R, D) the vectors that are clustered; may be on disk."""
+        return self.bottleneck if features == "bottleneck" else self.region_vector
 
 
 def write_embeddings(path: Path, content: CohortEmbeddings) -> None:

@@ -24,8 +24,7 @@ def cluster_whole_cohort(cohort: CohortEmbeddings, settings: Prototypes) -> Coho
     Raises:
         UserError: the cohort has fewer regions than prototypes.
     """
-    # (R, D); may be on disk, and is needed whole
-    embeddings = np.asarray(cohort.bottleneck if settings.features == "bottleneck" else cohort.region_vector)
+    embeddings = np.asarray(cohort.of(settings.features))  # (R, D), needed whole
     if len(embeddings) < settings.n_prototypes:
         raise UserError(
             f"prototypes.n_prototypes is {settings.n_prototypes}, but the cohort has {len(embeddings)} regions;"

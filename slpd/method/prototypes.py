@@ -68,7 +68,7 @@ def cluster_cohort(cohort: CohortEmbeddings, settings: Prototypes) -> CohortProt
             f"prototypes.min_regions is {settings.min_regions}, but the largest slide, {cohort.slides[largest]}, has"
             f" {counts[largest]} regions; lower min_regions (and n_prototypes, at most that), or add larger slides"
         )
-    embeddings = cohort.bottleneck if settings.features == "bottleneck" else cohort.region_vector  # (R, D)
+    embeddings = cohort.of(settings.features)  # (R, D)
     prototypes = np.zeros((len(kept), settings.n_prototypes, embeddings.shape[1]), np.float32)
     assignments = np.full(len(embeddings), -1, np.int16)
     for slide in np.flatnonzero(kept):

@@ -42,7 +42,7 @@ class Batches:
     def __init__(
         self, tokens: TokenStore, n_regions: int, encoder: RegionEncoder, training: Training, grid: int
     ) -> None:
-        """Check that the recipe fits the cohort.
+        """Take a recipe that fits the cohort (`check_recipe`).
 
         Args:
             tokens: Tokens of (at least) the regions of this process.
@@ -50,11 +50,7 @@ class Batches:
             encoder: For depth and stochastic depth.
             training: Batch size, views, seed.
             grid: Patches along a region's side.
-
-        Raises:
-            UserError: a batch does not fit the cohort or the processes, or a crop the grid.
         """
-        check_recipe(training, n_regions, grid)
         self.tokens, self.n_regions, self.encoder, self.training, self.grid = tokens, n_regions, encoder, training, grid
         self.prototypes: PrototypeTargets | None = None  # plain DINO
 
@@ -157,7 +153,11 @@ def process_part(batch_size: int) -> slice:
 
 
 def check_recipe(training: Training, n_regions: int, grid: int) -> None:
-    """Refuse a recipe that does not fit the cohort or the processes."""
+    """Refuse a recipe that does not fit the cohort or the processes, before memory is taken for either.
+
+    Raises:
+        UserError: a batch does not fit the cohort or the processes, or a crop the grid.
+    """
     if training.batch_size > n_regions:
         raise UserError(
             f"training.batch_size is {training.batch_size}, but the cohort has {n_regions} regions;"

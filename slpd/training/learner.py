@@ -141,7 +141,7 @@ class Learner:
         temperatures = self.training.student_temperature, self.training.teacher_temperature
         layers = LastLayers(student, teacher, pulls.centres, *temperatures)
         sums, entropies = torch.zeros_like(pulls.shares), torch.zeros_like(pulls.counts)
-        last, pair_weights = self.student.head.last_layer, pulls.pair_weights
+        last, pair_weights = self.student.head.last_layer, pulls.pair_weights * self.precision.scale
         weight_gradient = torch.zeros_like(last.weight_v)
         for part in self.parts(batch):
             vectors = self.student_vectors(batch.views_of(part))  # (V, b, D)
@@ -149,7 +149,7 @@ class Learner:
                 vectors.detach(),
                 pulls.vectors[:, part],
                 pulls.valid[:, part],
-                pair_weights * self.precision.scale,
+                pair_weights,
                 layers,
                 weight_gradient,
             )
