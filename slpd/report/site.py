@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
 
 from slpd.report.embedding import data_script, to_json
-from slpd.report.figures import SHOWN_AS, as_page_svg, save_figure
+from slpd.report.page_figure import SHOWN_AS, as_page_svg, save_figure
 
 HOME = "summary.html"
 # `snakemake --report` renames the page that it opens, so that pages link to another one with the same content.
@@ -135,7 +135,7 @@ class Site:
 
         Args:
             name: Made of letters, digits, `-`, `_` and `.`.
-            figure: Drawn within `figures.drawing()`.
+            figure: Drawn within `plots.style.drawing()`.
             title: What it shows, in a few words.
             description: What there is to see, in a sentence.
             data: Path of the CSV file with its numbers, as `write_csv` returns it.
