@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ def draw_head(axes: Axes, number: int, n_heads: int, measured: Sequence[Measured
         axes.plot([x, x], [one.low, one.high], color=colour, linewidth=1.2)
     shown = [(place + shift, one.mean) for place, one in enumerate(measured) if one is not None]
     xs, means = zip(*shown, strict=True) if shown else ([], [])
+    axes.plot(xs, means, linestyle=":", linewidth=0.7, color=colour, alpha=0.6)  # leads the eye along an ablation
     axes.plot(xs, means, linestyle="", marker=marker, markersize=5.5, color=colour, markeredgecolor="none")
 
 
@@ -84,18 +86,21 @@ def draw_calibration(panels: Mapping[str, Mapping[str, NDArray[np.float64]]]) ->
     Args:
         panels: Head -> variant -> (n, 3) mean probability, observed share, number of cases.
     """
-    figure, places = grid(list(panels), 3.0, 3.5)
+    figure, places = grid(list(panels), 3.0, 3.3)
+    names = list(dict.fromkeys(chain(*panels.values())))
     for axes, curves in zip(places, panels.values(), strict=True):
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8)
-        for number, (name, points) in enumerate(curves.items()):
+        for name, points in curves.items():
+            number = names.index(name)
             sizes = 6 + 60 * points[:, 2] / points[:, 2].sum()
             style = line(number)
-            axes.plot(points[:, 0], points[:, 1], label=name, **(style | {"linewidth": 1.0}))
+            axes.plot(points[:, 0], points[:, 1], **(style | {"linewidth": 1.0}))
             axes.scatter(points[:, 0], points[:, 1], s=sizes, color=style["color"], linewidths=0)
         axes.set(
             xlabel="mean probability", ylabel="observed share", aspect="equal", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03)
         )
-        axes.legend(loc="upper left", fontsize=7, handlelength=1.6)
+    lines = [Line2D([], [], **line(number)) for number in range(len(names))]
+    figure.legend(lines, names, loc="outside lower left", ncols=min(len(names), 3 * len(places)))
     return figure
 
 

@@ -60,7 +60,8 @@ def results_context(content: TableContent, downloads: Sequence[tuple[str, str]])
         "facts": content.tasks,
         "downloads": downloads,
         "difference_columns": [
-            {"title": title, "kind": "number" if place > 4 else "text"} for place, title in enumerate(DIFFERENCE_COLUMNS)
+            {"title": title, "kind": "number" if place > 4 else "text"}
+            for place, title in enumerate(DIFFERENCE_COLUMNS)
         ],
         "differences": [difference_row(content, place) for place in range(len(content.comparisons))],
         "level": f"{100 * content.level:g}",

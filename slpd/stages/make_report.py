@@ -47,7 +47,6 @@ from slpd.run_record import git_state, hardware, packages, seeds
 from slpd.settings.evaluation import ClassTask
 from slpd.settings.experiment import Cohort, Experiment
 from slpd.settings.tables import Table
-from slpd.slurm.jobs import has_slurm
 from slpd.tables.content import Evaluation, TableContent, table_content
 from slpd.tables.facts import TaskFacts, task_facts
 from slpd.versions import RESULT_VERSIONS
@@ -103,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
     sources = Sources(experiment, args.results)
     maker = Maker(packages(), git_state(Path(__file__).parents[1]), hardware())
     runs = read_runs(args.results)
-    costs = stage_costs(read_job_costs(args.results / "benchmarks"), gpus_held(json.loads(args.gpus), maker))
+    costs = stage_costs(read_job_costs(args.results / "benchmarks"), gpus_held(json.loads(args.gpus), maker, runs))
     with atomic_folder(args.out) as folder, drawing():
         site = Site(folder, experiment.experiment, navigation(sources))
         cohorts = [write_slides(site, sources, cohort) for cohort in experiment.cohorts]
@@ -115,10 +114,11 @@ def run(args: argparse.Namespace) -> None:
     log.info("%d pages", len(site.navigation))
 
 
-def gpus_held(asked: Mapping[str, int], maker: Maker) -> dict[str, int]:
-    """GPUs that jobs hold: what they ask for, or none where there are none and no queue that gives them."""
-    queued = has_slurm() or "SLURM_JOB_ID" in os.environ
-    return dict(asked) if queued or maker.hardware["gpus"] else {}
+def gpus_held(asked: Mapping[str, int], maker: Maker, runs: Sequence[RunManifest]) -> dict[str, int]:
+    """GPUs that jobs hold: what they ask for, or none where no run had GPUs or a queue that gives them."""
+    queued = "SLURM_JOB_ID" in os.environ or any(run.jobs for run in runs)
+    machines = [maker.hardware, *(run.hardware for run in runs)]
+    return dict(asked) if queued or any(machine.get("gpus") for machine in machines) else {}
 
 
 def navigation(sources: Sources) -> list[Link]:
