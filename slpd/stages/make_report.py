@@ -291,9 +291,7 @@ def write_class_figures(
     add(figures, "calibration", draw_calibration(calibration), "Calibration", description, data)
     matrices = confusion_panels(task, evaluations)
     for head, panels in matrices.items():
-        description = (
-            f"{head}: test cases of all folds by true class (rows) and predicted one; shaded by share of the row."
-        )
+        description = "Test cases of all folds by true class (rows) and predicted one; shaded by the share of the row."
         data = confusion_table({head: panels}, task.classes)
         add(
             confusion,
