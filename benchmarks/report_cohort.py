@@ -77,10 +77,13 @@ def link(regions: Regions, slides: list[str]) -> SlideGraphArrays:
     neighbours = np.array([[other for other in row if other != slide][:K] for slide, row in enumerate(near)], np.int32)
     similarity = np.zeros((len(slides), K), np.float32)
     correspondence = np.zeros((len(slides), K, M), np.int32)
-    for slide, row in enumerate(neighbours):
-        for k, other in enumerate(row):
-            cosines = regions.prototypes[slide] @ regions.prototypes[other].T
-            similarity[slide, k], correspondence[slide, k] = best_matching(cosines.astype(np.float64))
+    prototypes = regions.prototypes.astype(np.float64)
+    for slide, row in enumerate(neighbours.copy()):
+        matched = [best_matching(prototypes[slide] @ prototypes[other].T) for other in row]
+        order = sorted(range(K), key=lambda k: -matched[k][0])
+        neighbours[slide] = row[order]
+        for k, place in enumerate(order):
+            similarity[slide, k], correspondence[slide, k] = matched[place]
     return SlideGraphArrays(neighbours, similarity, correspondence, slides)
 
 
@@ -103,7 +106,7 @@ def draw_view(regions: Regions, slides: list[str], rng: np.random.Generator) -> 
         }
         size = int(sides[number] + 2) * REGION_LV0
         views.append(SlideView(slide, number, values, size, size, 0.25, REGION_LV0, int(counts[number])))
-    return CohortView("cohort", views, regions.offsets, coords, places.astype(np.int32), SIDE)
+    return CohortView("cohort", views, regions.offsets, coords, places.astype(np.int32), SIDE, ["class"])
 
 
 def draw_head(view: CohortView, rng: np.random.Generator) -> HeadResults:
@@ -141,9 +144,7 @@ def draw_results(n_slides: int, seed: int = 0) -> VariantResults:
     regions = draw_regions(n_slides, rng)
     view = draw_view(regions, slides, rng)
     kept = np.ones(n_slides, bool)
-    content = CohortPrototypes(
-        regions.prototypes, "bottleneck", kept, regions.assignments, regions.offsets, slides
-    )
+    content = CohortPrototypes(regions.prototypes, "bottleneck", kept, regions.assignments, regions.offsets, slides)
     spots = rng.normal(size=(PHENOTYPES, 2)) * 40
     points = [
         MappedPrototype(slide, k, REGIONS // M, *(spots[regions.phenotypes[i, k]] + rng.normal(size=2) * 6))
@@ -165,7 +166,6 @@ def draw_results(n_slides: int, seed: int = 0) -> VariantResults:
         draw_tests(n_slides),
         [draw_head(view, rng)],
         PatchAttention(every, regions.offsets, slides),
-        ["class"],
     )
 
 

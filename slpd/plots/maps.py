@@ -1,6 +1,7 @@
 """Figures of prototypes for a paper: how they settled, and the map of them all."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,7 +16,7 @@ def draw_stability(steps: Sequence[str], moved: Mapping[str, NDArray[np.float64]
     """The share of regions that moved between successive iterations: median and quartiles over slides.
 
     Args:
-        steps: What each of the T values lies between.
+        steps: The iteration that each of the T values leads to.
         moved: `low`, `median` and `high`, (T,) each.
     """
     figure = Figure(figsize=(5.2, 2.6))
@@ -26,7 +27,7 @@ def draw_stability(steps: Sequence[str], moved: Mapping[str, NDArray[np.float64]
         axes.plot(x, 100 * moved["median"], color=COLOURS[0], marker="o", markersize=3)
     ticks = x[:: max(1, -(-len(steps) // MAX_TICKS))]
     axes.set_xticks(ticks, [steps[tick] for tick in ticks])
-    axes.set(xlabel="between iterations", ylabel="regions that moved (%)")
+    axes.set(xlabel="iteration, against the one before", ylabel="regions that moved (%)")
     axes.set_ylim(bottom=0)
     return figure
 
@@ -44,7 +45,7 @@ def draw_map(x: NDArray[np.float64], y: NDArray[np.float64], groups: Mapping[str
     size = float(np.clip(6000 / max(len(x), 1), 4, 28))
     for number, (name, members) in enumerate(groups.items()):
         colour = FAINT if name.startswith(("other", "not given")) else COLOURS[number % len(COLOURS)]
-        style = {"color": colour, "marker": MARKERS[number % len(MARKERS)], "s": size, "alpha": 0.8, "lw": 0}
+        style: Any = {"color": colour, "marker": MARKERS[number % len(MARKERS)], "s": size, "alpha": 0.8, "lw": 0}
         axes.scatter(x[members], y[members], label=name, rasterized=len(x) > 5000, **style)  # vectors of many are slow
     axes.set(xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)", xticks=[], yticks=[], aspect="equal")
     figure.legend(loc="outside right upper", markerscale=1.2)

@@ -1,4 +1,4 @@
-"""Slide graph browser: each slide's neighbours and matched prototypes, and whether neighbours share biology or the hospital."""
+"""Slide graph browser: neighbours and their matched prototypes; whether neighbours share biology or the hospital."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ def link_rows(
     view: CohortView, graph: SlideGraphArrays, prototypes: CohortPrototypes
 ) -> tuple[list[str], Iterator[list[object]]]:
     """A table of all links with their matched prototypes and, per column, the values of both slides."""
-    names = column_names(view.slides)
+    names = column_names(view)
     header = ["slide", "rank", "neighbour", "similarity", "mean_cosine_distance", "prototype", "matched", "cosine"]
     header += [f"{side}_{name}" for name in names for side in ("slide", "neighbour")]
     distances = mean_distance(graph, prototypes.prototypes.shape[1])

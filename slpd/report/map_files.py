@@ -55,14 +55,12 @@ class VariantResults:
     tests: Sequence[GraphTest]
     heads: Sequence[HeadResults]
     attention: PatchAttention
-    classes: Sequence[str]  # columns of the sheet that tasks on the cohort predict
 
 
 def read_variant(experiment: Experiment, results: Path, cohort: str, variant: str, stack: ExitStack) -> VariantResults:
     """Read the results of a variant; the attention of patches stays on the disk, open until the stack is closed."""
     folder = results / "cohorts" / cohort / "variants" / variant
     content = read_prototypes(folder / "prototypes.npz")
-    tasks = [task for task in experiment.tasks if task.cohort == cohort]
     return VariantResults(
         read_cohort(experiment, results, cohort, folder / "bags.h5"),
         variant,
@@ -75,7 +73,6 @@ def read_variant(experiment: Experiment, results: Path, cohort: str, variant: st
         read_graph_test(folder / "graph_test.csv"),
         [read_head(results, *names) for names in heads_with_weights(experiment, cohort, variant)],
         stack.enter_context(open_patch_attention(folder / "patch_attention.h5")),
-        [task.label for task in tasks if isinstance(task, ClassTask)],
     )
 
 
@@ -96,7 +93,9 @@ def read_cohort(experiment: Experiment, results: Path, cohort: str, bags: Path) 
         places.append(places_on_sheet(own, corners))
         values = {name: column[place] for name, column in properties.items()}
         slides.append(slide_view(number, row, values, len(corners)))
-    return CohortView(cohort, slides, offsets, coords, np.concatenate(places), experiment.report.picture_px)
+    classes = [task.label for task in experiment.tasks if task.cohort == cohort and isinstance(task, ClassTask)]
+    places_of_all = np.concatenate(places)
+    return CohortView(cohort, slides, offsets, coords, places_of_all, experiment.report.picture_px, classes)
 
 
 def sheet_of(experiment: Experiment, cohort: str) -> str:
@@ -142,8 +141,5 @@ def read_head(results: Path, task: ClassTask | SurvivalTask, variant: str, head:
 
 def predicted_case(task: ClassTask | SurvivalTask, line: Prediction) -> PredictedCase:
     """A test case with its score: the probability of the true class, or the risk."""
-    if isinstance(task, SurvivalTask):
-        score = float(line.predicted)
-    else:
-        score = line.outputs[task.classes.index(line.label)]
+    score = float(line.predicted) if isinstance(task, SurvivalTask) else line.outputs[task.classes.index(line.label)]
     return PredictedCase(line.fold, line.slides, line.patient, line.label, line.event, line.predicted, score)

@@ -1,4 +1,4 @@
-"""The pages of a variant's prototypes, slide graph and attention, with all that they load, and the exports beside them."""
+"""The pages of a variant's prototypes, slide graph and attention, with all that they load, and exports beside."""
 
 import re
 from collections.abc import Mapping
@@ -59,7 +59,9 @@ def map_links(experiment: Experiment) -> list[Link]:
 
 def reported(experiment: Experiment) -> list[tuple[str, str]]:
     """Every cohort with every variant that has pages."""
-    return [(entry.name, variant.name) for entry in experiment.cohorts for variant in experiment.reported_on(entry.name)]
+    return [
+        (entry.name, variant.name) for entry in experiment.cohorts for variant in experiment.reported_on(entry.name)
+    ]
 
 
 def page(*names: str) -> str:
@@ -79,7 +81,7 @@ def write_maps(site: Site, experiment: Experiment, results: Path) -> None:
 def link_pictures(site: Site, folder: Path, view: CohortView) -> None:
     """Thumbnails and sheets of region pictures, under the numbers of their slides."""
     for slide in view.slides:
-        for source, kind in ((folder / "tissue", "slides"), (folder / "pictures", "regions")):
+        for source, kind in ((folder / "tissue", "thumbnails"), (folder / "pictures", "regions")):
             picture, place = source / f"{slide.slide}.jpg", f"{kind}/{view.cohort}/{slide.number}.jpg"
             if slide.n_pictures and not (site.folder / place).exists():
                 site.link_file(picture, place)
@@ -190,15 +192,18 @@ def atlas_figures(site: Site, found: VariantResults, atlas: Atlas, files: Mappin
     about = "Share of a slide's regions that moved to another prototype, after matching; median and quartiles of slides"
     blocks = [site.write_figure(f"stability-{name}", stable, "How prototypes settled", about, files["stability"])]
     for label, figure in maps.items():
-        title, text = f"Prototypes by {label}", f"All prototypes in one plane (t-SNE), coloured by {label} of their slide"
+        title, text = (
+            f"Prototypes by {label}",
+            f"All prototypes in one plane (t-SNE), coloured by {label} of their slide",
+        )
         blocks.append(site.write_figure(f"map-{name}-{slug(label)}", figure, title, text, files["prototypes"]))
     return blocks
 
 
 def figure_columns(found: VariantResults) -> list[str]:
     """The columns that maps for a paper are coloured by: what tasks predict, site and scanner, where slides differ."""
-    names = column_names(found.view.slides)
-    return [name for name in dict.fromkeys([*found.classes, "site", "scanner"]) if name in names]
+    names = column_names(found.view)
+    return [name for name in dict.fromkeys([*found.view.classes, "site", "scanner"]) if name in names]
 
 
 def point_groups(found: VariantResults, name: str) -> dict[str, NDArray[np.int64]]:
@@ -225,7 +230,7 @@ def write_graph(site: Site, found: VariantResults) -> None:
             "graph": site.write_csv(f"graph-{name}", *link_rows(view, found.graph, found.content)),
             "tests": site.write_csv(f"graph-test-{name}", header, tests),
         },
-        "conclusion": conclusion(found.tests, found.classes),
+        "conclusion": conclusion(found.tests, found.view.classes),
         "sentences": [test_sentence(test) for test in found.tests],
         "test_columns": [{"title": title, "kind": kind} for title, kind in TEST_COLUMNS],
         "test_rows": test_table(found.tests),

@@ -1,4 +1,4 @@
-"""Colours of prototypes and categories: few enough to tell apart with every kind of colour vision; the rest is one grey."""
+"""Colours of prototypes and categories: few enough to be told apart with every kind of colour vision, the rest grey."""
 
 from slpd.artifacts.colours import Colour
 from slpd.plots.style import COLOURS

@@ -26,6 +26,7 @@ from slpd.plots.evaluation import draw_calibration, draw_confusion, draw_folds, 
 from slpd.plots.style import drawing
 from slpd.plots.training import Curves, draw_curves
 from slpd.report.costs import StageCost, stage_costs
+from slpd.report.maps import map_links, write_maps
 from slpd.report.repeat import Maker, config_text, settings_context
 from slpd.report.results import (
     CsvTable,
@@ -108,6 +109,7 @@ def run(args: argparse.Namespace) -> None:
         cohorts = [write_slides(site, sources, cohort) for cohort in experiment.cohorts]
         for cohort in sources.trained:
             write_training(site, sources, cohort.name)
+        write_maps(site, experiment, args.results)
         tables = [write_results(site, sources, table) for table in experiment.tables]
         write_summary(site, sources, cohorts, costs, runs, tables, maker)
         write_settings(site, experiment, maker, runs, args.configfiles)
@@ -129,6 +131,7 @@ def navigation(sources: Sources) -> list[Link]:
         *(Link(f"results-{table.name}.html", table.name, "Results") for table in experiment.tables),
         *(Link(f"slides-{cohort.name}.html", cohort.name, "Slides") for cohort in experiment.cohorts),
         *(Link(f"training-{cohort.name}.html", cohort.name, "Training") for cohort in sources.trained),
+        *map_links(experiment),
         Link("settings.html", "Settings and versions", "Repeat"),
     ]
 

@@ -322,15 +322,28 @@ def pictures_of(cohort):
 
 
 def every_report_part(wildcards):
-    """What the report shows of what was learned: pictures of regions, attention, maps, tests of the slide graph."""
-    names = ("patch_attention.h5", "prototype_map.csv", "slide_map.csv", "graph_test.csv")
+    """What the report shows of what was learned: prototypes, slide graph and attention, with pictures of regions."""
+    maps = ("patch_attention.h5", "prototype_map.csv", "slide_map.csv", "graph_test.csv")
+    names = (*maps, "prototypes.npz", "embeddings.h5", "iterations.npz", "graph.npz", "bags.h5")
     return [
         path
         for cohort in COHORTS
+        if reported_variants(cohort)
         for path in [
             *pictures_of(cohort),
             *expand(f"{VARIANT}/{{name}}", cohort=cohort, variant=reported_variants(cohort), name=names),
         ]
+    ]
+
+
+def slides_of_report(wildcards):
+    """Thumbnails and region tables of the slides on which the report shows prototypes."""
+    sliced = [cohort for cohort in COHORTS if reported_variants(cohort) and not starts_from_tokens(cohort)]
+    return [
+        path
+        for cohort in sliced
+        for pattern in (f"{COHORT}/tissue/{{slide}}.jpg", f"{COHORT}/regions/{{slide}}.csv")
+        for path in expand(pattern, cohort=cohort, slide=SHEETS[cohort])
     ]
 
 
@@ -349,7 +362,7 @@ def report_inputs(wildcards):
         for task in table.tasks
         for variant in table.variants
         for head in table.heads
-        for file in ("predictions.csv", "metrics.csv", "intervals.csv", "calibration.csv")
+        for file in ("predictions.csv", "metrics.csv", "intervals.csv", "calibration.csv", "region_weights.h5")
         if not VARIANTS[variant].why_unavailable
     ]
     return [
@@ -370,6 +383,8 @@ def report_inputs(wildcards):
         *expand(f"{TASK}/folds.csv", task={task for table in TABLES.values() for task in table.tasks}),
         *expand(f"{RESULTS}/tables/{{table}}.csv", table=TABLES),
         *(path for table in TABLES.values() for path in table.published),
+        *every_report_part(wildcards),
+        *slides_of_report(wildcards),
     ]
 
 
