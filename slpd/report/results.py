@@ -125,14 +125,21 @@ Panels = dict[str, dict[str, NDArray[np.float64]]]  # head -> variant -> points
 
 
 def roc_panels(task: ClassTask, evaluations: Sequence[Evaluated]) -> Panels:
-    """The mean ROC curve of every evaluation that has one; the variant's name says its AUC."""
+    """The mean ROC curve of every evaluation that has one."""
     panels: Panels = {}
     for one in evaluations:
         curve = mean_roc(*class_arrays(task, one.predictions))
         if len(curve):
-            (auc,) = (interval.mean for interval in one.intervals if interval.metric == "auc")
-            panels.setdefault(one.head, {})[f"{one.variant} {auc:.3f}"] = curve
+            panels.setdefault(one.head, {})[one.variant] = curve
     return panels
+
+
+def mean_aucs(evaluations: Sequence[Evaluated]) -> dict[str, dict[str, float]]:
+    """Head -> variant -> mean AUC over folds."""
+    means: dict[str, dict[str, float]] = {}
+    for one in evaluations:
+        (means.setdefault(one.head, {})[one.variant],) = (i.mean for i in one.intervals if i.metric == "auc")
+    return means
 
 
 def calibration_panels(task: ClassTask, evaluations: Sequence[Evaluated]) -> Panels:

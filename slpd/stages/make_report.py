@@ -36,6 +36,7 @@ from slpd.report.results import (
     confusion_table,
     folds_of,
     folds_table,
+    mean_aucs,
     points_table,
     results_context,
     roc_panels,
@@ -286,7 +287,7 @@ def write_class_figures(
             f"True positive rate, averaged over folds at every false positive rate; {what}. Numbers: mean AUC."
         )
         data = points_table(roc, ["false_positive_rate", "true_positive_rate"])
-        add(figures, "roc", draw_roc(roc), "ROC curves", description, data)
+        add(figures, "roc", draw_roc(roc, mean_aucs(evaluations)), "ROC curves", description, data)
     calibration = calibration_panels(task, evaluations)
     what = "all classes together" if several else f"of {task.classes[1]}"
     description = f"Tenths of predicted probability ({what}), test cases of all folds; dots grow with their cases."
