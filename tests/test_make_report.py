@@ -33,6 +33,9 @@ PAGES = {
     "slides-toy.html",
     "slides-tokens.html",
     "training-toy.html",
+    "prototypes-toy-slpd.html",
+    "graph-toy-slpd.html",
+    "attention-dx-slpd-abmil.html",
     "results-toy.html",
     "settings.html",
 }
@@ -114,7 +117,8 @@ def test_links_lead_to_files_of_the_report_alone(report: Path, pages: dict[str, 
 
 def test_markup_in_data_is_text_on_every_page(pages: dict[str, Page]) -> None:
     """No element, attribute or script comes of data; what was written is what is read."""
-    known = {"theme.js", "report.js", "slides.js", "training.js"}
+    known = {f"{name}.js" for name in ("theme", "report", "slides", "training", "maps", "atlas", "graph", "attention")}
+    known.add("plotly.min.js")
     for name, page in pages.items():
         assert {tag for tag, _ in page.elements} <= {
             *("html", "head", "meta", "title", "link", "script", "body", "a", "header", "p", "nav", "ul", "li", "h1"),
@@ -122,6 +126,7 @@ def test_markup_in_data_is_text_on_every_page(pages: dict[str, Page]) -> None:
             *("tbody", "tfoot", "tr", "th", "td", "b", "label", "input", "details", "summary", "form", "select"),
             *("option", "output", "noscript", "fieldset", "legend", "figure", "figcaption", "pre", "code"),
             *("svg", "defs", "style", "g", "path", "use", "text", "desc", "clippath", "rect"),
+            *("section", "ul", "ol", "i"),
         }, name
         assert not [value for _, a in page.elements for value in a if value.startswith("on")], name
         sources = {a["src"] for tag, a in page.elements if tag == "script" and "src" in a}

@@ -78,7 +78,7 @@ def link_rows(
     return header, rows()
 
 
-def test_sentence(test: GraphTest) -> str:
+def in_words(test: GraphTest) -> str:
     """One test in words."""
     if math.isnan(test.ratio) or math.isnan(test.p_adjusted):
         return f"{test.column}: cannot be judged; no two slides of different patients share a value, or all do."
@@ -141,7 +141,7 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def test_table(tests: Sequence[GraphTest]) -> list[list[str]]:
+def cells(tests: Sequence[GraphTest]) -> list[list[str]]:
     """The tests as cells."""
     return [
         [

@@ -23,7 +23,7 @@ from slpd.report.atlas import (
 )
 from slpd.report.attention import TOP_REGIONS, attention_data, case_rows, patch_maps, slide_weights, top_regions
 from slpd.report.cohort_view import CohortView, column, column_names, region_data
-from slpd.report.graph_browser import conclusion, graph_data, link_rows, slide_links, test_sentence, test_table
+from slpd.report.graph_browser import cells, conclusion, graph_data, in_words, link_rows, slide_links
 from slpd.report.map_files import HeadResults, VariantResults, heads_with_weights, read_variant
 from slpd.report.palette import SERIES
 from slpd.report.qupath import regions_geojson
@@ -231,9 +231,9 @@ def write_graph(site: Site, found: VariantResults) -> None:
             "tests": site.write_csv(f"graph-test-{name}", header, tests),
         },
         "conclusion": conclusion(found.tests, found.view.classes),
-        "sentences": [test_sentence(test) for test in found.tests],
+        "sentences": [in_words(test) for test in found.tests],
         "test_columns": [{"title": title, "kind": kind} for title, kind in TEST_COLUMNS],
-        "test_rows": test_table(found.tests),
+        "test_rows": cells(found.tests),
         "permutations": max((test.n_permutations for test in found.tests), default=0),
         "neighbours": found.graph.neighbours.shape[1],
     }
