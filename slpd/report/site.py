@@ -81,7 +81,7 @@ class Site:
             template: File of `slpd/report/templates`; it extends `base.html.j2`.
             context: What the template reads.
             scripts: Files of `slpd/report/assets` that run on the page, in order.
-            plotly: Whether the page draws with plotly.
+            plotly: Whether the page draws with plotly, which is large: its scripts load it once the page can be used.
         """
         (link,) = (link for link in self.navigation if link.page == name)
         for script in scripts:
@@ -94,7 +94,7 @@ class Site:
             experiment=self.experiment,
             navigation=self.navigation,
             home=HOME,
-            scripts=[*([PLOTLY] if plotly else []), *scripts],
+            scripts=list(scripts),
             plotly=plotly,
         )
         for file in (HOME, OPENED) if name == HOME else (name,):
