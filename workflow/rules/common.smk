@@ -199,8 +199,7 @@ def uses_prototypes(variant):
 
 def has_slide_prototypes(cohort, variant):
     """Whether a variant trains with prototypes of each slide."""
-    level = EXPERIMENT.prototypes_of(COHORTS[cohort], VARIANTS[variant]).level
-    return uses_prototypes(variant) and level == "slide"
+    return EXPERIMENT.has_slide_prototypes(cohort, VARIANTS[variant])
 
 
 def prototypes_of(wildcards):
