@@ -10,6 +10,9 @@ from pathlib import Path
 
 from slpd.artifacts.atomic import atomic_path
 
+COUNTS = ("n_slides", "n_values", "n_pairs", "n_permutations")
+SHARES = ("observed", "expected", "ratio", "p_value", "p_adjusted")
+
 
 @dataclass(frozen=True)
 class GraphTest:
@@ -43,6 +46,8 @@ def read_graph_test(path: Path) -> list[GraphTest]:
 
 def parse_row(cells: dict[str, str]) -> GraphTest:
     """One line of the file."""
-    n_slides, n_values, n_pairs = (int(cells[name]) for name in ("n_slides", "n_values", "n_pairs"))
-    shares = [float(cells[name]) for name in ("observed", "expected", "ratio", "p_value", "p_adjusted")]
-    return GraphTest(cells["column"], n_slides, n_values, n_pairs, *shares, n_permutations=int(cells["n_permutations"]))
+    n_slides, n_values, n_pairs, n_permutations = (int(cells[name]) for name in COUNTS)
+    observed, expected, ratio, p_value, p_adjusted = (float(cells[name]) for name in SHARES)
+    return GraphTest(
+        cells["column"], n_slides, n_values, n_pairs, observed, expected, ratio, p_value, p_adjusted, n_permutations
+    )
