@@ -1,5 +1,6 @@
 """What the rules share: the checked config, its sheets, paths, and the params that settings travel in."""
 
+import hashlib
 import json
 import shlex
 import shutil
@@ -107,6 +108,12 @@ def sheet_row(wildcards):
 def n_bytes(row):
     """The size of a slide, by which a replaced one is told from one that was merely copied or touched."""
     return Path(row.path).stat().st_size
+
+
+def labels_digest(cohort):
+    """A digest of what the sheet says of slides beside their files, whatever the order of its lines and columns."""
+    lines = sorted((row.slide, row.patient, sorted(row.labels.items())) for row in SHEETS[cohort].values())
+    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:16]
 
 
 def slides_of(wildcards):
@@ -306,6 +313,30 @@ def every_slide_graph(wildcards):
             cohort=cohort,
             variant=[variant for variant in trained_variants(cohort) if has_slide_prototypes(cohort, variant)],
         )
+    ]
+
+
+def reported_variants(cohort):
+    """The variants with pages of prototypes, slide graph and attention in the report."""
+    return [variant.name for variant in EXPERIMENT.reported_on(cohort)]
+
+
+def pictures_of(cohort):
+    """The sheets of region pictures of a cohort; of token files none can be made."""
+    slides = [] if starts_from_tokens(cohort) else SHEETS[cohort]
+    return expand(f"{COHORT}/pictures/{{slide}}.jpg", cohort=cohort, slide=slides)
+
+
+def every_report_part(wildcards):
+    """What the report shows of what was learned: pictures of regions, attention, maps, tests of the slide graph."""
+    names = ("patch_attention.h5", "prototype_map.csv", "slide_map.csv", "graph_test.csv")
+    return [
+        path
+        for cohort in COHORTS
+        for path in [
+            *pictures_of(cohort),
+            *expand(f"{VARIANT}/{{name}}", cohort=cohort, variant=reported_variants(cohort), name=names),
+        ]
     ]
 
 
