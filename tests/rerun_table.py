@@ -26,15 +26,22 @@ PAGE = toy.ROOT / "docs/reruns.md"
 # Stage -> stages that read what it writes.
 READERS = {
     "segment_tissue": ["tile_regions"],
-    "tile_regions": ["check_cohort", "encode_patches"],
+    "tile_regions": ["check_cohort", "encode_patches", "picture_regions"],
+    "picture_regions": [],
     "check_cohort": ["encode_patches"],
     "encode_patches": ["cohort_manifest"],
     "import_tokens": [],  # the toy cohort has slides
-    "cohort_manifest": ["pretrain_dino", "plot_overlays", "pool_tokens", "split_folds"],
+    "cohort_manifest": ["pretrain_dino", "plot_overlays", "pool_tokens", "split_folds", "attend_patches", "test_graph"],
     "pretrain_dino": ["distill_slpd"],
-    "distill_slpd": ["cluster_regions", "link_slides", "embed_bags", "export_encoder", "plot_losses"],
-    "cluster_regions": ["link_slides"],
-    "link_slides": [],
+    "distill_slpd": [
+        *("cluster_regions", "link_slides", "embed_bags", "export_encoder", "plot_losses"),
+        *("attend_patches", "map_prototypes"),
+    ],
+    "cluster_regions": ["link_slides", "map_prototypes"],
+    "link_slides": ["test_graph"],
+    "attend_patches": [],
+    "map_prototypes": [],
+    "test_graph": [],
     "embed_bags": ["evaluate"],
     "pool_tokens": ["evaluate"],
     "export_encoder": [],
@@ -44,6 +51,8 @@ READERS = {
     "plot_losses": [],
     "plot_overlays": [],
 }
+
+LEARNED = ["attend_patches", "map_prototypes", "test_graph"]  # of every variant in the report
 
 # Key, or section, of the config -> the stages that read it. The longest name that fits counts.
 FIRST: dict[str, list[str]] = {
@@ -79,10 +88,17 @@ FIRST: dict[str, list[str]] = {
     "tables.name": ["make_table"],
     "tables.published": ["make_table"],
     "tables": ["evaluate"],
+    "report.variants": LEARNED,
+    "report.picture_px": ["picture_regions"],
+    "report.nearest_regions": [],
+    "report.cases": [],
+    "report.permutations": ["test_graph"],
+    "report.perplexity": ["map_prototypes"],
+    "report.seed": ["map_prototypes", "test_graph"],
 }
 EVERYTHING = ["segment_tissue"]
 # Prototypes of the whole cohort are not stored, nor is a graph of slides that have none.
-WITHOUT = {"prototypes.level": {"cluster_regions", "link_slides"}}
+WITHOUT = {"prototypes.level": {"cluster_regions", "link_slides", *LEARNED}}
 
 
 def after(first: Iterable[str]) -> set[str]:
@@ -123,6 +139,7 @@ def start_config() -> Config:
         {"name": "logistic", "kind": "logistic", "inverse_penalty": 1.0, "balanced": True},
         {"name": "vit_wsi", "kind": "vit_wsi", "preset": "modern", **widths, "dropout": 0.0},
     ]
+    config["report"] = {"variants": ["slpd"]}
     config["tables"] += [
         table("small", ["dx", "imp"], ["given", "mean"], ["knn"], ["auc"], published=["figures.csv"]),
         table("kinds", ["dx"], ["intra"], ["logistic", "vit_wsi"], ["auc"]),
@@ -152,6 +169,8 @@ def rename(section: str, name: str, referring: str | None) -> Edit:
         for table in config["tables"]:
             if referring:
                 table[referring] = ["renamed" if one == name else one for one in table[referring]]
+        if section == "variants":
+            config["report"]["variants"] = ["renamed"]
         for task in config["tasks"]:
             task["cohort"] = "renamed" if section == "cohorts" else task["cohort"]
 
@@ -259,6 +278,7 @@ EDITS: dict[str, Edit] = {
     "tables.variants": in_entry("tables", "small", "variants", value=["given", "slpd"]),
     "tables.heads": in_entry("tables", "small", "heads", value=["knn", "abmil"]),
     "tables.published": in_entry("tables", "small", "published", value=["other_figures.csv"]),
+    "report.variants": lambda config: config["report"].update(variants=["slpd", "intra"]),
     "tables.metrics": in_entry("tables", "toy", "metrics", value=["auc"]),
 }
 NOTHING_TO_EDIT = {"tasks.cohort"}
@@ -383,10 +403,11 @@ FILES = [
     ("a slide less", "`check_cohort` and all after it", ["check_cohort"]),
     ("a slide replaced by another file (told by its size)", "as a slide more", EVERYTHING),
     ("a slide's `mpp` or `mask`", "as a slide more", EVERYTHING),
-    ("a label in the sheet", "", ["split_folds"]),
+    ("a label in the sheet, or a patient", "", ["split_folds", "test_graph"]),
     ("a figure in a file of published figures", "", ["make_table"]),
     ("a variant's `pretrained.checkpoint` set to null", "", ["make_table"]),
-    ("other columns, the order of lines, a comment in the config", "", []),
+    ("a column more in the sheet that no task reads", "", ["test_graph"]),
+    ("the order of lines, a comment in the config", "", []),
     ("a slide copied or touched, its size the same", "", []),
     ("a branch switched, code or comments edited, the text of a rule", "", []),
     ("threads, memory, time, partition, GPUs, nodes, another machine", "", []),

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"__main__", "stages"},
     {"run_record"},
-    {"training", "evaluation", "tables", "plots", "synthetic", "inputs", "cohort_check", "batches", "doctor"},
+    {"training", "analysis", "evaluation", "tables", "plots", "synthetic", "inputs", "cohort_check", "batches", "doctor"},
     {"method", "models", "slurm", "tissue", "wsi"},
     {"artifacts", "geometry", "settings"},
     {"errors", "launch", "versions"},
@@ -21,10 +21,13 @@ HEAVY = ("torch", "timm", "torchvision", "snakemake")
 WITHOUT_TORCH = [
     "segment_tissue",
     "tile_regions",
+    "picture_regions",
     "check_cohort",
     "cohort_manifest",
     "cluster_regions",
     "link_slides",
+    "map_prototypes",
+    "test_graph",
     "export_encoder",
     "pool_tokens",
     "import_hipt",
