@@ -197,7 +197,7 @@ def test_column_more(finished: Path) -> None:
 
 
 def test_order_of_lines(finished: Path) -> None:
-    header, *lines = (finished / "slides.csv").read_text().splitlines()
+    _, *lines = (finished / "slides.csv").read_text().splitlines()
     with changed(finished / "slides.csv", ("\n".join(lines), "\n".join(reversed(lines)))):
         jobs = plan(finished, drop_imported)
     assert stages(jobs) == expected(["split_folds"])
