@@ -12,7 +12,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/slides.smk"
 include: "workflow/rules/pretraining.smk"
 include: "workflow/rules/evaluation.smk"
-include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
 
 
 # On a cluster: a second run beside the jobs of a killed one would submit them again; failed jobs get a line each.
@@ -35,6 +35,6 @@ rule all:
     default_target: True
     input:
         tables=every_table,
-        figures=every_figure,
+        report=f"{RESULTS}/report",
         encoders=every_encoder,
         graphs=every_slide_graph,

@@ -27,8 +27,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "split_folds": 3,
     "evaluate": 2,
     "make_table": 2,
-    "plot_losses": 1,
-    "plot_overlays": 1,
+    "make_report": 1,
 }
 
 TRAINED_WITH = {"faiss-cpu", "faiss-gpu", "numpy", "torch"}

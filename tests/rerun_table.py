@@ -30,9 +30,9 @@ READERS = {
     "check_cohort": ["encode_patches"],
     "encode_patches": ["cohort_manifest"],
     "import_tokens": [],  # the toy cohort has slides
-    "cohort_manifest": ["pretrain_dino", "plot_overlays", "pool_tokens", "split_folds"],
+    "cohort_manifest": ["pretrain_dino", "pool_tokens", "split_folds"],
     "pretrain_dino": ["distill_slpd"],
-    "distill_slpd": ["cluster_regions", "link_slides", "embed_bags", "export_encoder", "plot_losses"],
+    "distill_slpd": ["cluster_regions", "link_slides", "embed_bags", "export_encoder"],
     "cluster_regions": ["link_slides"],
     "link_slides": [],
     "embed_bags": ["evaluate"],
@@ -41,8 +41,7 @@ READERS = {
     "split_folds": ["evaluate"],
     "evaluate": ["make_table"],
     "make_table": [],
-    "plot_losses": [],
-    "plot_overlays": [],
+    "make_report": [],
 }
 
 # Key, or section, of the config -> the stages that read it. The longest name that fits counts.

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"__main__", "stages"},
     {"run_record"},
+    {"report"},
     {"training", "evaluation", "tables", "plots", "synthetic", "inputs", "cohort_check", "batches", "doctor"},
     {"method", "models", "slurm", "tissue", "wsi"},
     {"artifacts", "geometry", "settings"},
@@ -31,8 +32,7 @@ WITHOUT_TORCH = [
     "split_folds",
     "evaluate",
     "make_table",
-    "plot_losses",
-    "plot_overlays",
+    "make_report",
     "make_cohort",
 ]
 

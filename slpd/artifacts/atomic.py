@@ -1,6 +1,7 @@
-"""Files that are either whole or absent: written beside their place, flushed to disk, renamed."""
+"""Files and folders that are either whole or absent: written beside their place, flushed to disk, renamed."""
 
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     one wins whole. The temporary file keeps the suffix, since writers choose formats by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(path)
+    for abandoned in abandoned_by_killed(path):
+        abandoned.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}.partial{path.suffix}")
     try:
         yield temporary
@@ -25,13 +27,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_abandoned(path: Path) -> None:
-    """Remove temporary files of `path` whose process was killed, if it ran on this machine."""
+def abandoned_by_killed(path: Path) -> list[Path]:
+    """Temporary files or folders of `path` whose process was killed, if it ran on this machine."""
     beginning = f".{path.stem}.{socket.gethostname()}."
-    for temporary in path.parent.glob(f"{beginning}*.partial{path.suffix}"):
-        process = temporary.name.removeprefix(beginning).split(".")[0]
-        if process.isdigit() and not Path(f"/proc/{process}").exists():
-            temporary.unlink(missing_ok=True)
+    found = path.parent.glob(f"{beginning}*.partial{path.suffix}")
+    processes = {temporary: temporary.name.removeprefix(beginning).split(".")[0] for temporary in found}
+    return [left for left, process in processes.items() if process.isdigit() and not Path(f"/proc/{process}").exists()]
 
 
 def flush(path: Path) -> None:
@@ -44,3 +45,24 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """An empty folder beside `path` that takes its place, whole, when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for abandoned in abandoned_by_killed(path):
+        shutil.rmtree(abandoned)
+    temporary = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}.partial{path.suffix}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file() and file.stat().st_nlink == 1:  # others are on the disk already
+                flush(file)
+        if path.exists():  # a folder cannot replace one that holds files
+            shutil.rmtree(path)
+        temporary.replace(path)
+    finally:
+        if temporary.exists():
+            shutil.rmtree(temporary)

@@ -20,6 +20,19 @@ COLUMNS = ("task", "variant", "head", "fold", "slide", "patient", "label", "even
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """A line of the file: what a head says of a test case."""
+
+    fold: int
+    slides: tuple[str, ...]
+    patient: str
+    label: str
+    event: str
+    predicted: str
+    outputs: tuple[float, ...]  # in the order of the columns
+
+
+@dataclass(frozen=True)
 class FoldPredictions:
     """What a head says of the test cases of one fold."""
 
@@ -47,3 +60,18 @@ def write_predictions(
                 slides = " ".join(slide.slide for slide in case)
                 known = [case[0].patient, case[0].label, case[0].event]
                 writer.writerow([*source, number, slides, *known, predicted, *map(float, row)])
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """The predictions of all folds, in the order of the file."""
+    with open(path, newline="", encoding="utf-8") as file:
+        lines = csv.reader(file)
+        next(lines)
+        return [parse_line(cells) for cells in lines]
+
+
+def parse_line(cells: Sequence[str]) -> Prediction:
+    """One line of the file."""
+    _, _, _, fold, slides, patient, label, event, predicted = cells[: len(COLUMNS)]
+    outputs = tuple(map(float, cells[len(COLUMNS) :]))
+    return Prediction(int(fold), tuple(slides.split(" ")), patient, label, event, predicted, outputs)

@@ -1,6 +1,5 @@
-"""Overlays on slide thumbnails, and the contact sheet of a cohort."""
+"""Overlays on slide thumbnails."""
 
-import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from importlib.metadata import distribution
@@ -18,7 +17,6 @@ from slpd.artifacts.regions import Region
 Picture = NDArray[np.uint8]  # (h, w, 3) RGB
 
 LEAST_SIDE_PX, GREATEST_SIDE_PX = 600, 2000  # of an overlay: large enough to look at, small enough to open
-SHEET_WIDTH_PX = 5000  # of a contact sheet
 FONTS = Path(str(distribution("matplotlib").locate_file("matplotlib/mpl-data/fonts/ttf")))  # without importing it
 TEXT_PX = 18  # height of captions
 MESSAGE: Colour = (213, 94, 0)
@@ -112,38 +110,6 @@ def draw_message(message: str) -> Picture:
     return np.asarray(image)
 
 
-def contact_sheet(pictures: Iterable[Picture], captions: Sequence[tuple[str, str]]) -> Picture:
-    """All pictures of a cohort on one sheet, each with two lines under it.
-
-    Args:
-        pictures: As many as captions; taken one at a time.
-        captions: The two lines.
-    """
-    columns = max(1, math.ceil(math.sqrt(len(captions) * 1.3)))  # a little wider than high
-    cell_px = min(320, SHEET_WIDTH_PX // columns)
-    line_px = max(10, cell_px // 18)
-    cell_height_px = cell_px + 3 * line_px
-    sheet = Image.new("RGB", (columns * cell_px, math.ceil(len(captions) / columns) * cell_height_px), "white")
-    draw, font = ImageDraw.Draw(sheet), load_font(line_px - 2)
-    for index, (picture, lines) in enumerate(zip(pictures, captions, strict=True)):
-        x, y = index % columns * cell_px, index // columns * cell_height_px
-        image = Image.fromarray(picture)
-        image.thumbnail((cell_px - 8, cell_px - 8))
-        sheet.paste(image, (x + (cell_px - image.width) // 2, y + (cell_px - image.height) // 2))
-        for number, line in enumerate(lines):
-            place = (x + 4, y + cell_px + number * line_px)
-            draw.text(place, fitting(line, font, cell_px - 8), fill="black", font=font)
-    return np.asarray(sheet)
-
-
 def load_font(size_px: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which has the letters of most languages and signs like µ and ²; it comes with matplotlib."""
     return ImageFont.truetype(FONTS / "DejaVuSans.ttf", size_px)
-
-
-def fitting(line: str, font: ImageFont.FreeTypeFont, width_px: int) -> str:
-    """The line, or its beginning with an ellipsis if it is wider than `width_px`."""
-    if font.getlength(line) <= width_px:
-        return line
-    shown = next(n for n in range(len(line), -1, -1) if font.getlength(line[:n] + "…") <= width_px or n == 0)
-    return line[:shown] + "…"

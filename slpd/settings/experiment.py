@@ -10,6 +10,7 @@ from slpd.settings.evaluation import Intervals, Task, TaskKind
 from slpd.settings.heads import AnyHead, Head, HeadPreset, TrainedHead
 from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset
+from slpd.settings.report import Report
 from slpd.settings.section import Name, Section, describe
 from slpd.settings.slides import Manifest, PatchEncoder, Reading, Regions, Tissue
 from slpd.settings.tables import Table, metrics_of
@@ -111,6 +112,7 @@ class Experiment(Section):
     head_presets: dict[Name, HeadPreset] = Field(description="how heads are trained, by name")
     intervals: Intervals
     tables: list[Table]
+    report: Report
 
     def objective_of(self, variant: Variant) -> Objective:
         """The loss of a variant; without prototype terms always the same, so that no edit of the others repeats it."""
@@ -134,6 +136,17 @@ class Experiment(Section):
         wanted = {encoder.variant for encoder in borrowed if encoder and encoder.cohort == cohort}
         wanted |= {variant.name for variant in self.tested_on(cohort)}
         return [variant for variant in self.variants if variant.trained and variant.name in wanted]
+
+    def reported_on(self, cohort: str) -> list[Variant]:
+        """The variants with pages of prototypes, slide graph and attention: they have prototypes of each slide."""
+        chosen = [variant for variant in self.trained_on(cohort) if variant.name in self.report.variants]
+        return [variant for variant in chosen if self.has_slide_prototypes(cohort, variant)]
+
+    def has_slide_prototypes(self, cohort: str, variant: Variant) -> bool:
+        """Whether a variant trains with prototypes of each slide of a cohort."""
+        objective = self.objective_of(variant)
+        entry = next(entry for entry in self.cohorts if entry.name == cohort)
+        return bool(objective.intra or objective.inter) and self.prototypes_of(entry, variant).level == "slide"
 
     def preset_of(self, head: AnyHead) -> HeadPreset | None:
         """How a head is trained; None: it has nothing to train in steps."""
@@ -221,6 +234,7 @@ def check_names(experiment: Experiment) -> None:
             refer(f"heads.{head.name}.preset", [head.preset], "head_presets", list(experiment.head_presets))
     for task in experiment.tasks:
         refer(f"tasks.{task.name}.cohort", [task.cohort], "cohorts", names["cohorts"])
+    refer("report.variants", experiment.report.variants, "variants", names["variants"])
     for table in experiment.tables:
         refer(f"tables.{table.name}.tasks", table.tasks, "tasks", names["tasks"])
         refer(f"tables.{table.name}.variants", table.variants, "variants", names["variants"])

@@ -199,8 +199,7 @@ def uses_prototypes(variant):
 
 def has_slide_prototypes(cohort, variant):
     """Whether a variant trains with prototypes of each slide."""
-    level = EXPERIMENT.prototypes_of(COHORTS[cohort], VARIANTS[variant]).level
-    return uses_prototypes(variant) and level == "slide"
+    return EXPERIMENT.has_slide_prototypes(cohort, VARIANTS[variant])
 
 
 def prototypes_of(wildcards):
@@ -280,12 +279,6 @@ def split_files(wildcards):
     return sorted(str(path) for path in Path(folds.folder).glob("splits_*.csv")) if folds.kind == "imported" else []
 
 
-def loss_curves(wildcards, input):
-    """The arguments of plot_losses: for each variant its name, the metrics of the warm-up, and its own."""
-    curves = zip(trained_variants(wildcards.cohort), input.variants, strict=True)
-    return [word for variant, metrics in curves for word in ("--curve", variant, input.warmup, metrics)]
-
-
 def every_encoder(wildcards):
     """The region encoder of every variant that a table uses and that is trained here."""
     return [
@@ -315,10 +308,41 @@ def every_table(wildcards):
     return expand(f"{RESULTS}/tables/{{table}}.csv", table=TABLES)
 
 
-def every_figure(wildcards):
-    """All figures: a contact sheet per cohort, loss curves per cohort that is trained on."""
-    trained = [cohort for cohort in COHORTS if trained_variants(cohort)]
-    return [
-        *expand(f"{COHORT}/overlays.jpg", cohort=[name for name in COHORTS if not starts_from_tokens(name)]),
-        *expand(f"{COHORT}/losses.svg", cohort=trained),
+def report_inputs(wildcards):
+    """All that the report shows; where it lies, make_report knows from the config."""
+    sliced = [cohort for cohort in COHORTS if not starts_from_tokens(cohort)]
+    trained = {cohort: trained_variants(cohort) for cohort in COHORTS if trained_variants(cohort)}
+    evaluations = [
+        f"{TASK}/{variant}/{head}/{file}".format(task=task)
+        for table in TABLES.values()
+        for task in table.tasks
+        for variant in table.variants
+        for head in table.heads
+        for file in ("predictions.csv", "metrics.csv", "intervals.csv", "calibration.csv")
+        if not VARIANTS[variant].why_unavailable
     ]
+    return [
+        *(cohort.sheet for cohort in COHORTS.values()),
+        *expand(f"{COHORT}/slides.csv", cohort=COHORTS),
+        *(
+            path
+            for cohort in sliced
+            for path in expand(f"{COHORT}/regions/overlays/{{slide}}.jpg", cohort=cohort, slide=SHEETS[cohort])
+        ),
+        *expand(f"{WARMUP}/metrics.csv", cohort=trained),
+        *(
+            path
+            for cohort, variants in trained.items()
+            for path in expand(f"{VARIANT}/metrics.csv", cohort=cohort, variant=variants)
+        ),
+        *dict.fromkeys(evaluations),
+        *expand(f"{TASK}/folds.csv", task={task for table in TABLES.values() for task in table.tasks}),
+        *expand(f"{RESULTS}/tables/{{table}}.csv", table=TABLES),
+        *(path for table in TABLES.values() for path in table.published),
+    ]
+
+
+def gpus_per_job(wildcards, input):
+    """Rule -> GPUs that a job of it asks for, as JSON: the report counts GPU-hours by it."""
+    asked = {rule.name: rule.resources.get("gpu", 0) for rule in workflow.rules}
+    return json.dumps({name: gpus for name, gpus in asked.items() if isinstance(gpus, int) and gpus})

@@ -1,0 +1,64 @@
+"""What the region encoder looks at (`patch_attention.h5`): the attention of its last block over a region's patches.
+
+R regions of the slides used, one slide after the other in order of slide id (as in `bags.h5`), P patches row by row.
+attention: (R, heads, P) float16, from the class token to each patch, 0 to 1. The class token's own part of the
+    softmax is left out: over the patches it sums to less than 1.
+offsets: (S + 1,) int64, slide s holds regions offsets[s] to offsets[s + 1].
+slides: (S,) UTF-8, slide ids.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from slpd.artifacts.hdf5_file import new_hdf5_file
+from slpd.errors import UserError
+
+
+@dataclass(frozen=True)
+class PatchAttention:
+    """The content of the file."""
+
+    attention: NDArray[np.float16]
+    offsets: NDArray[np.int64]
+    slides: list[str]
+
+
+def write_patch_attention(
+    path: Path, slides: list[tuple[str, int]], shape: tuple[int, int], pieces: Iterator[NDArray[np.float16]]
+) -> None:
+    """Write the attention of a cohort, slide by slide.
+
+    Args:
+        path: The file.
+        slides: Id and number of regions of each slide, in order of slide id.
+        shape: Heads and patches.
+        pieces: (n, heads, P) of each slide, in the same order.
+    """
+    offsets = np.cumsum([0, *(count for _, count in slides)], dtype=np.int64)
+    with new_hdf5_file(path) as file:
+        attention = file.create_dataset("attention", shape=(int(offsets[-1]), *shape), dtype=np.float16)
+        for start, piece in zip(offsets[:-1], pieces, strict=True):
+            attention[start : start + len(piece)] = piece
+        file.create_dataset("offsets", data=offsets)
+        file.create_dataset("slides", data=[slide for slide, _ in slides], dtype=h5py.string_dtype())
+
+
+@contextmanager
+def open_patch_attention(path: Path) -> Iterator[PatchAttention]:
+    """The attention of a cohort, read from disk where it is sliced: large cohorts have gigabytes of it.
+
+    Raises:
+        UserError: the file is missing, damaged, or another file.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            slides = [name.decode() for name in file["slides"][:]]
+            yield PatchAttention(file["attention"], file["offsets"][:], slides)
+    except (OSError, KeyError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); delete it and run attend_patches again") from error

@@ -1,0 +1,161 @@
+"""The report's folder: pages with navigation, assets, figures, data and pictures.
+
+Everything is static and local: pages open from a file and from any web server, and ask nothing of the network.
+"""
+
+import csv
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+from plotly.offline import get_plotlyjs
+
+from slpd.report.embedding import data_script, to_json
+from slpd.report.page_figure import SHOWN_AS, as_page_svg, save_figure
+
+HOME = "summary.html"
+# `snakemake --report` renames the page that it opens, so that pages link to another one with the same content.
+OPENED = "index.html"
+ASSETS = ("theme.js", "report.js", "report.css")  # on every page
+PLOTLY = "plotly.min.js"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A page in the navigation."""
+
+    page: str  # file name
+    title: str
+    group: str = ""  # heading it stands under
+
+
+@dataclass(frozen=True)
+class FigureBlock:
+    """A figure as the macro `figure` of `blocks.html.j2` shows it."""
+
+    name: str
+    title: str
+    description: str  # what it shows, for those who do not see it
+    svg: str  # markup, to stand in the page
+    csv: str  # path of its data; empty: none
+
+
+class Site:
+    """A report in the making.
+
+    Args:
+        folder: Where it is written.
+        experiment: Its name.
+        navigation: All pages, in order; every page shows them.
+    """
+
+    def __init__(self, folder: Path, experiment: str, navigation: Sequence[Link]) -> None:
+        self.folder = folder
+        self.experiment = experiment
+        self.navigation = list(navigation)
+        self.copied: set[str] = set()
+        self.environment = Environment(
+            loader=PackageLoader("slpd.report"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self.environment.filters.update(to_json=to_json, figure_svg=as_page_svg)
+        for name in ASSETS:
+            self.asset(name)
+
+    def write_page(
+        self, name: str, template: str, context: Mapping[str, Any], scripts: Sequence[str] = (), plotly: bool = False
+    ) -> None:
+        """Write a page.
+
+        Args:
+            name: File name; its title is the navigation's.
+            template: File of `slpd/report/templates`; it extends `base.html.j2`.
+            context: What the template reads.
+            scripts: Files of `slpd/report/assets` that run on the page, in order.
+            plotly: Whether the page draws with plotly.
+        """
+        (link,) = (link for link in self.navigation if link.page == name)
+        for script in scripts:
+            self.asset(script)
+        if plotly:
+            self.plotly()
+        text = self.environment.get_template(template).render(
+            **context,
+            page=link,
+            experiment=self.experiment,
+            navigation=self.navigation,
+            home=HOME,
+            scripts=[*([PLOTLY] if plotly else []), *scripts],
+            plotly=plotly,
+        )
+        for file in (HOME, OPENED) if name == HOME else (name,):
+            self.place(file).write_text(text, encoding="utf-8")
+
+    def asset(self, name: str) -> None:
+        """Copy a file of `slpd/report/assets`, once."""
+        if name not in self.copied:
+            self.place(f"assets/{name}").write_bytes(files("slpd.report").joinpath("assets", name).read_bytes())
+            self.copied.add(name)
+
+    def plotly(self) -> None:
+        """Copy plotly's JavaScript, once."""
+        if PLOTLY not in self.copied:
+            self.place(f"assets/{PLOTLY}").write_text(get_plotlyjs(), encoding="utf-8")
+            self.copied.add(PLOTLY)
+
+    def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+        """Write data that a page shows to `data/<name>.csv`; the path to link to."""
+        path = f"data/{name}.csv"
+        with open(self.place(path), "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(rows)
+        return path
+
+    def write_text(self, path: str, text: str) -> str:
+        """Write a file of text, `path` relative to the report; the path to link to."""
+        self.place(path).write_text(text, encoding="utf-8")
+        return path
+
+    def write_data(self, path: str, value: Any) -> str:  # noqa: ANN401  # any JSON value
+        """Write a script that hands `value` to the page that loads it; the path to load."""
+        return self.write_text(path, data_script(path, value))
+
+    def write_figure(self, name: str, figure: Figure, title: str, description: str, data: str = "") -> FigureBlock:
+        """Write a figure as `figures/<name>.svg` and `.pdf`.
+
+        Args:
+            name: Made of letters, digits, `-`, `_` and `.`.
+            figure: Drawn within `plots.style.drawing()`.
+            title: What it shows, in a few words.
+            description: What there is to see, in a sentence.
+            data: Path of the CSV file with its numbers, as `write_csv` returns it.
+        """
+        for suffix in SHOWN_AS:
+            save_figure(figure, self.place(f"figures/{name}.{suffix}"))
+        svg = (self.folder / f"figures/{name}.svg").read_text(encoding="utf-8")
+        return FigureBlock(name, title, description, svg, data)
+
+    def link_file(self, source: Path, path: str) -> str:
+        """Put a file into the report, without a second copy on the disk where the file system can; its path there."""
+        place = self.place(path)
+        try:
+            os.link(source, place)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(source, place)
+        return path
+
+    def place(self, path: str) -> Path:
+        """Where a file of the report lies, its folder made."""
+        place = self.folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
