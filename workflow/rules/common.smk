@@ -344,5 +344,5 @@ def report_inputs(wildcards):
 
 def gpus_per_job(wildcards, input):
     """Rule -> GPUs that a job of it asks for, as JSON: the report counts GPU-hours by it."""
-    asked = {rule.name: rule.resources.get("gpu", 0) for rule in workflow.rules}
+    asked = {rule.name: rule.resources["gpu"].raw for rule in workflow.rules if "gpu" in rule.resources}
     return json.dumps({name: gpus for name, gpus in asked.items() if isinstance(gpus, int) and gpus})
