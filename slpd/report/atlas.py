@@ -1,0 +1,154 @@
+"""Prototype atlas: what each slide's prototypes look like, how much tissue they take, how they settled, all in one map."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slpd.artifacts.prototype_map import MappedPrototype
+from slpd.artifacts.prototypes import CohortPrototypes
+from slpd.report.cohort_view import CohortView, cohort_data, column_names
+from slpd.report.nearest_regions import nearest_regions, prototype_distances
+from slpd.report.stability import Stability, stability
+
+DISTANCE = {"bottleneck": "cosine distance", "region_vector": "Euclidean distance"}
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """The prototypes of a variant, as its pages show them."""
+
+    variant: str
+    content: CohortPrototypes
+    distances: NDArray[np.float32]  # (R,) of each region to its prototype
+    nearest: Sequence[Sequence[Sequence[int]]]  # (S, M, up to n): regions within the slide, nearest first
+    shares: NDArray[np.float64]  # (S, M) of the slide's regions
+    steps: Sequence[str]  # what the T columns of `movement` lie between
+    movement: Stability
+
+
+def make_atlas(
+    variant: str,
+    content: CohortPrototypes,
+    embeddings: NDArray[np.float32],
+    iterations: NDArray[np.int16],
+    n_nearest: int,
+) -> Atlas:
+    """Everything that is derived from the arrays of a variant.
+
+    Args:
+        variant: Its name.
+        content: Its final prototypes.
+        embeddings: (R, D) final features that were clustered.
+        iterations: (I, R) assignments of each iteration.
+        n_nearest: Regions shown per prototype.
+    """
+    M = content.prototypes.shape[1]
+    distances = prototype_distances(embeddings, content)
+    pieces = [slice(start, stop) for start, stop in zip(content.offsets[:-1], content.offsets[1:], strict=True)]
+    nearest = [nearest_regions(content.assignments[own], distances[own], M, n_nearest) for own in pieces]
+    shares = np.array([tissue_shares(content.assignments[own], M) for own in pieces])
+    groupings = np.concatenate([iterations, content.assignments[None]])
+    names = [*(str(number + 1) for number in range(len(iterations))), "final"]
+    steps = [f"{before} → {after}" for before, after in zip(names[:-1], names[1:], strict=True)]
+    return Atlas(variant, content, distances, nearest, shares, steps, stability(groupings, content.offsets))
+
+
+def tissue_shares(assignments: NDArray[np.int16], n_prototypes: int) -> NDArray[np.float64]:
+    """The share of a slide's regions that each prototype has, (M,); 0 in slides without prototypes."""
+    counts = np.bincount(assignments[assignments >= 0], minlength=n_prototypes)
+    return np.asarray(counts / max(len(assignments), 1), np.float64)
+
+
+def atlas_data(view: CohortView, atlas: Atlas, points: Sequence[MappedPrototype]) -> dict[str, Any]:
+    """What the page of the atlas holds; the rest is loaded slide by slide."""
+    index = {slide: number for number, slide in enumerate(atlas.content.slides)}
+    return {
+        **cohort_data(view),
+        "variant": atlas.variant,
+        "prototypes": atlas.content.prototypes.shape[1],
+        "distance": DISTANCE[atlas.content.features],
+        "kept": atlas.content.kept,
+        "map": {
+            "slide": [index[point.slide] for point in points],
+            "prototype": [point.prototype for point in points],
+            "regions": [point.n_regions for point in points],
+            "x": [point.x for point in points],
+            "y": [point.y for point in points],
+        },
+        "stability": {"steps": atlas.steps, **quartiles(atlas.movement.moved), "rand": mean(atlas.movement.rand_index)},
+    }
+
+
+def quartiles(values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Quartiles over slides of (S, T) values, nan left out."""
+    known = values[~np.isnan(values).all(1)]
+    if not len(known):
+        return {name: np.zeros(0) for name in ("low", "median", "high")}
+    return dict(zip(("low", "median", "high"), np.quantile(known, [0.25, 0.5, 0.75], axis=0).round(4), strict=True))
+
+
+def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean over slides of (S, T) values, nan left out."""
+    known = values[~np.isnan(values).all(1)]
+    return np.asarray(known.mean(0).round(4) if len(known) else np.zeros(0))
+
+
+def slide_prototypes(atlas: Atlas, slide: int) -> dict[str, Any]:
+    """What is loaded when a slide is chosen."""
+    own = slice(atlas.content.offsets[slide], atlas.content.offsets[slide + 1])
+    return {
+        "assignment": atlas.content.assignments[own],
+        "distance": atlas.distances[own].round(4),
+        "nearest": atlas.nearest[slide],
+        "share": atlas.shares[slide].round(4),
+        "moved": atlas.movement.moved[slide].round(4),
+        "rand": atlas.movement.rand_index[slide].round(4),
+    }
+
+
+def prototype_rows(
+    view: CohortView, atlas: Atlas, points: Sequence[MappedPrototype]
+) -> tuple[list[str], Iterator[list[object]]]:
+    """A table of all prototypes: where they are in the map, their share of tissue, the columns of their slide."""
+    names = column_names(view.slides)
+    index = {slide: number for number, slide in enumerate(atlas.content.slides)}
+
+    def rows() -> Iterator[list[object]]:
+        for point in points:
+            slide = index[point.slide]
+            share = round(float(atlas.shares[slide, point.prototype]), 4)
+            values = [view.slides[slide].values.get(name, "") for name in names]
+            yield [point.slide, point.prototype + 1, point.n_regions, share, point.x, point.y, *values]
+
+    return ["slide", "prototype", "n_regions", "share", "x", "y", *names], rows()
+
+
+def region_rows(view: CohortView, atlas: Atlas) -> tuple[list[str], Iterator[list[object]]]:
+    """A table of all regions: corner (level-0 px), prototype, distance to it, rank among its regions."""
+
+    def rows() -> Iterator[list[object]]:
+        for slide, about in enumerate(view.slides):
+            start, stop = view.offsets[slide], view.offsets[slide + 1]
+            for region in range(start, stop):
+                prototype = int(atlas.content.assignments[region])
+                distance = "" if prototype < 0 else round(float(atlas.distances[region]), 4)
+                x, y = view.coords[region].tolist()
+                yield [about.slide, int(region - start), x, y, prototype + 1 if prototype >= 0 else "", distance]
+
+    return ["slide", "region", "x_lv0", "y_lv0", "prototype", "distance"], rows()
+
+
+def stability_rows(atlas: Atlas) -> tuple[list[str], Iterator[list[object]]]:
+    """A table of the movement of every slide between successive iterations."""
+
+    def rows() -> Iterator[list[object]]:
+        for slide in np.flatnonzero(atlas.content.kept):
+            for step, moved, rand in zip(
+                atlas.steps, atlas.movement.moved[slide], atlas.movement.rand_index[slide], strict=True
+            ):
+                yield [atlas.content.slides[slide], step, round(float(moved), 4), round(float(rand), 4)]
+
+    return ["slide", "iterations", "moved_share", "adjusted_rand_index"], rows()

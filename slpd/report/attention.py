@@ -1,0 +1,128 @@
+"""Attention pages: which regions a head weighs, what the region encoder looks at in them, the best and worst predictions."""
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slpd.artifacts.region_weights import SlideWeights
+from slpd.report.cohort_view import CohortView, cohort_data
+
+TOP_REGIONS = 6  # per slide, fold and head, with the attention of their patches
+
+
+@dataclass(frozen=True)
+class PredictedCase:
+    """A test case of a fold, a slide or a patient, as a head predicts it."""
+
+    fold: int
+    slides: Sequence[str]
+    patient: str
+    label: str  # a class, or the time
+    event: str  # of a survival task: 1 seen, 0 censored
+    predicted: str  # a class, or the risk
+    score: float  # probability of the true class, 0-1; of a survival task the risk
+
+
+def attention_data(
+    view: CohortView, names: tuple[str, str, str], kind: str, cases: Sequence[PredictedCase], n_shown: int
+) -> dict[str, Any]:
+    """What an attention page holds.
+
+    Args:
+        view: The cohort of the task.
+        names: Task, variant, head.
+        kind: Kind of the task: its cases are ranked by the probability of their true class, survival by risk.
+        cases: All test cases of all folds.
+        n_shown: Cases shown from either end.
+    """
+    index = {slide.slide: number for number, slide in enumerate(view.slides)}
+    ranked = ranking(cases)
+    return {
+        **cohort_data(view),
+        "task": names[0],
+        "variant": names[1],
+        "head": names[2],
+        "survival": kind == "survival",
+        "cases": [
+            {
+                "fold": case.fold,
+                "slides": [index[slide] for slide in case.slides],
+                "label": case.label if kind != "survival" else f"{case.label} ({seen(case.event)})",
+                "predicted": case.predicted if kind != "survival" else f"{case.score:.3f}",
+                "score": round(case.score, 4),
+            }
+            for case in cases
+        ],
+        "best": ranked[:n_shown],
+        "worst": ranked[::-1][:n_shown],
+    }
+
+
+def seen(event: str) -> str:
+    """Whether the event of a survival case was seen."""
+    return "event" if event == "1" else "censored"
+
+
+def ranking(cases: Sequence[PredictedCase]) -> list[int]:
+    """The cases from the highest score down; ties in order of fold and slide."""
+    return sorted(range(len(cases)), key=lambda n: (-cases[n].score, cases[n].fold, list(cases[n].slides)))
+
+
+def weights_of_slides(entries: Sequence[SlideWeights]) -> dict[str, dict[int, NDArray[np.float32]]]:
+    """Slide -> fold -> weight of each region."""
+    found: dict[str, dict[int, NDArray[np.float32]]] = {}
+    for entry in entries:
+        found.setdefault(entry.slide, {})[entry.fold] = entry.weights
+    return found
+
+
+def slide_weights(folds: Mapping[int, NDArray[np.float32]]) -> dict[str, Any]:
+    """A slide's weights per fold, as its data file has them: the regions in sum 1 per case."""
+    return {str(fold): [float(f"{weight:.4g}") for weight in weights] for fold, weights in folds.items()}
+
+
+def top_regions(weights: NDArray[np.float32], n_top: int = TOP_REGIONS) -> list[int]:
+    """The regions of largest weight, largest first; ties in order of region."""
+    return np.argsort(-weights, kind="stable")[:n_top].tolist()
+
+
+def patch_maps(regions: Sequence[int], attention: NDArray[np.float16]) -> dict[str, Any]:
+    """The attention over the patches of some regions of a slide, a byte each: value / largest of its head × 255.
+
+    Args:
+        regions: Numbers of the regions within the slide, in ascending order.
+        attention: (n, heads, P) of these regions.
+
+    Returns:
+        Heads, side of the grid, and per region the largest value of each head and its bytes in base64, patches row by row.
+    """
+    _, heads, n_patches = attention.shape
+    largest = attention.astype(np.float32).max(2)  # (n, heads)
+    scaled = attention.astype(np.float32) / np.maximum(largest, np.finfo(np.float32).tiny)[:, :, None]
+    levels = np.rint(scaled * 255).astype(np.uint8)
+    maps = {
+        str(region): {"largest": peak.round(5).tolist(), "bytes": b64encode(piece.tobytes()).decode()}
+        for region, peak, piece in zip(regions, largest, levels, strict=True)
+    }
+    return {"heads": heads, "grid": round(n_patches**0.5), "regions": maps}
+
+
+def case_rows(
+    cases: Sequence[PredictedCase], folds: Mapping[str, Mapping[int, NDArray[np.float32]]]
+) -> tuple[list[str], Iterator[list[object]]]:
+    """A table of all cases, from the best prediction down, and the weight of each region of their slides."""
+    header = ["rank", "fold", "slide", "patient", "label", "event", "predicted", "score", "region", "weight"]
+
+    def rows() -> Iterator[list[object]]:
+        for rank, number in enumerate(ranking(cases)):
+            case = cases[number]
+            for slide in case.slides:
+                known = [case.patient, case.label, case.event, case.predicted, round(case.score, 4)]
+                for region, weight in enumerate(folds[slide][case.fold]):
+                    yield [rank + 1, case.fold, slide, *known, region, float(f"{weight:.4g}")]
+
+    return header, rows()
