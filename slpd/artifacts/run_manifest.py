@@ -16,7 +16,7 @@ from slpd.artifacts.atomic import write_text
 from slpd.errors import UserError
 
 FOLDER = "runs"
-NO_RESULTS = (FOLDER, "benchmarks")  # folders of an experiment that no stage reads and no run repeats
+NO_RESULTS = (FOLDER, "benchmarks", "report")  # folders of an experiment whose bytes no run repeats
 EDGE_BYTES = 2**16
 THREADS = 16  # files are on a network file system
 
@@ -74,8 +74,18 @@ def read_manifest_of_run(path: Path) -> RunManifest:
 
 def last_manifest(results: Path) -> RunManifest | None:
     """The manifest of the experiment's last run; None: there is none."""
-    paths = sorted((results / FOLDER).glob("*.json"))
+    paths = paths_of_runs(results)
     return read_manifest_of_run(paths[-1]) if paths else None
+
+
+def read_runs(results: Path) -> list[RunManifest]:
+    """The manifests of all runs of an experiment, in order of their start."""
+    return [read_manifest_of_run(path) for path in paths_of_runs(results)]
+
+
+def paths_of_runs(results: Path) -> list[Path]:
+    """The files of all manifests of an experiment, in order of their start."""
+    return sorted((results / FOLDER).glob("*.json"))
 
 
 def sha256_of(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Data inside pages: JSON that no markup can leave, and scripts of one call that pages load when they need them."""
+"""Data inside pages: JSON that no markup can leave, and scripts of one call, because pages from a file cannot fetch."""
 
 import json
 import math
@@ -34,5 +34,5 @@ def plain(value: Any) -> Any:  # noqa: ANN401  # any JSON value
 
 
 def data_script(name: str, value: Any) -> str:  # noqa: ANN401  # any JSON value
-    """A script that hands `value` to the page that loads it (`loadData` in report.js): pages from a file cannot fetch."""
+    """A script that hands `value` to the page that loads it, by `loadData` of report.js."""
     return f"slpdData({to_json(name)},{to_json(value)});\n"

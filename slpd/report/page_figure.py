@@ -1,5 +1,6 @@
 """Figures for page and paper: drawn once, as SVG and PDF, and as SVG inside a page in the page's colours."""
 
+import logging
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 
 from slpd.plots.style import INK, drawing
 
+logging.getLogger("fontTools.subset").setLevel(logging.WARNING)  # it tells of every table of a font
 SHOWN_AS = ("svg", "pdf")
 
 
@@ -19,7 +21,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def as_page_svg(svg: str, name: str, title: str, description: str) -> Markup:
-    """An SVG file of matplotlib as an element of a page: in its colours and font, with ids of its own and a description."""
+    """An SVG file of matplotlib as an element of a page: in its colours and font, ids its own, with a description."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
     body = re.sub(r'\bid="', f'id="{name}-', body)

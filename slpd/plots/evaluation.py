@@ -1,0 +1,152 @@
+"""Figures of an evaluation: folds and means, ROC curves, calibration, confusion."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from slpd.plots.style import COLOURS, DASHES, FAINT, INK, MARKERS
+
+WIDEST = 4  # panels beside each other
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric of a variant under a head: of every fold, and over them."""
+
+    folds: list[float]  # NaN: not defined
+    mean: float
+    low: float  # of the interval of the mean; NaN: none
+    high: float
+
+
+def draw_folds(panels: Mapping[str, Mapping[str, Sequence[Measured | None]]], variants: Sequence[str]) -> Figure:
+    """One panel per metric: every fold as a small dot, means with their intervals, variants from left to right.
+
+    Args:
+        panels: Title of a metric -> head -> variant after variant; None: there is no figure.
+        variants: Their names.
+    """
+    n_heads = max(len(heads) for heads in panels.values())
+    width = max(3.4, 1.3 + len(variants) * (0.3 + 0.17 * n_heads))
+    figure = Figure(figsize=(width * len(panels), 3.5))
+    for axes, (title, heads) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for number, measured in enumerate(heads.values()):
+            draw_head(axes, number, len(heads), measured)
+        axes.set(title=title, xlim=(-0.6, len(variants) - 0.4))
+        axes.set_xticks(range(len(variants)), variants, rotation=35, ha="right", rotation_mode="anchor")
+        axes.grid(visible=False, axis="x")
+    named(figure, list(next(iter(panels.values()))))
+    return figure
+
+
+def draw_head(axes: Axes, number: int, n_heads: int, measured: Sequence[Measured | None]) -> None:
+    """The folds, means and intervals of one head."""
+    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    shift = (number - (n_heads - 1) / 2) * 0.7 / n_heads
+    for place, one in enumerate(measured):
+        if one is None:
+            continue
+        x = place + shift
+        spread = np.linspace(-0.11, 0.11, len(one.folds)) / n_heads
+        axes.plot(x + spread, one.folds, linestyle="", marker=".", markersize=4, color=colour, alpha=0.45)
+        axes.plot([x, x], [one.low, one.high], color=colour, linewidth=1.2)
+    shown = [(place + shift, one.mean) for place, one in enumerate(measured) if one is not None]
+    xs, means = zip(*shown, strict=True) if shown else ([], [])
+    axes.plot(xs, means, linestyle="", marker=marker, markersize=5.5, color=colour, markeredgecolor="none")
+
+
+def draw_roc(panels: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Figure:
+    """One panel per head: the mean ROC curve of every variant.
+
+    Args:
+        panels: Head -> variant (with its AUC, as the legend says it) -> (n, 2) false and true positive rate.
+    """
+    figure, places = grid(list(panels), 3.0, 3.5)
+    for axes, curves in zip(places, panels.values(), strict=True):
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8)
+        for number, (name, curve) in enumerate(curves.items()):
+            axes.plot(curve[:, 0], curve[:, 1], label=name, **line(number))
+        axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
+        axes.legend(loc="lower right", fontsize=7, handlelength=1.6)
+    return figure
+
+
+def draw_calibration(panels: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Figure:
+    """One panel per head: mean probability against observed share, dots as large as the share of cases.
+
+    Args:
+        panels: Head -> variant -> (n, 3) mean probability, observed share, number of cases.
+    """
+    figure, places = grid(list(panels), 3.0, 3.5)
+    for axes, curves in zip(places, panels.values(), strict=True):
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8)
+        for number, (name, points) in enumerate(curves.items()):
+            sizes = 6 + 60 * points[:, 2] / points[:, 2].sum()
+            style = line(number)
+            axes.plot(points[:, 0], points[:, 1], label=name, **(style | {"linewidth": 1.0}))
+            axes.scatter(points[:, 0], points[:, 1], s=sizes, color=style["color"], linewidths=0)
+        axes.set(
+            xlabel="mean probability", ylabel="observed share", aspect="equal", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03)
+        )
+        axes.legend(loc="upper left", fontsize=7, handlelength=1.6)
+    return figure
+
+
+def draw_confusion(panels: Mapping[str, NDArray[np.int64]], classes: Sequence[str]) -> Figure:
+    """One matrix per variant: rows are true classes, columns predicted ones; shaded by the share of the row.
+
+    Args:
+        panels: Variant -> (C, C) cases.
+        classes: Names of the C classes.
+    """
+    side = max(1.5, 0.45 * len(classes) + 0.6)
+    figure, places = grid(list(panels), side + 0.7, side + 0.9, widest=6)
+    for number, (axes, cases) in enumerate(zip(places, panels.values(), strict=True)):
+        shares = cases / np.maximum(cases.sum(axis=1, keepdims=True), 1)
+        for (row, column), count in np.ndenumerate(cases):
+            shade = float(shares[row, column])
+            place = (column - 0.5, row - 0.5)
+            axes.add_patch(Rectangle(place, 1, 1, facecolor=COLOURS[0], alpha=shade, linewidth=0))
+            axes.text(column, row, str(count), ha="center", va="center", color="white" if shade > 0.6 else INK)
+        axes.set(xlim=(-0.5, len(classes) - 0.5), ylim=(len(classes) - 0.5, -0.5), aspect="equal")
+        axes.set_xticks(range(len(classes)), classes, rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(classes)), classes if number % 6 == 0 else [""] * len(classes))
+        axes.grid(visible=False)
+        axes.set_xlabel("predicted")
+        if number % 6 == 0:
+            axes.set_ylabel("true")
+    return figure
+
+
+def grid(titles: Sequence[str], width: float, height: float, widest: int = WIDEST) -> tuple[Figure, list[Axes]]:
+    """A figure with one panel per title, inches wide and high each; panels beyond the last are empty."""
+    columns = min(len(titles), widest)
+    rows = -(-len(titles) // columns)
+    figure = Figure(figsize=(width * columns, height * rows))
+    places = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in places[len(titles) :]:
+        axes.set_axis_off()
+    for axes, title in zip(places, titles, strict=False):
+        axes.set_title(title)
+    return figure, places[: len(titles)]
+
+
+def line(number: int) -> dict[str, Any]:
+    """Colour and dashes of a curve."""
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}
+
+
+def named(figure: Figure, heads: Sequence[str]) -> None:
+    """A legend of heads."""
+    handles = [
+        Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], linestyle="-", markersize=5)
+        for i in range(len(heads))
+    ]
+    figure.legend(handles, heads, loc="outside lower left", ncols=min(len(heads), 6))

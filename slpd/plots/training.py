@@ -1,0 +1,72 @@
+"""Training curves: every measure over all epochs, one curve per variant."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from slpd.artifacts.training_metrics import EpochMetrics
+from slpd.plots.style import COLOURS, DASHES, FAINT, INK
+
+Curves = Mapping[str, Sequence[EpochMetrics]]  # variant -> its epochs from the first of the warm-up, in order
+
+LOSSES = {
+    "loss": "weighted sum (nats)",
+    "self_distillation": "L_self (nats)",
+    "intra": "L_intra (nats)",
+    "inter": "L_inter (nats)",
+}
+COLLAPSE = {
+    "teacher_entropy": "entropy of the teacher (nats)",
+    "feature_spread": "spread of its vectors (0–1)",
+    "gradient_norm": "gradient norm before clipping",
+}
+SCHEDULE = {
+    "learning_rate": "learning rate",
+    "weight_decay": "weight decay",
+    "teacher_momentum": "teacher momentum",
+}
+TERMS = ("intra", "inter")  # 0 where an objective has no such term
+
+
+def draw_curves(curves: Curves, panels: Mapping[str, str], warmup: int, levels: Mapping[str, float]) -> Figure:
+    """One panel per measure; each variant's curves carry the id `curve-<number>-<measure>`.
+
+    Args:
+        curves: Of every variant.
+        panels: Measure -> title of its panel.
+        warmup: Epochs that all variants share; a line marks where the first prototypes come.
+        levels: Measure -> level that a line marks.
+    """
+    figure = Figure(figsize=(2.9 * len(panels), 2.9))
+    for axes, (key, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for number, epochs in enumerate(curves.values()):
+            draw_curve(axes, number, key, epochs)
+        if key in levels:
+            axes.axhline(levels[key], color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+        axes.axvline(warmup + 0.5, color=FAINT, linewidth=0.8)
+        axes.set(xlabel="epoch", title=title)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    lines = [Line2D([], [], **style(number)) for number in range(len(curves))]
+    figure.legend(lines, list(curves), loc="outside lower left", ncols=min(len(lines), 6) or 1)
+    return figure
+
+
+def draw_curve(axes: Axes, number: int, key: str, epochs: Sequence[EpochMetrics]) -> None:
+    """The curve of one variant."""
+    used = [epoch for epoch in epochs if key not in TERMS or getattr(epoch, key)]
+    axes.plot(
+        [epoch.epoch for epoch in used],
+        [getattr(epoch, key) for epoch in used],
+        gid=f"curve-{number}-{key}",
+        **style(number),
+        marker="." if len(used) < 30 else "",
+        markersize=4,
+    )
+
+
+def style(number: int) -> dict[str, Any]:
+    """Colour and dashes of a variant's curve."""
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}

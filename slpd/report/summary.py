@@ -1,0 +1,188 @@
+"""The first page: what went in, how it was trained, what it took, what came out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from slpd.artifacts.run_manifest import RunManifest
+from slpd.report.costs import StageCost
+from slpd.report.slides import COHORT_COLUMNS, Slides, cohort_row, reason_of, warnings_of
+from slpd.report.words import count, decimal, duration, significant
+from slpd.settings.experiment import Experiment, Variant
+from slpd.tables.content import TableContent
+
+
+def numbers(*titles: str) -> list[dict[str, str]]:
+    """Columns of a table: the first of text, the others of numbers."""
+    return [{"title": title, "kind": "number" if place else "text"} for place, title in enumerate(titles)]
+
+
+def summary_context(
+    experiment: Experiment,
+    cohorts: Sequence[Slides],
+    costs: Sequence[StageCost],
+    runs: Sequence[RunManifest],
+    tables: Sequence[TableContent],
+) -> dict[str, Any]:
+    """What the page shows, without the machine it was made on.
+
+    Args:
+        experiment: The config.
+        cohorts: The slides of every cohort.
+        costs: Of every stage, the sum last.
+        runs: Manifests of earlier runs, in order.
+        tables: All tables.
+    """
+    n_used, n_given = sum(len(slides.used) for slides in cohorts), sum(len(slides.manifest) for slides in cohorts)
+    trained = {variant.name for cohort in experiment.cohorts for variant in experiment.trained_on(cohort.name)}
+    return {
+        "facts": [
+            ("slides used", count(n_used), f"of {count(n_given)}"),
+            ("regions", count(sum(slides.n_regions for slides in cohorts)), ""),
+            ("encoders trained", count(len(trained)), "variants"),
+            ("tasks · tables", f"{len(experiment.tasks)} · {len(experiment.tables)}", ""),
+            ("measured time", duration(costs[-1].hours) if costs else "none", "all jobs"),
+            ("GPU-hours", significant(costs[-1].gpu_hours) if costs else "none", ""),
+        ],
+        "cohort_columns": COHORT_COLUMNS,
+        "cohort_rows": [cohort_row(slides) for slides in cohorts],
+        "warnings": [text for slides in cohorts for text in warnings_of(slides)],
+        "left_out_rows": [
+            [record.slide, slides.cohort, record.stage, reason_of(record)]
+            for slides in cohorts
+            for record in slides.left_out
+        ],
+        "left_out_columns": [{"title": title, "kind": "text"} for title in ("slide", "cohort", "stage", "reason")],
+        "schedule": schedule(experiment),
+        "variant_columns": variant_columns(),
+        "variant_rows": [variant_row(experiment, variant) for variant in shown_variants(experiment)],
+        "cost_columns": numbers(
+            "stage", "jobs", "time, all jobs", "longest job", "GPU-hours", "CPU-hours", "memory, GB"
+        ),
+        "cost_rows": [cost_row(cost) for cost in costs],
+        "runs": [run_row(run) for run in runs],
+        "tables": [table_summary(content) for content in tables],
+    }
+
+
+def schedule(experiment: Experiment) -> list[tuple[str, str]]:
+    """How encoders are trained, in a few lines."""
+    training, prototypes = experiment.training, experiment.prototypes
+    return [
+        ("regions", f"{experiment.regions.region_px} px at {experiment.regions.mpp:g} µm/px"),
+        ("patches", f"{experiment.patch_encoder.patch_px} px, {experiment.patch_encoder.model}"),
+        ("plain DINO", f"{training.dino_epochs} epochs, shared by all variants"),
+        (
+            "iterations",
+            f"{training.epochs - training.dino_epochs} epochs; prototypes renewed every"
+            f" {training.epochs_per_iteration} unless a variant says otherwise",
+        ),
+        ("batch", f"{training.batch_size} regions"),
+        (
+            "learning rate",
+            f"{training.learning_rate:g} at a batch of 256, {training.learning_rate_warmup_epochs} epochs of warm-up",
+        ),
+        ("prototypes", f"M = {prototypes.n_prototypes} per slide of at least {prototypes.min_regions} regions"),
+        ("similar slides", f"K = {experiment.slide_graph.n_neighbours}"),
+        ("definitions", f"of the {experiment.preset}"),
+    ]
+
+
+def shown_variants(experiment: Experiment) -> list[Variant]:
+    """The variants that are trained or stand in a table."""
+    wanted = {name for table in experiment.tables for name in table.variants}
+    wanted |= {variant.name for cohort in experiment.cohorts for variant in experiment.trained_on(cohort.name)}
+    return [variant for variant in experiment.variants if variant.name in wanted]
+
+
+def variant_columns() -> list[dict[str, str]]:
+    """Columns of the table of variants."""
+    texts = [{"title": title, "kind": "text"} for title in ("variant", "region vectors")]
+    return [*texts, *numbers("", "weight of L_intra", "weight of L_inter", "M", "K", "epochs per iteration")[1:]]
+
+
+def variant_row(experiment: Experiment, variant: Variant) -> list[str]:
+    """What makes a variant."""
+    if not variant.trained:
+        return [variant.name, source(variant), *["–"] * 5]
+    objective, graph = experiment.objective_of(variant), experiment.slide_graph_of(variant)
+    found = sorted({experiment.prototypes_of(cohort, variant).n_prototypes for cohort in experiment.cohorts})
+    uses = bool(objective.intra or objective.inter)
+    return [
+        variant.name,
+        "trained here",
+        f"{objective.intra:g}",
+        f"{objective.inter:g}",
+        ", ".join(map(str, found)) if uses else "–",
+        str(graph.n_neighbours) if objective.inter else "–",
+        str(experiment.training_of(variant).epochs_per_iteration) if uses else "–",
+    ]
+
+
+def source(variant: Variant) -> str:
+    """Where the region vectors of a variant come from that is not trained."""
+    if variant.token_mean:
+        return "mean of the patch tokens"
+    if variant.encoder_of:
+        return f"encoder of {variant.encoder_of.variant}, trained on {variant.encoder_of.cohort}"
+    return variant.why_unavailable or "encoder from elsewhere"
+
+
+def cost_row(cost: StageCost) -> list[str]:
+    """The cost of a stage as a line."""
+    return [
+        cost.stage,
+        count(cost.n_jobs),
+        duration(cost.hours),
+        duration(cost.longest_hours),
+        significant(cost.gpu_hours),
+        significant(cost.cpu_hours),
+        decimal(cost.memory_gb, 1),
+    ]
+
+
+def run_row(run: RunManifest) -> list[str]:
+    """An earlier run as a line."""
+    nodes = ", ".join(sorted({job["nodes"] for job in run.jobs if job.get("nodes")}))
+    return [
+        stamp(run.run),
+        "completed" if run.succeeded else "failed",
+        machine(run.hardware),
+        f"{count(len(run.jobs))} jobs on {nodes}" if run.jobs else "this machine",
+        run.git.get("commit", "")[:10] + (" with changed files" if run.git.get("changed_files") else "") or "–",
+    ]
+
+
+RUN_COLUMNS = [{"title": title, "kind": "text"} for title in ("started (UTC)", "ended", "machine", "jobs", "commit")]
+
+
+def stamp(run: str) -> str:
+    """`20261124-174416` as `2026-11-24 17:44`."""
+    return f"{run[:4]}-{run[4:6]}-{run[6:8]} {run[9:11]}:{run[11:13]}" if len(run) == 15 else run
+
+
+def machine(hardware: Mapping[str, Any]) -> str:
+    """A machine in a few words."""
+    gpus = ", ".join(str(gpu) for gpu in hardware.get("gpus", [])) or "no GPU"
+    memory = f"{hardware.get('memory_bytes', 0) / 1e9:.0f} GB"
+    cores = f"{hardware.get('cores', '')} cores"
+    return f"{hardware.get('host', '')}: " + ", ".join([str(hardware.get("cpu", "")), cores, memory, gpus])
+
+
+def table_summary(content: TableContent) -> dict[str, Any]:
+    """A table in short: means and deviations."""
+    return {
+        "name": content.name,
+        "caption": content.caption,
+        "columns": [
+            *({"title": title, "kind": "text"} for title in ("variant", "head")),
+            *({"title": f"{task} {title}", "kind": "number"} for task, title in content.printed),
+        ],
+        "rows": [
+            [
+                row.variant,
+                row.head,
+                *(cell.text if cell.is_reason else cell.text.partition(" (")[0] for cell in content.printed_cells(row)),
+            ]
+            for row in content.rows
+        ],
+    }
