@@ -40,9 +40,9 @@ $(READY): envs/requirements.lock
 demo: $(READY)
 	@python -m slpd make_cohort --config config/demo_cohort.yaml --out data/demo
 	@$(SNAKEMAKE) --configfile config/demo.yaml
-	@$(SNAKEMAKE) --configfile config/demo.yaml --quiet all --report results/demo/report.html
+	@$(SNAKEMAKE) --configfile config/demo.yaml --quiet all --report results/demo/report.zip
 	@echo; cat results/demo/tables/demo.md
-	@echo; echo "Report: results/demo/report.html, to open in a browser. Figures: results/demo/cohorts/demo"
+	@echo; echo "Report: results/demo/report/index.html, to open in a browser. With Snakemake's record of the jobs: results/demo/report.zip"
 
 run: $(READY)
 	$(SNAKEMAKE) --configfile $(CONFIG)
@@ -65,7 +65,7 @@ trial: $(READY)
 	@ln -sfn "$$(realpath "$(DATA)")" data/trial/source
 	@test ! -e data/trial/source/slides/her2st_B4.tiff || $(SNAKEMAKE) --configfile config/trial.yaml config/trial_slides.yaml
 	@echo; cat results/trial/tables/trial.md
-	@echo; echo "Tissue and regions: $$(echo results/trial*/cohorts/*/overlays.jpg)"
+	@echo; echo "Report: $$(echo results/trial*/report/index.html)"
 
 test: $(READY)
 	pytest -m "not slurm and not browser"

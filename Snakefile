@@ -11,6 +11,7 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/slides.smk"
 include: "workflow/rules/pretraining.smk"
+include: "workflow/rules/learned.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
 
@@ -38,3 +39,4 @@ rule all:
         report=f"{RESULTS}/report",
         encoders=every_encoder,
         graphs=every_slide_graph,
+        learned=every_report_part,

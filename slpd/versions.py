@@ -13,6 +13,7 @@ VERSION = "0.1.0"  # as in pyproject.toml
 RESULT_VERSIONS: dict[str, int] = {
     "segment_tissue": 3,
     "tile_regions": 2,
+    "picture_regions": 1,
     "check_cohort": 1,
     "encode_patches": 3,
     "import_tokens": 1,
@@ -23,6 +24,9 @@ RESULT_VERSIONS: dict[str, int] = {
     "distill_slpd": 3,
     "embed_bags": 1,
     "export_encoder": 1,
+    "attend_patches": 1,
+    "map_prototypes": 1,
+    "test_graph": 1,
     "pool_tokens": 1,
     "split_folds": 3,
     "evaluate": 2,

@@ -26,21 +26,21 @@ PAGE = toy.ROOT / "docs/reruns.md"
 # Stage -> stages that read what it writes.
 READERS = {
     "segment_tissue": ["tile_regions"],
-    "tile_regions": ["check_cohort", "encode_patches"],
+    "tile_regions": ["check_cohort", "encode_patches", "make_report"],
     "check_cohort": ["encode_patches"],
     "encode_patches": ["cohort_manifest"],
     "import_tokens": [],  # the toy cohort has slides
-    "cohort_manifest": ["pretrain_dino", "pool_tokens", "split_folds"],
-    "pretrain_dino": ["distill_slpd"],
-    "distill_slpd": ["cluster_regions", "link_slides", "embed_bags", "export_encoder"],
+    "cohort_manifest": ["pretrain_dino", "pool_tokens", "split_folds", "make_report"],
+    "pretrain_dino": ["distill_slpd", "make_report"],
+    "distill_slpd": ["cluster_regions", "link_slides", "embed_bags", "export_encoder", "make_report"],
     "cluster_regions": ["link_slides"],
     "link_slides": [],
     "embed_bags": ["evaluate"],
     "pool_tokens": ["evaluate"],
     "export_encoder": [],
-    "split_folds": ["evaluate"],
-    "evaluate": ["make_table"],
-    "make_table": [],
+    "split_folds": ["evaluate", "make_report"],
+    "evaluate": ["make_table", "make_report"],
+    "make_table": ["make_report"],
     "make_report": [],
 }
 

@@ -25,7 +25,7 @@ def test_a_cohort_of_token_files_needs_no_slides(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "other" / "toy.yaml", tmp_path / "toy.yaml")
     plan = toy.planned(tmp_path)
     assert plan["import_tokens"] == 1
-    assert not plan.keys() & {"segment_tissue", "tile_regions", "check_cohort", "encode_patches", "plot_overlays"}
+    assert not plan.keys() & {"segment_tissue", "tile_regions", "check_cohort", "encode_patches"}
     run = toy.snakemake(tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
     with open(tmp_path / "results/toy/tables/toy.csv", newline="", encoding="utf-8") as file:

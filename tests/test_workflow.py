@@ -4,10 +4,12 @@ import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,9 +22,9 @@ pytestmark = pytest.mark.workflow
 
 UP_TO_TOKENS = {"segment_tissue", "tile_regions", "check_cohort", "encode_patches", "cohort_manifest"}
 TRAINING = {"pretrain_dino", "cluster_regions", "link_slides", "distill_slpd", "embed_bags", "export_encoder"}
-EVALUATION = {"evaluate", "make_table"}
-FROM_MANIFEST = {"cohort_manifest", "split_folds", "plot_losses", "plot_overlays"} | TRAINING | EVALUATION
-FROM_PRETRAINING = TRAINING | EVALUATION | {"plot_losses"}
+EVALUATION = {"evaluate", "make_table", "make_report"}
+FROM_MANIFEST = {"cohort_manifest", "split_folds"} | TRAINING | EVALUATION
+FROM_PRETRAINING = TRAINING | EVALUATION
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def test_every_test_slide_has_one_prediction(finished: Path) -> None:
 
 
 def test_every_job_left_a_log(finished: Path) -> None:
-    for stage in (*UP_TO_TOKENS, *TRAINING, *EVALUATION, "split_folds", "plot_losses", "plot_overlays"):
+    for stage in (*UP_TO_TOKENS, *TRAINING, *EVALUATION, "split_folds"):
         assert list((finished / "logs/toy" / stage).rglob("*.log")), stage
 
 
@@ -81,14 +83,18 @@ def test_second_run_has_nothing_to_do(finished: Path) -> None:
     assert toy.planned(finished) == {}
 
 
-def test_report_holds_table_curves_and_overlays(finished: Path) -> None:
+def test_the_workflows_own_report_holds_table_and_pages_with_all_they_link_to(finished: Path) -> None:
     run = toy.snakemake(finished, "--report", "report.zip")
     assert run.returncode == 0, run.stderr
-    listing = subprocess.run(
-        ["python3", "-m", "zipfile", "-l", "report.zip"], cwd=finished, capture_output=True, text=True, check=True
-    ).stdout
-    for name in ("toy.html", "losses.svg", "overlays.jpg"):
-        assert name in listing
+    with zipfile.ZipFile(finished / "report.zip") as archive:
+        names = set(archive.namelist())
+        (opened,) = (name for name in names if name.endswith("/report.html") and "/data/" in name)
+        page = archive.read(opened).decode()
+    folder = opened.rpartition("/")[0]
+    links = set(re.findall(r'(?:href|src)="([^"#:]+)"', page))
+    assert {"summary.html", "slides-toy.html", "training-toy.html", "results-toy.html", "assets/report.css"} <= links
+    assert not {link for link in links if f"{folder}/{link}" not in names}
+    assert any(name.endswith("/toy.html") for name in names)
 
 
 def changes(section: str, **values: object) -> Callable[[dict[str, Any]], None]:
@@ -252,7 +258,7 @@ def test_cohort_of_pretrained_variants_alone_is_not_trained_on(tmp_path: Path, m
     assert "error: variants.given.pretrained.checkpoint: no file w.pth" in run.stderr
     (tmp_path / "w.pth").touch()
     jobs = toy.planned(tmp_path, *arguments)
-    assert set(jobs) == UP_TO_TOKENS | {"embed_bags", "split_folds", "plot_overlays"} | EVALUATION
+    assert set(jobs) == UP_TO_TOKENS | {"embed_bags", "split_folds"} | EVALUATION
     printed = toy.snakemake(tmp_path, *arguments, "--dry-run", "--printshellcmds").stdout
     (command,) = (line for line in printed.splitlines() if "slpd check_cohort" in line)
     assert '"batch_size":0,"min_regions":{}' in command

@@ -7,7 +7,7 @@ offsets: (S + 1,) int64, slide s holds regions offsets[s] to offsets[s + 1].
 slides: (S,) UTF-8, slide ids.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,23 +30,29 @@ class PatchAttention:
 
 
 def write_patch_attention(
-    path: Path, slides: list[tuple[str, int]], shape: tuple[int, int], pieces: Iterator[NDArray[np.float16]]
+    path: Path,
+    slides: list[str],
+    offsets: NDArray[np.int64],
+    shape: tuple[int, int],
+    pieces: Iterable[NDArray[np.float16]],
 ) -> None:
-    """Write the attention of a cohort, slide by slide.
+    """Write the attention of a cohort, some regions at a time.
 
     Args:
         path: The file.
-        slides: Id and number of regions of each slide, in order of slide id.
+        slides: Slide ids, in order.
+        offsets: (S + 1,) regions of the slides.
         shape: Heads and patches.
-        pieces: (n, heads, P) of each slide, in the same order.
+        pieces: (n, heads, P) of all regions in order, n at a time.
     """
-    offsets = np.cumsum([0, *(count for _, count in slides)], dtype=np.int64)
     with new_hdf5_file(path) as file:
         attention = file.create_dataset("attention", shape=(int(offsets[-1]), *shape), dtype=np.float16)
-        for start, piece in zip(offsets[:-1], pieces, strict=True):
+        start = 0
+        for piece in pieces:
             attention[start : start + len(piece)] = piece
+            start += len(piece)
         file.create_dataset("offsets", data=offsets)
-        file.create_dataset("slides", data=[slide for slide, _ in slides], dtype=h5py.string_dtype())
+        file.create_dataset("slides", data=slides, dtype=h5py.string_dtype())
 
 
 @contextmanager

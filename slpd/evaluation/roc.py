@@ -12,7 +12,7 @@ BESIDE = 1e-9  # left and right of a step, so that the mean keeps it
 def mean_roc(numbers: Sequence[NDArray[np.int64]], outputs: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Mean over folds of the true positive rate at each false positive rate (vertical averaging, Fawcett 2006).
 
-    Of two classes the curve of the second; of more the mean of the one-vs-rest curves, as for the AUC. The area under it
+    Of two classes the curve of the second; of more the mean of one-vs-rest curves, as for the AUC. The area under it
     is the mean of the folds' AUC.
 
     Args:

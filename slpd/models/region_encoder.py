@@ -34,6 +34,13 @@ class Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(q, k, v)  # (B, heads, n_out, D / heads)
         return self.proj(mixed.transpose(1, 2).reshape(B, n_out, D))  # type: ignore[no-any-return]
 
+    def of_first(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, heads, N): the attention of the first token to all, which sums to 1."""
+        B, N, D = x.shape
+        q, k, _ = self.qkv(x).view(B, N, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        scores: Tensor = q[:, :, :1] @ k.transpose(2, 3) / math.sqrt(D // self.heads)  # (B, heads, 1, N)
+        return scores.softmax(dim=3)[:, :, 0]
+
 
 class Perceptron(nn.Module):
     """The two-layer perceptron of a block, four times as wide inside, with exact GELU."""
@@ -93,6 +100,7 @@ class RegionViT(nn.Module):
             position_grid: Side of the position table, patches.
         """
         super().__init__()
+        self.heads = heads
         self.phi = nn.Sequential(nn.Linear(token_width, width), nn.GELU())
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + position_grid**2, width))
@@ -109,14 +117,27 @@ class RegionViT(nn.Module):
         Returns:
             (B, D).
         """
-        B, rows, columns, _ = tokens.shape
-        patches = self.phi(tokens).flatten(1, 2)  # (B, N, D)
-        x = torch.cat([self.cls_token.expand(B, -1, -1).to(patches.dtype), patches], dim=1)
-        x = x + positions_for(self.pos_embed, rows, columns)  # (B, 1 + N, D)
+        x = self.placed(tokens)
         for i, block in enumerate(self.blocks):
             last = i + 1 == len(self.blocks)  # of which only the CLS token is read: a sixth of its work
             x = block(x, None if keep is None else keep[i], n_out=1 if last else x.shape[1])
         return self.norm(x[:, 0])  # type: ignore[no-any-return]
+
+    def placed(self, tokens: Tensor) -> Tensor:
+        """(B, rows, columns, token width) -> (B, 1 + N, D): CLS token and N patches as the first block gets them."""
+        B, rows, columns, _ = tokens.shape
+        patches = self.phi(tokens).flatten(1, 2)  # (B, N, D)
+        x = torch.cat([self.cls_token.expand(B, -1, -1).to(patches.dtype), patches], dim=1)
+        return x + positions_for(self.pos_embed, rows, columns)
+
+    def class_attention(self, tokens: Tensor) -> Tensor:
+        """The attention of the CLS token to the patches in the last block, (B, heads, rows * columns)."""
+        x = self.placed(tokens)
+        for block in self.blocks[:-1]:
+            x = block(x, None, n_out=x.shape[1])
+        last = self.blocks[-1]
+        assert isinstance(last, Block)
+        return last.attn.of_first(last.norm1(x))[:, :, 1:]
 
     def draw_weights(self, generator: torch.Generator) -> None:
         """Fill every parameter as DINO does: truncated normal weights of std 0.02, zero biases, unit norms."""

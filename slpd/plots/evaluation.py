@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from slpd.plots.style import COLOURS, DASHES, FAINT, INK, MARKERS
+from slpd.plots.style import COLOURS, DASHES, FAINT, INK, MARKERS, short
 
 WIDEST = 4  # panels beside each other
 
@@ -40,7 +41,9 @@ def draw_folds(panels: Mapping[str, Mapping[str, Sequence[Measured | None]]], va
         for number, measured in enumerate(heads.values()):
             draw_head(axes, number, len(heads), measured)
         axes.set(title=title, xlim=(-0.6, len(variants) - 0.4))
-        axes.set_xticks(range(len(variants)), variants, rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_xticks(
+            range(len(variants)), list(map(short, variants)), rotation=35, ha="right", rotation_mode="anchor"
+        )
         axes.grid(visible=False, axis="x")
     named(figure, list(next(iter(panels.values()))))
     return figure
@@ -59,20 +62,26 @@ def draw_head(axes: Axes, number: int, n_heads: int, measured: Sequence[Measured
         axes.plot([x, x], [one.low, one.high], color=colour, linewidth=1.2)
     shown = [(place + shift, one.mean) for place, one in enumerate(measured) if one is not None]
     xs, means = zip(*shown, strict=True) if shown else ([], [])
+    axes.plot(xs, means, linestyle=":", linewidth=0.7, color=colour, alpha=0.6)  # leads the eye along an ablation
     axes.plot(xs, means, linestyle="", marker=marker, markersize=5.5, color=colour, markeredgecolor="none")
 
 
-def draw_roc(panels: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Figure:
+def draw_roc(
+    panels: Mapping[str, Mapping[str, NDArray[np.float64]]], aucs: Mapping[str, Mapping[str, float]]
+) -> Figure:
     """One panel per head: the mean ROC curve of every variant.
 
     Args:
-        panels: Head -> variant (with its AUC, as the legend says it) -> (n, 2) false and true positive rate.
+        panels: Head -> variant -> (n, 2) false and true positive rate.
+        aucs: Head -> variant -> mean AUC, for the legend.
     """
     figure, places = grid(list(panels), 3.0, 3.5)
-    for axes, curves in zip(places, panels.values(), strict=True):
+    names = list(dict.fromkeys(chain(*panels.values())))
+    for axes, (head, curves) in zip(places, panels.items(), strict=True):
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8)
-        for number, (name, curve) in enumerate(curves.items()):
-            axes.plot(curve[:, 0], curve[:, 1], label=name, **line(number))
+        for name, curve in curves.items():
+            label = f"{short(name)} {aucs[head][name]:.3f}"
+            axes.plot(curve[:, 0], curve[:, 1], label=label, **line(names.index(name)))
         axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
         axes.legend(loc="lower right", fontsize=7, handlelength=1.6)
     return figure
@@ -84,18 +93,21 @@ def draw_calibration(panels: Mapping[str, Mapping[str, NDArray[np.float64]]]) ->
     Args:
         panels: Head -> variant -> (n, 3) mean probability, observed share, number of cases.
     """
-    figure, places = grid(list(panels), 3.0, 3.5)
+    figure, places = grid(list(panels), 3.0, 3.3)
+    names = list(dict.fromkeys(chain(*panels.values())))
     for axes, curves in zip(places, panels.values(), strict=True):
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8)
-        for number, (name, points) in enumerate(curves.items()):
+        for name, points in curves.items():
+            number = names.index(name)
             sizes = 6 + 60 * points[:, 2] / points[:, 2].sum()
             style = line(number)
-            axes.plot(points[:, 0], points[:, 1], label=name, **(style | {"linewidth": 1.0}))
+            axes.plot(points[:, 0], points[:, 1], **(style | {"linewidth": 1.0}))
             axes.scatter(points[:, 0], points[:, 1], s=sizes, color=style["color"], linewidths=0)
         axes.set(
             xlabel="mean probability", ylabel="observed share", aspect="equal", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03)
         )
-        axes.legend(loc="upper left", fontsize=7, handlelength=1.6)
+    lines = [Line2D([], [], **line(number)) for number in range(len(names))]
+    figure.legend(lines, list(map(short, names)), loc="outside lower left", ncols=min(len(names), 3 * len(places)))
     return figure
 
 
@@ -106,6 +118,7 @@ def draw_confusion(panels: Mapping[str, NDArray[np.int64]], classes: Sequence[st
         panels: Variant -> (C, C) cases.
         classes: Names of the C classes.
     """
+    names = list(map(short, classes))
     side = max(1.5, 0.45 * len(classes) + 0.6)
     figure, places = grid(list(panels), side + 0.7, side + 0.9, widest=6)
     for number, (axes, cases) in enumerate(zip(places, panels.values(), strict=True)):
@@ -116,8 +129,8 @@ def draw_confusion(panels: Mapping[str, NDArray[np.int64]], classes: Sequence[st
             axes.add_patch(Rectangle(place, 1, 1, facecolor=COLOURS[0], alpha=shade, linewidth=0))
             axes.text(column, row, str(count), ha="center", va="center", color="white" if shade > 0.6 else INK)
         axes.set(xlim=(-0.5, len(classes) - 0.5), ylim=(len(classes) - 0.5, -0.5), aspect="equal")
-        axes.set_xticks(range(len(classes)), classes, rotation=35, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(classes)), classes if number % 6 == 0 else [""] * len(classes))
+        axes.set_xticks(range(len(classes)), names, rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(classes)), names if number % 6 == 0 else [""] * len(classes))
         axes.grid(visible=False)
         axes.set_xlabel("predicted")
         if number % 6 == 0:
@@ -134,7 +147,7 @@ def grid(titles: Sequence[str], width: float, height: float, widest: int = WIDES
     for axes in places[len(titles) :]:
         axes.set_axis_off()
     for axes, title in zip(places, titles, strict=False):
-        axes.set_title(title)
+        axes.set_title(short(title))
     return figure, places[: len(titles)]
 
 
@@ -149,4 +162,4 @@ def named(figure: Figure, heads: Sequence[str]) -> None:
         Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], linestyle="-", markersize=5)
         for i in range(len(heads))
     ]
-    figure.legend(handles, heads, loc="outside lower left", ncols=min(len(heads), 6))
+    figure.legend(handles, list(map(short, heads)), loc="outside lower left", ncols=min(len(heads), 6))

@@ -10,6 +10,7 @@ import matplotlib
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
 DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LONGEST = 24  # characters of a name in a figure
 INK = "#1b1f24"  # text and axes; on a page the colour of its text
 FAINT = "#8a8f98"  # grids and what stands back; on a page half as strong
 
@@ -53,3 +54,8 @@ def drawing() -> Iterator[None]:
     """The report's style, for what is drawn and saved in the block."""
     with matplotlib.rc_context(STYLE):
         yield
+
+
+def short(name: str) -> str:
+    """A name as an axis or legend has room for it; the CSV files have all of it."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

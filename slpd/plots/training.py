@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slpd.artifacts.training_metrics import EpochMetrics
-from slpd.plots.style import COLOURS, DASHES, FAINT, INK
+from slpd.plots.style import COLOURS, DASHES, FAINT, INK, short
 
 Curves = Mapping[str, Sequence[EpochMetrics]]  # variant -> its epochs from the first of the warm-up, in order
 
@@ -50,7 +50,7 @@ def draw_curves(curves: Curves, panels: Mapping[str, str], warmup: int, levels: 
         axes.set(xlabel="epoch", title=title)
         axes.xaxis.get_major_locator().set_params(integer=True)
     lines = [Line2D([], [], **style(number)) for number in range(len(curves))]
-    figure.legend(lines, list(curves), loc="outside lower left", ncols=min(len(lines), 6) or 1)
+    figure.legend(lines, list(map(short, curves)), loc="outside lower left", ncols=min(len(lines), 6) or 1)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Prototype atlas: what each slide's prototypes look like, how much tissue they take, how they settled, all in one map."""
+"""Prototype atlas: what prototypes look like, their share of the tissue, how they settled, all in one map."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Atlas:
     distances: NDArray[np.float32]  # (R,) of each region to its prototype
     nearest: Sequence[Sequence[Sequence[int]]]  # (S, M, up to n): regions within the slide, nearest first
     shares: NDArray[np.float64]  # (S, M) of the slide's regions
-    steps: Sequence[str]  # what the T columns of `movement` lie between
+    steps: Sequence[str]  # iteration that each of the T columns of `movement` leads to, from the one before
     movement: Stability
 
 
@@ -52,8 +52,7 @@ def make_atlas(
     shares = np.array([tissue_shares(content.assignments[own], M) for own in pieces])
     groupings = np.concatenate([iterations, content.assignments[None]])
     names = [*(str(number + 1) for number in range(len(iterations))), "final"]
-    steps = [f"{before} → {after}" for before, after in zip(names[:-1], names[1:], strict=True)]
-    return Atlas(variant, content, distances, nearest, shares, steps, stability(groupings, content.offsets))
+    return Atlas(variant, content, distances, nearest, shares, names[1:], stability(groupings, content.offsets))
 
 
 def tissue_shares(assignments: NDArray[np.int16], n_prototypes: int) -> NDArray[np.float64]:
@@ -113,7 +112,7 @@ def prototype_rows(
     view: CohortView, atlas: Atlas, points: Sequence[MappedPrototype]
 ) -> tuple[list[str], Iterator[list[object]]]:
     """A table of all prototypes: where they are in the map, their share of tissue, the columns of their slide."""
-    names = column_names(view.slides)
+    names = column_names(view)
     index = {slide: number for number, slide in enumerate(atlas.content.slides)}
 
     def rows() -> Iterator[list[object]]:
@@ -151,4 +150,4 @@ def stability_rows(atlas: Atlas) -> tuple[list[str], Iterator[list[object]]]:
             ):
                 yield [atlas.content.slides[slide], step, round(float(moved), 4), round(float(rand), 4)]
 
-    return ["slide", "iterations", "moved_share", "adjusted_rand_index"], rows()
+    return ["slide", "iteration", "moved_share", "adjusted_rand_index"], rows()

@@ -1,4 +1,4 @@
-"""Attention pages: which regions a head weighs, what the region encoder looks at in them, the best and worst predictions."""
+"""Attention pages: regions that a head weighs, what the region encoder looks at in them, best and worst predictions."""
 
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,7 +87,7 @@ def slide_weights(folds: Mapping[int, NDArray[np.float32]]) -> dict[str, Any]:
 
 def top_regions(weights: NDArray[np.float32], n_top: int = TOP_REGIONS) -> list[int]:
     """The regions of largest weight, largest first; ties in order of region."""
-    return np.argsort(-weights, kind="stable")[:n_top].tolist()
+    return [int(region) for region in np.argsort(-weights, kind="stable")[:n_top]]
 
 
 def patch_maps(regions: Sequence[int], attention: NDArray[np.float16]) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def patch_maps(regions: Sequence[int], attention: NDArray[np.float16]) -> dict[s
         attention: (n, heads, P) of these regions.
 
     Returns:
-        Heads, side of the grid, and per region the largest value of each head and its bytes in base64, patches row by row.
+        Heads, side of the grid, and per region the largest value of each head and its bytes in base64, row by row.
     """
     _, heads, n_patches = attention.shape
     largest = attention.astype(np.float32).max(2)  # (n, heads)

@@ -1,4 +1,4 @@
-"""What the maps of a cohort need to know of its slides, whatever the variant: columns to colour by, regions, pictures."""
+"""What maps need to know of the slides of a cohort, whatever the variant: columns to colour by, regions, pictures."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,6 +35,7 @@ class CohortView:
     coords: NDArray[np.int64]  # (R, 2) upper left corners, level-0 pixels; -1 unknown
     places: NDArray[np.int32]  # (R,) place on the slide's sheet of pictures; -1: none
     picture_px: int  # side of a region on it, pixels
+    classes: Sequence[str] = ()  # columns that tasks predict
 
 
 def places_on_sheet(coords: NDArray[np.int64], corners: Sequence[tuple[int, int]]) -> NDArray[np.int32]:
@@ -51,10 +52,11 @@ def places_on_sheet(coords: NDArray[np.int64], corners: Sequence[tuple[int, int]
     return np.array([place.get((int(x), int(y)), -1) for x, y in coords], np.int32)
 
 
-def column_names(slides: Sequence[SlideView]) -> list[str]:
-    """The columns worth colouring by: those with two different values or more."""
-    names = dict.fromkeys(name for slide in slides for name in slide.values)
-    return [name for name in names if len({slide.values.get(name, "") for slide in slides} - {""}) > 1]
+def column_names(view: CohortView) -> list[str]:
+    """The columns to colour by, those with two different values or more: what tasks predict first, patient last."""
+    names = dict.fromkeys([*view.classes, *(name for slide in view.slides for name in slide.values)])
+    several = [name for name in names if len({slide.values.get(name, "") for slide in view.slides} - {""}) > 1]
+    return sorted(several, key=lambda name: name == "patient")
 
 
 def column(name: str, values: Sequence[str]) -> dict[str, Any]:
@@ -82,7 +84,7 @@ def as_number(text: str) -> float | None:
 
 def cohort_data(view: CohortView) -> dict[str, Any]:
     """What every page of maps holds of its cohort."""
-    names = column_names(view.slides)
+    names = column_names(view)
     return {
         "cohort": view.cohort,
         "slides": [slide.slide for slide in view.slides],

@@ -1,4 +1,4 @@
-"""Slide graph browser: each slide's neighbours and matched prototypes, and whether neighbours share biology or the hospital."""
+"""Slide graph browser: neighbours and their matched prototypes; whether neighbours share biology or the hospital."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ def link_rows(
     view: CohortView, graph: SlideGraphArrays, prototypes: CohortPrototypes
 ) -> tuple[list[str], Iterator[list[object]]]:
     """A table of all links with their matched prototypes and, per column, the values of both slides."""
-    names = column_names(view.slides)
+    names = column_names(view)
     header = ["slide", "rank", "neighbour", "similarity", "mean_cosine_distance", "prototype", "matched", "cosine"]
     header += [f"{side}_{name}" for name in names for side in ("slide", "neighbour")]
     distances = mean_distance(graph, prototypes.prototypes.shape[1])
@@ -78,7 +78,7 @@ def link_rows(
     return header, rows()
 
 
-def test_sentence(test: GraphTest) -> str:
+def in_words(test: GraphTest) -> str:
     """One test in words."""
     if math.isnan(test.ratio) or math.isnan(test.p_adjusted):
         return f"{test.column}: cannot be judged; no two slides of different patients share a value, or all do."
@@ -141,7 +141,7 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def test_table(tests: Sequence[GraphTest]) -> list[list[str]]:
+def cells(tests: Sequence[GraphTest]) -> list[list[str]]:
     """The tests as cells."""
     return [
         [

@@ -9,8 +9,8 @@ from slpd.artifacts.prototypes import CohortPrototypes
 def prototype_distances(embeddings: NDArray[np.float32], content: CohortPrototypes) -> NDArray[np.float32]:
     """The distance of every region to its own prototype.
 
-    Of bottleneck features the cosine distance, 0 (same direction) to 2 (opposite), since their prototypes have length 1;
-    of region vectors the Euclidean distance, in the units of the encoder.
+    Of bottleneck features the cosine distance, 0 (same direction) to 2 (opposite), since prototypes have length 1; of
+    region vectors the Euclidean distance, in the units of the encoder.
 
     Args:
         embeddings: (R, D), the features that were clustered.
@@ -33,7 +33,7 @@ def prototype_distances(embeddings: NDArray[np.float32], content: CohortPrototyp
 def nearest_regions(
     assignments: NDArray[np.int16], distances: NDArray[np.float32], n_prototypes: int, n_nearest: int
 ) -> list[list[int]]:
-    """The nearest regions of each prototype of a slide among those assigned to it, nearest first; ties in order of region.
+    """The nearest regions of each prototype of a slide among those assigned to it, nearest first; ties by number.
 
     Args:
         assignments: (n,) prototype of each region of the slide; -1: none.

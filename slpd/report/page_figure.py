@@ -7,7 +7,7 @@ from pathlib import Path
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from slpd.plots.style import INK, drawing
+from slpd.plots.style import COLOURS, INK, drawing
 
 logging.getLogger("fontTools.subset").setLevel(logging.WARNING)  # it tells of every table of a font
 SHOWN_AS = ("svg", "pdf")
@@ -27,6 +27,8 @@ def as_page_svg(svg: str, name: str, title: str, description: str) -> Markup:
     body = re.sub(r'\bid="', f'id="{name}-', body)
     body = re.sub(r'(xlink:href="|url\()#', rf"\1#{name}-", body)
     body = body.replace(INK, "currentColor")
+    for number, colour in enumerate(COLOURS, 1):
+        body = body.replace(colour.lower(), f"var(--c{number})")  # in style attributes; lighter on a dark page
     body = re.sub(r"font: ([0-9.]+px) [^;\"]*", r"font-size: \1", body)
     size = re.search(r'width="([0-9.]+)pt"', body)
     width = float(size[1]) if size else 0.0

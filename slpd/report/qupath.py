@@ -35,6 +35,6 @@ def regions_geojson(
         }
         name = f"Prototype {prototype + 1}" if prototype >= 0 else "No prototype"
         colour = rgb(series_colour(prototype) if prototype >= 0 else OTHER)
-        features.append(json.dumps(feature([corners], "detection", name, colour, about)))
+        features.append(json.dumps(feature([corners], "tile", name, colour, about)))
     lines = ",\n".join(features)
     return f'{{"type": "FeatureCollection", "features": [\n{lines}\n]}}\n'

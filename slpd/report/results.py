@@ -60,7 +60,8 @@ def results_context(content: TableContent, downloads: Sequence[tuple[str, str]])
         "facts": content.tasks,
         "downloads": downloads,
         "difference_columns": [
-            {"title": title, "kind": "number" if place > 4 else "text"} for place, title in enumerate(DIFFERENCE_COLUMNS)
+            {"title": title, "kind": "number" if place > 4 else "text"}
+            for place, title in enumerate(DIFFERENCE_COLUMNS)
         ],
         "differences": [difference_row(content, place) for place in range(len(content.comparisons))],
         "level": f"{100 * content.level:g}",
@@ -124,14 +125,21 @@ Panels = dict[str, dict[str, NDArray[np.float64]]]  # head -> variant -> points
 
 
 def roc_panels(task: ClassTask, evaluations: Sequence[Evaluated]) -> Panels:
-    """The mean ROC curve of every evaluation that has one; the variant's name says its AUC."""
+    """The mean ROC curve of every evaluation that has one."""
     panels: Panels = {}
     for one in evaluations:
         curve = mean_roc(*class_arrays(task, one.predictions))
         if len(curve):
-            (auc,) = (interval.mean for interval in one.intervals if interval.metric == "auc")
-            panels.setdefault(one.head, {})[f"{one.variant} {auc:.3f}"] = curve
+            panels.setdefault(one.head, {})[one.variant] = curve
     return panels
+
+
+def mean_aucs(evaluations: Sequence[Evaluated]) -> dict[str, dict[str, float]]:
+    """Head -> variant -> mean AUC over folds."""
+    means: dict[str, dict[str, float]] = {}
+    for one in evaluations:
+        (means.setdefault(one.head, {})[one.variant],) = (i.mean for i in one.intervals if i.metric == "auc")
+    return means
 
 
 def calibration_panels(task: ClassTask, evaluations: Sequence[Evaluated]) -> Panels:

@@ -1,9 +1,9 @@
 """How the regions of a slide moved between prototypes from iteration to iteration.
 
 Every iteration numbers its prototypes anew, so numbers cannot be compared. Two measures do not need them: the share of
-regions that moved once the prototypes of two successive iterations are matched one to one so that as few as possible move
-(Hungarian algorithm, Kuhn 1955), and the adjusted Rand index of the two groupings (Hubert and Arabie 1985), which is 1 for
-equal groupings and 0 on average for unrelated ones.
+regions that moved once the prototypes of two successive iterations are matched one to one so that as few as possible
+move (Hungarian algorithm, Kuhn 1955), and the adjusted Rand index of the two groupings (Hubert and Arabie 1985), which
+is 1 for equal groupings and 0 on average for unrelated ones.
 """
 
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def contingency(groupings: NDArray[np.int64], n_groups: int) -> NDArray[np.int64
 def moved_shares(tables: NDArray[np.int64]) -> NDArray[np.float64]:
     """The share of regions that moved, (T,), after the matching under which fewest do."""
     stayed = [table[linear_sum_assignment(table, maximize=True)].sum() for table in tables]
-    return 1 - np.array(stayed, np.float64) / tables.sum((1, 2))
+    return np.asarray(1 - np.array(stayed, np.float64) / tables.sum((1, 2)))
 
 
 def adjusted_rand(tables: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -62,4 +62,4 @@ def adjusted_rand(tables: NDArray[np.int64]) -> NDArray[np.float64]:
     before, after = pairs(tables.sum(2)).sum(1), pairs(tables.sum(1)).sum(1)
     chance = before * after / np.maximum(pairs(tables.sum((1, 2))), 1)
     possible = (before + after) / 2 - chance
-    return np.where(possible > 0, (together - chance) / np.where(possible > 0, possible, 1), 1.0)
+    return np.asarray(np.where(possible > 0, (together - chance) / np.where(possible > 0, possible, 1), 1.0))

@@ -58,7 +58,8 @@ def summary_context(
         "cost_columns": numbers(
             "stage", "jobs", "time, all jobs", "longest job", "GPU-hours", "CPU-hours", "memory, GB"
         ),
-        "cost_rows": [cost_row(cost) for cost in costs],
+        "cost_rows": [cost_row(cost) for cost in costs[:-1]],
+        "cost_total": cost_row(costs[-1]) if costs else [],
         "runs": [run_row(run) for run in runs],
         "tables": [table_summary(content) for content in tables],
     }
@@ -127,13 +128,13 @@ def source(variant: Variant) -> str:
     return variant.why_unavailable or "encoder from elsewhere"
 
 
-def cost_row(cost: StageCost) -> list[str]:
+def cost_row(cost: StageCost) -> list[Any]:
     """The cost of a stage as a line."""
     return [
         cost.stage,
         count(cost.n_jobs),
-        duration(cost.hours),
-        duration(cost.longest_hours),
+        {"text": duration(cost.hours), "value": cost.hours},
+        {"text": duration(cost.longest_hours), "value": cost.longest_hours},
         significant(cost.gpu_hours),
         significant(cost.cpu_hours),
         decimal(cost.memory_gb, 1),

@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Embed the full token grid of every region."""
     cohort = open_cohort_tokens(args.manifest)
-    encoder = read_encoder(args, cohort)
+    sha256, section = args.sha256, RegionEncoder.from_json(args.encoder) if args.encoder else None
+    encoder = read_encoder(args.teacher, cohort, sha256, section)
     with training_device() as device:
         regions = np.arange(cohort.n_regions)
         tokens = open_token_store(cohort, regions, device, "disk", reserve=0)  # each is read once
@@ -51,21 +52,26 @@ def run(args: argparse.Namespace) -> None:
     write_bags(args.out, bags, coords)
 
 
-def read_encoder(args: argparse.Namespace, cohort: CohortTokens) -> RegionViT:
-    """The encoder with its weights; its architecture is what they say of themselves, else `--encoder`."""
-    weights = read_encoder_weights(args.teacher, args.sha256, "pretrained.checkpoint" if args.sha256 else "--teacher")
-    card = read_card(args.teacher)
+def read_encoder(
+    path: Path, cohort: CohortTokens, sha256: str | None = None, section: RegionEncoder | None = None
+) -> RegionViT:
+    """The encoder with its weights.
+
+    Args:
+        path: The weights.
+        cohort: Tokens it is to read.
+        sha256: Hash that weights from elsewhere must have.
+        section: Its architecture, where the weights do not say it.
+    """
+    weights = read_encoder_weights(path, sha256, "pretrained.checkpoint" if sha256 else "--teacher")
+    card = read_card(path)
     if card is not None:
-        refuse_other_tokens(args.teacher, card, cohort)
-        settings = card.region_encoder
-    elif args.encoder is not None:
-        settings = RegionEncoder.from_json(args.encoder)
-    else:
-        raise UserError(f"{args.teacher}: does not say its architecture; give --encoder")
-    encoder = build_region_encoder(settings, cohort.width)
-    load_exactly(
-        encoder, weights, f"{args.teacher} does not fit region_encoder on patch tokens of width {cohort.width}"
-    )
+        refuse_other_tokens(path, card, cohort)
+        section = card.region_encoder
+    if section is None:
+        raise UserError(f"{path}: does not say its architecture; give --encoder")
+    encoder = build_region_encoder(section, cohort.width)
+    load_exactly(encoder, weights, f"{path} does not fit region_encoder on patch tokens of width {cohort.width}")
     return encoder
 
 

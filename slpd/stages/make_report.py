@@ -26,6 +26,7 @@ from slpd.plots.evaluation import draw_calibration, draw_confusion, draw_folds, 
 from slpd.plots.style import drawing
 from slpd.plots.training import Curves, draw_curves
 from slpd.report.costs import StageCost, stage_costs
+from slpd.report.maps import map_links, write_maps
 from slpd.report.repeat import Maker, config_text, settings_context
 from slpd.report.results import (
     CsvTable,
@@ -35,6 +36,7 @@ from slpd.report.results import (
     confusion_table,
     folds_of,
     folds_table,
+    mean_aucs,
     points_table,
     results_context,
     roc_panels,
@@ -47,7 +49,6 @@ from slpd.run_record import git_state, hardware, packages, seeds
 from slpd.settings.evaluation import ClassTask
 from slpd.settings.experiment import Cohort, Experiment
 from slpd.settings.tables import Table
-from slpd.slurm.jobs import has_slurm
 from slpd.tables.content import Evaluation, TableContent, table_content
 from slpd.tables.facts import TaskFacts, task_facts
 from slpd.versions import RESULT_VERSIONS
@@ -103,22 +104,24 @@ def run(args: argparse.Namespace) -> None:
     sources = Sources(experiment, args.results)
     maker = Maker(packages(), git_state(Path(__file__).parents[1]), hardware())
     runs = read_runs(args.results)
-    costs = stage_costs(read_job_costs(args.results / "benchmarks"), gpus_held(json.loads(args.gpus), maker))
+    costs = stage_costs(read_job_costs(args.results / "benchmarks"), gpus_held(json.loads(args.gpus), maker, runs))
     with atomic_folder(args.out) as folder, drawing():
         site = Site(folder, experiment.experiment, navigation(sources))
         cohorts = [write_slides(site, sources, cohort) for cohort in experiment.cohorts]
         for cohort in sources.trained:
             write_training(site, sources, cohort.name)
+        write_maps(site, experiment, args.results)
         tables = [write_results(site, sources, table) for table in experiment.tables]
         write_summary(site, sources, cohorts, costs, runs, tables, maker)
         write_settings(site, experiment, maker, runs, args.configfiles)
     log.info("%d pages", len(site.navigation))
 
 
-def gpus_held(asked: Mapping[str, int], maker: Maker) -> dict[str, int]:
-    """GPUs that jobs hold: what they ask for, or none where there are none and no queue that gives them."""
-    queued = has_slurm() or "SLURM_JOB_ID" in os.environ
-    return dict(asked) if queued or maker.hardware["gpus"] else {}
+def gpus_held(asked: Mapping[str, int], maker: Maker, runs: Sequence[RunManifest]) -> dict[str, int]:
+    """GPUs that jobs hold: what they ask for, or none where no run had GPUs or a queue that gives them."""
+    queued = "SLURM_JOB_ID" in os.environ or any(run.jobs for run in runs)
+    machines = [maker.hardware, *(run.hardware for run in runs)]
+    return dict(asked) if queued or any(machine.get("gpus") for machine in machines) else {}
 
 
 def navigation(sources: Sources) -> list[Link]:
@@ -129,6 +132,7 @@ def navigation(sources: Sources) -> list[Link]:
         *(Link(f"results-{table.name}.html", table.name, "Results") for table in experiment.tables),
         *(Link(f"slides-{cohort.name}.html", cohort.name, "Slides") for cohort in experiment.cohorts),
         *(Link(f"training-{cohort.name}.html", cohort.name, "Training") for cohort in sources.trained),
+        *map_links(experiment),
         Link("settings.html", "Settings and versions", "Repeat"),
     ]
 
@@ -283,7 +287,7 @@ def write_class_figures(
             f"True positive rate, averaged over folds at every false positive rate; {what}. Numbers: mean AUC."
         )
         data = points_table(roc, ["false_positive_rate", "true_positive_rate"])
-        add(figures, "roc", draw_roc(roc), "ROC curves", description, data)
+        add(figures, "roc", draw_roc(roc, mean_aucs(evaluations)), "ROC curves", description, data)
     calibration = calibration_panels(task, evaluations)
     what = "all classes together" if several else f"of {task.classes[1]}"
     description = f"Tenths of predicted probability ({what}), test cases of all folds; dots grow with their cases."
@@ -291,9 +295,7 @@ def write_class_figures(
     add(figures, "calibration", draw_calibration(calibration), "Calibration", description, data)
     matrices = confusion_panels(task, evaluations)
     for head, panels in matrices.items():
-        description = (
-            f"{head}: test cases of all folds by true class (rows) and predicted one; shaded by share of the row."
-        )
+        description = "Test cases of all folds by true class (rows) and predicted one; shaded by the share of the row."
         data = confusion_table({head: panels}, task.classes)
         add(
             confusion,

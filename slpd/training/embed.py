@@ -1,6 +1,6 @@
 """Embedding regions with a trained network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -17,31 +17,36 @@ BATCH = {"cpu": 64, "cuda": 1024}  # regions at a time: bounds memory, changes n
 
 
 @torch.no_grad()
-def embed_regions(
+def embed_in_batches(
     encode: Callable[[Tensor], Tensor], tokens: TokenStore, regions: NDArray[np.int64], crop: int
-) -> NDArray[np.float32]:
-    """One vector per region, from its centre crop.
+) -> Iterator[NDArray[np.float32]]:
+    """What an encoder says of regions, from their centre crops.
 
     Args:
-        encode: (B, crop, crop, token width) float32 tokens -> (B, D) vectors.
+        encode: (B, crop, crop, token width) float32 tokens -> (B, ...).
         tokens: Of these regions at least.
         regions: (n,) which to embed.
         crop: Side of the crop, patches; the grid's side takes the whole region.
 
-    Returns:
-        (n, D).
+    Yields:
+        (B, ...) of some regions, in order.
     """
     size = BATCH[tokens.device.type]
-    parts = []
     for held, places in tokens.fetch(np.split(regions, range(size, len(regions), size))):
         view = cut_views(held, places, centre_crops(len(places), crop, held.shape[1]))[0]
-        parts.append(encode(view.float()).float().cpu().numpy())
-    return np.concatenate(parts)
+        yield encode(view.float()).float().cpu().numpy()
 
 
-def refuse_infinite(vectors: NDArray[np.float32], cohort: CohortTokens) -> None:
-    """Refuse (R, D) vectors of a cohort that are not finite, by slide and region."""
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+def embed_regions(
+    encode: Callable[[Tensor], Tensor], tokens: TokenStore, regions: NDArray[np.int64], crop: int
+) -> NDArray[np.float32]:
+    """One vector per region, (n, D); arguments as for `embed_in_batches`."""
+    return np.concatenate(list(embed_in_batches(encode, tokens, regions, crop)))
+
+
+def refuse_infinite(vectors: NDArray[np.float32], cohort: CohortTokens, first: int = 0) -> None:
+    """Refuse (n, D) vectors of a cohort's regions, from `first` on, that are not finite, by slide and region."""
+    bad = first + np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         raise UserError(
             f"{len(bad)} regions have embeddings that are not finite; look for such values in their tokens, delete the"

@@ -1,5 +1,6 @@
 """What the rules share: the checked config, its sheets, paths, and the params that settings travel in."""
 
+import hashlib
 import json
 import shlex
 import shutil
@@ -107,6 +108,12 @@ def sheet_row(wildcards):
 def n_bytes(row):
     """The size of a slide, by which a replaced one is told from one that was merely copied or touched."""
     return Path(row.path).stat().st_size
+
+
+def labels_digest(cohort):
+    """A digest of what the sheet says of slides beside their files, whatever the order of its lines and columns."""
+    lines = sorted((row.slide, row.patient, sorted(row.labels.items())) for row in SHEETS[cohort].values())
+    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:16]
 
 
 def slides_of(wildcards):
@@ -303,6 +310,43 @@ def every_slide_graph(wildcards):
     ]
 
 
+def reported_variants(cohort):
+    """The variants with pages of prototypes, slide graph and attention in the report."""
+    return [variant.name for variant in EXPERIMENT.reported_on(cohort)]
+
+
+def pictures_of(cohort):
+    """The sheets of region pictures of a cohort; of token files none can be made."""
+    slides = [] if starts_from_tokens(cohort) else SHEETS[cohort]
+    return expand(f"{COHORT}/pictures/{{slide}}.jpg", cohort=cohort, slide=slides)
+
+
+def every_report_part(wildcards):
+    """What the report shows of what was learned: prototypes, slide graph and attention, with pictures of regions."""
+    maps = ("patch_attention.h5", "prototype_map.csv", "slide_map.csv", "graph_test.csv")
+    names = (*maps, "prototypes.npz", "embeddings.h5", "iterations.npz", "graph.npz", "bags.h5")
+    return [
+        path
+        for cohort in COHORTS
+        if reported_variants(cohort)
+        for path in [
+            *pictures_of(cohort),
+            *expand(f"{VARIANT}/{{name}}", cohort=cohort, variant=reported_variants(cohort), name=names),
+        ]
+    ]
+
+
+def slides_of_report(wildcards):
+    """Thumbnails and region tables of the slides on which the report shows prototypes."""
+    sliced = [cohort for cohort in COHORTS if reported_variants(cohort) and not starts_from_tokens(cohort)]
+    return [
+        path
+        for cohort in sliced
+        for pattern in (f"{COHORT}/tissue/{{slide}}.jpg", f"{COHORT}/regions/{{slide}}.csv")
+        for path in expand(pattern, cohort=cohort, slide=SHEETS[cohort])
+    ]
+
+
 def every_table(wildcards):
     """All tables."""
     return expand(f"{RESULTS}/tables/{{table}}.csv", table=TABLES)
@@ -318,7 +362,7 @@ def report_inputs(wildcards):
         for task in table.tasks
         for variant in table.variants
         for head in table.heads
-        for file in ("predictions.csv", "metrics.csv", "intervals.csv", "calibration.csv")
+        for file in ("predictions.csv", "metrics.csv", "intervals.csv", "calibration.csv", "region_weights.h5")
         if not VARIANTS[variant].why_unavailable
     ]
     return [
@@ -339,10 +383,12 @@ def report_inputs(wildcards):
         *expand(f"{TASK}/folds.csv", task={task for table in TABLES.values() for task in table.tasks}),
         *expand(f"{RESULTS}/tables/{{table}}.csv", table=TABLES),
         *(path for table in TABLES.values() for path in table.published),
+        *every_report_part(wildcards),
+        *slides_of_report(wildcards),
     ]
 
 
 def gpus_per_job(wildcards, input):
     """Rule -> GPUs that a job of it asks for, as JSON: the report counts GPU-hours by it."""
     asked = {rule.name: rule.resources["gpu"].raw for rule in workflow.rules if "gpu" in rule.resources}
-    return json.dumps({name: gpus for name, gpus in asked.items() if isinstance(gpus, int) and gpus})
+    return json.dumps({name: int(gpus) for name, gpus in asked.items() if str(gpus).isdigit()})

@@ -59,6 +59,30 @@ rule tile_regions:
         " --overlay {output.overlay:q} --out-record {output.record:q} > {log:q} 2>&1"
 
 
+rule picture_regions:
+    input:
+        slide=lambda wildcards: ancient(sheet_row(wildcards).path),  # of another one, the region table is new too
+        regions=rules.tile_regions.output.regions,
+        record=rules.tile_regions.output.record,
+    output:
+        pictures=f"{COHORT}/pictures/{{slide}}.jpg",
+    log:
+        f"{LOGS}/picture_regions/{{cohort}}/{{slide}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        picture_px=EXPERIMENT.report.picture_px,
+        version=result_version("picture_regions"),
+    message:
+        "{wildcards.cohort}: pictures of the regions of {wildcards.slide}"
+    shell:
+        "python -m slpd picture_regions --record {input.record:q} --regions {input.regions:q}"
+        " --picture-px {params.picture_px} --out {output.pictures:q} > {log:q} 2>&1"
+
+
 rule check_cohort:
     input:
         records=of_slides(rules.tile_regions.output.record),

@@ -81,8 +81,10 @@ function prototypeRow(slide, data, k, regions) {
 
 let lastStability = null;
 
-function drawStability(data) {
+async function drawStability(data) {
   lastStability = data;
+  await whenPlotly;
+  if (lastStability !== data) return;
   const { steps, low, median, high } = cohort.stability;
   if (!steps.length) return;
   const x = steps.map((_, i) => i + 1);
@@ -98,7 +100,7 @@ function drawStability(data) {
   const ticks = x.filter((_, i) => i % every === 0 || i === x.length - 1);
   Plotly.react("stability", traces, plotLayout({
     margin: { l: 52, r: 10, t: 8, b: 42 }, dragmode: false, hovermode: "x",
-    xaxis: { ...axis, title: { text: "between iterations" }, tickvals: ticks, ticktext: ticks.map((i) => steps[i - 1]) },
+    xaxis: { ...axis, title: { text: "iteration, against the one before" }, tickvals: ticks, ticktext: ticks.map((i) => steps[i - 1]) },
     yaxis: { ...axis, title: { text: "regions that moved" }, tickformat: ".0%", rangemode: "tozero" },
   }), { ...PLOT_CONFIG, scrollZoom: false });
   const rows = steps.map((step, i) => [step, percent(data.moved[i]), decimals(data.rand[i]), percent(median[i])]);
@@ -171,7 +173,7 @@ const asked = cohort.slides.indexOf(hashValues().get("slide"));
 const first = asked >= 0 ? asked : Math.max(cohort.kept.indexOf(true), 0);
 slides.show(first);
 map.ringed = pointsOfSlide.get(first) ?? [];
-Promise.all([showSlide(first), colours.apply()]).then(() => {
+Promise.all([showSlide(first), whenPlotly.then(() => colours.apply())]).then(() => {
   document.documentElement.dataset.ready = "yes"; // for tests and benchmarks
   performance.mark("ready");
 });

@@ -57,13 +57,18 @@ function ordered(weights) {
   return weights.map((_, i) => i).sort((a, b) => weights[b] - weights[a] || a - b);
 }
 
+/** Small values leave the tissue to be seen. */
+function faded(opacity, share) {
+  return opacity * (0.3 + 0.7 * share);
+}
+
 function drawWeights() {
   const { slide, data, weights } = shown;
   const times = relative(weights);
   const largest = Math.max(...times, 1e-9);
   const opacity = Number(byId("opacity").value) / 100;
   const rank = new Map(ordered(weights).slice(0, cohort.top).map((region, k) => [region, k + 1]));
-  const paint = (i) => ({ fill: cssColour(scaleColour(times[i] / largest)), opacity, text: rank.has(i) ? String(rank.get(i)) : "" });
+  const paint = (i) => ({ fill: cssColour(scaleColour(times[i] / largest)), opacity: faded(opacity, times[i] / largest), text: rank.has(i) ? String(rank.get(i)) : "" });
   const pick = (i) => [pictureButton(cohort, slide, data, i, weightText(weights[i], times[i])), `Region ${i}: ${weightText(weights[i], times[i])}`];
   const map = slideMap(cohort, slide, data, { paint, pick, label: `${cohort.slides[slide]}: weights of ${data.x.length} regions; the heaviest are numbered; arrow keys move` });
   byId("case-picture").replaceChildren(map.node);
@@ -105,8 +110,8 @@ function withAttention(slide, data, region, attention, which, about) {
   const context = canvas.getContext("2d");
   const image = context.createImageData(grid, grid);
   const largest = Math.max(...maps[which], 1e-9);
-  const alpha = Math.round(2.55 * Number(byId("opacity").value));
-  maps[which].forEach((value, p) => image.data.set([...scaleColour(value / largest), alpha], 4 * p));
+  const opacity = Number(byId("opacity").value) / 100;
+  maps[which].forEach((value, p) => image.data.set([...scaleColour(value / largest), Math.round(255 * faded(opacity, value / largest))], 4 * p));
   context.putImageData(image, 0, 0);
   return element("div", { class: "over" }, regionPicture(cohort, slide, data, region, `region ${region}, ${about}`), canvas);
 }

@@ -133,7 +133,7 @@ const slides = chooser(byId("choose"), "Slide", cohort.slides, showSlide);
 const asked = cohort.slides.indexOf(hashValues().get("slide"));
 const first = asked >= 0 ? asked : Math.max(cohort.kept.indexOf(true), 0);
 slides.show(first);
-Promise.all([showSlide(first), colours.apply()]).then(() => {
+Promise.all([showSlide(first), whenPlotly.then(() => colours.apply())]).then(() => {
   document.documentElement.dataset.ready = "yes"; // for tests and benchmarks
   performance.mark("ready");
 });

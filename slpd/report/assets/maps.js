@@ -104,7 +104,7 @@ function groupsOf(column, n, only = "") {
     if (name === null) missing.members.push(i);
     else (groups[place.get(name)] ?? other).members.push(i);
   }
-  return [missing, other, ...groups].filter((group) => group.members.length).reverse();
+  return [...groups, other, missing].filter((group) => group.members.length);
 }
 
 // ---- pictures ---------------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ function slideMap(cohort, slide, data, { paint, pick, label }) {
   const said = element("p", { class: "note readout", "aria-live": "polite" }, "Click a region, or move with the arrow keys.");
   const children = [...shapes, cursor];
   if (grid.known && data.width) {
-    const href = `slides/${cohort.cohort}/${cohort.numbers[slide]}.jpg`;
+    const href = `thumbnails/${cohort.cohort}/${cohort.numbers[slide]}.jpg`;
     children.unshift(svgElement("image", { href, width: grid.width, height: grid.height, preserveAspectRatio: "none" }));
   }
   const picture = svgElement("svg", { class: "slide-map", viewBox: `0 0 ${grid.width} ${grid.height}`, tabindex: 0, role: "img", "aria-label": label }, ...children);
@@ -333,6 +333,12 @@ function plotLayout(extra = {}) {
   };
 }
 
+// Plotly is large: its script is deferred, so that slides and tables are there before it.
+const whenPlotly = new Promise((resolve) => {
+  if (window.Plotly) resolve();
+  else document.addEventListener("DOMContentLoaded", resolve, { once: true });
+});
+
 const PLOT_CONFIG = { displaylogo: false, responsive: true, scrollZoom: true, displayModeBar: false };
 
 /**
@@ -396,6 +402,7 @@ class ScatterMap {
   }
 
   async draw() {
+    await whenPlotly;
     await Plotly.react(this.plot, this.traces(this.type()), plotLayout(), PLOT_CONFIG);
     if (this.listening) return;
     this.listening = true;

@@ -90,7 +90,7 @@ showTheme();
 function sortKey(cell, numeric) {
   const text = cell.dataset.value ?? cell.textContent.trim();
   if (!numeric) return text;
-  const number = parseFloat(text.replace("−", "-"));
+  const number = parseFloat(text.replace("−", "-").replaceAll("\u202f", ""));
   return Number.isNaN(number) ? Infinity : number; // what has no number stands last
 }
 

@@ -1,0 +1,35 @@
+"""What is known of slides beside their pixels: patient, site, resolution, and the columns of the sheet."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from slpd.artifacts.sheet import SheetRow
+
+# TCGA-05-4244-...: project, tissue source site, participant (GDC Encyclopedia, "TCGA Barcode")
+TCGA_BARCODE = re.compile(r"TCGA-([A-Z0-9]{2})-[A-Z0-9]{4}(?![A-Z0-9])")
+
+
+def slide_properties(rows: Sequence[SheetRow], slide_mpp: Mapping[str, float | None]) -> dict[str, list[str]]:
+    """Every property of slides, by name; an empty value is unknown.
+
+    Args:
+        rows: Lines of the sheet, in the order that the values are wanted in.
+        slide_mpp: Slide -> µm per level-0 pixel. Scanners differ in it where no column tells them apart.
+
+    Returns:
+        `patient`; `site`, of TCGA's barcodes where the sheet does not say it; `slide_mpp`, to three digits; then the
+        columns of the sheet by name.
+    """
+    columns = sorted({column for row in rows for column in row.labels})
+    known = {
+        "patient": [row.patient for row in rows],
+        "site": [tcga_site(row) for row in rows],
+        "slide_mpp": [f"{mpp:.3g}" if (mpp := slide_mpp.get(row.slide)) else "" for row in rows],
+    }
+    return known | {column: [row.labels.get(column, "") for row in rows] for column in columns}
+
+
+def tcga_site(row: SheetRow) -> str:
+    """The tissue source site in a barcode of TCGA; empty: the ids are no such barcodes."""
+    found = TCGA_BARCODE.match(row.slide) or TCGA_BARCODE.match(row.patient)
+    return found[1] if found else ""

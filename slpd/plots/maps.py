@@ -1,0 +1,52 @@
+"""Figures of prototypes for a paper: how they settled, and the map of them all."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from slpd.plots.style import COLOURS, FAINT, MARKERS
+
+MAX_TICKS = 12
+
+
+def draw_stability(steps: Sequence[str], moved: Mapping[str, NDArray[np.float64]]) -> Figure:
+    """The share of regions that moved between successive iterations: median and quartiles over slides.
+
+    Args:
+        steps: The iteration that each of the T values leads to.
+        moved: `low`, `median` and `high`, (T,) each.
+    """
+    figure = Figure(figsize=(5.2, 2.6))
+    axes = figure.subplots()
+    x = np.arange(len(steps))
+    if len(moved["median"]):
+        axes.fill_between(x, 100 * moved["low"], 100 * moved["high"], color=COLOURS[0], alpha=0.2, lw=0)
+        axes.plot(x, 100 * moved["median"], color=COLOURS[0], marker="o", markersize=3)
+    ticks = x[:: max(1, -(-len(steps) // MAX_TICKS))]
+    axes.set_xticks(ticks, [steps[tick] for tick in ticks])
+    axes.set(xlabel="iteration, against the one before", ylabel="regions that moved (%)")
+    axes.set_ylim(bottom=0)
+    return figure
+
+
+def draw_map(x: NDArray[np.float64], y: NDArray[np.float64], groups: Mapping[str, NDArray[np.int64]]) -> Figure:
+    """Points in a plane by group, each with a colour and a marker of its own; the last of many is grey.
+
+    Args:
+        x: (n,) of the t-SNE.
+        y: (n,)
+        groups: Name -> numbers of its points; at most as many as there are colours.
+    """
+    figure = Figure(figsize=(5.2, 4.2))
+    axes = figure.subplots()
+    size = float(np.clip(6000 / max(len(x), 1), 4, 28))
+    for number, (name, members) in enumerate(groups.items()):
+        colour = FAINT if name.startswith(("other", "not given")) else COLOURS[number % len(COLOURS)]
+        style: Any = {"color": colour, "marker": MARKERS[number % len(MARKERS)], "s": size, "alpha": 0.8, "lw": 0}
+        axes.scatter(x[members], y[members], label=name, rasterized=len(x) > 5000, **style)  # vectors of many are slow
+    axes.set(xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)", xticks=[], yticks=[], aspect="equal")
+    figure.legend(loc="outside right upper", markerscale=1.2)
+    return figure

@@ -1,0 +1,204 @@
+"""What the maps of the report are made of: movement, nearest regions, links, tests in words, exports."""
+
+import json
+import math
+from base64 import b64decode
+from itertools import pairwise, permutations
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from slpd.artifacts.graph_test import GraphTest
+from slpd.artifacts.prototypes import CohortPrototypes
+from slpd.artifacts.slide_graph import SlideGraphArrays
+from slpd.report.atlas import make_atlas, tissue_shares
+from slpd.report.attention import PredictedCase, patch_maps, ranking, top_regions
+from slpd.report.cohort_view import CohortView, SlideView, cohort_data, column, places_on_sheet
+from slpd.report.graph_browser import conclusion, in_words, mean_distance, slide_links
+from slpd.report.nearest_regions import nearest_regions, prototype_distances
+from slpd.report.palette import OTHER, SERIES, series_colour
+from slpd.report.qupath import regions_geojson
+from slpd.report.stability import stability
+
+OFFSETS = np.array([0, 7, 7, 18])
+
+
+def groupings(seed: int, steps: int = 4, groups: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).integers(groups, size=(steps, OFFSETS[-1])).astype(np.int16)
+
+
+def fewest_moved(before: np.ndarray, after: np.ndarray, groups: int) -> float:
+    """All renumberings, one by one."""
+    return min(float(np.mean(np.array(names)[before] != after)) for names in permutations(range(groups)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_moved_shares_are_the_fewest_over_all_renumberings(seed: int) -> None:
+    found, drawn = stability(groupings(seed), OFFSETS), groupings(seed)
+    for slide in (0, 2):
+        own = drawn[:, OFFSETS[slide] : OFFSETS[slide + 1]]
+        expected = [fewest_moved(a, b, 3) for a, b in pairwise(own)]
+        np.testing.assert_allclose(found.moved[slide], expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rand_index_is_scikit_learns(seed: int) -> None:
+    found, drawn = stability(groupings(seed), OFFSETS), groupings(seed)
+    for slide in (0, 2):
+        own = drawn[:, OFFSETS[slide] : OFFSETS[slide + 1]]
+        expected = [adjusted_rand_score(a, b) for a, b in pairwise(own)]
+        np.testing.assert_allclose(found.rand_index[slide], expected)
+
+
+def test_renumbered_prototypes_have_not_moved() -> None:
+    first = groupings(0, steps=1)[0]
+    found = stability(np.stack([first, np.array([2, 0, 1], np.int16)[first]]), OFFSETS)
+    np.testing.assert_array_equal(found.moved[[0, 2]], 0)
+    np.testing.assert_allclose(found.rand_index[[0, 2]], 1)
+
+
+def test_slides_without_prototypes_have_no_movement() -> None:
+    drawn = groupings(0)
+    drawn[:, :7] = -1
+    found = stability(drawn, OFFSETS)
+    assert np.isnan(found.moved[:2]).all() and not np.isnan(found.moved[2]).any()
+
+
+def cohort(features: str = "bottleneck") -> tuple[CohortPrototypes, np.ndarray]:
+    rng = np.random.default_rng(1)
+    prototypes = rng.normal(size=(3, 2, 8)).astype(np.float32)
+    embeddings = rng.normal(size=(18, 8)).astype(np.float32)
+    prototypes /= np.linalg.norm(prototypes, axis=2, keepdims=True)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    assignments = rng.integers(2, size=18).astype(np.int16)
+    kept = np.array([True, False, True])
+    content = CohortPrototypes(prototypes, features, kept, assignments, OFFSETS, ["a", "b", "c"])  # type: ignore[arg-type]
+    return content, embeddings
+
+
+@pytest.mark.parametrize("features", ["bottleneck", "region_vector"])
+def test_distances_are_to_the_own_prototype(features: str) -> None:
+    content, embeddings = cohort(features)
+    found = prototype_distances(embeddings, content)
+    for region in range(18):
+        prototype = content.prototypes[0 if region < 7 else 2][content.assignments[region]]
+        chord = float(np.linalg.norm(embeddings[region] - prototype))
+        expected = chord if features == "region_vector" else chord**2 / 2  # of unit vectors
+        assert found[region] == pytest.approx(expected, abs=1e-5)
+
+
+def test_nearest_regions_come_in_order_and_from_their_prototype_alone() -> None:
+    assignments = np.array([0, 1, 0, 0, 1], np.int16)
+    distances = np.array([0.3, 0.1, 0.2, 0.2, 0.9], np.float32)
+    assert nearest_regions(assignments, distances, 3, 2) == [[2, 3], [1, 4], []]
+
+
+def test_shares_are_of_all_regions() -> None:
+    np.testing.assert_allclose(tissue_shares(np.array([0, 0, 2, 1], np.int16), 4), [0.5, 0.25, 0.25, 0])
+    np.testing.assert_array_equal(tissue_shares(np.full(3, -1, np.int16), 2), 0)
+
+
+def test_the_last_step_of_the_atlas_leads_to_the_final_prototypes() -> None:
+    content, embeddings = cohort()
+    iterations = np.stack([content.assignments, 1 - content.assignments])
+    atlas = make_atlas("slpd", content, embeddings, iterations, 3)
+    assert atlas.steps == ["2", "final"]
+    np.testing.assert_array_equal(atlas.movement.moved[[0, 2]], 0)  # only numbers changed
+
+
+def view(values: list[dict[str, str]]) -> CohortView:
+    slides = [SlideView(f"s{i}", i, value, 100, 100, 0.5, 10, 1) for i, value in enumerate(values)]
+    n = len(slides)
+    return CohortView("c", slides, np.arange(n + 1), np.zeros((n, 2), np.int64), np.zeros(n, np.int32), 64, ["label"])
+
+
+def test_columns_that_tell_no_slides_apart_are_left_out_and_patient_is_last() -> None:
+    values = [{"patient": f"p{i}", "same": "x", "site": "ab"[i % 2], "label": "uv"[i % 2]} for i in range(4)]
+    assert [entry["name"] for entry in cohort_data(view(values))["columns"]] == ["label", "site", "patient"]
+
+
+def test_a_column_of_categories_and_a_scale() -> None:
+    assert column("c", ["b", "", "a", "b"]) == {"name": "c", "categories": ["b", "a"], "codes": [0, -1, 1, 0]}
+    assert column("age", [*map(str, range(9)), ""])["numbers"] == [*map(float, range(9)), None]
+    assert "codes" in column("grade", ["1", "2", "3"])  # few numbers are categories
+    assert "codes" in column("mixed", [*map(str, range(9)), "nan"])
+
+
+def test_places_on_the_sheet_skip_regions_that_are_not_used() -> None:
+    corners = [(0, 0), (10, 0), (20, 0)]
+    assert places_on_sheet(np.array([[20, 0], [0, 0], [5, 5]]), corners).tolist() == [2, 0, -1]
+
+
+def test_links_give_the_cosine_of_matched_prototypes() -> None:
+    content, _ = cohort()
+    neighbours = np.array([[2, -1], [-1, -1], [0, -1]], np.int32)
+    target = np.array([[[1, 0], [-1, -1]], [[-1, -1]] * 2, [[1, 0], [-1, -1]]], np.int32)
+    cosines = [float(content.prototypes[0, k] @ content.prototypes[2, 1 - k]) for k in range(2)]
+    similarity = np.array([[sum(cosines), 0], [0, 0], [sum(cosines), 0]], np.float32)
+    graph = SlideGraphArrays(neighbours, similarity, target, content.slides)
+    assert slide_links(graph, content, 1) == []
+    (link,) = slide_links(graph, content, 0)
+    assert [k for k, _ in link] == [1, 0]
+    np.testing.assert_allclose([cosine for _, cosine in link], cosines, atol=1e-4)
+    assert mean_distance(graph, 2)[0, 0] == pytest.approx(1 - np.mean(cosines), abs=1e-6)
+
+
+def judged(name: str, ratio: float, p: float) -> GraphTest:
+    return GraphTest(name, 50, 2, 100, 0.5 * ratio, 0.5, ratio, p, p, 999)
+
+
+def test_the_conclusion_says_what_is_carried_and_no_more() -> None:
+    both = conclusion([judged("class", 1.5, 0.001), judged("site", 1.9, 0.001)], ["class"])
+    assert "share class beyond chance" in both and "share site too" in both
+    hospital = conclusion([judged("class", 1.0, 0.6), judged("scanner", 1.9, 0.001)], ["class"])
+    assert "Nothing shows that neighbours share class" in hospital and "share scanner instead" in hospital
+    avoided = conclusion([judged("class", 0.4, 0.99), judged("site", 1.0, 0.5)], ["class"])
+    assert "Nothing shows that neighbours share class" in avoided and "Nothing shows that they share site" in avoided
+    assert "is not known" in conclusion([judged("class", 1.5, 0.001)], ["class"])
+
+
+def test_a_test_without_pairs_says_so() -> None:
+    assert "cannot be judged" in in_words(GraphTest("x", 0, 0, 0, *[math.nan] * 5, 99))
+    assert "no more often than chance allows" in in_words(judged("x", 1.2, 0.2))
+
+
+def case(fold: int, slide: str, score: float) -> PredictedCase:
+    return PredictedCase(fold, [slide], "p", "a", "", "a", score)
+
+
+def test_cases_are_ranked_by_score_and_ties_by_fold_and_slide() -> None:
+    cases = [case(1, "b", 0.5), case(0, "c", 0.9), case(0, "a", 0.5), case(1, "a", 0.5)]
+    assert ranking(cases) == [1, 2, 3, 0]
+    assert top_regions(np.array([0.1, 0.4, 0.4, 0.1], np.float32), 3) == [1, 2, 0]
+
+
+def test_patch_maps_keep_attention_to_half_a_level() -> None:
+    attention = np.random.default_rng(0).dirichlet(np.ones(16), size=(2, 3)).astype(np.float16)
+    found = patch_maps([4, 9], attention)
+    assert (found["heads"], found["grid"], list(found["regions"])) == (3, 4, ["4", "9"])
+    for number, region in enumerate(found["regions"].values()):
+        levels = np.frombuffer(b64decode(region["bytes"]), np.uint8).reshape(3, 16)
+        back = levels / 255 * np.array(region["largest"])[:, None]
+        np.testing.assert_allclose(back, attention[number], atol=attention[number].max() / 255)
+
+
+def test_regions_for_qupath_have_prototype_colour_and_measurements() -> None:
+    text = regions_geojson(
+        np.array([[0, 0], [100, 0]]),
+        50,
+        np.array([1, -1], np.int16),
+        {"weight t/<h>": [0.25, 0.75], "d": [0.5, np.nan]},
+    )
+    first, second = json.loads(text)["features"]
+    assert first["properties"]["classification"]["name"] == "Prototype 2"
+    assert first["properties"]["classification"]["color"] == [213, 94, 0]  # Okabe-Ito's vermilion
+    assert first["properties"]["measurements"] == {"weight t/<h>": 0.25, "d": 0.5}
+    assert second["properties"]["measurements"] == {"weight t/<h>": 0.75}
+    assert first["geometry"]["coordinates"][0][2] == [50, 50]
+    assert first["properties"]["objectType"] == "tile"
+
+
+def test_colours_run_out_into_one_grey() -> None:
+    assert len(set(SERIES)) == len(SERIES) and OTHER not in SERIES
+    assert series_colour(len(SERIES)) == series_colour(99) == OTHER

@@ -1,0 +1,81 @@
+"""What was learned, for the report: what the encoder looks at, maps, and what the slide graph carries."""
+
+
+rule attend_patches:
+    input:
+        manifest=rules.cohort_manifest.output.manifest,
+        teacher=rules.distill_slpd.output.teacher,
+    output:
+        attention=f"{VARIANT}/patch_attention.h5",
+    log:
+        f"{LOGS}/attend_patches/{{cohort}}/{{variant}}.log",
+    benchmark:
+        f"{BENCHMARKS}/attend_patches/{{cohort}}/{{variant}}.tsv"
+    conda:
+        "../../envs/slpd.yaml"
+    threads: 2
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=120,
+    params:
+        version=result_version("attend_patches"),
+    message:
+        "{wildcards.cohort}: {wildcards.variant}: what its encoder looks at in every region"
+    shell:
+        "python -m slpd attend_patches --manifest {input.manifest:q} --teacher {input.teacher:q}"
+        " --out {output.attention:q} > {log:q} 2>&1"
+
+
+rule map_prototypes:
+    input:
+        prototypes=rules.cluster_regions.output.prototypes,
+        embeddings=rules.distill_slpd.output.embeddings,
+    output:
+        prototypes=f"{VARIANT}/prototype_map.csv",
+        slides=f"{VARIANT}/slide_map.csv",
+    log:
+        f"{LOGS}/map_prototypes/{{cohort}}/{{variant}}.log",
+    benchmark:
+        f"{BENCHMARKS}/map_prototypes/{{cohort}}/{{variant}}.tsv"
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        perplexity=EXPERIMENT.report.perplexity,
+        seed=EXPERIMENT.report.seed,
+        version=result_version("map_prototypes"),
+    message:
+        "{wildcards.cohort}: {wildcards.variant}: maps of prototypes and slides"
+    shell:
+        "python -m slpd map_prototypes --prototypes {input.prototypes:q} --embeddings {input.embeddings:q}"
+        " --perplexity {params.perplexity} --seed {params.seed} --prototype-map {output.prototypes:q}"
+        " --slide-map {output.slides:q} > {log:q} 2>&1"
+
+
+rule test_graph:
+    input:
+        graph=rules.link_slides.output.graph,
+        manifest=rules.cohort_manifest.output.manifest,
+    output:
+        tests=f"{VARIANT}/graph_test.csv",
+    log:
+        f"{LOGS}/test_graph/{{cohort}}/{{variant}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        permutations=EXPERIMENT.report.permutations,
+        seed=EXPERIMENT.report.seed,
+        labels=lambda wildcards: labels_digest(wildcards.cohort),  # not the order of lines, nor the file's time
+        sheet=lambda wildcards, input: COHORTS[wildcards.cohort].sheet,
+        version=result_version("test_graph"),
+    message:
+        "{wildcards.cohort}: {wildcards.variant}: what neighbours in the slide graph share"
+    shell:
+        "python -m slpd test_graph --graph {input.graph:q} --sheet {params.sheet:q} --manifest {input.manifest:q}"
+        " --permutations {params.permutations} --seed {params.seed} --out {output.tests:q} > {log:q} 2>&1"
