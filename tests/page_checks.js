@@ -36,6 +36,21 @@
       }
       return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255, 1]);
     };
+    // Of text in a drawing: the last shape before it that is painted where it stands; null where that is a picture.
+    const drawnUnder = (text) => {
+      const box = text.getBoundingClientRect();
+      const x = (box.left + box.right) / 2, y = (box.top + box.bottom) / 2;
+      let colour = background(text.ownerSVGElement);
+      for (const shape of text.ownerSVGElement.querySelectorAll("path, rect, circle, polygon, image, use")) {
+        const place = shape.getBoundingClientRect();
+        const before = shape.compareDocumentPosition(text) & Node.DOCUMENT_POSITION_FOLLOWING;
+        if (!before || shape.closest("defs, clipPath") || x < place.left || x > place.right || y < place.top || y > place.bottom) continue;
+        const fill = getComputedStyle(shape).fill;
+        if (shape.tagName === "image") colour = null;
+        else if (fill.startsWith("rgb") && colour) colour = over(channels(fill), colour);
+      }
+      return colour;
+    };
     const faults = new Map();
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     for (let text = texts.nextNode(); text; text = texts.nextNode()) {
@@ -45,7 +60,7 @@
       if (!one.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
       const style = getComputedStyle(one);
       const paint = one instanceof SVGElement ? style.fill : style.color;
-      const under = background(one);
+      const under = one instanceof SVGElement && one.ownerSVGElement ? drawnUnder(one) : background(one);
       if (!under || !paint.includes("(")) continue;
       const [low, high] = [luminance(over(channels(paint), under)), luminance(under)].sort((a, b) => a - b);
       const ratio = (high + 0.05) / (low + 0.05);
