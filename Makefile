@@ -10,12 +10,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 SNAKEMAKE = snakemake --workflow-profile workflow/profiles/default
 
-.PHONY: help setup demo run slurm plan why trial test test-slurm fast-tests check reruns lock clean
+.PHONY: help setup demo run slurm plan why trial test test-slurm test-browser fast-tests check reruns lock clean
 
 help:
 	@echo "make demo                 the whole method on a small drawn cohort: minutes on two CPU cores"
-	@echo "make test                 all tests but those on SLURM"
+	@echo "make test                 all tests but those on SLURM and in a browser"
 	@echo "make test-slurm           those on a throw-away SLURM (installed if missing, as root on Debian); DEMO=yes: the demo too"
+	@echo "make test-browser         those of the report in Chromium (installed if missing, as root on Debian); REPORT=folder: of that report"
 	@echo "make run CONFIG=file      an experiment on this machine (clusters: snakemake --profile slurm)"
 	@echo "make plan CONFIG=file     what it would cost on the cluster: jobs, GPU- and CPU-hours, disk, files"
 	@echo "make why CONFIG=file      what would run again, because of which key"
@@ -67,17 +68,22 @@ trial: $(READY)
 	@echo; echo "Report: $$(echo results/trial*/report/index.html)"
 
 test: $(READY)
-	pytest -m "not slurm"
+	pytest -m "not slurm and not browser"
 
 test-slurm: $(READY)
 	@command -v slurmctld > /dev/null || test "$$(id -u)" != 0 || ! command -v apt-get > /dev/null || tests/slurm_cluster.sh install
 	pytest tests/test_slurm.py
 
+test-browser: $(READY)
+	@test -x /usr/bin/chromium || test "$$(id -u)" != 0 || ! command -v apt-get > /dev/null \
+	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium > /dev/null; }
+	pytest tests/test_browser.py
+
 reruns: $(READY)
 	@python tests/rerun_table.py
 
 fast-tests: $(READY)
-	pytest -q -m "not torch and not workflow and not slides and not slurm"
+	pytest -q -m "not torch and not workflow and not slides and not slurm and not browser"
 
 check: $(READY) data/demo/slides.csv
 	ruff format --check .
