@@ -68,6 +68,7 @@ def summary_context(
 def schedule(experiment: Experiment) -> list[tuple[str, str]]:
     """How encoders are trained, in a few lines."""
     training, prototypes = experiment.training, experiment.prototypes
+    warmup = plural(training.learning_rate_warmup_epochs, "epoch")
     return [
         ("regions", f"{experiment.regions.region_px} px at {experiment.regions.mpp:g} µm/px"),
         ("patches", f"{experiment.patch_encoder.patch_px} px, {experiment.patch_encoder.model}"),
@@ -80,7 +81,7 @@ def schedule(experiment: Experiment) -> list[tuple[str, str]]:
         ("batch", f"{training.batch_size} regions"),
         (
             "learning rate",
-            f"{training.learning_rate:g} at a batch of 256, {plural(training.learning_rate_warmup_epochs, 'epoch')} of warm-up",
+            f"{training.learning_rate:g} at a batch of 256, {warmup} of warm-up",
         ),
         ("prototypes", f"M = {prototypes.n_prototypes} per slide of at least {prototypes.min_regions} regions"),
         ("similar slides", f"K = {experiment.slide_graph.n_neighbours}"),
