@@ -132,6 +132,51 @@ def test_a_layer_equals_torchs_transformer_encoder_layer() -> None:
         torch.testing.assert_close(found[fold], expected, atol=2e-6, rtol=1e-5)
 
 
+def test_an_encoder_begins_as_torchs() -> None:
+    """Torch copies one layer, draws in_proj by Xavier's uniform distribution, and leaves two biases at 0."""
+    head = vit_wsi(embedding=48)
+    ours = VitWsi(WIDTH, 2, head, seeds(2))
+    layer = nn.TransformerEncoderLayer(head.embedding, head.heads, head.feedforward)
+    expected = {
+        "qkv": layer.self_attn.in_proj_weight.detach().abs().max(),
+        "project": layer.self_attn.out_proj.weight.detach().abs().max(),
+        "widen": layer.linear1.weight.detach().abs().max(),
+        "narrow": layer.linear2.weight.detach().abs().max(),
+    }
+    for name, largest in expected.items():
+        weight = getattr(ours.layers[0], name).weight.detach()
+        assert float(weight.abs().max()) == pytest.approx(float(largest), rel=0.02)
+        assert float(weight.std()) == pytest.approx(float(weight.abs().max()) / 3**0.5, rel=0.1)
+        assert (weight[0] != weight[1]).any()  # folds differ
+    assert not ours.layers[0].qkv.bias.any()
+    assert not ours.layers[0].project.bias.any()
+    for one, other in zip(ours.layers[0].parameters(), ours.layers[1].parameters(), strict=True):
+        assert one is not other
+        assert (one == other).all()
+
+
+def test_max_mil_begins_by_xavier() -> None:
+    """CLAM's initialisation: normal, variance 2 / (fan_in + fan_out), biases 0."""
+    model = MaxMil(150, 4, max_mil(embedding=250), seeds(2), survival=False)
+    assert float(model.embed.weight.detach().std()) == pytest.approx((2 / 400) ** 0.5, rel=0.02)
+    assert float(model.classify.weight.detach().std()) == pytest.approx((2 / 254) ** 0.5, rel=0.06)
+    assert float(model.embed.weight.detach().abs().max()) > 3 * (2 / 400) ** 0.5  # not a uniform distribution
+    assert not model.embed.bias.any()
+    assert not model.classify.bias.any()
+
+
+def test_vit_wsi_drops_both_branches_of_its_gated_attention() -> None:
+    """A hidden unit is the product of two that are each kept with probability 0.75, over 0.75."""
+    scores = VitWsi(WIDTH, 2, vit_wsi(dropout=0.25), seeds(1)).attention
+    with torch.no_grad():
+        scores.w.weight.zero_()[0, 0] = 1  # the score is hidden unit 0
+    h = torch.randn(1, 20000, scores.v.weight.shape[1], generator=torch.Generator().manual_seed(0))
+    bags = PackedBags(h, torch.tensor([[20000]]), None)
+    whole, dropped = scores(h, bags), scores(h, PackedBags(h, bags.sizes, [np.random.default_rng(0)]))
+    assert float((dropped == 0).float().mean()) == pytest.approx(1 - 0.75**2, abs=0.01)
+    torch.testing.assert_close(dropped[dropped != 0], whole[dropped != 0] / 0.75**2)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sizes", [((1, 9), (4,)), ((12, 1, 5), (2, 2)), ((1,), (1, 1, 1))])
 def test_neither_padding_nor_company_changes_a_prediction(kind: str, sizes: tuple[tuple[int, ...], ...]) -> None:

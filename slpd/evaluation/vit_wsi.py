@@ -1,18 +1,20 @@
 """ViT_WSI-4096: HIPT's slide-level transformer (Chen et al., CVPR 2022, section 3.2; `hipt_gp` of its released code).
 
-Linear layer, ReLU, dropout; transformer encoder without positions (post-norm, ReLU); gated attention pooling; linear
-layer, ReLU, dropout; linear layer to the classes.
+Linear layer, ReLU, dropout; transformer encoder without positions (post-norm, ReLU); gated attention pooling with
+dropout of both its branches; linear layer, ReLU, dropout; linear layer to the classes. Weights begin as those of
+torch's layers: the layers of an encoder are copies of one.
 """
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
 from slpd.evaluation.abmil import AttentionScores
 from slpd.evaluation.packed_bags import NEVER, PackedBags
-from slpd.evaluation.stacked import StackedDropout, StackedLayerNorm, StackedLinear, drawn_to_keep
+from slpd.evaluation.stacked import StackedDropout, StackedLayerNorm, StackedLinear, drawn_to_keep, uniform
 from slpd.settings.heads import VitWsiHead
 
 
@@ -24,7 +26,9 @@ class EncoderLayer(nn.Module):
         width = head.embedding
         self.n_heads = head.heads
         self.qkv = StackedLinear(width, 3 * width, generators)
+        self.qkv.begin(uniform((width, 3 * width), math.sqrt(6 / (4 * width)), generators))  # Xavier
         self.project = StackedLinear(width, width, generators)
+        self.project.begin(self.project.weight)
         self.widen = StackedLinear(width, head.feedforward, generators)
         self.narrow = StackedLinear(head.feedforward, width, generators)
         self.norm_1, self.norm_2 = (StackedLayerNorm(width, len(generators)) for _ in range(2))
@@ -65,8 +69,9 @@ class VitWsi(nn.Module):
     def __init__(self, width: int, n_outputs: int, head: VitWsiHead, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
         self.embed = StackedLinear(width, head.embedding, generators)
-        self.layers = nn.ModuleList(EncoderLayer(head, generators) for _ in range(head.depth))
-        self.attention = AttentionScores(head.embedding, head.attention, gated=True, generators=generators)
+        layer = EncoderLayer(head, generators)
+        self.layers = nn.ModuleList(deepcopy(layer) for _ in range(head.depth))
+        self.attention = AttentionScores(head.embedding, head.attention, True, generators, head.dropout)
         self.rho = StackedLinear(head.embedding, head.embedding, generators)
         self.classify = StackedLinear(head.embedding, n_outputs, generators)
         self.dropout = StackedDropout(head.dropout)
@@ -76,6 +81,6 @@ class VitWsi(nn.Module):
         h = self.dropout(torch.relu(self.embed(bags.regions)), bags.n_regions, bags.generators)  # (F, T, E)
         for layer in self.layers:
             h = layer(h, bags)
-        z, weights = bags.pool(self.attention(h), h)  # (F, B, E)
+        z, weights = bags.pool(self.attention(h, bags), h)  # (F, B, E)
         z = self.dropout(torch.relu(self.rho(z)), bags.n_bags, bags.generators)
         return self.classify(z), weights
