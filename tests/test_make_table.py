@@ -6,6 +6,7 @@ import math
 import re
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -131,6 +132,19 @@ def test_a_cell_without_a_figure_says_why() -> None:
     assert [bool(line["why"]) for line in lines] == [True, True, True, False, True, True, True, True]
     for render in (as_markdown, as_html, as_latex):
         assert "a class has no test case in any fold" in render(content)
+
+
+def test_an_evaluation_that_the_data_do_not_allow_costs_its_cells_alone() -> None:
+    """Its row has the reason, and the other variants are compared as if it were not there."""
+    failed = evaluation("slpd", [math.nan] * 3, [math.nan] * 3)
+    reasons = [replace(row, why="head abmil, fold 2: no convergence") for row in failed.intervals]
+    lost = Evaluation(failed.folds, reasons)
+    good = [evaluation("dino", [0.5, 0.52, 0.51], [0.5] * 3), evaluation("intra", [0.9, 0.91, 0.92], [0.5] * 3)]
+    content = content_of([*good, lost], variants=["dino", "intra", "slpd"])
+    assert content.rows[2].cells[0].text == "head abmil, fold 2: no convergence"
+    assert [content.is_best(row, 0) for row in content.rows] == [False, True, False]
+    for render in (as_markdown, as_html, as_latex):
+        assert "head abmil, fold 2: no convergence" in render(content)
 
 
 def test_csv_holds_full_precision() -> None:
@@ -275,7 +289,9 @@ def test_the_caption_states_leaks_and_events() -> None:
     assert "3 folds, 1 to 1 patients of each in both train and test." in facts.text
     twice = [LabelledSlide(f"s{i}", f"p{i % 3}", "A") for i in range(5)]  # p0 and p1 have two slides
     facts = task_facts(task_of("lung"), [Fold(twice[2:3], twice[:2], twice[3:])], manifest_of(0))
-    assert "1 folds, 2 to 2 patients of each in both validation and test." in facts.text
+    assert (
+        "1 folds, 2 to 2 patients of each in both validation and test; class B has no training slide in" in facts.text
+    )
     slides = [LabelledSlide(f"s{i}", f"p{i}", "3.5", str(i % 2)) for i in range(5)]
     facts = task_facts(task_of("os"), [Fold(slides[:3], [], slides[3:])], manifest_of(0))
     assert "(censored 3, event seen 2)" in facts.text

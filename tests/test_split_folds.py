@@ -284,6 +284,37 @@ def test_the_stage_imports_folds(tmp_path: Path) -> None:
     assert [[slide.slide for slide in getattr(fold, split)] for split in SPLITS] == [["p1_0", "p2_0"], [], ["p3_0"]]
 
 
+def imported_task(folder: Path, classes: tuple[str, ...] = ("A", "B"), fraction: float = 1) -> ClassTask:
+    folds = ImportedFolds(kind="imported", folder=str(folder), allow_patient_overlap=False, train_fraction=fraction)
+    return task_of(folds, classes)
+
+
+def test_imported_folds_that_no_head_can_learn_from_are_refused(tmp_path: Path) -> None:
+    """By the stage, and so by check_cohort, which makes folds by the same function, before GPU time is spent."""
+    files = write_cohort(tmp_path, slides_of(p1="A", p2="B", p3="A", p4="B"), left_out="p2_0")
+    (tmp_path / "splits_0.csv").write_text("train,val,test\np1_0,,p3_0\np2_0,,p4_0\n")
+    rest = ["--out", str(tmp_path / "folds.csv")]
+    with pytest.raises(
+        UserError, match=r"fold 0: all 1 training slides are of class A; correct splits_0.csv in .*, or"
+    ):
+        run_stage([*files, "--task", imported_task(tmp_path).model_dump_json(), *rest])
+    slides = slides_of(p1="A", p2="B", p3="A", p4="B")
+    with pytest.raises(UserError, match=r"fold 0: no training slides; raise folds.train_fraction of the task \(0.2\)"):
+        split_folds.folds_of(imported_task(tmp_path, fraction=0.2), slides)  # a fifth of two slides is none
+
+
+def test_a_class_that_is_not_trained_in_some_folds_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = write_cohort(tmp_path, slides_of(p1="A", p2="B", p3="C", p4="C", p5="A"), left_out="p5_0")
+    (tmp_path / "splits_0.csv").write_text("train,val,test\np1_0,,p3_0\np2_0,,p4_0\n")
+    (tmp_path / "splits_1.csv").write_text("train,val,test\np1_0,,p3_0\np4_0,,p2_0\n")
+    task = imported_task(tmp_path, ("A", "B", "C"))
+    run_stage([*files, "--task", task.model_dump_json(), "--out", str(tmp_path / "folds.csv")])
+    assert "task grade: class B has no training slide in 1 of 2 folds (1), where it is never predicted" in caplog.text
+    assert "task grade: class C has no training slide in 1 of 2 folds (0)" in caplog.text
+
+
 def survival_rows(**events: str) -> list[SheetRow]:
     """Lines of a sheet: p1="5 1" is a patient with an event at 5."""
     return [

@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from slpd.errors import EvaluationError
 from slpd.evaluation.cases import EvaluationData, FoldCases, Outcomes
 from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.mean_vectors import equal_weights, mean_vectors
@@ -21,17 +22,28 @@ MOST_STEPS = 2000  # of L-BFGS, which needs some hundred on vectors of a few hun
 
 
 def predict_logistic(head: LogisticHead, data: EvaluationData) -> list[HeadOutput]:
-    """What the regression says of the test cases of every fold; the validation cases are not used."""
-    return [predict_fold(head, fold, data) for fold in data.folds]
+    """What the regression says of the test cases of every fold; the validation cases are not used.
+
+    Raises:
+        EvaluationError: the regression of a fold does not converge.
+    """
+    return [predict_fold(head, number, fold, data) for number, fold in enumerate(data.folds)]
 
 
-def predict_fold(head: LogisticHead, fold: FoldCases, data: EvaluationData) -> HeadOutput:
+def predict_fold(head: LogisticHead, number: int, fold: FoldCases, data: EvaluationData) -> HeadOutput:
     """The same of one fold."""
     scaler = StandardScaler()
     train = scaler.fit_transform(mean_vectors(data.features, fold.train))
     test = scaler.transform(mean_vectors(data.features, fold.test))
     fit = hazards if data.survival else probabilities
-    return HeadOutput(fit(head, train, fold.train.outcomes, test, data.n_outputs), equal_weights(fold.test))
+    try:
+        outputs = fit(head, train, fold.train.outcomes, test, data.n_outputs)
+    except ConvergenceWarning as warning:
+        raise EvaluationError(
+            f"head {head.name}, fold {number}: the regression has not converged within {MOST_STEPS} steps; lower"
+            f" inverse_penalty of the head (it is {head.inverse_penalty:g})"
+        ) from warning
+    return HeadOutput(outputs, equal_weights(fold.test))
 
 
 def probabilities(

@@ -11,6 +11,7 @@ from slpd.artifacts.split_files import read_split_files
 from slpd.evaluation.generated_folds import generate_folds
 from slpd.evaluation.imported_folds import import_folds
 from slpd.evaluation.tasks import check_task, labelled_slides, strata_of
+from slpd.evaluation.training_classes import check_training, untrained_text
 from slpd.evaluation.training_subset import thin_training
 from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask, task_from_json
 
@@ -32,15 +33,25 @@ def run(args: argparse.Namespace) -> None:
     slides = [slide for slide in labelled_slides(task, read_sheet(args.sheet)) if slide.slide in used]
     check_task(task, slides)
     folds = folds_of(task, slides)
+    for line in untrained_text(task, folds):
+        log.warning("task %s: %s", task.name, line)
     for number, fold in enumerate(folds):
         log.info("fold %d: %d train, %d val, %d test slides", number, len(fold.train), len(fold.val), len(fold.test))
     write_folds(args.out, folds)
 
 
 def folds_of(task: ClassTask | SurvivalTask, slides: list[LabelledSlide]) -> list[Fold]:
-    """The folds of a task's labelled, usable slides: generated, or read from its split files."""
+    """The folds of a task's labelled, usable slides: generated, or read from its split files.
+
+    Raises:
+        UserError: they cannot be made, or a fold cannot be trained on.
+    """
     if isinstance(task.folds, ImportedFolds):
         splits = read_split_files(Path(task.folds.folder))
-        folds = import_folds(task.name, splits, slides, task.folds.allow_patient_overlap)
-        return thin_training(folds, task.folds.train_fraction)
-    return generate_folds(strata_of(task), slides, task.folds)
+        whole = import_folds(task.name, splits, slides, task.folds.allow_patient_overlap)
+        folds = thin_training(whole, task.folds.train_fraction)
+    else:
+        folds = generate_folds(strata_of(task), slides, task.folds)
+    for number, fold in enumerate(folds):
+        check_training(task, number, fold)
+    return folds

@@ -8,6 +8,7 @@ from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide
 from slpd.artifacts.manifest import ManifestRow
 from slpd.evaluation.imported_folds import patient_overlap, shared_patients
 from slpd.evaluation.tasks import SEEN, n_cases
+from slpd.evaluation.training_classes import untrained_text
 from slpd.settings.evaluation import ClassTask, SurvivalTask, TaskKind
 
 LISTED = 10  # left-out slides named in a caption; the manifest has them all
@@ -27,6 +28,7 @@ class TaskFacts:
     classes: dict[str, int]  # class, or outcome of a survival task -> slides in the folds
     leaks: list[int]  # patients in both train and test, of each fold
     validation_leaks: list[int]  # patients in both validation and test, on which an epoch may have been chosen
+    untrained: list[str]  # what a caption says of classes without training slides
     left_out: list[tuple[str, str]]  # slide, reason
 
     @property
@@ -42,7 +44,7 @@ class TaskFacts:
         return (
             f"{self.task}: {self.n_used} of {self.n_given} slides of the cohort used; in the folds"
             f" {sum(self.classes.values())} labelled slides of {self.n_patients} patients ({classes});"
-            f" {self.n_folds} folds{leaks}."
+            f" {self.n_folds} folds{leaks}{''.join(f'; {text}' for text in self.untrained)}."
         )
 
     @property
@@ -69,6 +71,7 @@ def task_facts(task: ClassTask | SurvivalTask, folds: Sequence[Fold], manifest: 
         classes=dict(sorted(counts.items())),
         leaks=[len(patient_overlap(fold)) for fold in folds],
         validation_leaks=[len(shared_patients(fold.val, fold.test)) for fold in folds],
+        untrained=untrained_text(task, folds),
         left_out=[(record.slide, one_line(record.reason, record.slide)) for record in left_out],
     )
 
