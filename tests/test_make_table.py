@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from slpd.artifacts.absent_slides import AbsentSlide, write_absent
 from slpd.artifacts.fold_metrics import FoldMetrics, write_fold_metrics
 from slpd.artifacts.folds import Fold, LabelledSlide, write_folds
 from slpd.artifacts.manifest import ManifestRow, write_manifest
@@ -97,7 +98,7 @@ def content_of(
     table = table_of(**changes)
     n_folds = max(len(found.folds) for found in evaluations)
     manifest = manifest_of(n_left_out, reason)
-    facts = [task_facts(task_of(task), folds_of(n_folds, label), manifest) for task in table.tasks]
+    facts = [task_facts(task_of(task), folds_of(n_folds, label), manifest, []) for task in table.tasks]
     return table_content(table, evaluations, facts, unavailable or {}, published, 0.95)
 
 
@@ -285,17 +286,25 @@ def test_the_caption_states_slides_classes_folds_and_who_is_missing(render: Rend
 
 
 def test_the_caption_states_leaks_and_events() -> None:
-    facts = task_facts(task_of("lung"), folds_of(3, leak=True), manifest_of(0))
+    facts = task_facts(task_of("lung"), folds_of(3, leak=True), manifest_of(0), [])
     assert "3 folds, 1 to 1 patients of each in both train and test." in facts.text
     twice = [LabelledSlide(f"s{i}", f"p{i % 3}", "A") for i in range(5)]  # p0 and p1 have two slides
-    facts = task_facts(task_of("lung"), [Fold(twice[2:3], twice[:2], twice[3:])], manifest_of(0))
+    facts = task_facts(task_of("lung"), [Fold(twice[2:3], twice[:2], twice[3:])], manifest_of(0), [])
     assert (
         "1 folds, 2 to 2 patients of each in both validation and test; class B has no training slide in" in facts.text
     )
     slides = [LabelledSlide(f"s{i}", f"p{i}", "3.5", str(i % 2)) for i in range(5)]
-    facts = task_facts(task_of("os"), [Fold(slides[:3], [], slides[3:])], manifest_of(0))
+    facts = task_facts(task_of("os"), [Fold(slides[:3], [], slides[3:])], manifest_of(0), [])
     assert "(censored 3, event seen 2)" in facts.text
     assert facts.test_to_train == pytest.approx(2 / 3)
+
+
+def test_the_caption_counts_and_names_slides_that_only_split_files_know() -> None:
+    absent = [AbsentSlide(f"gone{i}", "not in the sheet") for i in range(5)] + [AbsentSlide("x", "left out")]
+    facts = task_facts(task_of("lung"), folds_of(3), manifest_of(0), absent)
+    assert facts.text.endswith(
+        "; named by the split files but in no fold: 5 not in the sheet (gone0, gone1, gone2, …), 1 left out (x)."
+    )
 
 
 class Text(HTMLParser):
@@ -375,6 +384,7 @@ def run_stage(folder: Path, n_manifests: int = 1) -> dict[str, bytes]:
         write_intervals(folder / found.folds[0].variant / "intervals.csv", found.intervals)
     write_folds(folder / "folds.csv", folds_of(3))
     write_manifest(folder / "slides.csv", manifest_of(1))
+    write_absent(folder / "absent.csv", [])
     parser = argparse.ArgumentParser()
     make_table.add_arguments(parser)
     arguments = ["--table", table_of().model_dump_json(), "--folds", str(folder / "folds.csv")]
@@ -382,6 +392,7 @@ def run_stage(folder: Path, n_manifests: int = 1) -> dict[str, bytes]:
     arguments += ["--tasks", task_of("lung").model_dump_json()]
     arguments += ["--settings", Intervals(n_resamples=100, level=0.95, seed=0).model_dump_json()]
     arguments += ["--manifests", *[str(folder / "slides.csv")] * n_manifests]
+    arguments += ["--absent", str(folder / "absent.csv")]
     for name in ("csv", "differences", "markdown", "latex", "html"):
         arguments += [f"--{name}", str(folder / "out" / name)]
     make_table.run(parser.parse_args(arguments))
@@ -396,5 +407,5 @@ def test_the_stage_writes_every_format_with_the_same_bytes_each_time(tmp_path: P
 
 
 def test_a_manifest_per_task_is_wanted(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="table main: 1 tasks, but 1 --tasks, 1 --folds and 2 --manifests"):
+    with pytest.raises(UserError, match="table main: 1 tasks, but 1 --tasks, 1 --folds, 2 --manifests and 1 --absent"):
         run_stage(tmp_path, n_manifests=2)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from slpd.artifacts.absent_slides import read_absent
 from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide, read_folds, write_folds
 from slpd.artifacts.manifest import ManifestRow, write_manifest
 from slpd.artifacts.sheet import SheetRow
@@ -253,7 +254,8 @@ def run_stage(arguments: list[str]) -> None:
 
     parser = argparse.ArgumentParser()
     split_folds.add_arguments(parser)
-    split_folds.run(parser.parse_args(arguments))
+    absent = arguments[arguments.index("--manifest") + 1].replace("slides.csv", "absent.csv")
+    split_folds.run(parser.parse_args([*arguments, "--absent", absent]))
 
 
 def test_only_used_and_labelled_slides_are_split(tmp_path: Path) -> None:
@@ -282,6 +284,24 @@ def test_the_stage_imports_folds(tmp_path: Path) -> None:
     run_stage([*files, "--task", task.model_dump_json(), "--out", str(tmp_path / "folds.csv")])
     (fold,) = read_folds(tmp_path / "folds.csv")
     assert [[slide.slide for slide in getattr(fold, split)] for split in SPLITS] == [["p1_0", "p2_0"], [], ["p3_0"]]
+
+
+def test_slides_that_split_files_name_and_no_fold_has_are_kept_with_their_reason(tmp_path: Path) -> None:
+    slides = slides_of(p1="A", p2="B", p3="A", p4="B")
+    files = write_cohort(tmp_path, [*slides, LabelledSlide("p5_0", "p5", "")], left_out="p4_0")
+    (tmp_path / "splits_0.csv").write_text("train,val,test\np2_0,gone.svs,p3_0\np1_0,p5_0,p4_0\n")
+    (tmp_path / "splits_1.csv").write_text("train,val,test\np2_0,,p3_0\np1_0,,lost\n")
+    task = imported_task(tmp_path, fraction=0.9)
+    run_stage([*files, "--task", task.model_dump_json(), "--out", str(tmp_path / "folds.csv")])
+    assert [(absent.slide, absent.reason) for absent in read_absent(tmp_path / "absent.csv")] == [
+        ("gone", "not in the sheet"),
+        ("p5_0", "without a label"),
+        ("p4_0", "left out"),
+        ("lost", "not in the sheet"),
+    ]
+    files = write_cohort(tmp_path, slides, left_out="")
+    run_stage([*files, "--task", task_of(generated(2)).model_dump_json(), "--out", str(tmp_path / "folds.csv")])
+    assert read_absent(tmp_path / "absent.csv") == []
 
 
 def imported_task(folder: Path, classes: tuple[str, ...] = ("A", "B"), fraction: float = 1) -> ClassTask:
