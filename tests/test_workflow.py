@@ -210,6 +210,16 @@ def test_rows_without_an_encoder_of_their_own(finished: Path) -> None:
     assert toy.planned(finished, *arguments, "--", "tables") == {"make_table": 1}
 
 
+def test_a_variant_that_is_trained_like_another_is_not_trained_again(finished: Path) -> None:
+    def twin(config: dict[str, Any]) -> None:
+        config["variants"].append({"name": "twin", "slide_graph": {"n_neighbours": 1}})  # as it is without
+        config["variants"].append({"name": "lent", "encoder_of": {"cohort": "toy", "variant": "twin"}})
+        config["tables"][0]["variants"] += ["twin", "lent"]
+
+    jobs = toy.planned(finished, *toy.edited(finished, twin))
+    assert jobs == {"embed_bags": 1, "evaluate": 4, "make_table": 1}  # vectors of `lent` alone; two heads of each
+
+
 def test_a_variant_that_renews_more_rarely_shares_the_warm_up(finished: Path) -> None:
     def rarely(config: dict[str, Any]) -> None:
         config["variants"].append({"name": "rarely", "epochs_per_iteration": 2})

@@ -50,7 +50,7 @@ rule split_folds:
 
 rule evaluate:
     input:
-        bags=lambda wildcards: f"{VARIANT}/bags.h5".format(cohort=cohort_of(wildcards.task), variant=wildcards.variant),
+        bags=tested_bags,
         folds=rules.split_folds.output.folds,
     output:
         predictions=f"{TASK}/{{variant}}/{{head}}/predictions.csv",
