@@ -5,6 +5,7 @@ a case and an interval that it came into, with an intercept per interval (Singer
 """
 
 import warnings
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ def probabilities(
     head: LogisticHead, train: NDArray[np.float64], outcomes: Outcomes, test: NDArray[np.float64], n_classes: int
 ) -> NDArray[np.float64]:
     """Class probabilities of test cases (n, n_classes); a class without training cases keeps probability 0."""
-    model = regression(head, train, outcomes.numbers)
+    model = regression(head, train, outcomes.numbers, "balanced" if head.balanced else None)
     found = np.zeros((len(test), n_classes))
     found[:, model.classes_] = model.predict_proba(test)
     return found
@@ -59,18 +60,22 @@ def probabilities(
 def hazards(
     head: LogisticHead, train: NDArray[np.float64], outcomes: Outcomes, test: NDArray[np.float64], n_bins: int
 ) -> NDArray[np.float64]:
-    """Hazards of test cases (n, n_bins)."""
+    """Hazards of test cases (n, n_bins).
+
+    Never balanced: if pairs with an event weighed as much as those without, what comes out would be no hazards.
+    """
     case, interval = np.nonzero(np.arange(n_bins) <= outcomes.numbers[:, None])  # the pairs of a case and an interval
     event = (interval == outcomes.numbers[case]) & outcomes.observed[case]
     starts = np.eye(n_bins)
-    model = regression(head, np.hstack([train[case], starts[interval]]), event)
+    model = regression(head, np.hstack([train[case], starts[interval]]), event, None)
     pairs = [np.hstack([test, np.broadcast_to(row, (len(test), n_bins))]) for row in starts]
     return np.stack([model.predict_proba(x)[:, 1] for x in pairs], axis=1)
 
 
-def regression(head: LogisticHead, x: NDArray[np.float64], y: NDArray[np.generic]) -> LogisticRegression:
+def regression(
+    head: LogisticHead, x: NDArray[np.float64], y: NDArray[np.generic], weights: Literal["balanced"] | None
+) -> LogisticRegression:
     """The fitted model; one that has not converged is an error."""
-    weights = "balanced" if head.balanced else None
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         return LogisticRegression(C=head.inverse_penalty, class_weight=weights, max_iter=MOST_STEPS).fit(x, y)
