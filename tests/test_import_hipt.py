@@ -73,6 +73,12 @@ def test_the_sheet_has_labelled_slides_in_order_then_the_others(
     assert "TCGA-AA-0004-01Z-00-DX1.X" in caplog.text
 
 
+def test_an_unknown_censorship_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(TABLE.replace("10.5,1.0", "10.5,yes"))
+    with pytest.raises(UserError, match=r"line 2: slide TCGA-AA-0001-01Z-00-DX1\.X has censorship 'yes'; write 1"):
+        import_hipt.read_hipt_labels(tmp_path / "labels.csv", "oncotree_code")
+
+
 def test_the_config_is_one_that_runs(tmp_path: Path) -> None:
     small(tmp_path, "TCGA-AA-0004", "TCGA-AA-0002", "TCGA-AA-0001")
     with open(tmp_path / "splits/splits_0.csv", "a") as file:

@@ -4,7 +4,9 @@ import argparse
 import csv
 import math
 import re
+import shutil
 import statistics
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -31,7 +33,7 @@ from slpd.tables.latex import as_latex
 from slpd.tables.markdown import as_markdown
 
 ROOT = Path(__file__).parents[1]
-NASTY = "a<b> & c|d 50 % _x_ {y} ~ ^ # $ \\ *z* `q`"
+NASTY = "a<b> & c|d 50 % _x_ {y} ~ ^ # $ \\ *z* `q` &lt; ~~s~~"
 FOLDS = GeneratedFolds(kind="generated", n_folds=3, validation_fraction=0, seed=0)
 
 
@@ -246,6 +248,13 @@ def test_published_figures_are_read_strictly(tmp_path: Path) -> None:
     path.write_text(header + "lung,slpd,knn,auc,high,,Someone 2020\n")
     with pytest.raises(UserError, match="line 2: value 'high' is no number"):
         read_published(path)
+    for value, std, message in (("nan", "", "value 'nan'"), ("inf", "", "value 'inf'"), ("0.8", "nan", "std 'nan'")):
+        path.write_text(header + f"lung,slpd,knn,auc,{value},{std},Someone 2020\n")
+        with pytest.raises(UserError, match=f"line 2: {message} is no number"):
+            read_published(path)
+    path.write_text(header + "lung,slpd,knn,auc,0.8,-0.1,Someone 2020\n")
+    with pytest.raises(UserError, match=r"line 2: std '-0\.1' is negative"):
+        read_published(path)
     path.write_text(header + "lung,slpd,knn,AUC,0.8,,Someone 2020\n")
     with pytest.raises(UserError, match="line 2: metric 'AUC' is none of auc, accuracy"):
         read_published(path)
@@ -344,7 +353,7 @@ def test_latex_keeps_data_as_data() -> None:
     text = as_latex(nasty(NASTY))
     escaped = (
         r"a\textless{}b\textgreater{} \& c\textbar{}d 50 \% \_x\_ \{y\} \textasciitilde{} \textasciicircum{} \# \$"
-        r" \textbackslash{} *z* `q`"
+        r" \textbackslash{} *z* `q` \&lt; \textasciitilde{}\textasciitilde{}s\textasciitilde{}\textasciitilde{}"
     )
     assert text.count(escaped) == 4
     body = text.replace(r"\\", "").replace(r"\{", "").replace(r"\}", "")
@@ -360,9 +369,34 @@ def test_latex_spans_each_task() -> None:
     assert r"\cmidrule(lr){3-4} \cmidrule(lr){5-6}" in text
 
 
+def test_latex_sets_what_people_write() -> None:
+    text = as_latex(nasty("ER ≥ 1 %, HER2 ≤ 2+, TGF-β λ Δ 5 mm² µm ± é ß 中"))
+    expected = (
+        r"ER $\geq$ 1 \%, HER2 $\leq$ 2+, TGF-$\beta$ $\lambda$ $\Delta$ 5 mm\textsuperscript{2} $\mu$m $\pm$ é ß"
+    )
+    assert f"{expected} [U+4E2D]" in text
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="LaTeX is not here")
+def test_a_paper_with_the_table_can_be_set(tmp_path: Path) -> None:
+    """Everything that a caption or a cell may hold goes through pdflatex, without a warning of missing characters."""
+    absent = [AbsentSlide(f"gone_{i}", "not in the sheet") for i in range(5)]
+    attack = NASTY + " ER ≥ 1 ≤ ≈ ≠ → ∞ × ± – … ² ³ µ − αβγδεζηθικλμνξοπρςστυφχψω ΓΔΘΛΞΠΣΥΦΨΩ “é” ‘ß’ — † ‡ • 中"
+    content = nasty(attack)
+    tasks = [replace(task, absent={"not in the sheet": [entry.slide for entry in absent]}) for task in content.tasks]
+    (tmp_path / "table.tex").write_text(as_latex(replace(content, tasks=tasks)), encoding="utf-8")
+    paper = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{table}\end{document}"
+    (tmp_path / "paper.tex").write_text(paper)
+    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+    assert run.returncode == 0, run.stdout[-2000:]
+    assert "Missing character" not in (tmp_path / "paper.log").read_text(errors="replace")
+    assert (tmp_path / "paper.pdf").stat().st_size > 10_000
+
+
 def test_markdown_keeps_data_as_data() -> None:
     text = as_markdown(content_of(TWO_ROWS, n_left_out=1, reason=NASTY + "\n\x1b[31mred", label="x_1"))
-    assert r"a\<b\> & c\|d 50 % \_x\_ {y} ~ ^ \# $ \\ \*z\* \`q\`" in " ".join(text.split())
+    assert r"a\<b\> \& c\|d 50 % \_x\_ {y} \~ ^ \# $ \\ \*z\* \`q\` \&lt; \~\~s\~\~" in " ".join(text.split())
     assert "\x1b" not in text
     assert "x_1 2" in text  # an underscore inside a name is no markup
 

@@ -379,6 +379,17 @@ def test_slides_of_a_patient_agree_where_patients_are_predicted() -> None:
         labelled_slides(task, rows)
 
 
+def test_a_time_is_the_same_however_it_is_written() -> None:
+    task = survival().model_copy(update={"level": "patient"})
+    rows = [
+        SheetRow(f"s{i}", "x.svs", "p1", None, {"months": text, "dead": "1"}) for i, text in enumerate(("12", "12.0"))
+    ]
+    assert len(labelled_slides(task, rows)) == 2
+    later = SheetRow("s2", "x.svs", "p1", None, {"months": "12.5", "dead": "1"})
+    with pytest.raises(UserError, match=r"patient p1 has slides of different labels \(s0: 12 1, s2: 12\.5 1\)"):
+        labelled_slides(task, [*rows, later])
+
+
 def test_a_share_of_the_training_slides_is_drawn_and_the_rest_left_alone() -> None:
     slides = slides_of(**{f"p{i:02d}": "A" for i in range(20)})
     (fold,) = thin_training([Fold(slides[:12], slides[12:15], slides[15:])], 0.25)
