@@ -14,7 +14,11 @@ from urllib.parse import unquote, urldefrag, urljoin
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request
 
 CHROMIUM = Path("/usr/bin/chromium")
-WITHOUT_NETWORK = ["--no-sandbox", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+WITHOUT_NETWORK = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
 OPTIONS_TRIED = 4  # of a select: the first ones and the last
 CONTROLS = "button, select, input:not([type=hidden]), textarea, summary, [role=tab], [role=button], [role=slider]"
 
