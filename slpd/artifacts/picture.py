@@ -1,4 +1,4 @@
-"""Pictures for people (`*.jpg`): thumbnails, overlays, contact sheets, as (h, w, 3) RGB arrays."""
+"""Pictures for people (`*.jpg`): thumbnails, overlays, sheets of regions, as (h, w, 3) RGB arrays."""
 
 from pathlib import Path
 

@@ -35,7 +35,7 @@ class Slides:
     cohort: str
     manifest: Sequence[ManifestRow]  # in order of slide id
     sheet: Mapping[str, SheetRow]  # by slide id
-    pictures: Sequence[str]  # path of each slide's picture in the report; empty: the cohort has none
+    pictures: Sequence[str]  # of each slide, its path in the report; none: a cohort of tokens
 
     @property
     def records(self) -> list[SlideRecord]:
@@ -91,7 +91,10 @@ def slides_context(slides: Slides) -> dict[str, Any]:
         ],
         "left_out": [(r.slide, r.stage, reason_of(r)) for r in slides.left_out],
         "data": {
-            "slides": [entry(slides, place) for place in range(len(slides.manifest))],
+            "slides": [
+                entry(slides, row, picture)
+                for row, picture in zip(slides.manifest, slides.pictures or [""] * len(slides.manifest), strict=True)
+            ],
             "columns": [
                 {"name": column, "values": filter_values(slides, column)} for column in ["patient", *slides.columns]
             ],
@@ -102,16 +105,16 @@ def slides_context(slides: Slides) -> dict[str, Any]:
     }
 
 
-def entry(slides: Slides, place: int) -> dict[str, Any]:
+def entry(slides: Slides, row: ManifestRow, picture: str) -> dict[str, Any]:
     """A slide as the page's script reads it."""
-    record = slides.records[place]
+    record = row.record
     shown = {key: getattr(record, key) for key in (*NUMBERS, *TEXTS) if getattr(record, key) is not None}
     return {
         "slide": record.slide,
-        "used": slides.manifest[place].used,
+        "used": row.used,
         "stage": record.stage,
         "reason": reason_of(record),
-        "picture": slides.pictures[place] if slides.pictures else "",
+        "picture": picture,
         "labels": {"patient": slides.patient(record.slide), **slides.labels(record.slide)},
         "conflict": conflict(record),
         **shown,

@@ -6,7 +6,7 @@ from typing import Any
 from slpd.artifacts.run_manifest import RunManifest
 from slpd.report.costs import StageCost
 from slpd.report.slides import COHORT_COLUMNS, Slides, cohort_row, reason_of, warnings_of
-from slpd.report.words import count, decimal, duration, significant
+from slpd.report.words import count, decimal, duration, plural, significant
 from slpd.settings.experiment import Experiment, Variant
 from slpd.tables.content import TableContent
 
@@ -40,7 +40,7 @@ def summary_context(
             ("regions", count(sum(slides.n_regions for slides in cohorts)), ""),
             ("encoders trained", count(len(trained)), "variants"),
             ("tasks · tables", f"{len(experiment.tasks)} · {len(experiment.tables)}", ""),
-            ("measured time", duration(costs[-1].hours) if costs else "none", "all jobs"),
+            ("measured time", duration(costs[-1].hours) if costs else "none", ""),
             ("GPU-hours", significant(costs[-1].gpu_hours) if costs else "none", ""),
         ],
         "cohort_columns": COHORT_COLUMNS,
@@ -68,6 +68,7 @@ def summary_context(
 def schedule(experiment: Experiment) -> list[tuple[str, str]]:
     """How encoders are trained, in a few lines."""
     training, prototypes = experiment.training, experiment.prototypes
+    warmup = plural(training.learning_rate_warmup_epochs, "epoch")
     return [
         ("regions", f"{experiment.regions.region_px} px at {experiment.regions.mpp:g} µm/px"),
         ("patches", f"{experiment.patch_encoder.patch_px} px, {experiment.patch_encoder.model}"),
@@ -80,7 +81,7 @@ def schedule(experiment: Experiment) -> list[tuple[str, str]]:
         ("batch", f"{training.batch_size} regions"),
         (
             "learning rate",
-            f"{training.learning_rate:g} at a batch of 256, {training.learning_rate_warmup_epochs} epochs of warm-up",
+            f"{training.learning_rate:g} at a batch of 256, {warmup} of warm-up",
         ),
         ("prototypes", f"M = {prototypes.n_prototypes} per slide of at least {prototypes.min_regions} regions"),
         ("similar slides", f"K = {experiment.slide_graph.n_neighbours}"),

@@ -9,7 +9,7 @@ from slpd.artifacts.training_metrics import EpochMetrics
 from slpd.plots.training import COLLAPSE, LOSSES, SCHEDULE, Curves
 from slpd.report.words import count, decimal, significant
 
-# Below these a network is likely to give all regions the same vector, or all the same output.
+# Ours, to draw attention: below these a network may give all regions the same vector, or all the same output.
 LEAST_SPREAD = 0.05
 EDGE_SHARE = 0.02  # of ln(outputs), from either end
 
