@@ -25,6 +25,7 @@ from slpd.report.attention import TOP_REGIONS, attention_data, case_rows, patch_
 from slpd.report.cohort_view import CohortView, column, column_names, region_data
 from slpd.report.graph_browser import cells, conclusion, graph_data, in_words, link_rows, slide_links
 from slpd.report.map_files import HeadResults, VariantResults, heads_with_weights, read_variant
+from slpd.report.page_figure import SHOWN_AS, save_figure
 from slpd.report.palette import SERIES
 from slpd.report.qupath import regions_geojson
 from slpd.report.site import FigureBlock, Link, Site
@@ -169,35 +170,35 @@ def write_atlas(site: Site, found: VariantResults, atlas: Atlas) -> None:
         "variant": found.variant,
         "data": atlas_data(view, atlas, found.prototype_points),
         "files": files,
-        "figures": atlas_figures(site, found, atlas, files),
+        "figure": stability_figure(site, found, atlas, files["stability"]),
+        "maps": map_figures(site, found),
         "distance": atlas_data(view, atlas, [])["distance"],
     }
     scripts = ("maps.js", "atlas.js")
     site.write_page(page("prototypes", view.cohort, found.variant), "prototypes.html.j2", context, scripts, plotly=True)
 
 
-def atlas_figures(site: Site, found: VariantResults, atlas: Atlas, files: Mapping[str, str]) -> list[FigureBlock]:
-    """The figures for a paper: stability, and the map coloured by what tasks predict."""
-    name, points = f"{found.view.cohort}-{found.variant}", found.prototype_points
+def stability_figure(site: Site, found: VariantResults, atlas: Atlas, csv: str) -> FigureBlock:
+    """The figure of how prototypes settled."""
     with drawing():
-        stable = draw_stability(atlas.steps, quartiles(atlas.movement.moved))
-        maps = {
-            label: draw_map(
-                np.array([point.x for point in points]),
-                np.array([point.y for point in points]),
-                point_groups(found, label),
-            )
-            for label in figure_columns(found)
-        }
+        figure = draw_stability(atlas.steps, quartiles(atlas.movement.moved))
     about = "Share of a slide's regions that moved to another prototype, after matching; median and quartiles of slides"
-    blocks = [site.write_figure(f"stability-{name}", stable, "How prototypes settled", about, files["stability"])]
-    for label, figure in maps.items():
-        title, text = (
-            f"Prototypes by {label}",
-            f"All prototypes in one plane (t-SNE), coloured by {label} of their slide",
-        )
-        blocks.append(site.write_figure(f"map-{name}-{slug(label)}", figure, title, text, files["prototypes"]))
-    return blocks
+    name = f"stability-{found.view.cohort}-{found.variant}"
+    return site.write_figure(name, figure, "How prototypes settled", about, csv)
+
+
+def map_figures(site: Site, found: VariantResults) -> list[tuple[str, str]]:
+    """The map of prototypes for a paper: by which column, name of its files. Too many shapes to stand in a page."""
+    x, y = (np.array([getattr(point, axis) for point in found.prototype_points]) for axis in ("x", "y"))
+    written = []
+    for column_name in figure_columns(found):
+        name = f"map-{found.view.cohort}-{found.variant}-{slug(column_name)}"
+        with drawing():
+            figure = draw_map(x, y, point_groups(found, column_name))
+        for suffix in SHOWN_AS:
+            save_figure(figure, site.place(f"figures/{name}.{suffix}"))
+        written.append((column_name, name))
+    return written
 
 
 def figure_columns(found: VariantResults) -> list[str]:

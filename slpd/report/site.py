@@ -79,7 +79,7 @@ class Site:
             template: File of `slpd/report/templates`; it extends `base.html.j2`.
             context: What the template reads.
             scripts: Files of `slpd/report/assets` that run on the page, in order.
-            plotly: Whether the page draws with plotly.
+            plotly: Whether the page draws with plotly, which is large: its scripts load it once the page can be used.
         """
         (link,) = (link for link in self.navigation if link.page == name)
         for script in scripts:
@@ -92,7 +92,7 @@ class Site:
             experiment=self.experiment,
             navigation=self.navigation,
             home=HOME,
-            scripts=[*([PLOTLY] if plotly else []), *scripts],
+            scripts=list(scripts),
             plotly=plotly,
         )
         self.place(name).write_text(text, encoding="utf-8")

@@ -333,11 +333,18 @@ function plotLayout(extra = {}) {
   };
 }
 
-// Plotly is large: its script is deferred, so that slides and tables are there before it.
-const whenPlotly = new Promise((resolve) => {
-  if (window.Plotly) resolve();
-  else document.addEventListener("DOMContentLoaded", resolve, { once: true });
-});
+let plotly = null;
+
+/** Plotly, which is large: loaded once, after what is there has been painted, so that the page can be used before. */
+function whenPlotly() {
+  plotly ??= new Promise((resolve, reject) => {
+    requestAnimationFrame(() => setTimeout(() => {
+      const script = element("script", { src: "assets/plotly.min.js", onload: resolve, onerror: () => reject(new Error("assets/plotly.min.js cannot be loaded")) });
+      document.head.append(script);
+    }));
+  });
+  return plotly;
+}
 
 const PLOT_CONFIG = { displaylogo: false, responsive: true, scrollZoom: true, displayModeBar: false };
 
@@ -402,7 +409,7 @@ class ScatterMap {
   }
 
   async draw() {
-    await whenPlotly;
+    await whenPlotly();
     await Plotly.react(this.plot, this.traces(this.type()), plotLayout(), PLOT_CONFIG);
     if (this.listening) return;
     this.listening = true;
