@@ -14,7 +14,11 @@ from urllib.parse import unquote, urldefrag, urljoin
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request
 
 CHROMIUM = Path("/usr/bin/chromium")
-WITHOUT_NETWORK = ["--no-sandbox", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+WITHOUT_NETWORK = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
 OPTIONS_TRIED = 4  # of a select: the first ones and the last
 CONTROLS = "button, select, input:not([type=hidden]), textarea, summary, [role=tab], [role=button], [role=slider]"
 
@@ -110,8 +114,17 @@ def use_every_control(page: Page) -> list[str]:
             used.append(control.evaluate("one => one.outerHTML.slice(0, 120)"))
             use(page, control)
             settle(page)
+            close_dialogue(page)
         place += 1
     return used
+
+
+def close_dialogue(page: Page) -> None:
+    """Close a dialogue that a control opened, by the key for it."""
+    if page.locator("dialog[open]").count():
+        page.keyboard.press("Escape")
+        settle(page)
+        assert page.locator("dialog[open]").count() == 0, "Escape does not close the dialogue"
 
 
 def use(page: Page, control: Locator) -> None:
