@@ -45,9 +45,11 @@
         const place = shape.getBoundingClientRect();
         const before = shape.compareDocumentPosition(text) & Node.DOCUMENT_POSITION_FOLLOWING;
         if (!before || shape.closest("defs, clipPath") || x < place.left || x > place.right || y < place.top || y > place.bottom) continue;
-        const fill = getComputedStyle(shape).fill;
+        const style = getComputedStyle(shape);
         if (shape.tagName === "image") colour = null;
-        else if (fill.startsWith("rgb") && colour) colour = over(channels(fill), colour);
+        if (!style.fill.startsWith("rgb") || !colour) continue;
+        const [r, g, b, a] = channels(style.fill);
+        colour = over([r, g, b, a * Number(style.fillOpacity) * Number(style.opacity)], colour);
       }
       return colour;
     };
@@ -82,11 +84,13 @@
     return reached.length;
   },
 
-  // Number, whether the focus shows, and markup of what has the focus.
+  // Of what has the focus: its number (null: none, "scrolls": a part that the browser itself makes reachable, because it
+  // scrolls), whether the focus shows, and markup.
   focused() {
     const one = document.activeElement;
     const style = getComputedStyle(one);
     const shows = (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== "none";
-    return [one.dataset.tabPlace ?? null, shows, one.outerHTML.slice(0, 120)];
+    const scrolls = one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight;
+    return [one.dataset.tabPlace ?? (scrolls && one !== document.body ? "scrolls" : null), shows, one.outerHTML.slice(0, 120)];
   },
 }

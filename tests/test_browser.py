@@ -152,7 +152,7 @@ def test_every_page_can_be_read(chromium: Browser, disk: str, look: str) -> None
         if page.evaluate("() => document.documentElement.scrollWidth > innerWidth + 1"):
             found.append("the page is wider than the window")
         faults += [f"{name}: {fault}" for fault in found]
-    assert faults == []
+    assert not faults, "\n".join(faults)
     watch.check(look)
     context.close()
 
@@ -163,7 +163,7 @@ def test_the_tab_key_reaches_every_control(chromium: Browser, disk: str) -> None
     for name in browser.every_page(page, disk):
         browser.settle(page)
         faults += [f"{name}: {fault}" for fault in browser.tab_faults(page)]
-    assert faults == []
+    assert not faults, "\n".join(faults)
     context.close()
 
 
