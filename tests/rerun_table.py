@@ -25,17 +25,24 @@ PAGE = toy.ROOT / "docs/reruns.md"
 
 # Stage -> stages that read what it writes.
 READERS = {
-    "segment_tissue": ["tile_regions"],
-    "tile_regions": ["check_cohort", "encode_patches", "make_report"],
+    "segment_tissue": ["tile_regions", "make_report"],
+    "tile_regions": ["check_cohort", "encode_patches", "picture_regions", "make_report"],
+    "picture_regions": ["make_report"],
     "check_cohort": ["encode_patches"],
     "encode_patches": ["cohort_manifest"],
     "import_tokens": [],  # the toy cohort has slides
-    "cohort_manifest": ["pretrain_dino", "pool_tokens", "split_folds", "make_report"],
+    "cohort_manifest": ["pretrain_dino", "pool_tokens", "split_folds", "attend_patches", "test_graph", "make_report"],
     "pretrain_dino": ["distill_slpd", "make_report"],
-    "distill_slpd": ["cluster_regions", "link_slides", "embed_bags", "export_encoder", "make_report"],
-    "cluster_regions": ["link_slides"],
-    "link_slides": [],
-    "embed_bags": ["evaluate"],
+    "distill_slpd": [
+        *("cluster_regions", "link_slides", "embed_bags", "export_encoder"),
+        *("attend_patches", "map_prototypes", "make_report"),
+    ],
+    "cluster_regions": ["link_slides", "map_prototypes", "make_report"],
+    "link_slides": ["test_graph", "make_report"],
+    "attend_patches": ["make_report"],
+    "map_prototypes": ["make_report"],
+    "test_graph": ["make_report"],
+    "embed_bags": ["evaluate", "make_report"],
     "pool_tokens": ["evaluate"],
     "export_encoder": [],
     "split_folds": ["evaluate", "make_report"],
@@ -43,6 +50,8 @@ READERS = {
     "make_table": ["make_report"],
     "make_report": [],
 }
+
+LEARNED = ["attend_patches", "map_prototypes", "test_graph"]  # of every variant in the report
 
 # Key, or section, of the config -> the stages that read it. The longest name that fits counts.
 FIRST: dict[str, list[str]] = {
@@ -78,10 +87,17 @@ FIRST: dict[str, list[str]] = {
     "tables.name": ["make_table"],
     "tables.published": ["make_table"],
     "tables": ["evaluate"],
+    "report.variants": LEARNED,
+    "report.picture_px": ["picture_regions"],
+    "report.nearest_regions": [],
+    "report.cases": [],
+    "report.permutations": ["test_graph"],
+    "report.perplexity": ["map_prototypes"],
+    "report.seed": ["map_prototypes", "test_graph"],
 }
 EVERYTHING = ["segment_tissue"]
 # Prototypes of the whole cohort are not stored, nor is a graph of slides that have none.
-WITHOUT = {"prototypes.level": {"cluster_regions", "link_slides"}}
+WITHOUT = {"prototypes.level": {"cluster_regions", "link_slides", *LEARNED}}
 
 
 def after(first: Iterable[str]) -> set[str]:
@@ -122,6 +138,7 @@ def start_config() -> Config:
         {"name": "logistic", "kind": "logistic", "inverse_penalty": 1.0, "balanced": True},
         {"name": "vit_wsi", "kind": "vit_wsi", "preset": "modern", **widths, "dropout": 0.0},
     ]
+    config["report"] = {"variants": ["slpd"]}
     config["tables"] += [
         table("small", ["dx", "imp"], ["given", "mean"], ["knn"], ["auc"], published=["figures.csv"]),
         table("kinds", ["dx"], ["intra"], ["logistic", "vit_wsi"], ["auc"]),
@@ -151,6 +168,8 @@ def rename(section: str, name: str, referring: str | None) -> Edit:
         for table in config["tables"]:
             if referring:
                 table[referring] = ["renamed" if one == name else one for one in table[referring]]
+        if section == "variants":
+            config["report"]["variants"] = ["renamed"]
         for task in config["tasks"]:
             task["cohort"] = "renamed" if section == "cohorts" else task["cohort"]
 
@@ -258,6 +277,7 @@ EDITS: dict[str, Edit] = {
     "tables.variants": in_entry("tables", "small", "variants", value=["given", "slpd"]),
     "tables.heads": in_entry("tables", "small", "heads", value=["knn", "abmil"]),
     "tables.published": in_entry("tables", "small", "published", value=["other_figures.csv"]),
+    "report.variants": lambda config: config["report"].update(variants=["slpd", "intra"]),
     "tables.metrics": in_entry("tables", "toy", "metrics", value=["auc"]),
 }
 NOTHING_TO_EDIT = {"tasks.cohort"}
@@ -382,10 +402,12 @@ FILES = [
     ("a slide less", "`check_cohort` and all after it", ["check_cohort"]),
     ("a slide replaced by another file (told by its size)", "as a slide more", EVERYTHING),
     ("a slide's `mpp` or `mask`", "as a slide more", EVERYTHING),
-    ("a label in the sheet", "", ["split_folds"]),
+    ("a label in the sheet, or a patient", "", ["split_folds", "test_graph"]),
     ("a figure in a file of published figures", "", ["make_table"]),
     ("a variant's `pretrained.checkpoint` set to null", "", ["make_table"]),
-    ("other columns, the order of lines, a comment in the config", "", []),
+    ("a column more in the sheet", "", ["split_folds", "test_graph"]),
+    ("the order of lines in the sheet", "", ["split_folds"]),
+    ("a comment in the config", "", []),
     ("a slide copied or touched, its size the same", "", []),
     ("a branch switched, code or comments edited, the text of a rule", "", []),
     ("threads, memory, time, partition, GPUs, nodes, another machine", "", []),

@@ -185,6 +185,21 @@ def test_resolution_of_a_slide(finished: Path) -> None:
 def test_label_of_a_slide(finished: Path) -> None:
     with changed(finished / "slides.csv", ("p8,,a,a", "p8,,,a")):
         jobs = plan(finished, drop_imported)
+    assert stages(jobs) == expected(["split_folds", "test_graph"])
+
+
+def test_column_more(finished: Path) -> None:
+    lines = (finished / "slides.csv").read_text().splitlines()
+    more = [f"{line},{'scanner' if not number else number % 3}" for number, line in enumerate(lines)]
+    with changed(finished / "slides.csv", *zip(lines, more, strict=True)):
+        jobs = plan(finished)
+    assert stages(jobs) == expected(["split_folds", "test_graph"])
+
+
+def test_order_of_lines(finished: Path) -> None:
+    _, *lines = (finished / "slides.csv").read_text().splitlines()
+    with changed(finished / "slides.csv", ("\n".join(lines), "\n".join(reversed(lines)))):
+        jobs = plan(finished, drop_imported)
     assert stages(jobs) == expected(["split_folds"])
 
 
@@ -296,7 +311,7 @@ def test_plan_of_a_finished_experiment_uses_its_own_benchmarks(finished: Path) -
     assert lines["pretrain_dino"][-2:] == ["own", "benchmarks"]
     jobs, submitted = int(lines["all"][0]), int(lines["all"][1])
     assert jobs == sum(int(words[0]) for stage, words in lines.items() if stage not in ("stage", "all"))
-    assert submitted == jobs - 19
+    assert submitted == jobs - 29
 
 
 def test_plan_of_a_new_experiment_is_estimated_from_the_sizes_of_its_slides(

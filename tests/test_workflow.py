@@ -20,8 +20,16 @@ import toy
 
 pytestmark = pytest.mark.workflow
 
-UP_TO_TOKENS = {"segment_tissue", "tile_regions", "check_cohort", "encode_patches", "cohort_manifest"}
-TRAINING = {"pretrain_dino", "cluster_regions", "link_slides", "distill_slpd", "embed_bags", "export_encoder"}
+UP_TO_TOKENS = {
+    "segment_tissue",
+    "tile_regions",
+    "picture_regions",
+    "check_cohort",
+    "encode_patches",
+    "cohort_manifest",
+}
+LEARNED = {"attend_patches", "map_prototypes", "test_graph"}
+TRAINING = {"pretrain_dino", "cluster_regions", "link_slides", "distill_slpd", "embed_bags", "export_encoder"} | LEARNED
 EVALUATION = {"evaluate", "make_table", "make_report"}
 FROM_MANIFEST = {"cohort_manifest", "split_folds"} | TRAINING | EVALUATION
 FROM_PRETRAINING = TRAINING | EVALUATION
@@ -222,6 +230,7 @@ def pretrained_only(config: dict[str, Any], **pretrained: str) -> None:
     """An edit: the only variant is an encoder that is given."""
     config["variants"] = [{"name": "given", "pretrained": pretrained}]
     config["tables"][0]["variants"] = ["given"]
+    config["report"] = {"variants": []}
 
 
 def test_exported_encoder_of_one_experiment_is_a_variant_of_another(finished: Path) -> None:
@@ -269,7 +278,7 @@ def test_label_of_one_slide_trains_nothing_again(finished: Path) -> None:
     text = sheet.read_text()
     sheet.write_text(text.replace("p8,,a", "p8,,"))
     try:
-        assert set(toy.planned(finished)) == {"split_folds"} | EVALUATION
+        assert set(toy.planned(finished)) == {"split_folds", "test_graph"} | EVALUATION
     finally:
         sheet.write_text(text)
 

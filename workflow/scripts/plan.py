@@ -125,6 +125,13 @@ def embedding(job: PlannedJob, plan: Plan) -> Cost:
     return Cost(1, gpu_s, gpu_s * job.resources["threads"], regions * 4 * width, len(job.outputs) + 1)
 
 
+def attending(job: PlannedJob, plan: Plan) -> Cost:
+    """One pass over all regions of a cohort, of which every head's attention to every patch is kept."""
+    n_patches = (plan.experiment.regions.region_px // plan.experiment.patch_encoder.patch_px) ** 2
+    per_region = 2 * plan.experiment.region_encoder.heads * n_patches  # float16
+    return replace(embedding(job, plan), n_bytes=cohort_regions(job, plan) * per_region)
+
+
 def other(job: PlannedJob, plan: Plan) -> Cost:
     """A job that is short, or nearly."""
     stored = STORED.get(job.rule, STORED["other"])
@@ -134,10 +141,12 @@ def other(job: PlannedJob, plan: Plan) -> Cost:
 ESTIMATES: dict[str, Callable[[PlannedJob, Plan], Cost]] = {
     "segment_tissue": slide,
     "tile_regions": slide,
+    "picture_regions": slide,
     "encode_patches": encoding,
     "pretrain_dino": training,
     "distill_slpd": training,
     "embed_bags": embedding,
+    "attend_patches": attending,
 }
 
 
