@@ -128,7 +128,7 @@ def write_learned(cohort: Path, evaluation: Path, rng: np.random.Generator) -> N
     write_slide_map(variant / "slide_map.csv", [MappedSlide(slide, *rng.normal(size=2)) for slide in slides])
     write_graph_test(variant / "graph_test.csv", [GraphTest(COLUMN, 6, 2, 6, 0.5, 0.4, 1.25, 0.4, 0.4, 99)])
     attention = rng.dirichlet(np.ones(256), size=(n, 4, 2)).astype(np.float16)
-    write_patch_attention(variant / "patch_attention.h5", [(slide, 4) for slide in slides], (2, 256), iter(attention))
+    write_patch_attention(variant / "patch_attention.h5", slides, offsets, (2, 256), attention)
     tested = [(number, slide.slide) for number, fold in enumerate(two_folds()) for slide in fold.test]
     weights = [SlideWeights(fold, slide, rng.dirichlet(np.ones(4)).astype(np.float32)) for fold, slide in tested]
     write_region_weights(evaluation / "region_weights.h5", weights)

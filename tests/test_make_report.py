@@ -156,8 +156,10 @@ def test_hostile_ids_and_labels_reach_the_script_of_the_page_unchanged(pages: di
 
 
 def test_scripts_make_no_markup_of_data(report: Path) -> None:
-    for path in (report / "assets").glob("*.js"):
-        text = path.read_text()
+    ours = [path for path in (report / "assets").glob("*.js") if path.name != "plotly.min.js"]
+    assert len(ours) > 4
+    for path in ours:
+        text = path.read_text().replace("http://www.w3.org/2000/svg", "")  # a name, never asked for
         for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "fetch(", "http://"):
             assert word not in text, path.name
 

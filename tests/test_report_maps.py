@@ -179,7 +179,8 @@ def test_patch_maps_keep_attention_to_half_a_level() -> None:
     assert (found["heads"], found["grid"], list(found["regions"])) == (3, 4, ["4", "9"])
     for number, region in enumerate(found["regions"].values()):
         levels = np.frombuffer(b64decode(region["bytes"]), np.uint8).reshape(3, 16)
-        back = levels / 255 * np.array(region["largest"])[:, None]
+        low, high = (np.array(region[end])[:, None] for end in ("low", "high"))
+        back = low + levels / 255 * (high - low)
         np.testing.assert_allclose(back, attention[number], atol=attention[number].max() / 255)
 
 

@@ -28,7 +28,7 @@ def draw_stability(steps: Sequence[str], moved: Mapping[str, NDArray[np.float64]
     ticks = x[:: max(1, -(-len(steps) // MAX_TICKS))]
     axes.set_xticks(ticks, [steps[tick] for tick in ticks])
     axes.set(xlabel="iteration, against the one before", ylabel="regions that moved (%)")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, max(5, axes.get_ylim()[1]))
     return figure
 
 
@@ -47,6 +47,7 @@ def draw_map(x: NDArray[np.float64], y: NDArray[np.float64], groups: Mapping[str
         colour = FAINT if name.startswith(("other", "not given")) else COLOURS[number % len(COLOURS)]
         style: Any = {"color": colour, "marker": MARKERS[number % len(MARKERS)], "s": size, "alpha": 0.8, "lw": 0}
         axes.scatter(x[members], y[members], label=name, rasterized=len(x) > 5000, **style)  # vectors of many are slow
-    axes.set(xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)", xticks=[], yticks=[], aspect="equal")
-    figure.legend(loc="outside right upper", markerscale=1.2)
+    axes.set(xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)", xticks=[], yticks=[])
+    axes.set_aspect("equal", adjustable="datalim")
+    figure.legend(loc="outside lower center", ncols=min(len(groups), 4) or 1, markerscale=1.2)
     return figure

@@ -91,24 +91,33 @@ def top_regions(weights: NDArray[np.float32], n_top: int = TOP_REGIONS) -> list[
 
 
 def patch_maps(regions: Sequence[int], attention: NDArray[np.float16]) -> dict[str, Any]:
-    """The attention over the patches of some regions of a slide, a byte each: value / largest of its head × 255.
+    """The attention over the patches of some regions of a slide, a byte each between the extremes of region and head.
 
     Args:
         regions: Numbers of the regions within the slide, in ascending order.
         attention: (n, heads, P) of these regions.
 
     Returns:
-        Heads, side of the grid, and per region the largest value of each head and its bytes in base64, row by row.
+        Heads, side of the grid, and per region the smallest and the largest value of each head and the bytes of all
+        heads in base64, 0 the smallest, 255 the largest, patches row by row.
     """
     _, heads, n_patches = attention.shape
-    largest = attention.astype(np.float32).max(2)  # (n, heads)
-    scaled = attention.astype(np.float32) / np.maximum(largest, np.finfo(np.float32).tiny)[:, :, None]
-    levels = np.rint(scaled * 255).astype(np.uint8)
+    values = attention.astype(np.float32)
+    low, high = values.min(2), values.max(2)  # (n, heads)
+    spread = np.maximum(high - low, np.finfo(np.float32).tiny)
+    levels = np.rint((values - low[:, :, None]) / spread[:, :, None] * 255).astype(np.uint8)
     maps = {
-        str(region): {"largest": peak.round(5).tolist(), "bytes": b64encode(piece.tobytes()).decode()}
-        for region, peak, piece in zip(regions, largest, levels, strict=True)
+        str(region): {"low": own_low, "high": own_high, "bytes": b64encode(piece.tobytes()).decode()}
+        for region, own_low, own_high, piece in zip(
+            regions, significant(low).tolist(), significant(high).tolist(), levels, strict=True
+        )
     }
     return {"heads": heads, "grid": round(n_patches**0.5), "regions": maps}
+
+
+def significant(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Values with six digits behind the point, which attention over 256 patches needs."""
+    return values.astype(np.float64).round(6)
 
 
 def case_rows(

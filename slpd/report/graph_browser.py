@@ -14,7 +14,16 @@ from slpd.artifacts.slide_map import MappedSlide
 from slpd.report.cohort_view import CohortView, cohort_data, column_names
 
 ALPHA = 0.05  # of the adjusted p-value, for the sentence beside a test; the value itself is printed
-HOSPITAL = ("site", "scanner", "hospital", "centre", "center", "institution", "batch")
+HOSPITAL = (  # beginnings of column names; scanners differ in their µm per pixel
+    "site",
+    "scanner",
+    "hospital",
+    "centre",
+    "center",
+    "institution",
+    "batch",
+    "slide_mpp",
+)
 
 
 def graph_data(

@@ -101,7 +101,7 @@ async function drawStability(data) {
   Plotly.react("stability", traces, plotLayout({
     margin: { l: 52, r: 10, t: 8, b: 42 }, dragmode: false, hovermode: "x",
     xaxis: { ...axis, title: { text: "iteration, against the one before" }, tickvals: ticks, ticktext: ticks.map((i) => steps[i - 1]) },
-    yaxis: { ...axis, title: { text: "regions that moved" }, tickformat: ".0%", rangemode: "tozero" },
+    yaxis: { ...axis, title: { text: "regions that moved" }, tickformat: ".0%", range: [0, 1.08 * Math.max(0.05, ...data.moved, ...high)] },
   }), { ...PLOT_CONFIG, scrollZoom: false });
   const rows = steps.map((step, i) => [step, percent(data.moved[i]), decimals(data.rand[i]), percent(median[i])]);
   byId("stability-table").tBodies[0].replaceChildren(...rows.map(([step, ...cells]) => element("tr", {}, element("th", { scope: "row" }, step), ...cells.map((cell) => element("td", { class: "number" }, cell)))));
@@ -174,6 +174,8 @@ const first = asked >= 0 ? asked : Math.max(cohort.kept.indexOf(true), 0);
 slides.show(first);
 map.ringed = pointsOfSlide.get(first) ?? [];
 Promise.all([showSlide(first), whenPlotly.then(() => colours.apply())]).then(() => {
+  map.chosen = pointsOfSlide.get(first)?.[0] ?? -1;
+  if (map.chosen >= 0) previewPrototype(first, points.prototype[map.chosen], map.chosen);
   document.documentElement.dataset.ready = "yes"; // for tests and benchmarks
   performance.mark("ready");
 });

@@ -94,7 +94,7 @@ function decoded(data, region) {
   if (!found) return null;
   const bytes = Uint8Array.from(atob(found.bytes), (character) => character.charCodeAt(0));
   const { heads, grid } = data.patches;
-  const values = Array.from({ length: heads }, (_, h) => Array.from(bytes.subarray(h * grid * grid, (h + 1) * grid * grid), (byte) => (byte / 255) * found.largest[h]));
+  const values = Array.from({ length: heads }, (_, h) => Array.from(bytes.subarray(h * grid * grid, (h + 1) * grid * grid), (byte) => found.low[h] + (byte / 255) * (found.high[h] - found.low[h])));
   const mean = values[0].map((_, p) => values.reduce((sum, head) => sum + head[p], 0) / heads);
   return { grid, maps: [mean, ...values] };
 }
@@ -109,16 +109,23 @@ function withAttention(slide, data, region, attention, which, about) {
   const canvas = element("canvas", { width: grid, height: grid, "aria-hidden": "true" });
   const context = canvas.getContext("2d");
   const image = context.createImageData(grid, grid);
-  const largest = Math.max(...maps[which], 1e-9);
+  const [low, high] = extremes(maps[which]);
   const opacity = Number(byId("opacity").value) / 100;
-  maps[which].forEach((value, p) => image.data.set([...scaleColour(value / largest), Math.round(255 * faded(opacity, value / largest))], 4 * p));
+  maps[which].forEach((value, p) => {
+    const share = (value - low) / (high - low || 1);
+    image.data.set([...scaleColour(share), Math.round(255 * faded(opacity, share))], 4 * p);
+  });
   context.putImageData(image, 0, 0);
   return element("div", { class: "over" }, regionPicture(cohort, slide, data, region, `region ${region}, ${about}`), canvas);
 }
 
-function peakText(attention, which) {
-  const { maps } = attention;
-  return `largest ${(Math.max(...maps[which]) * maps[which].length).toPrecision(2)} × an equal part`;
+function extremes(values) {
+  return [Math.min(...values), Math.max(...values)];
+}
+
+function rangeText({ maps }, which) {
+  const [low, high] = extremes(maps[which]).map((value) => (value * maps[which].length).toPrecision(2));
+  return `${low} to ${high} × an equal part`;
 }
 
 function topRegion(slide, data, region, rank, about) {
@@ -128,7 +135,7 @@ function topRegion(slide, data, region, rank, about) {
   const label = `Region ${region}`;
   return element(
     "li", {}, element("h4", {}, `${rank + 1}. ${label}`), picture,
-    element("p", {}, about), attention ? element("p", {}, `patches: ${peakText(attention, which)}`) : null,
+    element("p", {}, about), attention ? element("p", {}, `patches: ${rangeText(attention, which)}`) : null,
     element("p", {}, element("button", { type: "button", onclick: () => drawHeads(region) }, "All heads")),
   );
 }
@@ -142,7 +149,7 @@ function drawHeads(region) {
     return;
   }
   const plain = element("figure", {}, regionPicture(cohort, slide, data, region, `region ${region}`), element("figcaption", {}, "region"));
-  const maps = attention.maps.map((_, which) => element("figure", {}, withAttention(slide, data, region, attention, which, mapName(which)), element("figcaption", {}, `${mapName(which)}: ${peakText(attention, which)}`)));
+  const maps = attention.maps.map((_, which) => element("figure", {}, withAttention(slide, data, region, attention, which, mapName(which)), element("figcaption", {}, `${mapName(which)}: ${rangeText(attention, which)}`)));
   byId("heads").replaceChildren(plain, ...maps);
 }
 

@@ -195,7 +195,7 @@ function slideMap(cohort, slide, data, { paint, pick, label }) {
     const href = `thumbnails/${cohort.cohort}/${cohort.numbers[slide]}.jpg`;
     children.unshift(svgElement("image", { href, width: grid.width, height: grid.height, preserveAspectRatio: "none" }));
   }
-  const picture = svgElement("svg", { class: "slide-map", viewBox: `0 0 ${grid.width} ${grid.height}`, tabindex: 0, role: "img", "aria-label": label }, ...children);
+  const picture = svgElement("svg", { class: "slide-map", viewBox: `0 0 ${grid.width} ${grid.height}`, tabindex: 0, role: "img", "aria-label": label, style: `--ratio: ${(grid.width / grid.height).toFixed(4)}` }, ...children);
   let chosen = -1;
   function choose(region) {
     chosen = region;
