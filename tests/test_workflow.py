@@ -96,11 +96,11 @@ def test_the_workflows_own_report_holds_table_and_pages_with_all_they_link_to(fi
     assert run.returncode == 0, run.stderr
     with zipfile.ZipFile(finished / "report.zip") as archive:
         names = set(archive.namelist())
-        (opened,) = (name for name in names if name.endswith("/report.html") and "/data/" in name)
+        (opened,) = (name for name in names if name.endswith("/index.html"))
         page = archive.read(opened).decode()
     folder = opened.rpartition("/")[0]
     links = set(re.findall(r'(?:href|src)="([^"#:]+)"', page))
-    assert {"summary.html", "slides-toy.html", "training-toy.html", "results-toy.html", "assets/report.css"} <= links
+    assert {"index.html", "slides-toy.html", "training-toy.html", "results-toy.html", "assets/report.css"} <= links
     assert not {link for link in links if f"{folder}/{link}" not in names}
     assert any(name.endswith("/toy.html") for name in names)
 

@@ -19,9 +19,7 @@ from plotly.offline import get_plotlyjs
 from slpd.report.embedding import data_script, to_json
 from slpd.report.page_figure import SHOWN_AS, as_page_svg, save_figure
 
-HOME = "summary.html"
-# `snakemake --report` renames the page that it opens, so that pages link to another one with the same content.
-OPENED = "index.html"
+HOME = "index.html"
 ASSETS = ("theme.js", "report.js", "report.css")  # on every page
 PLOTLY = "plotly.min.js"
 
@@ -97,8 +95,7 @@ class Site:
             scripts=[*([PLOTLY] if plotly else []), *scripts],
             plotly=plotly,
         )
-        for file in (HOME, OPENED) if name == HOME else (name,):
-            self.place(file).write_text(text, encoding="utf-8")
+        self.place(name).write_text(text, encoding="utf-8")
 
     def asset(self, name: str) -> None:
         """Copy a file of `slpd/report/assets`, once."""
