@@ -39,4 +39,3 @@ rule all:
         report=f"{RESULTS}/report",
         encoders=every_encoder,
         graphs=every_slide_graph,
-        learned=every_report_part,

@@ -170,7 +170,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def time_large(folder: Path, texture: Pixels, size: tuple[int, int]) -> dict[str, float]:
-    """Seconds and memory of segment_tissue and tile_regions for a large slide."""
+    """Seconds and memory of segment_tissue, tile_regions and picture_regions for a large slide."""
     path = folder / "large.tiff"
     radius = min(size) // (3 * REGION_PX)
     made = seconds(
@@ -185,22 +185,28 @@ def time_large(folder: Path, texture: Pixels, size: tuple[int, int]) -> dict[str
     regions += ["--settings", json.dumps(config["regions"]), "--regions", str(folder / "large.csv")]
     regions += ["--geojson", str(folder / "large.geojson"), "--overlay", str(folder / "large.regions.jpg")]
     regions += ["--out-record", str(folder / "large.regions.json")]
-    (tissue_s, tissue_mb), (regions_s, regions_mb) = (
+    pictures = ["--record", str(folder / "large.regions.json"), "--regions", str(folder / "large.csv")]
+    pictures += ["--picture-px", str(config["report"]["picture_px"]), "--out", str(folder / "large.pictures.jpg")]
+    (tissue_s, tissue_mb), (regions_s, regions_mb), (pictures_s, pictures_mb) = (
         run_stage("segment_tissue", tissue),
         run_stage("tile_regions", regions),
+        run_stage("picture_regions", pictures),
     )
     record = json.loads((folder / "large.regions.json").read_text())
+    sheet_mb = (folder / "large.pictures.jpg").stat().st_size / 1e6
     assert record["status"] == "ok", record["reason"]
     print(
         f"large: {size[0]} x {size[1]} px, made in {made:.1f} s, {path.stat().st_size / 1e6:.0f} MB:"
         f" segment_tissue {tissue_s:.1f} s, {tissue_mb:.0f} MB; tile_regions {regions_s:.1f} s, {regions_mb:.0f} MB;"
+        f" picture_regions {pictures_s:.1f} s, {pictures_mb:.0f} MB, sheet of {sheet_mb:.1f} MB;"
         f" {record.get('n_regions')} regions",
         flush=True,
     )
     return {
         "large_segment_tissue_s": round(tissue_s, 2),
         "large_tile_regions_s": round(regions_s, 2),
-        "large_peak_mb": round(max(tissue_mb, regions_mb)),
+        "large_picture_regions_s": round(pictures_s, 2),
+        "large_peak_mb": round(max(tissue_mb, regions_mb, pictures_mb)),
     }
 
 

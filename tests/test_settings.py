@@ -235,3 +235,13 @@ def test_hipts_recipe_is_a_preset() -> None:
     assert (hipt.optimiser, hipt.learning_rate, hipt.weight_decay) == ("adam", 2e-4, 1e-5)
     assert (hipt.epochs, hipt.patience, hipt.batch_size, hipt.balanced) == (20, None, 1, True)
     assert (hipt.loss_divisor, hipt.standardise, hipt.seed) == (32, False, 1)
+
+
+def test_the_report_shows_variants_with_prototypes_of_slides_that_a_table_uses() -> None:
+    shown = {"report": PAPER["report"] | {"variants": ["dino", "intra", "slpd", "slpd_m2", "global"]}}
+    experiment = load_experiment(PAPER | shown)
+    assert [variant.name for variant in experiment.reported_on("nsclc")] == ["intra", "slpd", "slpd_m2"]
+    untested = load_experiment(PAPER | shown | {"tables": PAPER["tables"][1:2]})  # slpd_m1 to slpd_m8
+    assert [variant.name for variant in untested.reported_on("nsclc")] == ["slpd_m2"]
+    with pytest.raises(UserError, match=r"report\.variants: no variants entry is named 'spld'; there are dino, intra"):
+        load_experiment(PAPER | {"report": PAPER["report"] | {"variants": ["spld"]}})

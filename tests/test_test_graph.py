@@ -155,6 +155,8 @@ def test_sites_are_those_of_the_barcode_unless_the_sheet_has_them() -> None:
     found = slide_properties(rows, {})
     assert found["site"] == ["mine"] * 4
     assert list(found) == ["patient", "site", "slide_mpp", "age"]
+    empty = slide_properties([row("TCGA-05-4244-01Z", "x", site="", age="")], {})
+    assert (list(empty), empty["site"]) == (["patient", "site", "slide_mpp"], ["05"])
 
 
 def test_file_says_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

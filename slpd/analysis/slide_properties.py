@@ -18,9 +18,9 @@ def slide_properties(rows: Sequence[SheetRow], slide_mpp: Mapping[str, float | N
 
     Returns:
         `patient`; `site`, of TCGA's barcodes where the sheet does not say it; `slide_mpp`, to three digits; then the
-        columns of the sheet by name.
+        columns of the sheet by name, those that hold a value.
     """
-    columns = sorted({column for row in rows for column in row.labels})
+    columns = sorted({column for row in rows for column, value in row.labels.items() if value})
     known = {
         "patient": [row.patient for row in rows],
         "site": [tcga_site(row) for row in rows],
