@@ -15,7 +15,7 @@
   },
 
   // WCAG 2.2, 1.4.3: contrast of text against the nearest backgrounds behind it is 4.5 or more, of large text (24 px, or
-  // bold 18.66 px) 3. Text over pictures is left out.
+  // bold 18.66 px) and of signs that are pictures (1.4.11) 3. Text over pictures is left out.
   contrast() {
     const channels = (colour) => {
       const [r, g, b, a = 1] = colour.match(/[\d.]+/g).map(Number);
@@ -67,7 +67,7 @@
       const [low, high] = [luminance(over(channels(paint), under)), luminance(under)].sort((a, b) => a - b);
       const ratio = (high + 0.05) / (low + 0.05);
       const size = parseFloat(style.fontSize);
-      const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
+      const large = !/[\p{L}\p{N}]/u.test(words) || size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
       const where = `${one.tagName} class="${one.getAttribute("class")}" ${paint} on ${under.map(Math.round)}`;
       if (ratio < (large ? 3 : 4.5) - 0.005) faults.set(where, `contrast ${ratio.toFixed(2)}: "${words.slice(0, 40)}", ${where}`);
     }
