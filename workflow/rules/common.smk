@@ -29,6 +29,7 @@ from slpd.errors import UserError
 from slpd.inputs import check_inputs, read_sheets
 from slpd.settings.experiment import load_experiment
 from slpd.settings.recipe import Recipe
+from slpd.slurm.head import forget_head, record_head
 from slpd.versions import RESULT_VERSIONS
 
 try:
