@@ -70,9 +70,10 @@ trial: $(READY)
 test: $(READY)
 	pytest -m "not slurm and not browser"
 
+# Each file has a cluster of its own, all at once: most of the time they wait.
 test-slurm: $(READY)
 	@command -v slurmctld > /dev/null || test "$$(id -u)" != 0 || ! command -v apt-get > /dev/null || tests/slurm_cluster.sh install
-	pytest tests/test_slurm.py
+	pytest -n 3 --dist loadfile tests/test_slurm.py tests/test_slurm_faults.py $(if $(DEMO),tests/test_slurm_demo.py)
 
 test-browser: $(READY)
 	@test -x /usr/bin/chromium || test "$$(id -u)" != 0 || ! command -v apt-get > /dev/null \

@@ -16,17 +16,21 @@ include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
 
 
-# On a cluster: a second run beside the jobs of a killed one would submit them again; failed jobs get a line each.
+# On a cluster: a second run beside the jobs of a killed one would submit them again, so would a recovery from another
+# login node while this process lives; failed jobs get a line each.
 onstart:
     if not workflow.local_exec:
         shell("python -m slpd recover --check")
+        record_head(Path())
 
 
 onsuccess:
+    forget_head(Path())
     record_this_run(log, succeeded=True)
 
 
 onerror:
+    forget_head(Path())
     if not workflow.local_exec:
         shell("python -m slpd failures --since {STARTED}")
     record_this_run(log, succeeded=False)

@@ -8,5 +8,9 @@ class UserError(Exception):
     """
 
 
+class EvaluationError(UserError):
+    """An evaluation that the data do not allow. `evaluate` records the message, and tables show it for its figures."""
+
+
 class SlideError(UserError):
     """A slide that cannot be used. Per-slide stages record the message as the slide's status and go on."""

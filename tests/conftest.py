@@ -1,10 +1,11 @@
 """Fixtures that several test files share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import slurm_runs
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
@@ -17,6 +18,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.suffix == ".py" and "not torch" in config.getoption("markexpr"):
         return "pytestmark = pytest.mark.torch" in collection_path.read_text() or None
     return None
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[dict[str, str]]:
+    """Environment in which SLURM's clients reach a throw-away cluster of this process."""
+    yield from slurm_runs.throw_away_cluster()
+
+
+@pytest.fixture
+def nothing_left_running() -> Iterator[None]:
+    """End the head processes of a test that failed: without their cluster they would wait for ever."""
+    yield from slurm_runs.end_heads()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@
   },
 
   // WCAG 2.2, 1.4.3: contrast of text against the nearest backgrounds behind it is 4.5 or more, of large text (24 px, or
-  // bold 18.66 px) 3. Text over pictures is left out.
+  // bold 18.66 px) and of signs that are pictures (1.4.11) 3. Text over pictures is left out.
   contrast() {
     const channels = (colour) => {
       const [r, g, b, a = 1] = colour.match(/[\d.]+/g).map(Number);
@@ -45,9 +45,11 @@
         const place = shape.getBoundingClientRect();
         const before = shape.compareDocumentPosition(text) & Node.DOCUMENT_POSITION_FOLLOWING;
         if (!before || shape.closest("defs, clipPath") || x < place.left || x > place.right || y < place.top || y > place.bottom) continue;
-        const fill = getComputedStyle(shape).fill;
+        const style = getComputedStyle(shape);
         if (shape.tagName === "image") colour = null;
-        else if (fill.startsWith("rgb") && colour) colour = over(channels(fill), colour);
+        if (!style.fill.startsWith("rgb") || !colour) continue;
+        const [r, g, b, a] = channels(style.fill);
+        colour = over([r, g, b, a * Number(style.fillOpacity) * Number(style.opacity)], colour);
       }
       return colour;
     };
@@ -65,7 +67,7 @@
       const [low, high] = [luminance(over(channels(paint), under)), luminance(under)].sort((a, b) => a - b);
       const ratio = (high + 0.05) / (low + 0.05);
       const size = parseFloat(style.fontSize);
-      const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
+      const large = !/[\p{L}\p{N}]/u.test(words) || size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
       const where = `${one.tagName} class="${one.getAttribute("class")}" ${paint} on ${under.map(Math.round)}`;
       if (ratio < (large ? 3 : 4.5) - 0.005) faults.set(where, `contrast ${ratio.toFixed(2)}: "${words.slice(0, 40)}", ${where}`);
     }
@@ -82,11 +84,13 @@
     return reached.length;
   },
 
-  // Number, whether the focus shows, and markup of what has the focus.
+  // Of what has the focus: its number (null: none, "scrolls": a part that the browser itself makes reachable, because it
+  // scrolls), whether the focus shows, and markup.
   focused() {
     const one = document.activeElement;
     const style = getComputedStyle(one);
     const shows = (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== "none";
-    return [one.dataset.tabPlace ?? null, shows, one.outerHTML.slice(0, 120)];
+    const scrolls = one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight;
+    return [one.dataset.tabPlace ?? (scrolls && one !== document.body ? "scrolls" : null), shows, one.outerHTML.slice(0, 120)];
   },
 }

@@ -12,6 +12,7 @@ import rerun_table
 import toy
 
 from slpd.__main__ import main
+from slpd.artifacts.absent_slides import write_absent
 from slpd.artifacts.bags import write_bags
 from slpd.artifacts.embeddings import CohortEmbeddings, write_embeddings
 from slpd.artifacts.fold_metrics import FoldMetrics, write_fold_metrics
@@ -66,6 +67,7 @@ def write_results(folder: Path) -> Experiment:
         write_metrics(results / f"cohorts/toy/{name}/metrics.csv", epochs)
     folds = two_folds()
     write_folds(results / "tasks/dx/folds.csv", folds)
+    write_absent(results / "tasks/dx/not_in_folds.csv", [])
     for variant, head in itertools.product(("dino", "slpd"), ("abmil", "knn")):
         write_evaluation(results / f"tasks/dx/{variant}/{head}", ("dx", variant, head), folds, rng)
     write_learned(results / "cohorts/toy", results / "tasks/dx/slpd/abmil", rng)
@@ -167,6 +169,7 @@ def write_table(experiment: Experiment, results: Path) -> None:
         "make_table",
         *("--table", table.model_dump_json(), "--settings", experiment.intervals.model_dump_json()),
         *("--unavailable", "{}", "--tasks", task.model_dump_json(), "--evaluations", *evaluations),
+        *("--absent", str(results / "tasks/dx/not_in_folds.csv")),
         *("--folds", str(results / "tasks/dx/folds.csv"), "--manifests", str(results / "cohorts/toy/slides.csv")),
         *itertools.chain(*((f"--{name}", str(results / "tables" / file)) for name, file in outputs.items())),
         *("--html", str(results / "tables/toy.html")),

@@ -30,7 +30,7 @@ READERS = {
     "picture_regions": ["make_report"],
     "check_cohort": ["encode_patches"],
     "encode_patches": ["cohort_manifest"],
-    "import_tokens": [],  # the toy cohort has slides
+    "import_tokens": ["cohort_manifest"],
     "cohort_manifest": ["pretrain_dino", "pool_tokens", "split_folds", "attend_patches", "test_graph", "make_report"],
     "pretrain_dino": ["distill_slpd", "make_report"],
     "distill_slpd": [
@@ -407,7 +407,7 @@ FILES = [
     ("a variant's `pretrained.checkpoint` set to null", "", ["make_table"]),
     ("a column more in the sheet", "", ["split_folds", "test_graph"]),
     ("the order of lines in the sheet", "", ["split_folds"]),
-    ("a comment in the config", "", []),
+    ("a comment, or the order of keys, in the config", "", []),
     ("a slide copied or touched, its size the same", "", []),
     ("a branch switched, code or comments edited, the text of a rule", "", []),
     ("threads, memory, time, partition, GPUs, nodes, another machine", "", []),

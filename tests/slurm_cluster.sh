@@ -157,7 +157,7 @@ OverTimeLimit=0
 MinJobAge=3600
 ReturnToService=2
 SlurmctldTimeout=30
-SlurmdTimeout=60
+SlurmdTimeout=600
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 
@@ -196,7 +196,7 @@ start_munged() {
     owned munged >/dev/null && return
     munged --origin=127.0.0.1 --socket="$D/munge/munge.socket.2" --key-file="$D/munge/munge.key" \
         --pid-file="$D/run/munged.pid" --log-file="$D/log/munged.log" --seed-file="$D/munge/munged.seed"
-    wait_for 10 munged owned munged
+    wait_for 60 munged owned munged
 }
 
 start_mariadb() {
@@ -211,7 +211,7 @@ start_mariadb() {
         --pid-file="$D/run/mariadbd.pid" --skip-networking --innodb-buffer-pool-size=64M \
         --innodb-lock-wait-timeout=900 --performance-schema=OFF >"$D/log/mariadbd.log" 2>&1 </dev/null &
     disown
-    wait_for 30 mariadbd mariadb-admin --no-defaults --socket="$D/run/mysql.sock" ping
+    wait_for 120 mariadbd mariadb-admin --no-defaults --socket="$D/run/mysql.sock" ping
     mariadb --no-defaults --socket="$D/run/mysql.sock" -e "CREATE DATABASE IF NOT EXISTS slurm_acct;"
 }
 
@@ -219,7 +219,7 @@ start_slurmdbd() {
     owned slurmdbd >/dev/null && return
     # no network for the database: the client library finds the socket by this
     MYSQL_UNIX_PORT="$D/run/mysql.sock" SLURM_CONF="$D/etc/slurmdbd.conf" slurmdbd
-    wait_for 30 slurmdbd timeout 5 sacctmgr -n show cluster
+    wait_for 120 slurmdbd timeout 5 sacctmgr -n show cluster
 }
 
 ctld_up() { timeout 5 scontrol ping | grep -q 'is UP'; }
@@ -253,11 +253,11 @@ do_start() {
     owned slurmctld >/dev/null || write_config
     trap '[ $? -eq 0 ] || { trap - EXIT; say "start failed, stopping again" >&2; do_stop "$D" >&2; exit 1; }' EXIT
     start_munged; start_mariadb; start_slurmdbd
-    owned slurmctld >/dev/null || { slurmctld -f "$SLURM_CONF"; wait_for 20 slurmctld ctld_up; }
+    owned slurmctld >/dev/null || { slurmctld -f "$SLURM_CONF"; wait_for 60 slurmctld ctld_up; }
     for ((n = 1; n <= NODES; n++)); do
         owned "node$n" slurmd >/dev/null || slurmd -f "$SLURM_CONF" -N "node$n"
     done
-    wait_for 30 "nodes to become idle" nodes_ready
+    wait_for 120 "nodes to become idle" nodes_ready
     trap - EXIT
     do_status "$D"
     echo "Use it: . $D/env.sh"

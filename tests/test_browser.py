@@ -7,12 +7,14 @@ slides is not asked of it. Screenshots lie in screenshots/.
 
 import copy
 import csv
+import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import toy
 
@@ -150,7 +152,7 @@ def test_every_page_can_be_read(chromium: Browser, disk: str, look: str) -> None
         if page.evaluate("() => document.documentElement.scrollWidth > innerWidth + 1"):
             found.append("the page is wider than the window")
         faults += [f"{name}: {fault}" for fault in found]
-    assert faults == []
+    assert not faults, "\n".join(faults)
     watch.check(look)
     context.close()
 
@@ -161,7 +163,7 @@ def test_the_tab_key_reaches_every_control(chromium: Browser, disk: str) -> None
     for name in browser.every_page(page, disk):
         browser.settle(page)
         faults += [f"{name}: {fault}" for fault in browser.tab_faults(page)]
-    assert faults == []
+    assert not faults, "\n".join(faults)
     context.close()
 
 
@@ -234,6 +236,98 @@ def column(rows: list[Any], place: int) -> list[str]:
     """What the cells of a column sort by."""
     cells = [row.locator("th, td").nth(place) for row in rows]
     return [str(cell.get_attribute("data-value") or cell.inner_text()).strip() for cell in cells]
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The lines of a CSV file."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_filters_of_slides_leave_those_of_the_csv(chromium: Browser, disk: str, report: Path) -> None:
+    """Each value of each filter, against the file of all slides: as pictures and as a table, one filter at a time."""
+    context, page, watch = opened(chromium, disk)
+    n_chosen = 0
+    for path in report.glob("slides-*.html"):
+        page.goto(disk + path.name)
+        rows = read_rows(report / str(page.get_attribute("a[download]", "href")))
+        selects = {
+            f"#columns select >> nth={i}": page.locator("#columns select").nth(i).get_attribute("data-column")
+            for i in range(page.locator("#columns select").count())
+        }
+        for place, column in selects.items():
+            assert column
+            for value in sorted({row[column] for row in rows})[:3]:
+                page.select_option(place, json.dumps(value))
+                expected = sum(row[column] == value for row in rows)
+                assert page.inner_text("#shown") == f"{expected} of {len(rows)} slides", (column, value)
+                assert page.locator("#cards > li:visible").count() == min(expected, 60)
+                n_chosen += 1
+            page.select_option(place, "")
+        for status, used in (("used", "1"), ("left", "0")):
+            page.select_option("#status", status)
+            expected = sum(row["used"] == used for row in rows)
+            assert page.inner_text("#shown") == f"{expected} of {len(rows)} slides"
+        page.select_option("#status", "")
+        page.fill("#find", rows[0]["slide"])
+        assert page.locator("#cards > li:visible h3").first.inner_text() == rows[0]["slide"]
+        page.fill("#find", "")
+        page.select_option("#order", "fewest")
+        names = page.locator("#cards > li:visible h3").all_inner_texts()
+        regions = {row["slide"]: int(row["n_regions"] or -1) for row in rows}
+        assert [regions[name] for name in names] == sorted(regions.values())[: len(names)]
+    assert n_chosen
+    watch.check("slides")
+    context.close()
+
+
+def test_the_graph_shows_the_neighbours_of_the_chosen_slide(chromium: Browser, disk: str, report: Path) -> None:
+    """For every slide of every graph: those of graph.npz, in its order; the matched pairs are its correspondence."""
+    context, page, watch = opened(chromium, disk)
+    graphs = sorted(report.parent.glob("cohorts/*/variants/*/graph.npz"))
+    n_pairs = 0
+    for path in graphs:
+        name = f"graph-{path.parents[2].name}-{path.parent.name}.html"
+        if not (report / name).exists():
+            continue
+        graph = np.load(path)
+        page.goto(disk + name)
+        page.wait_for_selector("html[data-ready]")
+        for slide, neighbours, correspondence in zip(
+            graph["slides"].astype(str)[:12], graph["neighbours"][:12], graph["correspondence"][:12], strict=True
+        ):
+            choose_slide(page, slide)
+            expected = [str(graph["slides"].astype(str)[other]) for other in neighbours if other >= 0]
+            shown = [
+                text.split(" — ")[0].split(". ", 1)[1] for text in page.locator("#neighbours button").all_inner_texts()
+            ]
+            assert shown == expected, slide
+            if expected:
+                n_pairs += 1
+                page.wait_for_function(TWO_NAMES, arg=[slide, expected[0]])
+                pairs = page.evaluate(PAIRS)
+                assert sorted(pairs) == [[k + 1, int(other) + 1] for k, other in enumerate(correspondence[0])], slide
+    assert n_pairs or GIVEN
+    watch.check("graph")
+    context.close()
+
+
+TWO_NAMES = (
+    """names => ["pair-left", "pair-right"].every((id, i) => document.getElementById(id).textContent === names[i])"""
+)
+PAIRS = """() => [...document.querySelectorAll("#pair-rows tr")]
+    .map(row => [...row.querySelectorAll(".badge")].map(badge => Number(badge.textContent)))"""
+
+
+def choose_slide(page: Page, slide: str) -> None:
+    """Choose a slide as one who knows its name does."""
+    box = page.locator("#choose input, #choose select").first
+    if box.evaluate("one => one.tagName") == "SELECT":
+        box.select_option(label=slide)
+    else:
+        box.fill(slide)
+        box.press("Enter")
+    page.wait_for_function("name => document.getElementById('slide-title').textContent === name", arg=slide)
 
 
 @pytest.mark.skipif(bool(GIVEN), reason="another run's report")

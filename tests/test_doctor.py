@@ -1,11 +1,16 @@
-"""What doctor says of files; its questions to the queue are asked in test_slurm.py."""
+"""What doctor says of files, and of a queue that does not answer; one that does is asked in test_slurm.py."""
 
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import toy
 
 from slpd.doctor.files import readable, weights
+from slpd.doctor.queue import queue_findings
 
 KEY = "variants.hipt.pretrained"
 
@@ -40,3 +45,45 @@ def test_slides_that_are_gone_or_empty_are_named(tmp_path: Path) -> None:
     assert "2 of 3 cannot be read" in str(finding)
     assert "empty.tiff (empty)" in str(finding)
     assert "gone.tiff (No such file or directory)" in str(finding)
+
+
+@pytest.fixture
+def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with SLURM's clients, which reach nobody."""
+    for name in ("sbatch", "scontrol", "sacct", "squeue", "srun"):
+        (tmp_path / name).write_text("#!/bin/sh\necho 'error: no route' >&2\necho 'fatal: no slurmctld' >&2\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+
+@pytest.mark.usefixtures("silent")
+def test_silent_slurmctld_is_one_line_and_the_last(tmp_path: Path) -> None:
+    found = list(queue_findings({"slurm-status-command": "squeue"}, {"evaluate": {"runtime": 1}}, tmp_path))
+    assert [finding.check for finding in found] == ["slurmctld"]
+    assert "error: no route; fatal: no slurmctld; nothing can be submitted" in str(found[0])
+    assert "\n" not in str(found[0])
+
+
+def test_node_cannot_be_asked_without_slurm(tmp_path: Path) -> None:
+    environment = {**os.environ, "PATH": str(tmp_path)}
+    command = [sys.executable, "-m", "slpd", "doctor", "--on-node=--gpus=1"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-1].startswith("error: --on-node needs srun")
+
+
+@pytest.mark.workflow
+@pytest.mark.usefixtures("silent")
+def test_profile_of_the_user_is_found_as_snakemake_finds_it(
+    tmp_path: Path, make_slide: toy.MakeSlide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the user's configuration folder, under one of the names that Snakemake takes."""
+    toy.make_toy(tmp_path, make_slide)
+    site = tmp_path / "config/snakemake/site"
+    site.mkdir(parents=True)
+    (site / "config.v9+.yaml").write_text((toy.ROOT / "slurm/config.yaml").read_text() + "slurm-no-requeue: true\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    command = [sys.executable, "-m", "slpd", "doctor", "--configfile", "toy.yaml", "--profile", "site"]
+    environment = {**toy.environment(), "PYTHONPATH": str(toy.ROOT)}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "slurm-no-requeue is set" in run.stdout, run.stdout + run.stderr

@@ -16,7 +16,8 @@ from slpd.artifacts.fold_metrics import read_fold_metrics
 from slpd.artifacts.folds import Fold, LabelledSlide, write_folds
 from slpd.artifacts.metric_intervals import read_intervals
 from slpd.artifacts.region_weights import read_region_weights
-from slpd.errors import UserError
+from slpd.errors import EvaluationError, UserError
+from slpd.evaluation import logistic
 from slpd.evaluation.cases import evaluation_data
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, Intervals, SurvivalTask, task_from_json
 from slpd.settings.heads import head_from_json
@@ -194,12 +195,48 @@ def test_a_label_outside_the_classes_is_refused(tmp_path: Path) -> None:
         run_stage(tmp_path, bags_of(SLIDES), [Fold(SLIDES[1:], [], [odd])])
 
 
-def test_a_fold_that_trains_on_one_class_is_refused(tmp_path: Path) -> None:
-    folds = [Fold(SLIDES[1:], [], SLIDES[:1]), Fold(SLIDES[:3], SLIDES[4:6], SLIDES[6:])]
-    with pytest.raises(UserError, match="fold 1: all 3 training slides are of class low"):
-        run_stage(tmp_path, bags_of(SLIDES), folds)
+ONE_CLASS = [Fold(SLIDES[1:], [], SLIDES[:1]), Fold(SLIDES[:3], SLIDES[4:6], SLIDES[6:])]
+
+
+def test_a_fold_that_trains_on_one_class_is_refused() -> None:
+    with pytest.raises(EvaluationError, match="task grade, fold 1: all 3 training slides are of class low; use fewer"):
+        evaluation_data(bags_of(SLIDES), ONE_CLASS, TASK)
     with pytest.raises(UserError, match="fold 0: no test slides"):
-        run_stage(tmp_path, bags_of(SLIDES), [Fold(SLIDES, [], [])])
+        evaluation_data(bags_of(SLIDES), [Fold(SLIDES, [], [])], TASK)
+
+
+BIG_K = KNN.replace('"k": 1', '"k": 7')
+WEAK = '{"kind": "logistic", "name": "probe", "inverse_penalty": 1e12, "balanced": false}'
+
+
+@pytest.mark.parametrize(
+    ("head", "folds", "why"),
+    [
+        (KNN, ONE_CLASS, "task grade, fold 1: all 3 training slides are of class low"),
+        (BIG_K, TWO_FOLDS, "head knn: k is 7, but fold 0 has 4 training slides"),
+        (WEAK, TWO_FOLDS, "head probe, fold 0: the regression has not converged within 2 steps"),
+    ],
+)
+def test_an_evaluation_that_the_data_do_not_allow_leaves_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str, folds: list[Fold], why: str
+) -> None:
+    """Every file is there, for the table: without figures, and with the reason for each metric."""
+    monkeypatch.setattr(logistic, "MOST_STEPS", 2)
+    predictions, files = run_stage(tmp_path, bags_of(SLIDES), folds, head)
+    assert predictions == lines(files["calibration"]) == read_region_weights(files["weights"]) == []
+    assert [fold.fold for fold in read_fold_metrics(files["metrics"])] == [0, 1]
+    assert all(math.isnan(fold.auc) for fold in read_fold_metrics(files["metrics"]))
+    rows = read_intervals(files["intervals"])
+    assert {row.metric for row in rows} == {"auc", "accuracy", "balanced_accuracy", "f1", "kappa", "ece"}
+    assert all(row.n_folds == 0 and math.isnan(row.mean) and row.why.startswith(why) for row in rows)
+
+
+def test_a_fault_of_the_code_is_no_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is not known to be the data's fault stays an error, and leaves nothing."""
+    monkeypatch.setattr(evaluate, "predict", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run_stage(tmp_path, bags_of(SLIDES), TWO_FOLDS)
+    assert not (tmp_path / "intervals").exists()
 
 
 def test_folds_that_leak_are_refused_by_slide_and_patient() -> None:

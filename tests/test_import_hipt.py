@@ -73,8 +73,16 @@ def test_the_sheet_has_labelled_slides_in_order_then_the_others(
     assert "TCGA-AA-0004-01Z-00-DX1.X" in caplog.text
 
 
+def test_an_unknown_censorship_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(TABLE.replace("10.5,1.0", "10.5,yes"))
+    with pytest.raises(UserError, match=r"line 2: slide TCGA-AA-0001-01Z-00-DX1\.X has censorship 'yes'; write 1"):
+        import_hipt.read_hipt_labels(tmp_path / "labels.csv", "oncotree_code")
+
+
 def test_the_config_is_one_that_runs(tmp_path: Path) -> None:
-    small(tmp_path, "TCGA-AA-0002", "TCGA-AA-0001")
+    small(tmp_path, "TCGA-AA-0004", "TCGA-AA-0002", "TCGA-AA-0001")
+    with open(tmp_path / "splits/splits_0.csv", "a") as file:
+        file.write("1,TCGA-AA-0004-01Z-00-DX1.X,,\n")
     run_stage(tmp_path, tmp_path / "labels.csv", tmp_path / "splits", tmp_path / "gdc", "LUAD", "LUSC")
     config = yaml.safe_load((tmp_path / "hipt.yaml").read_text())
     assert config["cohorts"] == [{"name": "c", "sheet": str(tmp_path / "sheet.csv")}]
@@ -82,7 +90,7 @@ def test_the_config_is_one_that_runs(tmp_path: Path) -> None:
     slides = labelled_slides(task, read_sheet(tmp_path / "sheet.csv"))
     check_task(task, slides)
     (fold,) = folds_of(task, slides)
-    assert [len(getattr(fold, split)) for split in SPLITS] == [1, 0, 1]
+    assert [len(getattr(fold, split)) for split in SPLITS] == [2, 0, 1]
     survival = SurvivalTask(
         name="os", cohort="c", kind="survival", time="survival_months", event="event", n_bins=2, folds=task.folds
     )

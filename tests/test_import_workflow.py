@@ -2,17 +2,25 @@
 
 import csv
 import shutil
+import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import rerun_table
 import toy
+
+from slpd.versions import RESULT_VERSIONS
+
+sys.path.insert(0, str(toy.ROOT / "workflow/scripts"))
+
+from planning import planned_jobs
 
 pytestmark = pytest.mark.workflow
 
 
-def test_a_cohort_of_token_files_needs_no_slides(tmp_path: Path) -> None:
+def test_a_cohort_of_token_files_needs_no_slides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     lines = ["slide,path,patient,mpp,dx"]
     for i in range(9):
@@ -34,3 +42,9 @@ def test_a_cohort_of_token_files_needs_no_slides(tmp_path: Path) -> None:
     sheet = (tmp_path / "slides.csv").read_text()
     (tmp_path / "slides.csv").write_text(sheet.replace("t0,t0.h5,p0,,a", "t0,t0.h5,p0,,b"))
     assert "import_tokens" not in toy.planned(tmp_path)  # a label is nothing to import anew
+    (tmp_path / "slides.csv").write_text(sheet)
+    monkeypatch.setitem(RESULT_VERSIONS, "import_tokens", RESULT_VERSIONS["import_tokens"] + 1)
+    config = ["--configfile", str(tmp_path / "toy.yaml")]
+    every = {job.rule for job in planned_jobs([*config, "--forceall"], tmp_path)}
+    raised = {job.rule for job in planned_jobs(config, tmp_path)}
+    assert raised == rerun_table.after(["import_tokens"]) & every

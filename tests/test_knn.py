@@ -96,6 +96,17 @@ def test_logistic_regression_is_scikit_learns_on_standardised_means(balanced: bo
     np.testing.assert_allclose(found.outputs, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("balanced", [False, True])
+def test_hazards_are_probabilities_whether_classes_are_balanced_or_not(balanced: bool) -> None:
+    """On average as many events come as there were: weighed up, they would come more often."""
+    data = survival_data(effect=0.5)
+    train = data.folds[0].train
+    (found,) = predict_logistic(logistic(balanced), data)
+    share = float(((train.outcomes.numbers == 0) & train.outcomes.observed).mean())
+    assert share < 0.3  # far from the half that balanced weights would make of it
+    assert found.outputs[:, 0].mean() == pytest.approx(share, abs=0.06)
+
+
 @pytest.mark.parametrize(
     "predict", [lambda data: predict_logistic(logistic(), data), lambda data: predict_knn(head(15), data)]
 )

@@ -4,13 +4,17 @@ import argparse
 import csv
 import math
 import re
+import shutil
 import statistics
+import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from slpd.artifacts.absent_slides import AbsentSlide, write_absent
 from slpd.artifacts.fold_metrics import FoldMetrics, write_fold_metrics
 from slpd.artifacts.folds import Fold, LabelledSlide, write_folds
 from slpd.artifacts.manifest import ManifestRow, write_manifest
@@ -29,7 +33,7 @@ from slpd.tables.latex import as_latex
 from slpd.tables.markdown import as_markdown
 
 ROOT = Path(__file__).parents[1]
-NASTY = "a<b> & c|d 50 % _x_ {y} ~ ^ # $ \\ *z* `q`"
+NASTY = "a<b> & c|d 50 % _x_ {y} ~ ^ # $ \\ *z* `q` &lt; ~~s~~"
 FOLDS = GeneratedFolds(kind="generated", n_folds=3, validation_fraction=0, seed=0)
 
 
@@ -96,7 +100,7 @@ def content_of(
     table = table_of(**changes)
     n_folds = max(len(found.folds) for found in evaluations)
     manifest = manifest_of(n_left_out, reason)
-    facts = [task_facts(task_of(task), folds_of(n_folds, label), manifest) for task in table.tasks]
+    facts = [task_facts(task_of(task), folds_of(n_folds, label), manifest, []) for task in table.tasks]
     return table_content(table, evaluations, facts, unavailable or {}, published, 0.95)
 
 
@@ -131,6 +135,19 @@ def test_a_cell_without_a_figure_says_why() -> None:
     assert [bool(line["why"]) for line in lines] == [True, True, True, False, True, True, True, True]
     for render in (as_markdown, as_html, as_latex):
         assert "a class has no test case in any fold" in render(content)
+
+
+def test_an_evaluation_that_the_data_do_not_allow_costs_its_cells_alone() -> None:
+    """Its row has the reason, and the other variants are compared as if it were not there."""
+    failed = evaluation("slpd", [math.nan] * 3, [math.nan] * 3)
+    reasons = [replace(row, why="head abmil, fold 2: no convergence") for row in failed.intervals]
+    lost = Evaluation(failed.folds, reasons)
+    good = [evaluation("dino", [0.5, 0.52, 0.51], [0.5] * 3), evaluation("intra", [0.9, 0.91, 0.92], [0.5] * 3)]
+    content = content_of([*good, lost], variants=["dino", "intra", "slpd"])
+    assert content.rows[2].cells[0].text == "head abmil, fold 2: no convergence"
+    assert [content.is_best(row, 0) for row in content.rows] == [False, True, False]
+    for render in (as_markdown, as_html, as_latex):
+        assert "head abmil, fold 2: no convergence" in render(content)
 
 
 def test_csv_holds_full_precision() -> None:
@@ -231,6 +248,13 @@ def test_published_figures_are_read_strictly(tmp_path: Path) -> None:
     path.write_text(header + "lung,slpd,knn,auc,high,,Someone 2020\n")
     with pytest.raises(UserError, match="line 2: value 'high' is no number"):
         read_published(path)
+    for value, std, message in (("nan", "", "value 'nan'"), ("inf", "", "value 'inf'"), ("0.8", "nan", "std 'nan'")):
+        path.write_text(header + f"lung,slpd,knn,auc,{value},{std},Someone 2020\n")
+        with pytest.raises(UserError, match=f"line 2: {message} is no number"):
+            read_published(path)
+    path.write_text(header + "lung,slpd,knn,auc,0.8,-0.1,Someone 2020\n")
+    with pytest.raises(UserError, match=r"line 2: std '-0\.1' is negative"):
+        read_published(path)
     path.write_text(header + "lung,slpd,knn,AUC,0.8,,Someone 2020\n")
     with pytest.raises(UserError, match="line 2: metric 'AUC' is none of auc, accuracy"):
         read_published(path)
@@ -271,15 +295,25 @@ def test_the_caption_states_slides_classes_folds_and_who_is_missing(render: Rend
 
 
 def test_the_caption_states_leaks_and_events() -> None:
-    facts = task_facts(task_of("lung"), folds_of(3, leak=True), manifest_of(0))
+    facts = task_facts(task_of("lung"), folds_of(3, leak=True), manifest_of(0), [])
     assert "3 folds, 1 to 1 patients of each in both train and test." in facts.text
     twice = [LabelledSlide(f"s{i}", f"p{i % 3}", "A") for i in range(5)]  # p0 and p1 have two slides
-    facts = task_facts(task_of("lung"), [Fold(twice[2:3], twice[:2], twice[3:])], manifest_of(0))
-    assert "1 folds, 2 to 2 patients of each in both validation and test." in facts.text
+    facts = task_facts(task_of("lung"), [Fold(twice[2:3], twice[:2], twice[3:])], manifest_of(0), [])
+    assert (
+        "1 folds, 2 to 2 patients of each in both validation and test; class B has no training slide in" in facts.text
+    )
     slides = [LabelledSlide(f"s{i}", f"p{i}", "3.5", str(i % 2)) for i in range(5)]
-    facts = task_facts(task_of("os"), [Fold(slides[:3], [], slides[3:])], manifest_of(0))
+    facts = task_facts(task_of("os"), [Fold(slides[:3], [], slides[3:])], manifest_of(0), [])
     assert "(censored 3, event seen 2)" in facts.text
     assert facts.test_to_train == pytest.approx(2 / 3)
+
+
+def test_the_caption_counts_and_names_slides_that_only_split_files_know() -> None:
+    absent = [AbsentSlide(f"gone{i}", "not in the sheet") for i in range(5)] + [AbsentSlide("x", "left out")]
+    facts = task_facts(task_of("lung"), folds_of(3), manifest_of(0), absent)
+    assert facts.text.endswith(
+        "; named by the split files but in no fold: 5 not in the sheet (gone0, gone1, gone2, …), 1 left out (x)."
+    )
 
 
 class Text(HTMLParser):
@@ -319,7 +353,7 @@ def test_latex_keeps_data_as_data() -> None:
     text = as_latex(nasty(NASTY))
     escaped = (
         r"a\textless{}b\textgreater{} \& c\textbar{}d 50 \% \_x\_ \{y\} \textasciitilde{} \textasciicircum{} \# \$"
-        r" \textbackslash{} *z* `q`"
+        r" \textbackslash{} *z* `q` \&lt; \textasciitilde{}\textasciitilde{}s\textasciitilde{}\textasciitilde{}"
     )
     assert text.count(escaped) == 4
     body = text.replace(r"\\", "").replace(r"\{", "").replace(r"\}", "")
@@ -335,9 +369,34 @@ def test_latex_spans_each_task() -> None:
     assert r"\cmidrule(lr){3-4} \cmidrule(lr){5-6}" in text
 
 
+def test_latex_sets_what_people_write() -> None:
+    text = as_latex(nasty("ER ≥ 1 %, HER2 ≤ 2+, TGF-β λ Δ 5 mm² µm ± é ß 中"))
+    expected = (
+        r"ER $\geq$ 1 \%, HER2 $\leq$ 2+, TGF-$\beta$ $\lambda$ $\Delta$ 5 mm\textsuperscript{2} $\mu$m $\pm$ é ß"
+    )
+    assert f"{expected} [U+4E2D]" in text
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="LaTeX is not here")
+def test_a_paper_with_the_table_can_be_set(tmp_path: Path) -> None:
+    """Everything that a caption or a cell may hold goes through pdflatex, without a warning of missing characters."""
+    absent = [AbsentSlide(f"gone_{i}", "not in the sheet") for i in range(5)]
+    attack = NASTY + " ER ≥ 1 ≤ ≈ ≠ → ∞ × ± – … ² ³ µ − αβγδεζηθικλμνξοπρςστυφχψω ΓΔΘΛΞΠΣΥΦΨΩ “é” ‘ß’ — † ‡ • 中"
+    content = nasty(attack)
+    tasks = [replace(task, absent={"not in the sheet": [entry.slide for entry in absent]}) for task in content.tasks]
+    (tmp_path / "table.tex").write_text(as_latex(replace(content, tasks=tasks)), encoding="utf-8")
+    paper = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{table}\end{document}"
+    (tmp_path / "paper.tex").write_text(paper)
+    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+    assert run.returncode == 0, run.stdout[-2000:]
+    assert "Missing character" not in (tmp_path / "paper.log").read_text(errors="replace")
+    assert (tmp_path / "paper.pdf").stat().st_size > 10_000
+
+
 def test_markdown_keeps_data_as_data() -> None:
     text = as_markdown(content_of(TWO_ROWS, n_left_out=1, reason=NASTY + "\n\x1b[31mred", label="x_1"))
-    assert r"a\<b\> & c\|d 50 % \_x\_ {y} ~ ^ \# $ \\ \*z\* \`q\`" in " ".join(text.split())
+    assert r"a\<b\> \& c\|d 50 % \_x\_ {y} \~ ^ \# $ \\ \*z\* \`q\` \&lt; \~\~s\~\~" in " ".join(text.split())
     assert "\x1b" not in text
     assert "x_1 2" in text  # an underscore inside a name is no markup
 
@@ -359,6 +418,7 @@ def run_stage(folder: Path, n_manifests: int = 1) -> dict[str, bytes]:
         write_intervals(folder / found.folds[0].variant / "intervals.csv", found.intervals)
     write_folds(folder / "folds.csv", folds_of(3))
     write_manifest(folder / "slides.csv", manifest_of(1))
+    write_absent(folder / "absent.csv", [])
     parser = argparse.ArgumentParser()
     make_table.add_arguments(parser)
     arguments = ["--table", table_of().model_dump_json(), "--folds", str(folder / "folds.csv")]
@@ -366,6 +426,7 @@ def run_stage(folder: Path, n_manifests: int = 1) -> dict[str, bytes]:
     arguments += ["--tasks", task_of("lung").model_dump_json()]
     arguments += ["--settings", Intervals(n_resamples=100, level=0.95, seed=0).model_dump_json()]
     arguments += ["--manifests", *[str(folder / "slides.csv")] * n_manifests]
+    arguments += ["--absent", str(folder / "absent.csv")]
     for name in ("csv", "differences", "markdown", "latex", "html"):
         arguments += [f"--{name}", str(folder / "out" / name)]
     make_table.run(parser.parse_args(arguments))
@@ -380,5 +441,5 @@ def test_the_stage_writes_every_format_with_the_same_bytes_each_time(tmp_path: P
 
 
 def test_a_manifest_per_task_is_wanted(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="table main: 1 tasks, but 1 --tasks, 1 --folds and 2 --manifests"):
+    with pytest.raises(UserError, match="table main: 1 tasks, but 1 --tasks, 1 --folds, 2 --manifests and 1 --absent"):
         run_stage(tmp_path, n_manifests=2)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from slpd.errors import UserError
+from slpd.slurm.head import RECORD, record_head
 from slpd.slurm.orphans import recover, refuse_orphans
 
 
@@ -79,6 +80,71 @@ def test_folder_of_a_living_run_is_left_alone(folder: Path) -> None:
         head.kill()
         head.wait()
     assert (folder / ".snakemake/locks/0.input.lock").exists()
+
+
+@pytest.mark.parametrize("job", ["", "7"])
+def test_head_in_a_job_on_this_machine_is_a_living_run(folder: Path, job: str) -> None:
+    """It may run in the queue, as documented; jobs of single rules are Snakemake too, and no heads."""
+    program = folder / "snakemake"
+    program.write_text("import time\nprint('up', flush=True)\ntime.sleep(60)\n")
+    environment = {**os.environ, "SLURM_JOB_ID": job}
+    started = [
+        subprocess.Popen(
+            [sys.executable, program, *words], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        for words in (["--target-jobs", "evaluate"], ["--profile", "slurm"])
+    ]
+    try:
+        for process in started:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+        with pytest.raises(UserError, match=f"as process {started[1].pid}"):
+            recover(folder, cancel=True)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    recover(folder, cancel=True, pause=lambda seconds: end_one(folder.parent / "queue"))
+
+
+def test_head_on_another_machine_may_live(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another login node: its processes cannot be seen, so its lock stays until the user has looked."""
+    with monkeypatch.context() as there:
+        there.setattr("platform.node", lambda: "login2")
+        record_head(folder)
+    with pytest.raises(
+        UserError, match=r"on login2, as process .* if it is gone: python -m slpd recover --head-is-gone"
+    ):
+        recover(folder, cancel=True)
+    assert (folder / ".snakemake/locks/0.input.lock").exists()
+    assert not (folder.parent / "cancelled").exists()
+    command = [sys.executable, "-m", "slpd", "recover", "--head-is-gone", "--cancel", "--folder", str(folder)]
+    (folder.parent / "queue").write_text("")
+    subprocess.run(command, check=True)
+    assert not (folder / ".snakemake/locks/0.input.lock").exists()
+    assert not (folder / RECORD).exists()
+
+
+def test_head_in_a_job_lives_as_long_as_the_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = folder.parent / "heads"
+    (folder.parent / "squeue").write_text(f"#!/bin/sh\ncase $* in *--me*) cat {queue} ;; esac\n")
+    with monkeypatch.context() as there:
+        there.setenv("SLURM_JOB_ID", "7")
+        there.setattr("platform.node", lambda: "node9")
+        record_head(folder)
+    queue.write_text("77\n7\n")
+    with pytest.raises(UserError, match="in job 7; nothing is to be recovered"):
+        recover(folder, cancel=False)
+    assert (folder / ".snakemake/locks/0.input.lock").exists()
+    queue.write_text("77\n")
+    recover(folder, cancel=False)
+    assert not (folder / ".snakemake/locks/0.input.lock").exists()
+
+
+def test_record_of_a_killed_head_on_this_machine_is_no_obstacle(folder: Path) -> None:
+    record_head(folder)
+    recover(folder, cancel=True, pause=lambda seconds: end_one(folder.parent / "queue"))
+    assert not (folder / RECORD).exists()
 
 
 def test_queue_that_does_not_answer_is_an_error(folder: Path) -> None:

@@ -213,6 +213,36 @@ def test_a_variant_that_no_table_asks_for_is_left_alone() -> None:
     assert [variant.name for variant in experiment.trained_on("nsclc")] == ["slpd"]
 
 
+@pytest.mark.parametrize(("preset", "alike"), [("paper", "slpd_matching"), ("released", "slpd_nearest")])
+def test_variants_that_are_trained_alike_are_trained_once(preset: str, alike: str) -> None:
+    """In the shipped ablations: M = 4 is `slpd` on lung, M = 2 on breast, and one correspondence is the preset's."""
+    experiment = load_experiment(PAPER | {"preset": preset})
+    other = ({"slpd_matching", "slpd_nearest"} - {alike}).pop()
+    for cohort, same in (("nsclc", "slpd_m4"), ("brca", "slpd_m2")):
+        names = [variant.name for variant in experiment.trained_on(cohort)]
+        assert {"slpd", "slpd_m1", other, "dino", "global"} < set(names)
+        assert not {same, alike} & set(names)
+        variants = {variant.name: variant for variant in experiment.variants}
+        assert experiment.trained_as(cohort, variants[same]).name == "slpd"
+        assert experiment.trained_as(cohort, variants["hipt"]).name == "hipt"
+    config = copy.deepcopy(PAPER)
+    config["tables"] = [table for table in config["tables"] if table["name"] == "ablation_prototypes"]
+    fewer = load_experiment(config)  # whichever tables there are, so that a new one repeats no training
+    assert [v.name for v in fewer.trained_on("nsclc")] == ["slpd", "slpd_m1", "slpd_m2", "slpd_m8"]
+
+
+@pytest.mark.parametrize("idle", ["intra", "dino"])
+def test_a_section_that_a_variant_does_not_use_makes_no_difference(idle: str) -> None:
+    """Plain DINO has no prototypes, and without the inter-slide term there is no slide graph."""
+    objective = {"inter": 0} if idle == "intra" else {"intra": 0, "inter": 0}
+    entry = {"objective": objective, "slide_graph": {"n_neighbours": 3}}
+    experiment = load_experiment(variant_of(entry))
+    new = experiment.variants[-1]
+    assert experiment.trained_as("nsclc", new).name == idle
+    different = load_experiment(variant_of(entry | {"epochs_per_iteration": 7}))
+    assert different.trained_as("nsclc", different.variants[-1]).name == "new"
+
+
 def test_an_encoder_that_is_lent_is_trained_where_it_comes_from() -> None:
     config = variant_of({"encoder_of": {"cohort": "brca", "variant": "intra"}}, tasks=["nsclc_subtype"])
     experiment = load_experiment(config)

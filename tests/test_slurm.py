@@ -1,126 +1,22 @@
-"""The workflow on a real SLURM of two pretended nodes: what jobs ask for, and what survives which fault.
+"""The workflow on a real SLURM of two pretended nodes: what jobs get, what doctor says, what SLURM does to jobs.
 
 `make test-slurm` installs SLURM where it may; without it these tests are skipped.
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import toy
 import yaml
+from slurm_runs import MARKS, accounted, ask, finish, job_of, make_folder, one_variant, slpd, start, wait_until
 
-pytestmark = [pytest.mark.slurm, pytest.mark.workflow, pytest.mark.timeout(1500)]
-
-NEEDED = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd")
-CLUSTER = toy.ROOT / "tests/slurm_cluster.sh"
-SBIN = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-# As the shipped profile, but with an eye on the queue that suits jobs of seconds: most end before the first look, and
-# the second comes 10 s later than that.
-PROFILE = ["--profile", "slurm", "--slurm-init-seconds-before-status-checks", "9", "--latency-wait", "10"]
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Environment in which SLURM's clients reach a throw-away cluster."""
-    missing = [name for name in NEEDED if shutil.which(name, path=SBIN) is None]
-    if missing:
-        pytest.skip(f"no SLURM here ({', '.join(missing)} missing): make test-slurm installs it, as root on Debian")
-    folder = Path("/tmp") / f"slurm-{os.getpid()}"  # sockets need a short path
-    port = 20000 + os.getpid() % 2000 * 5  # of its own, beside other clusters of this machine
-    command = [CLUSTER, "start", folder, "--port", str(port)]
-    start = subprocess.run(command, capture_output=True, text=True, check=False)
-    if "does not resolve to 127.0.0.1" in start.stderr:
-        pytest.skip(start.stderr.strip())
-    assert start.returncode == 0, start.stdout + start.stderr
-    environment = toy.environment()
-    path = f"{folder}/bin:{environment['PATH']}"
-    try:
-        yield {**environment, "PATH": path, "SLURM_CONF": f"{folder}/etc/slurm.conf", "PYTHONPATH": str(toy.ROOT)}
-    finally:
-        subprocess.run([CLUSTER, "stop", folder, "--purge"], check=True)
-
-
-STARTED: list[subprocess.Popen[str]] = []
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_running() -> Iterator[None]:
-    """End the head processes of a test that failed: without their cluster they would wait for ever."""
-    yield
-    for process in STARTED:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    STARTED.clear()
-
-
-def ask(cluster: dict[str, str], *command: str) -> str:
-    """What a client of SLURM prints."""
-    return subprocess.run(command, env=cluster, capture_output=True, text=True, check=True).stdout
-
-
-def make_folder(folder: Path, make_slide: toy.MakeSlide, config: dict[str, Any]) -> Path:
-    """A toy cohort with a config, and the profile where `--profile slurm` finds it."""
-    folder.mkdir(exist_ok=True)
-    toy.make_toy(folder, make_slide, config)
-    (folder / "slurm").symlink_to(toy.ROOT / "slurm")
-    return folder
-
-
-def start(cluster: dict[str, str], folder: Path, *arguments: str, log: str = "run.txt") -> subprocess.Popen[str]:
-    """Start the workflow on the cluster."""
-    command = [sys.executable, "-m", "snakemake", "-s", str(toy.ROOT / "Snakefile"), "--configfile", "toy.yaml"]
-    with open(folder / log, "w") as output:
-        STARTED.append(
-            subprocess.Popen(
-                [*command, *PROFILE, *arguments],
-                cwd=folder,
-                env=cluster,
-                stdout=output,
-                stderr=output,
-                text=True,
-                start_new_session=True,
-            )
-        )
-    return STARTED[-1]
-
-
-def finish(process: subprocess.Popen[str], folder: Path, log: str = "run.txt", seconds: float = 600) -> str:
-    """Wait for a run that must end well; what it printed."""
-    assert process.wait(timeout=seconds) == 0, (folder / log).read_text()[-5000:]
-    return (folder / log).read_text()
-
-
-def wait_until(holds: Callable[[], object], what: str, seconds: float = 240.0) -> None:
-    """Wait for something that must come."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"waited in vain for: {what}"
-        time.sleep(0.2)
-
-
-def says(log: Path, word: str) -> bool:
-    """Whether a log has a word."""
-    return log.is_file() and word in log.read_text(errors="replace")
-
+pytestmark = MARKS
 
 # ---- what jobs ask for ---------------------------------------------------------------------------------------------
-
-
-def one_variant() -> dict[str, Any]:
-    """The toy's config with the method alone."""
-    config: dict[str, Any] = yaml.safe_load(yaml.safe_dump(toy.TOY))
-    config["variants"] = [{"name": "slpd"}]
-    config["tables"][0]["variants"] = ["slpd"]
-    return config
 
 
 @pytest.fixture(scope="module")
@@ -130,19 +26,6 @@ def finished(cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory, 
     two_nodes = ["--set-resources", "distill_slpd:gpu=2", "distill_slpd:nodes=2"]
     finish(start(cluster, folder, *two_nodes), folder)
     return folder
-
-
-def accounted(cluster: dict[str, str], folder: Path) -> dict[str, list[dict[str, str]]]:
-    """Rule -> what sacct says of its jobs that were submitted from a folder."""
-    fields = "JobIDRaw,Comment,AllocTRES,Timelimit,State,ExitCode,NNodes,WorkDir"
-    lines = ask(cluster, "sacct", "-X", "-n", "-P", "-o", fields).splitlines()
-    jobs = [dict(zip(fields.split(","), line.split("|"), strict=True)) for line in lines]
-    found: dict[str, list[dict[str, str]]] = {}
-    for job in jobs:
-        if job["WorkDir"] == str(folder):
-            rule = job["Comment"].removeprefix("rule_").split("_wildcards_")[0]
-            found.setdefault(rule, []).append(job | dict(part.split("=") for part in job["AllocTRES"].split(",")))
-    return found
 
 
 ASKED = {  # rule -> jobs, CPUs, memory, GPUs, nodes, time limit
@@ -206,12 +89,6 @@ def test_profile_is_found_from_elsewhere(cluster: dict[str, str], finished: Path
 # ---- doctor --------------------------------------------------------------------------------------------------------
 
 
-def slpd(cluster: dict[str, str], folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of the package in a folder."""
-    command = [sys.executable, "-m", "slpd", *words]
-    return subprocess.run(command, cwd=folder, env=cluster, capture_output=True, text=True, check=False, timeout=300)
-
-
 def test_doctor_finds_the_cluster_fit(cluster: dict[str, str], finished: Path) -> None:
     run = slpd(cluster, finished, "doctor", "--configfile", "toy.yaml", "--profile", "slurm")
     assert run.returncode == 0, run.stdout + run.stderr
@@ -238,122 +115,7 @@ def test_doctor_names_what_would_wait_for_ever(cluster: dict[str, str], finished
     assert any("slurm-status-command is not squeue" in line for line in problems)
 
 
-# ---- the demo ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not os.environ.get("DEMO"), reason="a quarter of an hour: make test-slurm DEMO=yes")
-@pytest.mark.timeout(3600)
-def test_demo_gives_the_bytes_of_a_run_without_slurm(cluster: dict[str, str], tmp_path: Path) -> None:
-    drawn = slpd(
-        cluster, tmp_path, "make_cohort", "--config", str(toy.ROOT / "config/demo_cohort.yaml"), "--out", "data"
-    )
-    assert drawn.returncode == 0, drawn.stderr
-    for name in ("queue", "local"):
-        (tmp_path / name / "data").mkdir(parents=True)
-        (tmp_path / name / "data/demo").symlink_to(tmp_path / "data")
-        (tmp_path / name / "slurm").symlink_to(toy.ROOT / "slurm")
-        (tmp_path / name / "toy.yaml").symlink_to(toy.ROOT / "config/demo.yaml")
-    finish(start(cluster, tmp_path / "queue"), tmp_path / "queue", seconds=2400)
-    local = toy.snakemake(tmp_path / "local")
-    assert local.returncode == 0, local.stderr
-    words = ["verify", "results/demo", "--compare", str(tmp_path / "local/results/demo")]
-    compared = slpd(cluster, tmp_path / "queue", *words)
-    assert compared.returncode == 0, compared.stdout
-    assert "make_table: " in compared.stdout
-
-
-# ---- faults --------------------------------------------------------------------------------------------------------
-
-
-def long_config() -> dict[str, Any]:
-    """A toy that trains for a minute or two."""
-    config = one_variant()
-    config["training"].update(epochs=91, dino_epochs=1, epochs_per_iteration=1)
-    config["jobs"]["checkpoint_minutes"] = 0.05
-    config["tables"][0]["heads"] = ["knn"]
-    return config
-
-
-TABLES = ("tables/toy.csv", "tables/toy.md", "cohorts/toy/slides.csv", "tasks/dx/slpd/knn/predictions.csv")
-TRAINED = "cohorts/toy/variants/slpd/teacher.safetensors"
-
-
-def start_undisturbed(folder: Path, make_slide: toy.MakeSlide) -> subprocess.Popen[bytes]:
-    """Start the long toy run on this machine, without a queue and without faults; it runs beside the other."""
-    folder.mkdir()
-    toy.make_toy(folder, make_slide, long_config())
-    with open(folder / "run.txt", "w") as output:
-        return subprocess.Popen(toy.command(), cwd=folder, env=toy.environment(), stdout=output, stderr=output)
-
-
-def job_of(cluster: dict[str, str], folder: Path, rule: str) -> str:
-    """The id of the running job of a rule, or nothing."""
-    lines = ask(cluster, "squeue", "-h", "-t", "RUNNING", "-o", "%i|%Z|%k").splitlines()
-    jobs = [line.split("|") for line in lines]
-    return next((job for job, where, comment in jobs if where == str(folder) and f"rule_{rule}" in comment), "")
-
-
-def trainers(folder: Path) -> list[int]:
-    """Processes that train in a folder, without what started them."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            here = (process / "cwd").resolve() == folder
-        except OSError:
-            continue
-        if here and words[1:4] == [b"-m", b"slpd", b"distill_slpd"]:
-            found.append(int(process.name))
-    return found
-
-
-def test_cancelled_killed_out_of_time_and_headless_gives_the_same_table(
-    cluster: dict[str, str], finished: Path, tmp_path: Path, make_slide: toy.MakeSlide
-) -> None:
-    """One training, of slides encoded before, meets every fault and resumes; then the head process dies too."""
-    undisturbed = tmp_path / "undisturbed"
-    quiet = start_undisturbed(undisturbed, make_slide)
-    folder = shutil.copytree(finished, tmp_path / "faults", symlinks=True)
-    (folder / "toy.yaml").write_text(yaml.safe_dump(long_config()))
-    log = folder / "logs/toy/distill_slpd/toy/slpd.log"
-    limit = ["--set-resources", "distill_slpd:runtime=1", "--retries", "6"]
-    head = start(cluster, folder, *limit)
-
-    wait_until(lambda: says(log, "epoch 5 of"), "the fifth epoch")
-    cancelled = job_of(cluster, folder, "distill_slpd")
-    ask(cluster, "scancel", cancelled)
-    wait_until(lambda: job_of(cluster, folder, "distill_slpd") not in ("", cancelled), "the second attempt")
-    wait_until(lambda: says(log, "resuming"), "a trainer that resumes")
-    wait_until(lambda: trainers(folder), "a trainer")
-    killed = job_of(cluster, folder, "distill_slpd")
-    time.sleep(5)
-    for process in trainers(folder):
-        os.kill(process, signal.SIGKILL)
-
-    wait_until(lambda: job_of(cluster, folder, "distill_slpd") not in ("", cancelled, killed), "the third attempt")
-    third = job_of(cluster, folder, "distill_slpd")
-    wait_until(lambda: job_of(cluster, folder, "distill_slpd") not in ("", third), "an attempt after the time limit")
-    os.killpg(head.pid, signal.SIGKILL)
-    head.wait()
-
-    failures = slpd(cluster, folder, "failures").stdout
-    assert f"distill_slpd toy_slpd: job {cancelled} was cancelled after" in failures
-    assert f"distill_slpd toy_slpd: job {killed} was killed by SIGKILL = 9" in failures or killed in failures
-    assert f"distill_slpd toy_slpd: job {third} was stopped before its time limit, with its state saved" in failures
-
-    again = start(cluster, folder, "--unlock", log="unlock.txt")
-    assert again.wait() == 0
-    refused = start(cluster, folder, *limit, log="refused.txt")
-    if job_of(cluster, folder, "distill_slpd"):
-        assert refused.wait() != 0
-        assert "jobs of an earlier run are still in the queue" in (folder / "refused.txt").read_text()
-    recovered = slpd(cluster, folder, "recover")
-    assert recovered.returncode == 0, recovered.stderr
-    finish(start(cluster, folder, log="last.txt"), folder, "last.txt")
-    assert quiet.wait(timeout=600) == 0, (undisturbed / "run.txt").read_text()[-5000:]
-    for name in (*TABLES, TRAINED):
-        same = (folder / "results/toy" / name).read_bytes() == (undisturbed / "results/toy" / name).read_bytes()
-        assert same, name
+# ---- what SLURM does to jobs ----------------------------------------------------------------------------------------
 
 
 def test_out_of_memory_gets_more_and_says_so(cluster: dict[str, str], finished: Path) -> None:
@@ -388,3 +150,16 @@ def test_preempted_job_and_lost_node_are_left_to_slurm(cluster: dict[str, str], 
     wait_until(lambda: brought_back(cluster, node), "the node to come back")
     finish(head, finished, "preempted.txt")
     assert "Restarts=2" in ask(cluster, "scontrol", "show", "job", job)
+
+
+def test_silent_slurmctld_is_asked_again(cluster: dict[str, str], finished: Path) -> None:
+    head = start(cluster, finished, "--forcerun", "make_table", log="silent.txt")
+    wait_until(lambda: job_of(cluster, finished, "make_table"), "a job that runs")
+    slurmctld = int((Path(cluster["SLURM_CONF"]).parents[1] / "run/slurmctld.pid").read_text())
+    os.kill(slurmctld, signal.SIGSTOP)
+    try:  # longer than between two looks of the head process
+        silence = [subprocess.run(["squeue"], env=cluster, capture_output=True, check=False) for _ in range(3)]
+    finally:
+        os.kill(slurmctld, signal.SIGCONT)
+    assert all(run.returncode for run in silence)
+    finish(head, finished, "silent.txt")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from slpd.artifacts.absent_slides import read_absent
 from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide, read_folds, write_folds
 from slpd.artifacts.manifest import ManifestRow, write_manifest
 from slpd.artifacts.sheet import SheetRow
@@ -253,7 +254,8 @@ def run_stage(arguments: list[str]) -> None:
 
     parser = argparse.ArgumentParser()
     split_folds.add_arguments(parser)
-    split_folds.run(parser.parse_args(arguments))
+    absent = arguments[arguments.index("--manifest") + 1].replace("slides.csv", "absent.csv")
+    split_folds.run(parser.parse_args([*arguments, "--absent", absent]))
 
 
 def test_only_used_and_labelled_slides_are_split(tmp_path: Path) -> None:
@@ -282,6 +284,55 @@ def test_the_stage_imports_folds(tmp_path: Path) -> None:
     run_stage([*files, "--task", task.model_dump_json(), "--out", str(tmp_path / "folds.csv")])
     (fold,) = read_folds(tmp_path / "folds.csv")
     assert [[slide.slide for slide in getattr(fold, split)] for split in SPLITS] == [["p1_0", "p2_0"], [], ["p3_0"]]
+
+
+def test_slides_that_split_files_name_and_no_fold_has_are_kept_with_their_reason(tmp_path: Path) -> None:
+    slides = slides_of(p1="A", p2="B", p3="A", p4="B")
+    files = write_cohort(tmp_path, [*slides, LabelledSlide("p5_0", "p5", "")], left_out="p4_0")
+    (tmp_path / "splits_0.csv").write_text("train,val,test\np2_0,gone.svs,p3_0\np1_0,p5_0,p4_0\n")
+    (tmp_path / "splits_1.csv").write_text("train,val,test\np2_0,,p3_0\np1_0,,lost\n")
+    task = imported_task(tmp_path, fraction=0.9)
+    run_stage([*files, "--task", task.model_dump_json(), "--out", str(tmp_path / "folds.csv")])
+    assert [(absent.slide, absent.reason) for absent in read_absent(tmp_path / "absent.csv")] == [
+        ("gone", "not in the sheet"),
+        ("p5_0", "without a label"),
+        ("p4_0", "left out"),
+        ("lost", "not in the sheet"),
+    ]
+    files = write_cohort(tmp_path, slides, left_out="")
+    run_stage([*files, "--task", task_of(generated(2)).model_dump_json(), "--out", str(tmp_path / "folds.csv")])
+    assert read_absent(tmp_path / "absent.csv") == []
+
+
+def imported_task(folder: Path, classes: tuple[str, ...] = ("A", "B"), fraction: float = 1) -> ClassTask:
+    folds = ImportedFolds(kind="imported", folder=str(folder), allow_patient_overlap=False, train_fraction=fraction)
+    return task_of(folds, classes)
+
+
+def test_imported_folds_that_no_head_can_learn_from_are_refused(tmp_path: Path) -> None:
+    """By the stage, and so by check_cohort, which makes folds by the same function, before GPU time is spent."""
+    files = write_cohort(tmp_path, slides_of(p1="A", p2="B", p3="A", p4="B"), left_out="p2_0")
+    (tmp_path / "splits_0.csv").write_text("train,val,test\np1_0,,p3_0\np2_0,,p4_0\n")
+    rest = ["--out", str(tmp_path / "folds.csv")]
+    with pytest.raises(
+        UserError, match=r"fold 0: all 1 training slides are of class A; correct splits_0.csv in .*, or"
+    ):
+        run_stage([*files, "--task", imported_task(tmp_path).model_dump_json(), *rest])
+    slides = slides_of(p1="A", p2="B", p3="A", p4="B")
+    with pytest.raises(UserError, match=r"fold 0: no training slides; raise folds.train_fraction of the task \(0.2\)"):
+        split_folds.folds_of(imported_task(tmp_path, fraction=0.2), slides)  # a fifth of two slides is none
+
+
+def test_a_class_that_is_not_trained_in_some_folds_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = write_cohort(tmp_path, slides_of(p1="A", p2="B", p3="C", p4="C", p5="A"), left_out="p5_0")
+    (tmp_path / "splits_0.csv").write_text("train,val,test\np1_0,,p3_0\np2_0,,p4_0\n")
+    (tmp_path / "splits_1.csv").write_text("train,val,test\np1_0,,p3_0\np4_0,,p2_0\n")
+    task = imported_task(tmp_path, ("A", "B", "C"))
+    run_stage([*files, "--task", task.model_dump_json(), "--out", str(tmp_path / "folds.csv")])
+    assert "task grade: class B has no training slide in 1 of 2 folds (1), where it is never predicted" in caplog.text
+    assert "task grade: class C has no training slide in 1 of 2 folds (0)" in caplog.text
 
 
 def survival_rows(**events: str) -> list[SheetRow]:
@@ -326,6 +377,17 @@ def test_slides_of_a_patient_agree_where_patients_are_predicted() -> None:
     assert len(labelled_slides(task, rows[:3])) == 2
     with pytest.raises(UserError, match=r"patient p1 has slides of different labels \(s0: A, s3: B\)"):
         labelled_slides(task, rows)
+
+
+def test_a_time_is_the_same_however_it_is_written() -> None:
+    task = survival().model_copy(update={"level": "patient"})
+    rows = [
+        SheetRow(f"s{i}", "x.svs", "p1", None, {"months": text, "dead": "1"}) for i, text in enumerate(("12", "12.0"))
+    ]
+    assert len(labelled_slides(task, rows)) == 2
+    later = SheetRow("s2", "x.svs", "p1", None, {"months": "12.5", "dead": "1"})
+    with pytest.raises(UserError, match=r"patient p1 has slides of different labels \(s0: 12 1, s2: 12\.5 1\)"):
+        labelled_slides(task, [*rows, later])
 
 
 def test_a_share_of_the_training_slides_is_drawn_and_the_rest_left_alone() -> None:

@@ -8,10 +8,12 @@ import torch
 from small_cases import abmil, max_mil, vit_wsi
 from torch import Tensor, nn
 
+from slpd.evaluation import vit_wsi as vit_wsi_module
 from slpd.evaluation.abmil import Abmil
 from slpd.evaluation.max_mil import MaxMil
 from slpd.evaluation.outcome_loss import class_loss, survival_loss
 from slpd.evaluation.packed_bags import PackedBags
+from slpd.evaluation.stacked import drawn_to_keep
 from slpd.evaluation.vit_wsi import EncoderLayer, VitWsi
 
 pytestmark = pytest.mark.torch
@@ -130,6 +132,103 @@ def test_a_layer_equals_torchs_transformer_encoder_layer() -> None:
         )
         expected = torch.cat([theirs(bag[None])[0] for bag in x])
         torch.testing.assert_close(found[fold], expected, atol=2e-6, rtol=1e-5)
+
+
+def test_an_encoder_begins_as_torchs() -> None:
+    """Torch copies one layer, draws in_proj by Xavier's uniform distribution, and leaves two biases at 0."""
+    head = vit_wsi(embedding=48)
+    ours = VitWsi(WIDTH, 2, head, seeds(2))
+    layer = nn.TransformerEncoderLayer(head.embedding, head.heads, head.feedforward)
+    expected = {
+        "qkv": layer.self_attn.in_proj_weight.detach().abs().max(),
+        "project": layer.self_attn.out_proj.weight.detach().abs().max(),
+        "widen": layer.linear1.weight.detach().abs().max(),
+        "narrow": layer.linear2.weight.detach().abs().max(),
+    }
+    for name, largest in expected.items():
+        weight = getattr(ours.layers[0], name).weight.detach()
+        assert float(weight.abs().max()) == pytest.approx(float(largest), rel=0.02)
+        assert float(weight.std()) == pytest.approx(float(weight.abs().max()) / 3**0.5, rel=0.1)
+        assert (weight[0] != weight[1]).any()  # folds differ
+    assert not ours.layers[0].qkv.bias.any()
+    assert not ours.layers[0].project.bias.any()
+    for one, other in zip(ours.layers[0].parameters(), ours.layers[1].parameters(), strict=True):
+        assert one is not other
+        assert (one == other).all()
+
+
+def test_max_mil_begins_by_xavier() -> None:
+    """CLAM's initialisation: normal, variance 2 / (fan_in + fan_out), biases 0."""
+    model = MaxMil(150, 4, max_mil(embedding=250), seeds(2), survival=False)
+    assert float(model.embed.weight.detach().std()) == pytest.approx((2 / 400) ** 0.5, rel=0.02)
+    assert float(model.classify.weight.detach().std()) == pytest.approx((2 / 254) ** 0.5, rel=0.06)
+    assert float(model.embed.weight.detach().abs().max()) > 3 * (2 / 400) ** 0.5  # not a uniform distribution
+    assert not model.embed.bias.any()
+    assert not model.classify.bias.any()
+
+
+def test_vit_wsi_drops_both_branches_of_its_gated_attention() -> None:
+    """A hidden unit is the product of two that are each kept with probability 0.75, over 0.75."""
+    scores = VitWsi(WIDTH, 2, vit_wsi(dropout=0.25), seeds(1)).attention
+    with torch.no_grad():
+        scores.w.weight.zero_()[0, 0] = 1  # the score is hidden unit 0
+    h = torch.randn(1, 20000, scores.v.weight.shape[1], generator=torch.Generator().manual_seed(0))
+    bags = PackedBags(h, torch.tensor([[20000]]), None)
+    whole, dropped = scores(h, bags), scores(h, PackedBags(h, bags.sizes, [np.random.default_rng(0)]))
+    assert float((dropped == 0).float().mean()) == pytest.approx(1 - 0.75**2, abs=0.01)
+    torch.testing.assert_close(dropped[dropped != 0], whole[dropped != 0] / 0.75**2)
+
+
+def attention_and_gradients(q: Tensor, k: Tensor, v: Tensor) -> list[Tensor]:
+    inputs = [x.clone().requires_grad_() for x in (q, k, v)]
+    found = vit_wsi_module.attend_dropping(*inputs, rate=0.25, generator=np.random.default_rng(0))
+    return [found.detach(), *torch.autograd.grad(found.square().sum(), inputs)]
+
+
+def test_attention_drops_a_quarter_of_its_weights() -> None:
+    """With one-hot values a row of the result is the row of weights: each is 0 or softmax / 0.75."""
+    n = 64
+    q, k = torch.randn(2, 1, n, n, generator=torch.Generator().manual_seed(0))
+    found, *_ = attention_and_gradients(q, k, torch.eye(n)[None])
+    whole = (q @ k.transpose(1, 2) / n**0.5).softmax(dim=-1)
+    torch.testing.assert_close(found[found != 0], whole[found != 0] / 0.75)
+    assert float((found == 0).float().mean()) == pytest.approx(0.25, abs=0.03)
+
+
+def test_scores_computed_again_for_the_gradient_have_the_same_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In pieces of queries: the gradient equals that of the weights that were dropped on the way forth."""
+    monkeypatch.setattr(vit_wsi_module, "MOST_SCORES", 3 * 20 * 6)  # six queries at a time, the last piece has two
+    q, k, v = torch.randn(3, 3, 20, 4, generator=torch.Generator().manual_seed(0))
+    found = attention_and_gradients(q, k, v)
+    seeds = np.random.default_rng(0).integers(2**63, size=4).tolist()
+    inputs = [x.clone().requires_grad_() for x in (q, k, v)]
+    weights = (inputs[0] @ inputs[1].transpose(1, 2) / 2).softmax(dim=-1)
+    keep = torch.cat(
+        [drawn_to_keep((3, m, 20), 0.25, np.random.default_rng(s)) for m, s in zip((6, 6, 6, 2), seeds, strict=True)],
+        dim=1,
+    )
+    expected = (weights * keep / 0.75) @ inputs[2]
+    torch.testing.assert_close(found[0], expected.detach())
+    for one, other in zip(found[1:], torch.autograd.grad(expected.square().sum(), inputs), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_memory_of_attention_does_not_grow_with_the_square_of_a_bag() -> None:
+    """What is kept for the gradient of one bag, by size."""
+
+    def kept(n: int) -> int:
+        sizes: dict[int, int] = {}  # views of one memory count once
+        q, k, v = (torch.randn(3, n, 8, requires_grad=True) for _ in range(3))
+
+        def pack(x: Tensor) -> Tensor:
+            sizes[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            vit_wsi_module.attend_dropping(q, k, v, rate=0.25, generator=np.random.default_rng(0))
+        return sum(sizes.values())
+
+    assert kept(4000) == pytest.approx(2 * kept(2000), rel=0.1)
 
 
 @pytest.mark.parametrize("kind", KINDS)

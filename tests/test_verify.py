@@ -151,3 +151,14 @@ def test_slide_is_known_by_size_and_both_ends(tmp_path: Path) -> None:
 def test_folder_without_a_run_is_refused(folder: Path) -> None:
     with pytest.raises(UserError, match="no manifest in runs/"):
         verify.needed(RESULTS)
+
+
+def test_stages_of_another_release_are_compared_too(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STAGES, "tables/toy.csv", "draw_plot")
+    record()
+    shutil.copytree(RESULTS, "other")
+    status, text = verified(capsys, compare=Path("other"))
+    assert status == 0
+    assert "draw_plot: 1 files bit-equal" in text

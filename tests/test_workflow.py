@@ -31,8 +31,6 @@ UP_TO_TOKENS = {
 LEARNED = {"attend_patches", "map_prototypes", "test_graph"}
 TRAINING = {"pretrain_dino", "cluster_regions", "link_slides", "distill_slpd", "embed_bags", "export_encoder"} | LEARNED
 EVALUATION = {"evaluate", "make_table", "make_report"}
-FROM_MANIFEST = {"cohort_manifest", "split_folds"} | TRAINING | EVALUATION
-FROM_PRETRAINING = TRAINING | EVALUATION
 
 
 @pytest.fixture(scope="module")
@@ -123,49 +121,6 @@ def in_list(section: str, name: str, **values: object) -> Callable[[dict[str, An
     return edit
 
 
-def other_heads(config: dict[str, Any]) -> None:
-    config["heads"] = [{"name": "knn", "kind": "knn", "k": 2}]
-    config["tables"][0]["heads"] = ["knn"]
-
-
-EDITS: dict[str, tuple[Callable[[dict[str, Any]], None], set[str]]] = {
-    "tissue": (changes("tissue", mpp=10.0), UP_TO_TOKENS | FROM_MANIFEST),
-    "regions": (changes("regions", min_tissue=0.6), (UP_TO_TOKENS | FROM_MANIFEST) - {"segment_tissue"}),
-    "reading": (changes("reading", reader="openslide"), {"encode_patches"} | FROM_MANIFEST),
-    "patch encoder": (changes("patch_encoder", seed=1), {"encode_patches"} | FROM_MANIFEST),
-    "least sharpness": (changes("manifest", min_sharpness=0.01), FROM_MANIFEST),
-    "how jobs work": (
-        changes("jobs", batch_patches=7, copy_to="/elsewhere", tokens="disk", regions_at_once=3, checkpoint_minutes=1),
-        set(),
-    ),
-    "failure budget": (changes("manifest", max_failed_fraction=0.3), set()),
-    "region encoder": (changes("region_encoder", outputs=256), FROM_PRETRAINING),
-    "training": (changes("training", learning_rate=1e-4), FROM_PRETRAINING),
-    "prototypes": (changes("prototypes", seed=1), FROM_PRETRAINING - {"pretrain_dino"}),
-    "clustered features": (changes("prototypes", features="region_vector"), FROM_PRETRAINING - {"pretrain_dino"}),
-    "slide graph": (
-        changes("slide_graph", correspondence="nearest"),
-        FROM_PRETRAINING - {"pretrain_dino"},
-    ),
-    "objective": (changes("objective", inter=0.5), FROM_PRETRAINING - {"pretrain_dino"}),
-    "a variant's weight": (
-        in_list("variants", "slpd", objective={"intra": 0.5}),
-        FROM_PRETRAINING - {"pretrain_dino"},
-    ),
-    "classes of a task": (in_list("tasks", "dx", classes=["b", "a"]), {"split_folds"} | EVALUATION),
-    "heads": (other_heads, EVALUATION),
-    "how heads are trained": (lambda config: config["head_presets"]["modern"].update(epochs=4), EVALUATION),
-    "intervals": (changes("intervals", n_resamples=200), EVALUATION),
-    "caption": (in_list("tables", "toy", caption="Other"), {"make_table"}),
-}
-
-
-@pytest.mark.parametrize("edit", EDITS)
-def test_edit_runs_again_what_it_touches_and_only_that(finished: Path, edit: str) -> None:
-    change, expected = EDITS[edit]
-    assert set(toy.planned(finished, *toy.edited(finished, change))) == expected
-
-
 def test_edit_of_one_variant_leaves_the_others_alone(finished: Path) -> None:
     arguments = toy.edited(finished, in_list("variants", "slpd", prototypes={"n_prototypes": 3}))
     jobs = toy.planned(finished, *arguments)
@@ -173,7 +128,10 @@ def test_edit_of_one_variant_leaves_the_others_alone(finished: Path) -> None:
 
 
 def test_an_edited_preset_trains_only_the_heads_that_use_it(finished: Path) -> None:
-    jobs = toy.planned(finished, *toy.edited(finished, EDITS["how heads are trained"][0]))
+    def longer(config: dict[str, Any]) -> None:
+        config["head_presets"]["modern"].update(epochs=4)
+
+    jobs = toy.planned(finished, *toy.edited(finished, longer))
     assert jobs["evaluate"] == 2  # abmil of two variants, not knn
 
 
@@ -208,6 +166,16 @@ def test_rows_without_an_encoder_of_their_own(finished: Path) -> None:
     assert toy.planned(finished, *arguments, "--", "tables") == {}
     published.write_text(published.read_text().replace("0.7", "0.8"))
     assert toy.planned(finished, *arguments, "--", "tables") == {"make_table": 1}
+
+
+def test_a_variant_that_is_trained_like_another_is_not_trained_again(finished: Path) -> None:
+    def twin(config: dict[str, Any]) -> None:
+        config["variants"].append({"name": "twin", "slide_graph": {"n_neighbours": 1}})  # as it is without
+        config["variants"].append({"name": "lent", "encoder_of": {"cohort": "toy", "variant": "twin"}})
+        config["tables"][0]["variants"] += ["twin", "lent"]
+
+    jobs = toy.planned(finished, *toy.edited(finished, twin))
+    assert jobs == {"embed_bags": 1, "evaluate": 4, "make_table": 1}  # vectors of `lent` alone; two heads of each
 
 
 def test_a_variant_that_renews_more_rarely_shares_the_warm_up(finished: Path) -> None:

@@ -12,6 +12,7 @@ from slpd.errors import UserError
 
 COLUMNS = ("slide_id", "case_id")
 TIME, CENSORED = "survival_months", "censorship"
+EVENTS = {"0.0": "1", "0": "1", "1.0": "0", "1": "0", "": ""}  # what they mean as an event
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,12 @@ def read_hipt_labels(path: Path, label: str) -> list[HiptSlide]:
         label: Column with the label.
 
     Raises:
-        UserError: the file is missing, no table or no archive with one table, or lacks a column.
+        UserError: the file is missing, no table or no archive with one table, lacks a column, or has another censorship
+            than 0, 1 or none.
     """
     columns = (*COLUMNS, label)
     text = zipped_text(path) if path.suffix == ".zip" else read_text(path, "label table", columns)
-    return [parse_row(cells, label) for _, cells in parse_table(path, text, "label table", columns)]
+    return [parse_row(path, line, cells, label) for line, cells in parse_table(path, text, "label table", columns)]
 
 
 def zipped_text(path: Path) -> str:
@@ -52,8 +54,13 @@ def zipped_text(path: Path) -> str:
         raise UserError(f"label table {path}: cannot be read ({error}); get it again from HIPT's repository") from error
 
 
-def parse_row(cells: dict[str, str], label: str) -> HiptSlide:
+def parse_row(path: Path, line: int, cells: dict[str, str], label: str) -> HiptSlide:
     """One line of the table."""
-    event = {"0.0": "1", "0": "1", "1.0": "0", "1": "0"}.get(cells.get(CENSORED, ""), "")
-    slide = cells["slide_id"].removesuffix(".svs")
+    slide, censored = cells["slide_id"].removesuffix(".svs"), cells.get(CENSORED, "")
+    if censored not in EVENTS:
+        raise UserError(
+            f"label table {path}, line {line}: slide {slide} has {CENSORED} {censored!r}; write 1 (not seen to die), 0,"
+            " or leave the cell empty"
+        )
+    event = EVENTS[censored]
     return HiptSlide(slide, cells["case_id"], cells[label], cells.get(TIME, ""), event)

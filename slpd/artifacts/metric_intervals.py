@@ -25,6 +25,7 @@ class MetricInterval:
     high: float
     level: float  # confidence level of the interval
     n_folds: int  # folds in which the metric is defined
+    why: str = ""  # the data did not allow the evaluation; empty: they did
 
 
 def write_intervals(path: Path, rows: Sequence[MetricInterval]) -> None:
@@ -45,4 +46,4 @@ def parse_row(cells: dict[str, str]) -> MetricInterval:
     """One line of the file."""
     task, variant, head, metric = (cells[name] for name in ("task", "variant", "head", "metric"))
     numbers = {name: float(cells[name]) for name in ("mean", "std", "low", "high", "level")}
-    return MetricInterval(task, variant, head, metric, **numbers, n_folds=int(cells["n_folds"]))
+    return MetricInterval(task, variant, head, metric, **numbers, n_folds=int(cells["n_folds"]), why=cells["why"])

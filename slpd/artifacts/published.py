@@ -4,6 +4,7 @@ Columns: task, variant, head (names as in the config), metric, value, std (over 
 checked). An empty value marks a place that its reader is to fill. The rest of the columns is for people.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def read_published(path: Path) -> list[PublishedFigure]:
     """The figures of a file.
 
     Raises:
-        UserError: a column is missing, a value is no number, a metric unknown, or a figure has no source.
+        UserError: a column is missing, a value is no finite number, a deviation negative, a metric unknown, or a figure
+            has no source.
     """
     return [parse_row(path, line, cells) for line, cells in read_table(path, "file of published figures", COLUMNS)]
 
@@ -40,6 +42,8 @@ def read_published(path: Path) -> list[PublishedFigure]:
 def parse_row(path: Path, line: int, cells: dict[str, str]) -> PublishedFigure:
     """One line of the file."""
     value, std = (number(path, line, column, cells[column]) for column in ("value", "std"))
+    if std is not None and std < 0:
+        raise UserError(f"{path}, line {line}: std {cells['std']!r} is negative; write it as published")
     if value is not None and not cells["source"]:
         raise UserError(f"{path}, line {line}: {cells['value']} has no source; say where it is published")
     task, variant, head, metric = (cells[column] for column in COLUMNS[:4])
@@ -49,8 +53,11 @@ def parse_row(path: Path, line: int, cells: dict[str, str]) -> PublishedFigure:
 
 
 def number(path: Path, line: int, column: str, text: str) -> float | None:
-    """A number, or None for an empty cell."""
+    """A finite number, or None for an empty cell."""
     try:
-        return float(text) if text else None
+        found = float(text) if text else None
     except ValueError:
-        raise UserError(f"{path}, line {line}: {column} {text!r} is no number; write one, or leave it empty") from None
+        found = math.nan
+    if found is not None and not math.isfinite(found):
+        raise UserError(f"{path}, line {line}: {column} {text!r} is no number; write one, or leave it empty")
+    return found

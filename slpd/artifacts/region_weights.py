@@ -9,6 +9,7 @@ fold: (K,) int64. slide: (K,) UTF-8.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -30,7 +31,9 @@ class SlideWeights:
 def write_region_weights(path: Path, entries: Sequence[SlideWeights]) -> None:
     """Write the weights of every fold and test slide."""
     with new_hdf5_file(path) as file:
-        file.create_dataset("weights", data=np.concatenate([entry.weights for entry in entries]))
+        file.create_dataset(
+            "weights", data=np.concatenate([np.zeros(0, np.float32), *(entry.weights for entry in entries)])
+        )
         offsets = np.cumsum([0, *(len(entry.weights) for entry in entries)])
         file.create_dataset("offsets", data=offsets.astype(np.int64))
         file.create_dataset("fold", data=np.array([entry.fold for entry in entries], np.int64))
@@ -40,8 +43,9 @@ def write_region_weights(path: Path, entries: Sequence[SlideWeights]) -> None:
 def read_region_weights(path: Path) -> list[SlideWeights]:
     """The weights of every fold and test slide, in the order of the file."""
     with h5py.File(path, "r") as file:
-        pieces = np.split(np.asarray(file["weights"]), file["offsets"][1:-1])
+        weights = np.asarray(file["weights"])
+        pieces = [weights[start:end] for start, end in pairwise(file["offsets"][:].tolist())]
         return [
-            SlideWeights(int(fold), slide.decode(), weights)
-            for fold, slide, weights in zip(file["fold"][:], file["slide"][:], pieces, strict=True)
+            SlideWeights(int(fold), slide.decode(), piece)
+            for fold, slide, piece in zip(file["fold"][:], file["slide"][:], pieces, strict=True)
         ]

@@ -37,8 +37,13 @@ def queue_findings(
         yield Finding("SLURM", False, "no sbatch here", "ask on a machine that submits, or leave --profile out")
         return
     yield from settings(profile)
+    try:
+        site = ask("scontrol", "show", "config")
+    except UserError as error:
+        yield Finding("slurmctld", False, str(error), "nothing can be submitted before it answers")
+        return
     yield accounting()
-    yield forgetting(int(profile.get("slurm-init-seconds-before-status-checks", 40)))
+    yield forgetting(site, int(profile.get("slurm-init-seconds-before-status-checks", 40)))
     yield orphans(folder)
     for name, asked in requests.items():
         yield submission(name, asked)
@@ -67,9 +72,9 @@ def accounting() -> Finding:
     return Finding("accounting", True, "sacct answers")
 
 
-def forgetting(interval: int) -> Finding:
-    """Whether squeue remembers ended jobs until they are looked at."""
-    found = re.search(r"^MinJobAge\s*=\s*(\d+)", ask("scontrol", "show", "config"), re.MULTILINE)
+def forgetting(site: str, interval: int) -> Finding:
+    """Whether squeue remembers ended jobs until they are looked at; `site` is SLURM's configuration."""
+    found = re.search(r"^MinJobAge\s*=\s*(\d+)", site, re.MULTILINE)
     age = int(found[1]) if found else 0
     good = age >= 3 * interval
     remedy = "" if good else f"lower slurm-init-seconds-before-status-checks (it is {interval}) to {age // 3} or less"

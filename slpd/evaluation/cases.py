@@ -15,6 +15,7 @@ from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide
 from slpd.errors import UserError
 from slpd.evaluation.survival import interval_of, interval_starts
 from slpd.evaluation.tasks import SEEN
+from slpd.evaluation.training_classes import check_training
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, SurvivalTask
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,8 @@ def evaluation_data(
 
     Raises:
         UserError: a slide has no bag, no regions, values that are not finite, another width or an unknown label; a
-            slide is in two splits, or (of generated folds) a patient is; or a fold cannot be trained on.
+            slide is in two splits, or (of generated folds) a patient is.
+        EvaluationError: a fold cannot be trained on.
     """
     for number, fold in enumerate(folds):
         check_fold(number, fold, task)
@@ -95,6 +97,7 @@ def check_fold(number: int, fold: Fold, task: ClassTask | SurvivalTask) -> None:
     refuse_leaks(number, fold, isinstance(task.folds, GeneratedFolds))
     if not fold.test:
         raise UserError(f"fold {number}: no test slides; run split_folds again")
+    check_training(task, number, fold)
     if isinstance(task, SurvivalTask):
         return
     for split in SPLITS:
@@ -104,12 +107,6 @@ def check_fold(number: int, fold: Fold, task: ClassTask | SurvivalTask) -> None:
                     f"fold {number}: slide {slide.slide}: label {slide.label!r} in the folds is not one of"
                     f" {', '.join(task.classes)}; run split_folds again"
                 )
-    labels = sorted({slide.label for slide in fold.train})
-    if len(labels) < 2:
-        raise UserError(
-            f"fold {number}: all {len(fold.train)} training slides are of class {', '.join(labels)};"
-            " use fewer folds, label more slides or correct the split file"
-        )
 
 
 def refuse_leaks(number: int, fold: Fold, generated: bool) -> None:
@@ -179,7 +176,7 @@ def time_intervals(number: int, train: Sequence[Sequence[LabelledSlide]], task: 
     """Where the intervals of a fold's training cases begin, (n_bins - 1,).
 
     Raises:
-        UserError: there are too few events.
+        EvaluationError: there are too few events.
     """
     times, seen = times_of(train), seen_of(train)
     return interval_starts(times[seen], task.n_bins, f"task {task.name}, fold {number}")

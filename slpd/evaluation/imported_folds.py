@@ -1,14 +1,17 @@
 """Folds read from split files, cut down to the labelled slides that can be used, and checked for leaks."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
+from slpd.artifacts.absent_slides import AbsentSlide
 from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide
 from slpd.artifacts.split_files import SplitIds
 from slpd.errors import UserError
 
 log = logging.getLogger(__name__)
+
+ABSENT = ("not in the sheet", "left out", "without a label")  # why a slide that is named is in no fold
 
 
 def import_folds(
@@ -57,6 +60,24 @@ def import_fold(task: str, number: int, ids: SplitIds, slides: Sequence[Labelled
     n_found = len(fold.train) + len(fold.val) + len(fold.test)
     log.info("%s: %d of %d slides are labelled and usable", where, n_found, n_named)
     return fold
+
+
+def absent_slides(
+    splits: Sequence[SplitIds], sheet: Iterable[str], used: Iterable[str], labelled: Iterable[str]
+) -> list[AbsentSlide]:
+    """The slides that split files name and that no fold can have, in the order of the files.
+
+    Args:
+        splits: The ids in each split file.
+        sheet: The slides of the cohort's sheet.
+        used: Those of them that were not left out.
+        labelled: Those of them that have a label of the task.
+    """
+    groups = [{bare(slide) for slide in slides} for slides in (sheet, used, labelled)]
+    known = list(zip(groups, ABSENT, strict=True))
+    named = dict.fromkeys(bare(slide) for ids in splits for split in SPLITS for slide in ids[split])
+    first = ((slide, next((why for slides, why in known if slide not in slides), "")) for slide in named)
+    return [AbsentSlide(slide, reason) for slide, reason in first if reason]
 
 
 def bare(slide: str) -> str:

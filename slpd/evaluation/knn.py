@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from slpd.errors import UserError
+from slpd.errors import EvaluationError
 from slpd.evaluation.cases import Cases, EvaluationData, FoldCases
 from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.mean_vectors import equal_weights, mean_vectors
@@ -21,7 +21,7 @@ def predict_knn(head: KnnHead, data: EvaluationData) -> list[HeadOutput]:
     neighbours that came into it.
 
     Raises:
-        UserError: a fold has fewer than k training cases.
+        EvaluationError: a fold has fewer than k training cases.
     """
     return [predict_fold(head, number, fold, data) for number, fold in enumerate(data.folds)]
 
@@ -29,7 +29,7 @@ def predict_knn(head: KnnHead, data: EvaluationData) -> list[HeadOutput]:
 def predict_fold(head: KnnHead, number: int, fold: FoldCases, data: EvaluationData) -> HeadOutput:
     """The same of one fold."""
     if len(fold.train) < head.k:
-        raise UserError(
+        raise EvaluationError(
             f"head {head.name}: k is {head.k}, but fold {number} has {len(fold.train)} training slides (patients in a"
             " task of level patient); lower k of the head"
         )

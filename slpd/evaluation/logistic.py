@@ -5,6 +5,7 @@ a case and an interval that it came into, with an intercept per interval (Singer
 """
 
 import warnings
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from slpd.errors import EvaluationError
 from slpd.evaluation.cases import EvaluationData, FoldCases, Outcomes
 from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.mean_vectors import equal_weights, mean_vectors
@@ -21,24 +23,35 @@ MOST_STEPS = 2000  # of L-BFGS, which needs some hundred on vectors of a few hun
 
 
 def predict_logistic(head: LogisticHead, data: EvaluationData) -> list[HeadOutput]:
-    """What the regression says of the test cases of every fold; the validation cases are not used."""
-    return [predict_fold(head, fold, data) for fold in data.folds]
+    """What the regression says of the test cases of every fold; the validation cases are not used.
+
+    Raises:
+        EvaluationError: the regression of a fold does not converge.
+    """
+    return [predict_fold(head, number, fold, data) for number, fold in enumerate(data.folds)]
 
 
-def predict_fold(head: LogisticHead, fold: FoldCases, data: EvaluationData) -> HeadOutput:
+def predict_fold(head: LogisticHead, number: int, fold: FoldCases, data: EvaluationData) -> HeadOutput:
     """The same of one fold."""
     scaler = StandardScaler()
     train = scaler.fit_transform(mean_vectors(data.features, fold.train))
     test = scaler.transform(mean_vectors(data.features, fold.test))
     fit = hazards if data.survival else probabilities
-    return HeadOutput(fit(head, train, fold.train.outcomes, test, data.n_outputs), equal_weights(fold.test))
+    try:
+        outputs = fit(head, train, fold.train.outcomes, test, data.n_outputs)
+    except ConvergenceWarning as warning:
+        raise EvaluationError(
+            f"head {head.name}, fold {number}: the regression has not converged within {MOST_STEPS} steps; lower"
+            f" inverse_penalty of the head (it is {head.inverse_penalty:g})"
+        ) from warning
+    return HeadOutput(outputs, equal_weights(fold.test))
 
 
 def probabilities(
     head: LogisticHead, train: NDArray[np.float64], outcomes: Outcomes, test: NDArray[np.float64], n_classes: int
 ) -> NDArray[np.float64]:
     """Class probabilities of test cases (n, n_classes); a class without training cases keeps probability 0."""
-    model = regression(head, train, outcomes.numbers)
+    model = regression(head, train, outcomes.numbers, "balanced" if head.balanced else None)
     found = np.zeros((len(test), n_classes))
     found[:, model.classes_] = model.predict_proba(test)
     return found
@@ -47,18 +60,22 @@ def probabilities(
 def hazards(
     head: LogisticHead, train: NDArray[np.float64], outcomes: Outcomes, test: NDArray[np.float64], n_bins: int
 ) -> NDArray[np.float64]:
-    """Hazards of test cases (n, n_bins)."""
+    """Hazards of test cases (n, n_bins).
+
+    Never balanced: if pairs with an event weighed as much as those without, what comes out would be no hazards.
+    """
     case, interval = np.nonzero(np.arange(n_bins) <= outcomes.numbers[:, None])  # the pairs of a case and an interval
     event = (interval == outcomes.numbers[case]) & outcomes.observed[case]
     starts = np.eye(n_bins)
-    model = regression(head, np.hstack([train[case], starts[interval]]), event)
+    model = regression(head, np.hstack([train[case], starts[interval]]), event, None)
     pairs = [np.hstack([test, np.broadcast_to(row, (len(test), n_bins))]) for row in starts]
     return np.stack([model.predict_proba(x)[:, 1] for x in pairs], axis=1)
 
 
-def regression(head: LogisticHead, x: NDArray[np.float64], y: NDArray[np.generic]) -> LogisticRegression:
+def regression(
+    head: LogisticHead, x: NDArray[np.float64], y: NDArray[np.generic], weights: Literal["balanced"] | None
+) -> LogisticRegression:
     """The fitted model; one that has not converged is an error."""
-    weights = "balanced" if head.balanced else None
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         return LogisticRegression(C=head.inverse_penalty, class_weight=weights, max_iter=MOST_STEPS).fit(x, y)

@@ -2,16 +2,17 @@
 
 Every region is classified by itself; one region speaks for the slide. With two classes it is the one in which class 1
 is most probable, with more the one in which any class is most probable (CLAM's rule), in survival tasks the one at
-most risk.
+most risk. Weights begin as CLAM's: Xavier's normal distribution, biases 0.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from slpd.evaluation.packed_bags import NEVER, PackedBags
-from slpd.evaluation.stacked import StackedDropout, StackedLinear
+from slpd.evaluation.stacked import StackedDropout, StackedLinear, normal
 from slpd.settings.heads import MaxMilHead
 
 
@@ -31,6 +32,9 @@ class MaxMil(nn.Module):
         self.dropout = StackedDropout(head.dropout)
         self.classify = StackedLinear(head.embedding, n_outputs, generators)
         self.survival = survival
+        for layer in (self.embed, self.classify):
+            shape = layer.weight.shape[1:]
+            layer.begin(normal(shape, math.sqrt(2 / sum(shape)), generators))
 
     def forward(self, bags: PackedBags) -> tuple[Tensor, Tensor]:
         """Logits (F, B, C), and weights (F, T): 1 for the region that speaks for its bag, 0 for the others."""

@@ -45,25 +45,6 @@ class PackedBags:
         starts = self.starts[..., None]
         return (place >= starts) & (place < starts + self.sizes[..., None])
 
-    @cached_property
-    def padded_places(self) -> Tensor:
-        """(F, B, N): the place of each bag's n-th region; T behind its last."""
-        n = torch.arange(int(self.sizes.max()))
-        return torch.where(n < self.sizes[..., None], self.starts[..., None] + n, self.regions.shape[1])
-
-    def pad(self, x: Tensor) -> Tensor:
-        """(F, T, E) -> (F, B, N, E), zeros behind each bag."""
-        F, _, E = x.shape
-        index = self.padded_places.reshape(F, -1, 1).expand(-1, -1, E)
-        return torch.nn.functional.pad(x, (0, 0, 0, 1)).gather(1, index).view(*self.padded_places.shape, E)
-
-    def unpad(self, x: Tensor) -> Tensor:
-        """(F, B, N, E) -> (F, T, E), zeros behind the last bag."""
-        F, _, _, E = x.shape
-        index = self.padded_places.reshape(F, -1, 1).expand(-1, -1, E)
-        rows = x.new_zeros(F, self.regions.shape[1] + 1, E).scatter(1, index, x.reshape(F, -1, E))
-        return rows[:, :-1]
-
     def pool(self, scores: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Attention pooling.
 

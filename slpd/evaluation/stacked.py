@@ -16,6 +16,11 @@ def uniform(shape: Sequence[int], bound: float, generators: Sequence[torch.Gener
     return nn.Parameter(torch.stack([torch.empty(*shape).uniform_(-bound, bound, generator=g) for g in generators]))
 
 
+def normal(shape: Sequence[int], std: float, generators: Sequence[torch.Generator]) -> nn.Parameter:
+    """(F, *shape), of each fold drawn by its generator from a normal distribution around 0."""
+    return nn.Parameter(torch.stack([torch.empty(*shape).normal_(0, std, generator=g) for g in generators]))
+
+
 class StackedLinear(nn.Module):
     """A linear layer per fold, drawn as `torch.nn.Linear` draws it."""
 
@@ -23,6 +28,12 @@ class StackedLinear(nn.Module):
         super().__init__()
         self.weight = uniform((n_in, n_out), 1 / math.sqrt(n_in), generators)
         self.bias = uniform((1, n_out), 1 / math.sqrt(n_in), generators) if bias else None
+
+    def begin(self, weight: nn.Parameter) -> None:
+        """Begin with this weight, and with a bias of 0."""
+        self.weight = weight
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(F, n, n_in) -> (F, n, n_out)."""

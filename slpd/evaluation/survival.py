@@ -7,19 +7,19 @@ not come before (Singer & Willett, J. Educ. Stat. 1993). A censored case is know
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.errors import UserError
+from slpd.errors import EvaluationError
 
 
 def interval_starts(event_times: NDArray[np.float64], n_bins: int, where: str) -> NDArray[np.float64]:
     """Where intervals 1, 2, ... begin (n_bins - 1,): quantiles of the times of training events; interval 0 begins at 0.
 
     Raises:
-        UserError: there are not enough different times for as many intervals.
+        EvaluationError: there are not enough different times for as many intervals.
     """
     n_times = len(np.unique(event_times))
     starts = np.quantile(event_times, np.arange(1, n_bins) / n_bins) if n_times >= n_bins else np.zeros(n_bins)
     if len(np.unique([0, *starts])) < n_bins:
-        raise UserError(
+        raise EvaluationError(
             f"{where}: {len(event_times)} training events at {n_times} different times cannot be"
             f" cut into n_bins = {n_bins} intervals; lower n_bins of the task or use fewer folds"
         )

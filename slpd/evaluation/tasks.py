@@ -76,11 +76,16 @@ def refuse_mixed_patients(task: str, slides: Sequence[LabelledSlide]) -> None:
     first: dict[str, LabelledSlide] = {}
     for slide in slides:
         other = first.setdefault(slide.patient, slide)
-        if (other.label, other.event) != (slide.label, slide.event):
+        if outcome(other) != outcome(slide):
             raise UserError(
                 f"task {task}: patient {slide.patient} has slides of different labels ({other.slide}:"
                 f" {described(other)}, {slide.slide}: {described(slide)}); correct the sheet, or set level: slide"
             )
+
+
+def outcome(slide: LabelledSlide) -> tuple[str | float, str]:
+    """Class, or time (12 and 12.0 are one) and event."""
+    return (float(slide.label) if slide.event else slide.label), slide.event
 
 
 def described(slide: LabelledSlide) -> str:

@@ -131,11 +131,42 @@ class Experiment(Section):
         return [variant for variant in self.variants if variant.name in wanted]
 
     def trained_on(self, cohort: str) -> list[Variant]:
-        """The variants whose region encoder is trained on a cohort, be it for the tasks of another one."""
+        """The variants whose region encoder is trained on a cohort, be it for the tasks of another one.
+
+        Of variants with the same training, the first of the config.
+        """
         borrowed = (variant.encoder_of for user in self.cohorts for variant in self.tested_on(user.name))
         wanted = {encoder.variant for encoder in borrowed if encoder and encoder.cohort == cohort}
         wanted |= {variant.name for variant in self.tested_on(cohort)}
-        return [variant for variant in self.variants if variant.trained and variant.name in wanted]
+        asked = [variant for variant in self.variants if variant.trained and variant.name in wanted]
+        trained = {self.trained_as(cohort, variant).name for variant in asked}
+        return [variant for variant in self.variants if variant.name in trained]
+
+    def trained_as(self, cohort: str, variant: Variant) -> Variant:
+        """The variant under whose name a variant's encoder is trained on a cohort: the first with the same training.
+
+        Which tables there are does not matter, so that a new one repeats no training.
+        """
+        if not variant.trained:
+            return variant
+        (of,) = (of for of in self.cohorts if of.name == cohort)
+        wanted = self.shaped_by(of, variant)
+        return next(other for other in self.variants if other.trained and self.shaped_by(of, other) == wanted)
+
+    def shaped_by(self, cohort: Cohort, variant: Variant) -> list[Changes | None]:
+        """What may tell the training of a variant from that of others, by section; not checked as a whole.
+
+        None: without prototype terms, or without the inter-slide term, a section has no effect.
+        """
+        objective = self.objective_of(variant)
+        prototypes = {**self.prototypes.model_dump(), **cohort.prototypes, **variant.prototypes}
+        slide_graph = {**self.slide_graph.model_dump(), **variant.slide_graph}
+        return [
+            objective.model_dump(),
+            {"epochs_per_iteration": variant.epochs_per_iteration or self.training.epochs_per_iteration},
+            prototypes if objective.intra or objective.inter else None,
+            slide_graph if objective.inter else None,
+        ]
 
     def reported_on(self, cohort: str) -> list[Variant]:
         """The variants with pages of prototypes, slide graph and attention: they have prototypes of each slide."""

@@ -44,7 +44,7 @@ class LogisticHead(Section):
     kind: Literal["logistic"]
     name: Name
     inverse_penalty: float = Field(gt=0, description="C of scikit-learn: smaller values shrink more")
-    balanced: bool = Field(description="weigh slides so that every class weighs the same")
+    balanced: bool = Field(description="weigh slides so that every class weighs the same; no effect in survival tasks")
 
 
 class TrainedHead(Section):

@@ -57,7 +57,7 @@ def ask(*command: str) -> str:
     except subprocess.TimeoutExpired:
         raise UserError(f"{command[0]} has not answered for {ASKING_SECONDS} s; is slurmctld up? Try again") from None
     except subprocess.CalledProcessError as error:
-        raise UserError(f"{' '.join(command)}: {error.stderr.strip() or error}") from None
+        raise UserError(f"{' '.join(command)}: {'; '.join(error.stderr.splitlines()) or error}") from None
     return run.stdout
 
 

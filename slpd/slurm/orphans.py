@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from slpd.errors import UserError
+from slpd.slurm.head import forget_head, refuse_living_head
 from slpd.slurm.jobs import LiveJob, ask, live_jobs
 
 log = logging.getLogger(__name__)
@@ -40,11 +41,9 @@ def recover(folder: Path, cancel: bool, pause: Callable[[float], None] = time.sl
         pause: Waits between two looks at the queue, seconds.
 
     Raises:
-        UserError: a head process runs in the folder, or the queue cannot be asked.
+        UserError: a head process runs in the folder or may do so, or the queue cannot be asked.
     """
-    head = head_process(folder)
-    if head:
-        raise UserError(f"Snakemake runs in {folder} as process {head}; nothing is to be recovered while it does")
+    refuse_living_head(folder)
     jobs = live_jobs(folder, PREFIX)
     if jobs and cancel:
         ask("scancel", *(job.job_id for job in jobs))
@@ -55,23 +54,10 @@ def recover(folder: Path, cancel: bool, pause: Callable[[float], None] = time.sl
     for lock in (folder / LOCKS).glob("*"):
         log.info("lock of the killed run removed: %s", lock)
         lock.unlink()
+    forget_head(folder)
 
 
 def described(jobs: list[LiveJob]) -> str:
     """Jobs in a few words."""
     running = sum(job.state == "RUNNING" for job in jobs)
     return f"{len(jobs)} jobs of the earlier run, {running} of them running: {', '.join(job.task for job in jobs[:3])}"
-
-
-def head_process(folder: Path) -> int | None:
-    """The process of a Snakemake that runs in the folder on this machine, jobs of SLURM left out."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            here = (process / "cwd").resolve() == folder.resolve()
-            in_job = b"SLURM_JOB_ID=" in (process / "environ").read_bytes()
-        except OSError:  # it has ended, or is another user's
-            continue
-        if here and not in_job and any(Path(word.decode(errors="replace")).name == "snakemake" for word in words[:3]):
-            return int(process.name)
-    return None

@@ -10,6 +10,7 @@ from slpd.artifacts.slide_record import read_record
 from slpd.cohort_check import CohortPlan, check_cohort, check_heads
 from slpd.evaluation.cases import grouped, time_intervals
 from slpd.evaluation.tasks import labelled_slides, n_cases
+from slpd.evaluation.training_classes import untrained_text
 from slpd.settings.evaluation import SurvivalTask
 from slpd.stages.split_folds import folds_of
 
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> None:
     usable = {record.slide for record in records if record.status == "ok"}
     for task in plan.tasks:
         folds = folds_of(task, [slide for slide in labelled_slides(task, sheet) if slide.slide in usable])
+        findings += [f"task {task.name}: {line}" for line in untrained_text(task, folds)]
         check_heads(plan, task.name, [n_cases(fold.train, task) for fold in folds])
         if isinstance(task, SurvivalTask):
             for number, fold in enumerate(folds):

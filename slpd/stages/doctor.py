@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from slpd.doctor.files import file_findings
 from slpd.doctor.finding import Finding
 from slpd.doctor.machine import machine_findings
 from slpd.doctor.queue import queue_findings
+from slpd.errors import UserError
+from slpd.slurm.jobs import has_slurm
 
 REQUESTS = Path(__file__).parents[2] / "workflow/scripts/requests.py"
 
@@ -22,21 +25,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--configfile", nargs="*", default=[], help="as of snakemake")
     parser.add_argument("--profile", help="as of snakemake: the queue is checked too")
-    parser.add_argument("--on-node", metavar="OPTIONS", help="options of srun: check a node, as '--gpus=1 -p gpu'")
+    parser.add_argument("--on-node", metavar="OPTIONS", help="options of srun: check a node, as --on-node='--gpus=1'")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings; 1 if there is a problem."""
     if args.on_node is not None:
-        own = ["--configfile", *args.configfile] if args.configfile else []
-        command = ["srun", "--ntasks=1", *args.on_node.split(), sys.executable, "-m", "slpd", "doctor", *own]
-        return subprocess.run(command, check=False).returncode
+        return on_node(args)
     problems = 0
     for finding in findings(args):
         print(finding, flush=True)
         problems += not finding.good
     print(f"{problems} problem{'s' * (problems != 1)}")
     return int(problems > 0)
+
+
+def on_node(args: argparse.Namespace) -> int:
+    """The same on a node of the cluster.
+
+    Raises:
+        UserError: this machine cannot ask for one.
+    """
+    if not has_slurm():
+        raise UserError("--on-node needs srun, and this machine has no SLURM; ask on one that submits jobs")
+    own = ["--configfile", *args.configfile] if args.configfile else []
+    command = ["srun", "--ntasks=1", *shlex.split(args.on_node), sys.executable, "-m", "slpd", "doctor", *own]
+    return subprocess.run(command, check=False).returncode
 
 
 def findings(args: argparse.Namespace) -> Iterator[Finding]:
@@ -51,7 +65,7 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
     yield from file_findings(config, slides)
     yield from machine_findings(config["jobs"]["copy_to"], max(Path(path).stat().st_size for path in slides))
     if args.profile:
-        yield from queue_findings(read_profile(args.profile), asked["requests"], Path.cwd())
+        yield from queue_findings(read_profile(asked["profile"]), asked["requests"], Path.cwd())
 
 
 def experiment(args: argparse.Namespace) -> dict[str, Any] | Finding:
@@ -67,8 +81,7 @@ def experiment(args: argparse.Namespace) -> dict[str, Any] | Finding:
     return content
 
 
-def read_profile(profile: str) -> dict[str, Any]:
-    """The content of a profile: a file, or a folder with one."""
-    path = Path(profile)
-    content: dict[str, Any] = yaml.safe_load((path / "config.yaml" if path.is_dir() else path).read_text())
+def read_profile(path: str) -> dict[str, Any]:
+    """The content of a profile's file."""
+    content: dict[str, Any] = yaml.safe_load(Path(path).read_text())
     return content

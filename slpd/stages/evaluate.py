@@ -15,6 +15,7 @@ from slpd.artifacts.folds import read_folds
 from slpd.artifacts.metric_intervals import MetricInterval, write_intervals
 from slpd.artifacts.predictions import FoldPredictions, write_predictions
 from slpd.artifacts.region_weights import SlideWeights, write_region_weights
+from slpd.errors import EvaluationError
 from slpd.evaluation.calibration import reliability
 from slpd.evaluation.cases import Cases, evaluation_data
 from slpd.evaluation.head_output import HeadOutput
@@ -24,6 +25,7 @@ from slpd.evaluation.metrics import point_metrics, predicted_classes
 from slpd.evaluation.survival import risk
 from slpd.settings.evaluation import ClassTask, Intervals, SurvivalTask, task_from_json
 from slpd.settings.heads import HeadPreset, head_from_json
+from slpd.settings.tables import metrics_of
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +48,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read bags and folds, train and test on every fold, write."""
+    """Read bags and folds, train and test on every fold, write; or write why the data do not allow it."""
     task, head = task_from_json(args.task), head_from_json(args.head)
     preset = HeadPreset.from_json(args.preset) if args.preset else None
     settings = Intervals.from_json(args.settings)
-    data = evaluation_data(read_bags(args.bags), read_folds(args.folds), task)
-    found = predict(head, preset, data)
-    tests, source = [fold.test for fold in data.folds], (task.name, args.variant, head.name)
+    folds, source = read_folds(args.folds), (task.name, args.variant, head.name)
+    try:
+        data = evaluation_data(read_bags(args.bags), folds, task)
+        found = predict(head, preset, data)
+    except EvaluationError as error:
+        log.warning("no figures: %s", error)
+        write_reason(args, task, source, len(folds), " ".join(str(error).split()))
+        return
+    tests = [fold.test for fold in data.folds]
     metrics = [
         FoldMetrics(task.name, args.variant, head.name, number, **named(task, test, output))
         for number, (test, output) in enumerate(zip(tests, found, strict=True))
@@ -68,6 +76,21 @@ def run(args: argparse.Namespace) -> None:
         [MetricInterval(*source, metric, **vars(i), level=settings.level) for metric, i in intervals.items()],
     )
     write_fold_metrics(args.metrics, metrics)
+
+
+def write_reason(
+    args: argparse.Namespace, task: ClassTask | SurvivalTask, source: tuple[str, str, str], n_folds: int, why: str
+) -> None:
+    """Write what an evaluation that the data do not allow leaves: why, and nothing predicted."""
+    level = Intervals.from_json(args.settings).level
+    undefined = (math.nan, math.nan, math.nan, math.nan)
+    write_predictions(args.predictions, source, task.outputs, [])
+    write_region_weights(args.weights, [])
+    write_calibration(args.calibration, [])
+    write_intervals(
+        args.intervals, [MetricInterval(*source, m, *undefined, level, 0, why) for m in metrics_of(task.kind)]
+    )
+    write_fold_metrics(args.metrics, [FoldMetrics(*source, number) for number in range(n_folds)])
 
 
 def named(task: ClassTask | SurvivalTask, test: Cases, output: HeadOutput) -> dict[str, float]:

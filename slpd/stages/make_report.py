@@ -11,6 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from slpd.artifacts.absent_slides import read_absent
 from slpd.artifacts.atomic import atomic_folder
 from slpd.artifacts.benchmarks import read_job_costs
 from slpd.artifacts.fold_metrics import read_fold_metrics
@@ -242,7 +243,9 @@ def read_evaluations(sources: Sources, table: Table, task: str) -> list[Evaluate
 def read_facts(sources: Sources, name: str) -> TaskFacts:
     """The facts of a task."""
     (task,) = (task for task in sources.experiment.tasks if task.name == name)
-    return task_facts(task, read_folds(sources.folds(name)), read_manifest(sources.cohort(task.cohort) / "slides.csv"))
+    folds, manifest = sources.folds(name), sources.cohort(task.cohort) / "slides.csv"
+    absent = read_absent(folds.with_name("not_in_folds.csv"))
+    return task_facts(task, read_folds(folds), read_manifest(manifest), absent)
 
 
 def write_task(

@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from slpd.artifacts.absent_slides import read_absent
 from slpd.artifacts.atomic import write_text
 from slpd.artifacts.fold_metrics import read_fold_metrics
 from slpd.artifacts.folds import read_folds
@@ -34,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--manifests", type=Path, nargs="+", required=True, help="manifest of each task's cohort, in the same order"
     )
+    parser.add_argument(
+        "--absent", type=Path, nargs="+", required=True, help="not_in_folds.csv of each task, in the same order"
+    )
     parser.add_argument("--differences", type=Path, required=True, help="paired differences of variants to write (CSV)")
     for suffix in ("csv", "markdown", "latex", "html"):
         parser.add_argument(f"--{suffix}", type=Path, required=True, help=f"the table as {suffix}, to write")
@@ -47,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
         for folder in args.evaluations
     ]
     published = [figure for path in table.published for figure in read_published(Path(path))]
-    facts = read_task_facts(table, args.tasks, args.folds, args.manifests)
+    facts = read_task_facts(table, args.tasks, args.folds, args.manifests, args.absent)
     level = Intervals.from_json(args.settings).level
     content = table_content(table, evaluations, facts, json.loads(args.unavailable), published, level)
     write_text(args.csv, as_csv(content))
@@ -57,14 +61,17 @@ def run(args: argparse.Namespace) -> None:
     write_text(args.html, as_html(content))
 
 
-def read_task_facts(table: Table, tasks: list[str], folds: list[Path], manifests: list[Path]) -> list[TaskFacts]:
+def read_task_facts(
+    table: Table, tasks: list[str], folds: list[Path], manifests: list[Path], absent: list[Path]
+) -> list[TaskFacts]:
     """The facts of each task of the table."""
-    if not len(table.tasks) == len(tasks) == len(folds) == len(manifests):
+    if not len(table.tasks) == len(tasks) == len(folds) == len(manifests) == len(absent):
         raise UserError(
-            f"table {table.name}: {len(table.tasks)} tasks, but {len(tasks)} --tasks, {len(folds)} --folds and"
-            f" {len(manifests)} --manifests; give one of each per task, in the order of the table's tasks"
+            f"table {table.name}: {len(table.tasks)} tasks, but {len(tasks)} --tasks, {len(folds)} --folds,"
+            f" {len(manifests)} --manifests and {len(absent)} --absent; give one of each per task, in the order of the"
+            " table's tasks"
         )
     return [
-        task_facts(task_from_json(task), read_folds(fold), read_manifest(manifest))
-        for task, fold, manifest in zip(tasks, folds, manifests, strict=True)
+        task_facts(task_from_json(task), read_folds(fold), read_manifest(manifest), read_absent(missing))
+        for task, fold, manifest, missing in zip(tasks, folds, manifests, absent, strict=True)
     ]

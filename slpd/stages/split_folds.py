@@ -4,13 +4,15 @@ import argparse
 import logging
 from pathlib import Path
 
+from slpd.artifacts.absent_slides import write_absent
 from slpd.artifacts.folds import Fold, LabelledSlide, write_folds
 from slpd.artifacts.manifest import used_slides
 from slpd.artifacts.sheet import read_sheet
 from slpd.artifacts.split_files import read_split_files
 from slpd.evaluation.generated_folds import generate_folds
-from slpd.evaluation.imported_folds import import_folds
+from slpd.evaluation.imported_folds import absent_slides, import_folds
 from slpd.evaluation.tasks import check_task, labelled_slides, strata_of
+from slpd.evaluation.training_classes import check_training, untrained_text
 from slpd.evaluation.training_subset import thin_training
 from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask, task_from_json
 
@@ -22,25 +24,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sheet", type=Path, required=True, help="cohort sheet with the labels (CSV)")
     parser.add_argument("--manifest", type=Path, required=True, help="cohort manifest (CSV)")
     parser.add_argument("--task", required=True, help="the task (JSON)")
+    parser.add_argument(
+        "--absent", type=Path, required=True, help="slides that split files name and no fold has, to write (CSV)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folds to write (CSV)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Read sheet and manifest, split, write."""
     task = task_from_json(args.task)
-    used = {row.record.slide for row in used_slides(args.manifest)}
-    slides = [slide for slide in labelled_slides(task, read_sheet(args.sheet)) if slide.slide in used]
+    used, sheet = {row.record.slide for row in used_slides(args.manifest)}, read_sheet(args.sheet)
+    labelled = labelled_slides(task, sheet)
+    slides = [slide for slide in labelled if slide.slide in used]
     check_task(task, slides)
     folds = folds_of(task, slides)
+    for line in untrained_text(task, folds):
+        log.warning("task %s: %s", task.name, line)
     for number, fold in enumerate(folds):
         log.info("fold %d: %d train, %d val, %d test slides", number, len(fold.train), len(fold.val), len(fold.test))
+    if isinstance(task.folds, ImportedFolds):
+        named = read_split_files(Path(task.folds.folder))
+        absent = absent_slides(named, [row.slide for row in sheet], used, [slide.slide for slide in labelled])
+    else:
+        absent = []
+    write_absent(args.absent, absent)
     write_folds(args.out, folds)
 
 
 def folds_of(task: ClassTask | SurvivalTask, slides: list[LabelledSlide]) -> list[Fold]:
-    """The folds of a task's labelled, usable slides: generated, or read from its split files."""
+    """The folds of a task's labelled, usable slides: generated, or read from its split files.
+
+    Raises:
+        UserError: they cannot be made, or a fold cannot be trained on.
+    """
     if isinstance(task.folds, ImportedFolds):
         splits = read_split_files(Path(task.folds.folder))
-        folds = import_folds(task.name, splits, slides, task.folds.allow_patient_overlap)
-        return thin_training(folds, task.folds.train_fraction)
-    return generate_folds(strata_of(task), slides, task.folds)
+        whole = import_folds(task.name, splits, slides, task.folds.allow_patient_overlap)
+        folds = thin_training(whole, task.folds.train_fraction)
+    else:
+        folds = generate_folds(strata_of(task), slides, task.folds)
+    for number, fold in enumerate(folds):
+        check_training(task, number, fold)
+    return folds

@@ -90,7 +90,11 @@ def stale(configfiles: Sequence[str]) -> list[str]:
 def compared(one: RunManifest, other: RunManifest) -> Iterator[str]:
     """Stage by stage, whether two runs gave the same bytes."""
     stages = dict.fromkeys(record.stage for record in [*one.results.values(), *other.results.values()])
-    for stage in sorted(stages, key=[*RESULT_VERSIONS, ""].index):
+    order = [
+        *RESULT_VERSIONS,
+        *sorted(stages.keys() - RESULT_VERSIONS.keys()),
+    ]  # a run may have stages of another release
+    for stage in sorted(stages, key=order.index):
         mine, theirs = of_stage(one.results, stage), of_stage(other.results, stage)
         differing = [name for name in sorted(mine | theirs) if mine.get(name) != theirs.get(name)]
         said = f"{len(differing)} of {len(mine | theirs)} files differ: {', '.join(differing[:3])}"

@@ -280,7 +280,7 @@ def cell_of(
     if variant in unavailable:
         return Cell(why=unavailable[variant])
     (of,) = (i for i in evaluations[task.task, variant, head].intervals if i.metric == metric)
-    why = "" if of.n_folds else f"not defined: {WHY_UNDEFINED.get(metric, 'no test cases')}"
+    why = of.why if of.n_folds or of.why else f"not defined: {WHY_UNDEFINED.get(metric, 'no test cases')}"
     return Cell(of.mean, of.std, of.low, of.high, of.n_folds, task.n_folds, why)
 
 

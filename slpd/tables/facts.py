@@ -4,13 +4,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from slpd.artifacts.absent_slides import AbsentSlide
 from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide
 from slpd.artifacts.manifest import ManifestRow
 from slpd.evaluation.imported_folds import patient_overlap, shared_patients
 from slpd.evaluation.tasks import SEEN, n_cases
+from slpd.evaluation.training_classes import untrained_text
 from slpd.settings.evaluation import ClassTask, SurvivalTask, TaskKind
 
 LISTED = 10  # left-out slides named in a caption; the manifest has them all
+NAMED = 3  # slides of each reason named in a caption; not_in_folds.csv has them all
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class TaskFacts:
     classes: dict[str, int]  # class, or outcome of a survival task -> slides in the folds
     leaks: list[int]  # patients in both train and test, of each fold
     validation_leaks: list[int]  # patients in both validation and test, on which an epoch may have been chosen
+    untrained: list[str]  # what a caption says of classes without training slides
+    absent: dict[str, list[str]]  # reason -> slides that split files name and no fold has
     left_out: list[tuple[str, str]]  # slide, reason
 
     @property
@@ -42,8 +47,19 @@ class TaskFacts:
         return (
             f"{self.task}: {self.n_used} of {self.n_given} slides of the cohort used; in the folds"
             f" {sum(self.classes.values())} labelled slides of {self.n_patients} patients ({classes});"
-            f" {self.n_folds} folds{leaks}."
+            f" {self.n_folds} folds{leaks}{''.join(f'; {text}' for text in self.untrained)}{self.absent_text}."
         )
+
+    @property
+    def absent_text(self) -> str:
+        """How many slides of the split files are in no fold, why, and some of their names."""
+        if not self.absent:
+            return ""
+        groups = [
+            f"{len(slides)} {reason} ({', '.join(slides[:NAMED])}{', …' if len(slides) > NAMED else ''})"
+            for reason, slides in self.absent.items()
+        ]
+        return f"; named by the split files but in no fold: {', '.join(groups)}"
 
     @property
     def left_out_texts(self) -> list[str]:
@@ -53,8 +69,13 @@ class TaskFacts:
         return [*named, f"and {n_more} more, listed in slides.csv"] if n_more else named
 
 
-def task_facts(task: ClassTask | SurvivalTask, folds: Sequence[Fold], manifest: Sequence[ManifestRow]) -> TaskFacts:
-    """The facts of a task, from its folds and the manifest of its cohort."""
+def task_facts(
+    task: ClassTask | SurvivalTask,
+    folds: Sequence[Fold],
+    manifest: Sequence[ManifestRow],
+    absent: Sequence[AbsentSlide],
+) -> TaskFacts:
+    """The facts of a task, from its folds, the manifest of its cohort, and the slides that are in no fold."""
     slides = {slide.slide: slide for fold in folds for split in SPLITS for slide in getattr(fold, split)}
     left_out = [row.record for row in manifest if not row.used]
     counts = Counter(described(slide) for slide in slides.values())
@@ -69,8 +90,18 @@ def task_facts(task: ClassTask | SurvivalTask, folds: Sequence[Fold], manifest: 
         classes=dict(sorted(counts.items())),
         leaks=[len(patient_overlap(fold)) for fold in folds],
         validation_leaks=[len(shared_patients(fold.val, fold.test)) for fold in folds],
+        untrained=untrained_text(task, folds),
+        absent=by_reason(absent),
         left_out=[(record.slide, one_line(record.reason, record.slide)) for record in left_out],
     )
+
+
+def by_reason(absent: Sequence[AbsentSlide]) -> dict[str, list[str]]:
+    """Reason -> slides."""
+    groups: dict[str, list[str]] = {}
+    for entry in absent:
+        groups.setdefault(entry.reason, []).append(entry.slide)
+    return groups
 
 
 def described(slide: LabelledSlide) -> str:

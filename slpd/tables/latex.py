@@ -5,6 +5,11 @@ from itertools import groupby
 from slpd.tables.content import TableContent
 from slpd.tables.facts import TaskFacts
 
+MATHEMATICS = """±pm ×times ≤leq ≥geq ≈approx ≠neq →rightarrow ∞infty αalpha βbeta γgamma δdelta εepsilon ζzeta ηeta
+θtheta ιiota κkappa λlambda μmu νnu ξxi πpi ρrho ςvarsigma σsigma τtau υupsilon φphi χchi ψpsi ωomega ΓGamma ΔDelta
+ΘTheta ΛLambda ΞXi ΠPi ΣSigma ΥUpsilon ΦPhi ΨPsi ΩOmega"""  # characters before their names in formulas
+LAST_LATIN = "\u017f"  # letters up to here, accents included, every LaTeX sets
+ALSO_SET = "“”‘’—†‡•"
 ESCAPES = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -12,10 +17,14 @@ ESCAPES = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    "±": r"$\pm$",
     "–": "--",
+    "…": r"\dots{}",
+    "²": r"\textsuperscript{2}",
+    "³": r"\textsuperscript{3}",
     "µ": r"$\mu$",
-    "×": r"$\times$",
+    "−": "$-$",
+    "ο": "o",
+    **{character: f"$\\{name}$" for character, name in ((word[0], word[1:]) for word in MATHEMATICS.split())},
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 
@@ -70,5 +79,15 @@ def bold(text: str, best: bool) -> str:
 
 
 def escape(text: str) -> str:
-    """The text with every character that LaTeX would interpret replaced."""
-    return "".join(ESCAPES.get(character, character) for character in text)
+    """The text with every character that LaTeX would interpret, or could not set, replaced."""
+    return "".join(ESCAPES.get(character, character if is_set(character) else named(character)) for character in text)
+
+
+def is_set(character: str) -> bool:
+    """Whether LaTeX has the character in its ordinary fonts."""
+    return character <= LAST_LATIN or character in ALSO_SET
+
+
+def named(character: str) -> str:
+    """A character by its number, which stops no paper from being set."""
+    return f"[U+{ord(character):04X}]"

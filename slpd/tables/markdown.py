@@ -58,4 +58,4 @@ def escape(text: str) -> str:
 
     An underscore inside a word is no markup, so names stay readable in a terminal.
     """
-    return re.sub(r"([\\`*<>\[\]|#])|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
+    return re.sub(r"([\\`*<>\[\]|#&~])|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)

@@ -29,6 +29,7 @@ from slpd.errors import UserError
 from slpd.inputs import check_inputs, read_sheets
 from slpd.settings.experiment import load_experiment
 from slpd.settings.recipe import Recipe
+from slpd.slurm.head import forget_head, record_head
 from slpd.versions import RESULT_VERSIONS
 
 try:
@@ -239,12 +240,22 @@ def trained_slide_graph(wildcards):
     return slide_graph_of(wildcards) if EXPERIMENT.objective_of(VARIANTS[wildcards.variant]).inter else []
 
 
+def trained_names(cohort, variant):
+    """Cohort and variant under whose names a variant's region vectors are made: variants trained alike share them."""
+    return {"cohort": cohort, "variant": EXPERIMENT.trained_as(cohort, VARIANTS[variant]).name}
+
+
+def tested_bags(wildcards):
+    """The region vectors that a variant is tested by."""
+    return expand(f"{VARIANT}/bags.h5", **trained_names(cohort_of(wildcards.task), wildcards.variant))
+
+
 def encoder_weights(wildcards):
     """The region encoder of a variant: what it is given, its last teacher, or that of another cohort's variant."""
     variant = VARIANTS[wildcards.variant]
     if variant.pretrained:
         return ancient(variant.pretrained.checkpoint)  # known by its hash
-    trained = variant.encoder_of.model_dump() if variant.encoder_of else wildcards
+    trained = trained_names(**variant.encoder_of.model_dump()) if variant.encoder_of else wildcards
     return expand(f"{VARIANT}/teacher.safetensors", **trained)
 
 

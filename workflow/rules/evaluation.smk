@@ -30,6 +30,7 @@ rule split_folds:
         imported=split_files,
     output:
         folds=f"{TASK}/folds.csv",
+        absent=f"{TASK}/not_in_folds.csv",
     log:
         f"{LOGS}/split_folds/{{task}}.log",
     conda:
@@ -44,12 +45,12 @@ rule split_folds:
         "{wildcards.task}: folds"
     shell:
         "python -m slpd split_folds --sheet {input.sheet:q} --manifest {input.manifest:q} --task {params.task:q}"
-        " --out {output.folds:q} > {log:q} 2>&1"
+        " --absent {output.absent:q} --out {output.folds:q} > {log:q} 2>&1"
 
 
 rule evaluate:
     input:
-        bags=lambda wildcards: f"{VARIANT}/bags.h5".format(cohort=cohort_of(wildcards.task), variant=wildcards.variant),
+        bags=tested_bags,
         folds=rules.split_folds.output.folds,
     output:
         predictions=f"{TASK}/{{variant}}/{{head}}/predictions.csv",
@@ -88,6 +89,7 @@ rule make_table:
         intervals=evaluations_of(rules.evaluate.output.intervals),
         published=lambda wildcards: TABLES[wildcards.table].published,
         folds=lambda wildcards: expand(rules.split_folds.output.folds, task=TABLES[wildcards.table].tasks),
+        absent=lambda wildcards: expand(rules.split_folds.output.absent, task=TABLES[wildcards.table].tasks),
         manifests=lambda wildcards: [
             f"{COHORT}/slides.csv".format(cohort=cohort_of(task)) for task in TABLES[wildcards.table].tasks
         ],
@@ -121,7 +123,7 @@ rule make_table:
     shell:
         "python -m slpd make_table --table {params.table:q} --settings {params.settings:q} --tasks {params.tasks:q}"
         " --unavailable {params.unavailable:q} --evaluations {params.evaluations:q} --folds {input.folds:q}"
-        " --manifests {input.manifests:q} --csv {output.csv:q} --differences {output.differences:q}"
+        " --manifests {input.manifests:q} --absent {input.absent:q} --csv {output.csv:q} --differences {output.differences:q}"
         " --markdown {output.markdown:q} --latex {output.latex:q} --html {output.html:q} > {log:q} 2>&1"
 
 

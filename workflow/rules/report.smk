@@ -25,7 +25,7 @@ rule make_report:
         settings=settings("report"),
         configfiles=lambda wildcards, input: workflow.configfiles,
         gpus=gpus_per_job,
-        results=RESULTS,
+        results=lambda wildcards, output: Path(output.pages).parent,
         version=result_version("make_report"),
     message:
         "Report"

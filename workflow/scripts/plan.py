@@ -109,11 +109,27 @@ def encoding(job: PlannedJob, plan: Plan) -> Cost:
     return Cost(1, gpu_s, cpu_s, regions * per_region, len(slides) + 1)
 
 
-def training(job: PlannedJob, plan: Plan) -> Cost:
-    """Epochs over all regions of a cohort."""
-    schedule = plan.experiment.training
-    epochs = schedule.dino_epochs if job.rule == "pretrain_dino" else schedule.epochs - schedule.dino_epochs
-    gpu_s = cohort_regions(job, plan) * epochs * STORED[job.rule]["gpu_s_per_region_epoch"]
+def warm_up(job: PlannedJob, plan: Plan) -> Cost:
+    """Epochs of plain DINO over all regions of a cohort."""
+    epochs = json.loads(job.params["training"])["dino_epochs"]
+    return trained(job, cohort_regions(job, plan) * epochs * STORED["pretrain_dino"]["gpu_s_per_region_epoch"])
+
+
+def distillation(job: PlannedJob, plan: Plan) -> Cost:
+    """The other epochs: without prototypes as in the warm-up, else with a pass per iteration to renew them."""
+    schedule, regions = json.loads(job.params["training"]), cohort_regions(job, plan)
+    epochs = schedule["epochs"] - schedule["dino_epochs"]
+    if not job.params["prototypes"]:
+        return trained(job, regions * epochs * STORED["pretrain_dino"]["gpu_s_per_region_epoch"])
+    renewals = (
+        math.ceil(epochs / schedule["epochs_per_iteration"]) - 1
+    )  # the first are made of the warm-up's embeddings
+    renewing = renewals * STORED["embed_bags"]["gpu_s_per_region"]
+    return trained(job, regions * (epochs * STORED[job.rule]["gpu_s_per_region_epoch"] + renewing))
+
+
+def trained(job: PlannedJob, gpu_s: float) -> Cost:
+    """A training of so many seconds of a GPU."""
     return Cost(1, gpu_s, gpu_s * job.resources["threads"], 3 * CHECKPOINT_BYTES, len(job.outputs) + 1)
 
 
@@ -132,6 +148,13 @@ def attending(job: PlannedJob, plan: Plan) -> Cost:
     return replace(embedding(job, plan), n_bytes=cohort_regions(job, plan) * per_region)
 
 
+def pooling(job: PlannedJob, plan: Plan) -> Cost:
+    """One read of all tokens of a cohort; a mean token, float32, is kept of each region."""
+    regions = cohort_regions(job, plan)
+    n_bytes = regions * 2 * TOKEN_BYTES
+    return Cost(1, 0, regions * STORED[job.rule]["cpu_s_per_region"], n_bytes, len(job.outputs) + 1)
+
+
 def other(job: PlannedJob, plan: Plan) -> Cost:
     """A job that is short, or nearly."""
     stored = STORED.get(job.rule, STORED["other"])
@@ -143,10 +166,11 @@ ESTIMATES: dict[str, Callable[[PlannedJob, Plan], Cost]] = {
     "tile_regions": slide,
     "picture_regions": slide,
     "encode_patches": encoding,
-    "pretrain_dino": training,
-    "distill_slpd": training,
+    "pretrain_dino": warm_up,
+    "distill_slpd": distillation,
     "embed_bags": embedding,
     "attend_patches": attending,
+    "pool_tokens": pooling,
 }
 
 

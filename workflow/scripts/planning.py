@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from snakemake.api import SnakemakeApi
-from snakemake.cli import parse_args
+from snakemake.cli import get_profile_dir, parse_args
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness, RerunTrigger
@@ -52,6 +52,7 @@ class Plan:
     cores: int  # widest that a group of jobs gets
     sheets: Mapping[str, Mapping[str, Any]]  # cohort -> slide -> line of the sheet
     experiment: Any  # the checked config
+    profile: str | None  # the file of the last one that was given, wherever Snakemake found it
 
 
 def planned_jobs(arguments: Sequence[str] = (), folder: Path | None = None) -> Sequence[PlannedJob]:
@@ -95,7 +96,8 @@ def make_plan(arguments: Sequence[str] = (), folder: Path | None = None) -> Plan
             if job.rule.name != "all"
         ]
         groups = {rule: (name, args.group_components.get(name, 1)) for rule, name in args.groups.items()}
-        return Plan(jobs, groups, resources.cores, inner.globals["SHEETS"], inner.globals["EXPERIMENT"])
+        profile = str(get_profile_dir(args.profile[-1])[1]) if args.profile else None
+        return Plan(jobs, groups, resources.cores, inner.globals["SHEETS"], inner.globals["EXPERIMENT"], profile)
 
 
 def describe(job: Any, reason: Any, changed: Any) -> PlannedJob:  # noqa: ANN401  # Snakemake's own, untyped

@@ -17,7 +17,7 @@ def main() -> None:
     plan = make_plan([*sys.argv[1:], "--forceall"])
     slides = [row.path for sheet in plan.sheets.values() for row in sheet.values()]
     content = {"config": plan.experiment.model_dump(mode="json"), "slides": slides, "requests": requests(plan)}
-    print(json.dumps(content))
+    print(json.dumps(content | {"profile": plan.profile}))
 
 
 def requests(plan: Plan) -> dict[str, Mapping[str, Any]]:

@@ -68,13 +68,13 @@ function slideFacts(slide, data) {
 function prototypeRow(slide, data, k, regions) {
   const mark = element(
     "button", { type: "button", class: "key mark", "aria-pressed": "false", title: "show only its regions on the slide", onclick: () => { chosenPrototype = chosenPrototype === k ? -1 : k; drawRegions(slide, data); } },
-    element("span", { class: "badge", style: `background: ${seriesColour(k)}` }, String(k + 1)), ` Prototype ${k + 1}`,
+    badge(k), ` Prototype ${k + 1}`,
   );
   const bar = element("span", { class: "bar", "aria-hidden": "true" }, element("i", { style: `width: ${100 * data.share[k]}%; background: ${seriesColour(k)}` }));
   const share = element("span", { class: "share" }, `${percent(data.share[k])} of tissue regions`, bar);
   const pictures = regions.map((i) => pictureButton(cohort, slide, data, i, `prototype ${k + 1}, ${cohort.distance} ${decimals(data.distance[i])}`));
   const empty = element("span", { class: "note" }, "no region is assigned to it");
-  return element("div", { class: "prototype" }, element("h4", {}, mark, share), element("div", { class: "pictures" }, ...(pictures.length ? pictures : [empty])));
+  return element("div", { class: "prototype" }, element("h3", {}, mark, share), element("div", { class: "pictures" }, ...(pictures.length ? pictures : [empty])));
 }
 
 // ---- stability --------------------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ async function previewPrototype(slide, k, i) {
   const facts = [["slide", cohort.slides[slide]], ["regions", `${points.regions[i]}, ${percent(data.share[k])} of the slide's`], ...cohort.columns.map((column) => [column.name, valueOf(column, slide) || "not given"])];
   const pictures = data.nearest[k].map((region) => pictureButton(cohort, slide, data, region, `prototype ${k + 1}, ${cohort.distance} ${decimals(data.distance[region])}`));
   place.replaceChildren(
-    element("h3", {}, element("span", { class: "badge", style: `background: ${seriesColour(k)}` }, String(k + 1)), ` Prototype ${k + 1} of ${cohort.slides[slide]}`),
+    element("h3", {}, badge(k), ` Prototype ${k + 1} of ${cohort.slides[slide]}`),
     element("dl", { class: "rows" }, ...facts.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])),
     element("p", { class: "note" }, "Its nearest regions, nearest first:"),
     element("div", { class: "pictures" }, ...pictures),

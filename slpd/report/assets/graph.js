@@ -79,7 +79,7 @@ function prototypeCell(slide, data, k) {
   const pictures = data.nearest[k].slice(0, PAIR_PICTURES).map((region) => pictureButton(cohort, slide, data, region, `prototype ${k + 1}`));
   return element(
     "div", {},
-    element("span", { class: "badge", style: `background: ${seriesColour(k)}` }, String(k + 1)), element("span", { class: "note" }, ` ${percent(data.share[k])} of regions`),
+    badge(k), element("span", { class: "note" }, ` ${percent(data.share[k])} of regions`),
     element("div", { class: "pictures" }, ...pictures),
   );
 }

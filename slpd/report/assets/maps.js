@@ -13,6 +13,14 @@ function seriesColour(number) {
   return SERIES[number] ?? OTHER;
 }
 
+/** The number of a prototype on its colour, black or white, whichever contrasts more (WCAG 2.2: luminance 0.179). */
+function badge(number) {
+  const colour = seriesColour(number);
+  const [red, green, blue] = [1, 3, 5].map((at) => (parseInt(colour.slice(at, at + 2), 16) / 255) ** 2.2);
+  const text = 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 ? "#000" : "#fff";
+  return element("span", { class: "badge", style: `background: ${colour}; color: ${text}` }, String(number + 1));
+}
+
 /** A colour of the scale cividis (Nuñez et al. 2018), for a number from 0 to 1. */
 function scaleColour(share) {
   const place = Math.min(Math.max(share, 0), 1) * (CIVIDIS.length - 1);
@@ -362,7 +370,7 @@ class ScatterMap {
     this.edges = [];
     this.ringed = [];
     this.chosen = -1;
-    this.plot = element("div", { class: "plot-area" });
+    this.plot = element("div", { class: "plot-area", "aria-hidden": "true" }); // the box around it has the label
     this.tip = element("div", { class: "tip", hidden: true, "aria-hidden": "true" });
     box.classList.add("scatter");
     for (const [name, value] of Object.entries({ tabindex: 0, role: "application", "aria-label": label })) box.setAttribute(name, value);
@@ -411,6 +419,7 @@ class ScatterMap {
   async draw() {
     await whenPlotly();
     await Plotly.react(this.plot, this.traces(this.type()), plotLayout(), PLOT_CONFIG);
+    document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true"); // plotly measures texts with it
     if (this.listening) return;
     this.listening = true;
     this.plot.on("plotly_click", ({ points }) => this.choose(points[0].customdata));

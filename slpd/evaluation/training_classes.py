@@ -1,0 +1,47 @@
+"""Whether a fold's training slides have classes to learn. Light: checked before GPU time is spent, and again later."""
+
+from collections.abc import Sequence
+
+from slpd.artifacts.folds import Fold
+from slpd.errors import EvaluationError
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, SurvivalTask
+
+
+def check_training(task: ClassTask | SurvivalTask, number: int, fold: Fold) -> None:
+    """Refuse a fold that no head can learn from.
+
+    Raises:
+        EvaluationError: it has no training slides, or all are of one class.
+    """
+    classes = sorted({slide.label for slide in fold.train})
+    if fold.train and (isinstance(task, SurvivalTask) or len(classes) > 1):
+        return
+    what = f"all {len(fold.train)} training slides are of class {classes[0]}" if fold.train else "no training slides"
+    raise EvaluationError(f"task {task.name}, fold {number}: {what}; {advice(task, number)}")
+
+
+def advice(task: ClassTask | SurvivalTask, number: int) -> str:
+    """What to do about a fold with the wrong training slides."""
+    if isinstance(task.folds, GeneratedFolds):
+        return "use fewer folds, lower folds.validation_fraction of the task, or label more slides"
+    drawn = task.folds.train_fraction
+    share = f"raise folds.train_fraction of the task ({drawn:g}), or " if drawn < 1 else ""
+    return f"{share}correct splits_{number}.csv in {task.folds.folder}, or see why its slides were left out"
+
+
+def classes_not_trained(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -> dict[str, list[int]]:
+    """Class -> the folds in which no training slide has it; heads never predict it there."""
+    if isinstance(task, SurvivalTask):
+        return {}
+    trained = [{slide.label for slide in fold.train} for fold in folds]
+    without = {name: [k for k, found in enumerate(trained) if name not in found] for name in task.classes}
+    return {name: numbers for name, numbers in without.items() if numbers}
+
+
+def untrained_text(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -> list[str]:
+    """A line for each class that is not trained in some folds."""
+    return [
+        f"class {name} has no training slide in {len(numbers)} of {len(folds)} folds ({', '.join(map(str, numbers))}),"
+        " where it is never predicted"
+        for name, numbers in classes_not_trained(task, folds).items()
+    ]

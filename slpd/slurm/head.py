@@ -1,0 +1,80 @@
+"""The head process of a run: Snakemake itself, which submits jobs from a login node or from a job of its own.
+
+While it lives its folder must be left alone. On this machine it is looked for; of other machines a record tells, which
+it leaves in the folder and removes when it ends.
+"""
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from slpd.errors import UserError
+from slpd.slurm.jobs import ask
+
+RECORD = Path(".snakemake/slpd_head.json")
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a run was started."""
+
+    machine: str
+    process: int
+    job_id: str  # of SLURM, that it is in; empty: none
+
+
+def record_head(folder: Path) -> None:
+    """Say in the folder that this process runs the workflow in it."""
+    head = Head(platform.node(), os.getpid(), os.environ.get("SLURM_JOB_ID", ""))
+    (folder / RECORD).write_text(json.dumps(asdict(head)))
+
+
+def forget_head(folder: Path) -> None:
+    """Say that it no longer does."""
+    (folder / RECORD).unlink(missing_ok=True)
+
+
+def refuse_living_head(folder: Path) -> None:
+    """Refuse to touch a folder in which Snakemake runs, or may run on another machine.
+
+    Raises:
+        UserError: with the process or the job, and what to do.
+    """
+    here = head_process(folder)
+    if here:
+        raise UserError(f"Snakemake runs in {folder} as process {here}; nothing is to be recovered while it does")
+    if not (folder / RECORD).exists():
+        return
+    head = Head(**json.loads((folder / RECORD).read_text()))
+    if head.job_id and lives(head.job_id):
+        raise UserError(f"Snakemake runs in {folder} in job {head.job_id}; nothing is to be recovered while it does")
+    if not head.job_id and head.machine != platform.node():
+        raise UserError(
+            f"Snakemake was started in {folder} on {head.machine}, as process {head.process}, and has not said that it"
+            f" ended. Look there; if it is gone: python -m slpd recover --head-is-gone"
+        )
+
+
+def lives(job_id: str) -> bool:
+    """Whether a job waits or runs.
+
+    Raises:
+        UserError: squeue cannot be asked.
+    """
+    return job_id in ask("squeue", "-h", "--me", "-o", "%A").split()
+
+
+def head_process(folder: Path) -> int | None:
+    """The process of a Snakemake that runs in the folder on this machine; those that run single jobs are left out."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            here = (process / "cwd").resolve() == folder.resolve()
+        except OSError:  # it has ended, or is another user's
+            continue
+        snakemake = any(Path(word.decode(errors="replace")).name == "snakemake" for word in words[:3])
+        if here and snakemake and b"--target-jobs" not in words:
+            return int(process.name)
+    return None
