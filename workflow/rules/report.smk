@@ -13,7 +13,7 @@ rule make_report:
             labels={"experiment": EXPERIMENT.experiment},
         ),
     log:
-        f"{LOGS}/make_report.log",
+        f"{LOGS}/make_report/report.log",
     conda:
         "../../envs/slpd.yaml"
     resources:
