@@ -56,6 +56,12 @@ CHECKED: dict[str, tuple[str, str]] = {
     "make demo PYTHON=/path/to/python3.11": ("make -n demo PYTHON=/path/to/python3.11", HOURS),
     "make trial DATA=folder": ("make -n trial DATA=folder", HOURS),
     "make test-slurm DEMO=yes": ("make -n test-slurm DEMO=yes", CLUSTER),
+    "make check": ("make -n check", HOURS),
+    "make reruns": ("make -n reruns", "writes a page of the documentation"),
+    "snakemake --report": (
+        "snakemake --configfile config/mine.yaml --report report.zip",
+        "names no config of the reader's",
+    ),
     "make slurm CONFIG=config/mine.yaml": ("make -n slurm CONFIG=config/mine.yaml", CLUSTER),
     "python -m slpd doctor --profile slurm --configfile config/mine.yaml": (PARSED, CLUSTER),
     "python -m slpd recover": (PARSED, CLUSTER),
