@@ -99,7 +99,8 @@ def test_every_kind_of_drift_is_named(
     (RESULTS / "tables/toy.csv").write_text("content of results/toy/tables/toy.CSV")
     (RESULTS / "cohorts/toy/tokens/s0.h5").unlink()
     (RESULTS / "more.txt").touch()
-    monkeypatch.setitem(RESULT_VERSIONS, "evaluate", 9)
+    recorded = RESULT_VERSIONS["evaluate"]
+    monkeypatch.setitem(RESULT_VERSIONS, "evaluate", recorded + 1)
     status, text = verified(capsys)
     assert status == 1
     assert text.splitlines() == [
@@ -108,7 +109,7 @@ def test_every_kind_of_drift_is_named(
         "result gone: cohorts/toy/tokens/s0.h5 (of encode_patches)",
         "result changed: tables/toy.csv (of make_table) since run 20010909-014640",
         "not of the last run: more.txt",
-        "made by another version: evaluate 2, now 9",
+        f"made by another version: evaluate {recorded}, now {recorded + 1}",
     ]
 
 
