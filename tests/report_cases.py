@@ -160,6 +160,18 @@ def write_evaluation(
     write_intervals(folder / "intervals.csv", intervals)
 
 
+def write_failed_evaluation(folder: Path, names: tuple[str, str, str], why: str) -> None:
+    """What `evaluate` leaves of an evaluation that the data do not allow."""
+    write_predictions(folder / "predictions.csv", names, [f"prob_{name}" for name in CLASSES], [])
+    write_region_weights(folder / "region_weights.h5", [])
+    write_fold_metrics(folder / "metrics.csv", [FoldMetrics(*names, number) for number in (0, 1)])
+    undefined = [float("nan")] * 4
+    write_intervals(
+        folder / "intervals.csv",
+        [MetricInterval(*names, metric, *undefined, 0.95, 0, why) for metric in metrics_of("subtyping")],
+    )
+
+
 def write_table(experiment: Experiment, results: Path) -> None:
     """The table, by its own stage."""
     (table,), (task,) = experiment.tables, experiment.tasks

@@ -296,6 +296,27 @@ def test_embedded_json_cannot_be_left(text: str) -> None:
     assert json.loads(f"[{call}]") == ["data/1.js", text]
 
 
+EVALUATED = [(variant, head) for variant in ("dino", "slpd") for head in ("abmil", "knn")]
+
+
+@pytest.mark.parametrize("failed", [EVALUATED[2:3], EVALUATED], ids=["one", "all"])
+def test_an_evaluation_that_the_data_did_not_allow_says_why(
+    failed: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    experiment, results = report_cases.write_results(tmp_path), Path("results/toy")
+    for variant, head in failed:
+        why = f"fold 1 of {head} has no case of {SCRIPT}"
+        report_cases.write_failed_evaluation(results / f"tasks/dx/{variant}/{head}", ("dx", variant, head), why)
+    report_cases.write_table(experiment, results)
+    report = report_cases.write_report(experiment)
+    table = Page(report / "results-toy.html").words
+    for variant, head in failed:
+        assert f"Not evaluated: {head} on {variant}: fold 1 of {head} has no case of {SCRIPT}" in table
+    assert f"fold 1 of abmil has no case of {SCRIPT}" in Page(report / "attention-dx-slpd-abmil.html").words
+    assert (report / "data/toy-dx-roc.csv").exists() == (len(failed) < len(EVALUATED))
+
+
 def test_a_failed_report_leaves_the_last_one(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "report") as folder:
         (folder / "a").write_text("first")

@@ -14,6 +14,7 @@ from slpd.artifacts.embeddings import read_embeddings
 from slpd.artifacts.graph_test import GraphTest, read_graph_test
 from slpd.artifacts.iterations import read_iterations
 from slpd.artifacts.manifest import ManifestRow, read_manifest
+from slpd.artifacts.metric_intervals import read_intervals
 from slpd.artifacts.patch_attention import PatchAttention, open_patch_attention
 from slpd.artifacts.predictions import Prediction, read_predictions
 from slpd.artifacts.prototype_map import MappedPrototype, read_prototype_map
@@ -38,6 +39,7 @@ class HeadResults:
     head: str
     cases: Sequence[PredictedCase]
     weights: Mapping[str, Mapping[int, NDArray[np.float32]]]  # slide -> fold -> weight of each region
+    why: str  # the data did not allow the evaluation: there are no cases; empty: they did
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,9 @@ def read_head(results: Path, task: ClassTask | SurvivalTask, variant: str, head:
     """The predictions of a head and its weights."""
     folder = results / "tasks" / task.name / variant / head
     cases = [predicted_case(task, line) for line in read_predictions(folder / "predictions.csv")]
-    return HeadResults(task, head, cases, weights_of_slides(read_region_weights(folder / "region_weights.h5")))
+    weights = weights_of_slides(read_region_weights(folder / "region_weights.h5"))
+    why = next((one.why for one in read_intervals(folder / "intervals.csv") if one.why), "")
+    return HeadResults(task, head, cases, weights, why)
 
 
 def predicted_case(task: ClassTask | SurvivalTask, line: Prediction) -> PredictedCase:

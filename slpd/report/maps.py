@@ -254,7 +254,9 @@ def write_attention(site: Site, found: VariantResults, head: HeadResults, n_case
         "head": head.head,
         "survival": head.task.kind == "survival",
         "level": head.task.level,
+        "why": head.why,
         "data": data,
         "file": site.write_csv(f"attention-{'-'.join(names)}", *case_rows(head.cases, head.weights)),
     }
-    site.write_page(page("attention", *names), "attention.html.j2", context, ("maps.js", "attention.js"))
+    scripts = () if head.why else ("maps.js", "attention.js")  # without cases there is nothing to choose
+    site.write_page(page("attention", *names), "attention.html.j2", context, scripts)

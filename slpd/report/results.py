@@ -33,7 +33,12 @@ class Evaluated:
     head: str
     folds: list[FoldMetrics]
     intervals: list[MetricInterval]
-    predictions: list[Prediction]
+    predictions: list[Prediction]  # none where the data did not allow it
+
+    @property
+    def why(self) -> str:
+        """Why the data did not allow it; empty: they did."""
+        return next((one.why for one in self.intervals if one.why), "")
 
 
 def results_context(content: TableContent, downloads: Sequence[tuple[str, str]]) -> dict[str, Any]:

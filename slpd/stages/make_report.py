@@ -260,18 +260,23 @@ def write_task(
         name = f"{table.name}-{task.name}-{kind}"
         to.append(site.write_figure(name, figure, title, description, site.write_csv(name, *data)))
 
-    if evaluations:
-        panels = folds_of(facts, evaluations, table.metrics, table.heads, table.variants)
+    tested = [one for one in evaluations if one.predictions]
+    panels = folds_of(facts, tested, table.metrics, table.heads, table.variants)
+    if tested and panels:
         level = f"{100 * sources.experiment.intervals.level:g} %"
         description = f"Small dots are folds, marks their mean, lines its {level} interval (bootstrap over patients)."
         figure = draw_folds(panels, table.variants)
-        add(figures, "folds", figure, "Folds and means", description, folds_table(evaluations))
-    if evaluations and isinstance(task, ClassTask):
-        write_class_figures(task, evaluations, figures, confusion, add)
-    note = (
-        "" if isinstance(task, ClassTask) else "A survival task: ROC curves, calibration and confusion are of classes."
-    )
-    return {"task": task.name, "figures": figures, "confusion": confusion, "note": note}
+        add(figures, "folds", figure, "Folds and means", description, folds_table(tested))
+    if tested and isinstance(task, ClassTask):
+        write_class_figures(task, tested, figures, confusion, add)
+    survival = "A survival task: ROC curves, calibration and confusion are of classes."
+    return {
+        "task": task.name,
+        "figures": figures,
+        "confusion": confusion,
+        "notes": [] if isinstance(task, ClassTask) else [survival],
+        "failed": [f"{one.head} on {one.variant}: {one.why}" for one in evaluations if one.why],
+    }
 
 
 def write_class_figures(
