@@ -165,7 +165,7 @@ def write_failed_evaluation(folder: Path, names: tuple[str, str, str], why: str)
     write_predictions(folder / "predictions.csv", names, [f"prob_{name}" for name in CLASSES], [])
     write_region_weights(folder / "region_weights.h5", [])
     write_fold_metrics(folder / "metrics.csv", [FoldMetrics(*names, number) for number in (0, 1)])
-    undefined = [float("nan")] * 4
+    undefined = (float("nan"),) * 4
     write_intervals(
         folder / "intervals.csv",
         [MetricInterval(*names, metric, *undefined, 0.95, 0, why) for metric in metrics_of("subtyping")],

@@ -317,6 +317,24 @@ def test_an_evaluation_that_the_data_did_not_allow_says_why(
     assert (report / "data/toy-dx-roc.csv").exists() == (len(failed) < len(EVALUATED))
 
 
+def test_variants_that_are_trained_alike_share_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`slpd` is trained, its equal is what table and report name: nothing of it is missing, and pages say so."""
+    monkeypatch.chdir(tmp_path)
+    experiment, results = report_cases.write_results(tmp_path), Path("results/toy")
+    config = experiment.model_dump(mode="json")
+    config["variants"].append({"name": "alike"})
+    config["tables"][0]["variants"] = ["dino", "alike"]
+    config["report"]["variants"] = ["alike"]
+    evaluated = (results / "tasks/dx/slpd").rename(results / "tasks/dx/alike")
+    for path in evaluated.rglob("*.csv"):
+        path.write_text(path.read_text(encoding="utf-8").replace(",slpd,", ",alike,"), encoding="utf-8")
+    report = report_cases.write_report(load_experiment(config))
+    assert {path.name for path in report.glob("*.html")} == PAGES
+    assert "slpd = alike · toy" in Page(report / "index.html").words
+    assert "on toy that of slpd, trained alike" in Page(report / "index.html").words
+    assert "alike has the settings of slpd here" in Page(report / "training-toy.html").words
+
+
 def test_a_failed_report_leaves_the_last_one(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "report") as folder:
         (folder / "a").write_text("first")

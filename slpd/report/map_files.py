@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import h5py
@@ -120,17 +121,20 @@ def slide_view(number: int, row: ManifestRow, values: Mapping[str, str], n_pictu
 def heads_with_weights(
     experiment: Experiment, cohort: str, variant: str
 ) -> list[tuple[ClassTask | SurvivalTask, str, str]]:
-    """Task, variant and head of every evaluation in a table whose head weighs regions: not of mean vectors."""
+    """Task, variant and head of every evaluation in a table whose head weighs regions: not of mean vectors.
+
+    Of variants that are trained alike, the first in a table: their evaluations are equal too.
+    """
+    (trained,) = (entry for entry in experiment.variants if entry.name == variant)
+    alike = {variant, *(other.name for other in experiment.equals_of(cohort, trained))}
     tasks = {task.name: task for task in experiment.tasks if task.cohort == cohort}
     weighing = [head.name for head in experiment.heads if isinstance(head, TrainedHead)]
-    found = {
-        (task, head): (tasks[task], variant, head)
-        for table in experiment.tables
-        if variant in table.variants
-        for task in table.tasks
-        for head in table.heads
-        if task in tasks and head in weighing
-    }
+    found: dict[tuple[str, str], tuple[ClassTask | SurvivalTask, str, str]] = {}
+    for table in experiment.tables:
+        names = sorted(alike & set(table.variants), key=lambda name: (name != variant, name))
+        for task, head in product(table.tasks, table.heads):
+            if names and task in tasks and head in weighing:
+                found.setdefault((task, head), (tasks[task], names[0], head))
     return list(found.values())
 
 

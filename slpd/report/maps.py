@@ -48,7 +48,7 @@ def map_links(experiment: Experiment) -> list[Link]:
     """The pages of maps, for the navigation."""
     links = []
     for cohort, variant in reported(experiment):
-        group = f"{variant} · {cohort}"
+        group = f"{' = '.join(names_of(experiment, cohort, variant))} · {cohort}"
         links += [Link(page("prototypes", cohort, variant), "Prototypes", group)]
         links += [Link(page("graph", cohort, variant), "Slide graph", group)]
         links += [
@@ -63,6 +63,12 @@ def reported(experiment: Experiment) -> list[tuple[str, str]]:
     return [
         (entry.name, variant.name) for entry in experiment.cohorts for variant in experiment.reported_on(entry.name)
     ]
+
+
+def names_of(experiment: Experiment, cohort: str, variant: str) -> list[str]:
+    """A trained variant and those that are trained alike, so that they share its pages."""
+    (trained,) = (entry for entry in experiment.variants if entry.name == variant)
+    return [variant, *(other.name for other in experiment.equals_of(cohort, trained))]
 
 
 def page(*names: str) -> str:

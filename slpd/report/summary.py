@@ -111,13 +111,22 @@ def variant_row(experiment: Experiment, variant: Variant) -> list[str]:
     uses = bool(objective.intra or objective.inter)
     return [
         variant.name,
-        "trained here",
+        training_source(experiment, variant),
         f"{objective.intra:g}",
         f"{objective.inter:g}",
         ", ".join(map(str, found)) if uses else "–",
         str(graph.n_neighbours) if objective.inter else "–",
         str(experiment.training_of(variant).epochs_per_iteration) if uses else "–",
     ]
+
+
+def training_source(experiment: Experiment, variant: Variant) -> str:
+    """Under whose names the encoder of a variant is trained on the cohorts whose tables use it."""
+    cohorts = [cohort.name for cohort in experiment.cohorts if variant in experiment.tested_on(cohort.name)]
+    names = {cohort: experiment.trained_as(cohort, variant).name for cohort in cohorts}
+    shared = [f"on {cohort} that of {name}, trained alike" for cohort, name in names.items() if name != variant.name]
+    own = ["trained here"] if len(shared) < len(cohorts) or not cohorts else []
+    return "; ".join([*own, *shared])
 
 
 def source(variant: Variant) -> str:

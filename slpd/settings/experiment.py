@@ -169,9 +169,19 @@ class Experiment(Section):
         ]
 
     def reported_on(self, cohort: str) -> list[Variant]:
-        """The variants with pages of prototypes, slide graph and attention: they have prototypes of each slide."""
-        chosen = [variant for variant in self.trained_on(cohort) if variant.name in self.report.variants]
-        return [variant for variant in chosen if self.has_slide_prototypes(cohort, variant)]
+        """The variants with pages of prototypes, slide graph and attention: they have prototypes of each slide.
+
+        A variant that `report` names and that is trained under another one's name has the pages of that one.
+        """
+        named = [variant for variant in self.variants if variant.name in self.report.variants and variant.trained]
+        chosen = {self.trained_as(cohort, variant).name for variant in named}
+        trained = [variant for variant in self.trained_on(cohort) if variant.name in chosen]
+        return [variant for variant in trained if self.has_slide_prototypes(cohort, variant)]
+
+    def equals_of(self, cohort: str, variant: Variant) -> list[Variant]:
+        """The other variants that are tested on a cohort by the encoder that is trained under a variant's name."""
+        tested = [other for other in self.tested_on(cohort) if other.trained and other.name != variant.name]
+        return [other for other in tested if self.trained_as(cohort, other).name == variant.name]
 
     def has_slide_prototypes(self, cohort: str, variant: Variant) -> bool:
         """Whether a variant trains with prototypes of each slide of a cohort."""

@@ -167,7 +167,7 @@ def write_training(site: Site, sources: Sources, cohort: str) -> None:
     curves = read_curves(sources, cohort)
     warmup, n_outputs = experiment.training.dino_epochs, experiment.region_encoder.outputs
     csv = site.write_csv(f"training-{cohort}", *training_table(curves))
-    context = training_context(cohort, curves, warmup, n_outputs)
+    context = training_context(cohort, curves, warmup, n_outputs) | {"alike": trained_alike(experiment, cohort)}
     figures = [
         site.write_figure(
             f"training-{cohort}-{name}",
@@ -180,6 +180,15 @@ def write_training(site: Site, sources: Sources, cohort: str) -> None:
     ]
     page = context | {"figures": figures, "csv": csv}
     site.write_page(f"training-{cohort}.html", "training.html.j2", page, scripts=["training.js"])
+
+
+def trained_alike(experiment: Experiment, cohort: str) -> list[str]:
+    """Which variants have no curves of their own, and why."""
+    return [
+        f"{other.name} has the settings of {variant.name} here: it is trained once, under that name."
+        for variant in experiment.trained_on(cohort)
+        for other in experiment.equals_of(cohort, variant)
+    ]
 
 
 def read_curves(sources: Sources, cohort: str) -> Curves:
