@@ -241,6 +241,17 @@ def test_cohort_of_pretrained_variants_alone_is_not_trained_on(tmp_path: Path, m
     assert '"batch_size":0,"min_regions":{}' in command
 
 
+def test_the_report_repeats_the_config_files_of_the_command_in_their_order(
+    tmp_path: Path, make_slide: toy.MakeSlide
+) -> None:
+    """The defaults are not among them: the last file named wins."""
+    toy.make_toy(tmp_path, make_slide)
+    (tmp_path / "more.yaml").write_text("experiment: more\n")
+    run = toy.snakemake(tmp_path, "more.yaml", "--dry-run", "--printshellcmds")
+    assert run.returncode == 0, run.stderr
+    assert " --configfiles toy.yaml more.yaml --gpus " in run.stdout
+
+
 def test_label_of_one_slide_trains_nothing_again(finished: Path) -> None:
     sheet = finished / "slides.csv"
     text = sheet.read_text()

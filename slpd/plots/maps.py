@@ -32,21 +32,34 @@ def draw_stability(steps: Sequence[str], moved: Mapping[str, NDArray[np.float64]
     return figure
 
 
-def draw_map(x: NDArray[np.float64], y: NDArray[np.float64], groups: Mapping[str, NDArray[np.int64]]) -> Figure:
-    """Points in a plane by group, each with a colour and a marker of its own; the last of many is grey.
+class Group(NamedTuple):
+    """Points of a map that share a value, or that share none."""
+
+    name: str
+    members: NDArray[np.int64]  # their numbers
+    is_value: bool  # the name is a value of the data; otherwise: the rest, or not given
+
+
+def legend_label(name: str) -> str:
+    """A name for a legend: what begins with `_` matplotlib would leave out."""
+    return f"\u200a{short(name)}" if name.startswith("_") else short(name)
+
+
+def draw_map(x: NDArray[np.float64], y: NDArray[np.float64], groups: Sequence[Group]) -> Figure:
+    """Points in a plane by group, each with a colour and a marker of its own; those without a value of theirs grey.
 
     Args:
         x: (n,) of the t-SNE.
         y: (n,)
-        groups: Name -> numbers of its points; at most as many as there are colours.
+        groups: At most as many as there are colours.
     """
     figure = Figure(figsize=(5.2, 4.2))
     axes = figure.subplots()
     size = float(np.clip(6000 / max(len(x), 1), 4, 28))
-    for number, (name, members) in enumerate(groups.items()):
-        colour = FAINT if name.startswith(("other", "not given")) else COLOURS[number % len(COLOURS)]
+    for number, (name, members, is_value) in enumerate(groups):
+        colour = COLOURS[number % len(COLOURS)] if is_value else FAINT
         style: Any = {"color": colour, "marker": MARKERS[number % len(MARKERS)], "s": size, "alpha": 0.8, "lw": 0}
-        axes.scatter(x[members], y[members], label=name, rasterized=len(x) > 5000, **style)  # vectors of many are slow
+        axes.scatter(x[members], y[members], label=legend_label(name), rasterized=len(x) > 5000, **style)  # vectors of many are slow
     axes.set(xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)", xticks=[], yticks=[])
     axes.set_aspect("equal", adjustable="datalim")
     figure.legend(loc="outside lower center", ncols=min(len(groups), 4) or 1, markerscale=1.2)

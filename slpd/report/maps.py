@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.plots.maps import draw_map, draw_stability
+from slpd.plots.maps import Group, draw_map, draw_stability
 from slpd.plots.style import drawing
 from slpd.report.atlas import (
     Atlas,
@@ -213,15 +213,17 @@ def figure_columns(found: VariantResults) -> list[str]:
     return [name for name in dict.fromkeys([*found.view.classes, "site", "scanner"]) if name in names]
 
 
-def point_groups(found: VariantResults, name: str) -> dict[str, NDArray[np.int64]]:
+def point_groups(found: VariantResults, name: str) -> list[Group]:
     """The points of the map by their slide's value in a column: the most frequent values, others, not given."""
     value_of = {slide.slide: slide.values.get(name, "") for slide in found.view.slides}
     values = np.array([value_of[point.slide] for point in found.prototype_points])
     shown = column(name, values.tolist()).get("categories", [])[: len(SERIES) - 2]
-    groups = {value: np.flatnonzero(values == value) for value in shown}
-    groups["others"] = np.flatnonzero(~np.isin(values, [*shown, ""]))
-    groups["not given"] = np.flatnonzero(values == "")
-    return {label: members for label, members in groups.items() if len(members)}
+    groups = [
+        *(Group(value, np.flatnonzero(values == value), True) for value in shown),
+        Group("(others)", np.flatnonzero(~np.isin(values, [*shown, ""])), False),
+        Group("(not given)", np.flatnonzero(values == ""), False),
+    ]
+    return [group for group in groups if len(group.members)]
 
 
 def write_graph(site: Site, found: VariantResults) -> None:

@@ -399,6 +399,14 @@ def report_inputs(wildcards):
     ]
 
 
+def given_configfiles(wildcards, input):
+    """Files of the command line, to repeat it: without the defaults, which would win where they are named last."""
+    defaults = Path(workflow.basedir, "config/config.yaml").resolve()
+    given = [Path(file).resolve() for file in workflow.configfiles]
+    here = Path.cwd()
+    return [file.relative_to(here) if file.is_relative_to(here) else file for file in given if file != defaults]
+
+
 def gpus_per_job(wildcards, input):
     """Rule -> GPUs that a job of it asks for, as JSON: the report counts GPU-hours by it."""
     asked = {rule.name: rule.resources["gpu"].raw for rule in workflow.rules if "gpu" in rule.resources}

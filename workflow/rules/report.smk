@@ -23,7 +23,7 @@ rule make_report:
         # What changes a result changes the inputs; as a function of them the config itself is no reason to run again.
         experiment=lambda wildcards, input: EXPERIMENT.model_dump_json(),
         settings=settings("report"),
-        configfiles=lambda wildcards, input: workflow.configfiles,
+        configfiles=given_configfiles,
         gpus=gpus_per_job,
         results=lambda wildcards, output: Path(output.pages).parent,
         version=result_version("make_report"),
