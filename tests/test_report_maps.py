@@ -7,11 +7,14 @@ from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from sklearn.metrics import adjusted_rand_score
 
 from slpd.artifacts.graph_test import GraphTest
 from slpd.artifacts.prototypes import CohortPrototypes
 from slpd.artifacts.slide_graph import SlideGraphArrays
+from slpd.plots.maps import Group, draw_map
+from slpd.plots.style import COLOURS, FAINT
 from slpd.report.atlas import make_atlas, tissue_shares
 from slpd.report.attention import PredictedCase, patch_maps, ranking, top_regions
 from slpd.report.cohort_view import CohortView, SlideView, cohort_data, column, places_on_sheet
@@ -123,6 +126,19 @@ def test_a_column_of_categories_and_a_scale() -> None:
     assert column("age", [*map(str, range(9)), ""])["numbers"] == [*map(float, range(9)), None]
     assert "codes" in column("grade", ["1", "2", "3"])  # few numbers are categories
     assert "codes" in column("mixed", [*map(str, range(9)), "nan"])
+
+
+def test_values_named_like_the_rest_keep_their_points_and_their_colour() -> None:
+    groups = [
+        Group("others", np.array([0]), True),
+        Group("_hidden", np.array([1]), True),
+        Group("(others)", np.array([2]), False),
+    ]
+    figure = draw_map(np.arange(3.0), np.zeros(3), groups)
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert [text.get_text().strip() for text in legend.get_texts()] == ["others", "_hidden", "(others)"]
+    colours = [to_hex(points.get_facecolor()[0]) for points in axes.collections]
+    assert colours == [COLOURS[0].lower(), COLOURS[1].lower(), FAINT.lower()]
 
 
 def test_places_on_the_sheet_skip_regions_that_are_not_used() -> None:

@@ -1,13 +1,13 @@
 """Figures of prototypes for a paper: how they settled, and the map of them all."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from slpd.plots.style import COLOURS, FAINT, MARKERS
+from slpd.plots.style import COLOURS, FAINT, MARKERS, short
 
 MAX_TICKS = 12
 
@@ -59,7 +59,9 @@ def draw_map(x: NDArray[np.float64], y: NDArray[np.float64], groups: Sequence[Gr
     for number, (name, members, is_value) in enumerate(groups):
         colour = COLOURS[number % len(COLOURS)] if is_value else FAINT
         style: Any = {"color": colour, "marker": MARKERS[number % len(MARKERS)], "s": size, "alpha": 0.8, "lw": 0}
-        axes.scatter(x[members], y[members], label=legend_label(name), rasterized=len(x) > 5000, **style)  # vectors of many are slow
+        axes.scatter(
+            x[members], y[members], label=legend_label(name), rasterized=len(x) > 5000, **style
+        )  # vectors of many are slow
     axes.set(xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)", xticks=[], yticks=[])
     axes.set_aspect("equal", adjustable="datalim")
     figure.legend(loc="outside lower center", ncols=min(len(groups), 4) or 1, markerscale=1.2)

@@ -399,7 +399,7 @@ class ScatterMap {
       traces.push(points(known, { color: known.map((i) => this.scale.values[i]), colorscale: colours, cmin: this.scale.low, cmax: this.scale.high, showscale: false }));
     }
     for (const group of [...this.groups].reverse()) {
-      if (!this.hidden.has(group.label)) traces.push(points(group.members, { color: group.colour, symbol: group.symbol, size: size * (group.grow ?? 1) }));
+      if (!this.hidden.has(group)) traces.push(points(group.members, { color: group.colour, symbol: group.symbol, size: size * (group.grow ?? 1) }));
     }
     if (this.ringed.length) traces.push(points(this.ringed, { symbol: "circle-open", size: size + 9, color: pageColour("--ink"), opacity: 1, line: { width: 2, color: pageColour("--ink") } }));
     return traces;
@@ -447,7 +447,7 @@ class ScatterMap {
   /** Points that are not filtered away. */
   shown() {
     if (this.scale) return () => true;
-    const members = new Set(this.groups.filter((group) => !this.hidden.has(group.label)).flatMap((group) => group.members));
+    const members = new Set(this.groups.filter((group) => !this.hidden.has(group)).flatMap((group) => group.members));
     return (i) => members.has(i);
   }
 
@@ -539,8 +539,8 @@ class ColourControls {
     button.addEventListener("click", () => {
       const shown = button.getAttribute("aria-pressed") !== "true";
       button.setAttribute("aria-pressed", String(shown));
-      if (shown) this.map.hidden.delete(group.label);
-      else this.map.hidden.add(group.label);
+      if (shown) this.map.hidden.delete(group);
+      else this.map.hidden.add(group);
       this.map.draw();
     });
     return button;
