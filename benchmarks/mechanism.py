@@ -180,7 +180,8 @@ class Run:
             "jobs": experiment.jobs.model_dump_json(),
         }
         self.task = experiment.tasks[0].model_dump_json()
-        run_stage("split_folds", sheet=sheet, manifest=self.manifest, task=self.task, out=folder / "folds.csv")
+        folds = {"absent": folder / "not_in_folds.csv", "out": folder / "folds.csv"}
+        run_stage("split_folds", sheet=sheet, manifest=self.manifest, task=self.task, **folds)
 
     def outputs(self, name: str) -> dict[str, Path]:
         """The files that a training stage writes."""

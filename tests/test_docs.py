@@ -66,6 +66,7 @@ CHECKED: dict[str, tuple[str, str]] = {
     "python -m slpd doctor --profile slurm --configfile config/mine.yaml": (PARSED, CLUSTER),
     "python -m slpd recover": (PARSED, CLUSTER),
     "python -m slpd recover --cancel": (PARSED, CLUSTER),
+    "python -m slpd recover --head-is-gone": (PARSED, CLUSTER),
     "snakemake --profile slurm": ("snakemake --profile slurm -n", CLUSTER),
     "snakemake --profile slurm tables": ("snakemake --profile slurm -n tables", CLUSTER),
     "snakemake tables": ("snakemake -n tables", HOURS),

@@ -289,7 +289,11 @@ def test_why_names_slides_files_and_versions(finished: Path, monkeypatch: pytest
     (finished / "results/toy/tables/toy.csv").rename(finished / "toy.csv")
     lines = list(report(plan(finished)))
     (finished / "toy.csv").rename(finished / "results/toy/tables/toy.csv")
-    assert lines == ["1 job would run", "make_table            1  has not run yet, or its files are gone"]
+    assert lines == [
+        "2 jobs would run",
+        "make_table            1  has not run yet, or its files are gone",
+        "make_report           1  follows a stage above",
+    ]
 
 
 def test_why_is_a_command(finished: Path) -> None:

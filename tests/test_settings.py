@@ -274,6 +274,11 @@ def test_the_report_shows_variants_with_prototypes_of_slides_that_a_table_uses()
     untested = load_experiment(PAPER | shown | {"tables": PAPER["tables"][1:2]})  # slpd_m1 to slpd_m8
     # slpd_m4 comes to the same training as slpd, which it is trained as.
     assert [variant.name for variant in untested.reported_on("nsclc")] == ["slpd", "slpd_m2"]
+    assert [variant.name for variant in load_experiment(PAPER).reported_on("nsclc")] == ["slpd"]  # has both terms
+    intra = PAPER["variants"][:2]
+    tables = [PAPER["tables"][0] | {"variants": ["dino", "intra"]}]
+    alone = load_experiment(PAPER | {"variants": intra, "tables": tables})
+    assert [variant.name for variant in alone.reported_on("nsclc")] == ["intra"]
     named = load_experiment(PAPER | {"report": PAPER["report"] | {"variants": ["slpd_m4"]}})
     assert [variant.name for variant in named.reported_on("nsclc")] == ["slpd"]  # its pages are those of its equal
     assert [variant.name for variant in named.reported_on("brca")] == ["slpd_m4"]

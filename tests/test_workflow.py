@@ -175,7 +175,8 @@ def test_a_variant_that_is_trained_like_another_is_not_trained_again(finished: P
         config["tables"][0]["variants"] += ["twin", "lent"]
 
     jobs = toy.planned(finished, *toy.edited(finished, twin))
-    assert jobs == {"embed_bags": 1, "evaluate": 4, "make_table": 1}  # vectors of `lent` alone; two heads of each
+    # vectors of `lent` alone; two heads of each
+    assert jobs == {"embed_bags": 1, "evaluate": 4, "make_table": 1, "make_report": 1}
 
 
 def test_a_variant_that_renews_more_rarely_shares_the_warm_up(finished: Path) -> None:
@@ -198,7 +199,6 @@ def pretrained_only(config: dict[str, Any], **pretrained: str) -> None:
     """An edit: the only variant is an encoder that is given."""
     config["variants"] = [{"name": "given", "pretrained": pretrained}]
     config["tables"][0]["variants"] = ["given"]
-    config["report"] = {"variants": []}
 
 
 def test_exported_encoder_of_one_experiment_is_a_variant_of_another(finished: Path) -> None:

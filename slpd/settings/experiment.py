@@ -173,10 +173,17 @@ class Experiment(Section):
 
         A variant that `report` names and that is trained under another one's name has the pages of that one.
         """
+        shown = [variant for variant in self.trained_on(cohort) if self.has_slide_prototypes(cohort, variant)]
+        if self.report.variants is None:
+            return (self.with_both_terms(shown) or shown)[:1]
         named = [variant for variant in self.variants if variant.name in self.report.variants and variant.trained]
         chosen = {self.trained_as(cohort, variant).name for variant in named}
-        trained = [variant for variant in self.trained_on(cohort) if variant.name in chosen]
-        return [variant for variant in trained if self.has_slide_prototypes(cohort, variant)]
+        return [variant for variant in shown if variant.name in chosen]
+
+    def with_both_terms(self, variants: list[Variant]) -> list[Variant]:
+        """Those whose regions are pulled to prototypes of their slide and of similar slides."""
+        objectives = [(variant, self.objective_of(variant)) for variant in variants]
+        return [variant for variant, objective in objectives if objective.intra and objective.inter]
 
     def equals_of(self, cohort: str, variant: Variant) -> list[Variant]:
         """The other variants that are tested on a cohort by the encoder that is trained under a variant's name."""
@@ -275,7 +282,7 @@ def check_names(experiment: Experiment) -> None:
             refer(f"heads.{head.name}.preset", [head.preset], "head_presets", list(experiment.head_presets))
     for task in experiment.tasks:
         refer(f"tasks.{task.name}.cohort", [task.cohort], "cohorts", names["cohorts"])
-    refer("report.variants", experiment.report.variants, "variants", names["variants"])
+    refer("report.variants", experiment.report.variants or [], "variants", names["variants"])
     for table in experiment.tables:
         refer(f"tables.{table.name}.tasks", table.tasks, "tasks", names["tasks"])
         refer(f"tables.{table.name}.variants", table.variants, "variants", names["variants"])

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from slpd.settings.section import Fraction, Section, Seed
 
@@ -39,7 +39,10 @@ class PatchEncoder(Section):
     """`encode_patches`: the frozen encoder of patches."""
 
     model: str = Field(description="timm model name")
-    arguments: dict[str, Any] = Field(description="keyword arguments of timm.create_model")
+    # In order of name: another order in the config is no other setting, and repeats nothing.
+    arguments: Annotated[dict[str, Any], AfterValidator(lambda given: dict(sorted(given.items())))] = Field(
+        description="keyword arguments of timm.create_model"
+    )
     checkpoint: str | None = Field(description="weights file; null: random weights drawn from `seed`")
     sha256: str | None = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the weights file")
     seed: Seed = Field(description="seed of random weights")
