@@ -21,6 +21,8 @@ from slpd.artifacts.atomic import atomic_folder
 from slpd.artifacts.benchmarks import JobCost, read_job_costs
 from slpd.artifacts.training_metrics import EpochMetrics
 from slpd.evaluation.roc import mean_roc
+from slpd.plots.evaluation import draw_confusion
+from slpd.plots.style import drawing
 from slpd.report.costs import stage_costs
 from slpd.report.embedding import data_script, to_json
 from slpd.report.repeat import config_text
@@ -247,6 +249,16 @@ def test_the_area_under_the_mean_curve_is_the_mean_auc() -> None:
         assert tuple(curve[0]) == (0, 0)
         assert tuple(curve[-1]) == (1, 1)
         assert (np.diff(curve, axis=0) >= -1e-12).all()
+
+
+@pytest.mark.parametrize("n_variants", [1, 2, 7])
+def test_confusion_has_room_for_long_names(n_variants: int) -> None:
+    classes = ["invasive ductal carcinoma", "invasive lobular carcinoma"]
+    with drawing():
+        figure = draw_confusion({f"v{place}": np.ones((2, 2), np.int64) for place in range(n_variants)}, classes)
+        figure.canvas.draw()
+        sides = [axes.get_window_extent().width / figure.dpi for axes in figure.axes if axes.axison]
+    assert min(sides) > 0.5  # inches
 
 
 def test_folds_without_a_class_have_no_curve() -> None:

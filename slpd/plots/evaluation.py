@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from slpd.plots.style import COLOURS, DASHES, FAINT, INK, MARKERS, short
 
 WIDEST = 4  # panels beside each other
+SHORT_NAME = 8  # letters of a class beside a confusion matrix that need no more room
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def draw_confusion(panels: Mapping[str, NDArray[np.int64]], classes: Sequence[st
     """
     names = list(map(short, classes))
     side = max(1.5, 0.45 * len(classes) + 0.6)
-    figure, places = grid(list(panels), side + 0.7, side + 0.9, widest=6)
+    room = max(0, max(map(len, names)) - SHORT_NAME)  # letters that need room beside and below the matrix
+    figure, places = grid(list(panels), side + 0.7 + 0.075 * room, side + 0.9 + 0.05 * room, widest=6)
     for number, (axes, cases) in enumerate(zip(places, panels.values(), strict=True)):
         shares = cases / np.maximum(cases.sum(axis=1, keepdims=True), 1)
         for (row, column), count in np.ndenumerate(cases):

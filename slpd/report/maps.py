@@ -263,6 +263,7 @@ def write_attention(site: Site, found: VariantResults, head: HeadResults, n_case
         "survival": head.task.kind == "survival",
         "level": head.task.level,
         "why": head.why,
+        "grid": round(found.attention.attention.shape[2] ** 0.5),
         "data": data,
         "file": site.write_csv(f"attention-{'-'.join(names)}", *case_rows(head.cases, head.weights)),
     }

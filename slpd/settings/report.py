@@ -9,8 +9,8 @@ class Report(Section):
     """What the report shows beyond tables and training curves."""
 
     variants: list[Name] | None = Field(
-        description="variants with pages of prototypes, slide graph and attention; null: of each cohort the first with both"
-        " prototype terms, else the first with one"
+        description="variants with pages of prototypes, slide graph and attention; null: of each cohort the first with"
+        " both prototype terms, else the first with one"
     )
     picture_px: int = Field(ge=32, le=1024, description="side of a region's picture, pixels")
     nearest_regions: int = Field(ge=1, le=64, description="regions shown as pictures per prototype, nearest first")

@@ -519,10 +519,10 @@ class ColourControls {
 
   useScale(name, values) {
     const known = values.filter((value) => value !== null);
-    const low = Math.min(...known);
-    const high = Math.max(...known);
+    const low = known.reduce((least, value) => Math.min(least, value), Infinity); // too many to be arguments
+    const high = known.reduce((most, value) => Math.max(most, value), -Infinity);
     this.map.scale = { values, low, high };
-    this.legend.replaceChildren(element("li", {}, scaleLegend(name, low, high)));
+    this.legend.replaceChildren(element("li", {}, known.length ? scaleLegend(name, low, high) : `${name}: not known of any`));
   }
 
   useGroups(groups) {
