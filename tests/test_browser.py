@@ -177,7 +177,9 @@ def test_the_theme_is_kept_from_page_to_page(chromium: Browser, root: str) -> No
         theme.click()
     dark = page.evaluate(background)
     assert dark != light
-    page.locator("nav a").last.click()
+    with page.expect_navigation():
+        page.locator("nav a").last.click()
+    browser.settle(page)
     assert page.evaluate(background) == dark
     context.close()
 

@@ -347,6 +347,15 @@ def test_variants_that_are_trained_alike_share_pages(tmp_path: Path, monkeypatch
     assert "alike has the settings of slpd here" in Page(report / "training-toy.html").words
 
 
+def test_a_named_variant_without_pages_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = report_cases.write_results(tmp_path).model_dump(mode="json")
+    config["report"]["variants"] = ["dino", "slpd"]
+    words = Page(report_cases.write_report(load_experiment(config)) / "index.html").words
+    assert "dino stands in report.variants and has no pages" in words
+    assert "slpd stands in report.variants" not in words
+
+
 def test_a_failed_report_leaves_the_last_one(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "report") as folder:
         (folder / "a").write_text("first")

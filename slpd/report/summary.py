@@ -54,6 +54,7 @@ def summary_context(
         "left_out_columns": [{"title": title, "kind": "text"} for title in ("slide", "cohort", "stage", "reason")],
         "schedule": schedule(experiment),
         "variant_columns": variant_columns(),
+        "without_pages": without_pages(experiment),
         "variant_rows": [variant_row(experiment, variant) for variant in shown_variants(experiment)],
         "cost_columns": numbers(
             "stage", "jobs", "time, all jobs", "longest job", "GPU-hours", "CPU-hours", "memory, GB"
@@ -94,6 +95,18 @@ def shown_variants(experiment: Experiment) -> list[Variant]:
     wanted = {name for table in experiment.tables for name in table.variants}
     wanted |= {variant.name for cohort in experiment.cohorts for variant in experiment.trained_on(cohort.name)}
     return [variant for variant in experiment.variants if variant.name in wanted]
+
+
+def without_pages(experiment: Experiment) -> list[str]:
+    """The variants that `report` names and that have no pages, and why."""
+    shown = [(cohort.name, experiment.reported_on(cohort.name)) for cohort in experiment.cohorts]
+    named = [variant for variant in experiment.variants if variant.name in experiment.report.variants]
+    return [
+        f"{variant.name} stands in report.variants and has no pages of prototypes, slide graph and attention: it is not"
+        " trained with prototypes of each slide, or no table uses it."
+        for variant in named
+        if not any(experiment.trained_as(cohort, variant) in variants for cohort, variants in shown)
+    ]
 
 
 def variant_columns() -> list[dict[str, str]]:
