@@ -100,7 +100,7 @@ def shown_variants(experiment: Experiment) -> list[Variant]:
 def without_pages(experiment: Experiment) -> list[str]:
     """The variants that `report` names and that have no pages, and why."""
     shown = [(cohort.name, experiment.reported_on(cohort.name)) for cohort in experiment.cohorts]
-    named = [variant for variant in experiment.variants if variant.name in experiment.report.variants]
+    named = [variant for variant in experiment.variants if variant.name in (experiment.report.variants or [])]
     return [
         f"{variant.name} stands in report.variants and has no pages of prototypes, slide graph and attention: it is not"
         " trained with prototypes of each slide, or no table uses it."
