@@ -23,7 +23,9 @@ def main(report: Path) -> None:
         for name, (page_name, part) in PICTURES.items():
             page.goto(sorted(report.resolve().glob(f"{page_name}*.html"))[0].as_uri())
             page.wait_for_selector("html[data-ready]")
-            page.eval_on_selector(part, "part => part.scrollIntoView()")
+            page.eval_on_selector(
+                part, "part => window.scrollTo(0, part.getBoundingClientRect().top + window.scrollY - 64)"
+            )
             page.wait_for_timeout(1000)  # pictures are loaded when they come into view
             page.screenshot(path=OUT / name, type="jpeg", quality=80)
         chromium.close()
