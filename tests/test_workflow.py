@@ -171,11 +171,11 @@ def test_rows_without_an_encoder_of_their_own(finished: Path) -> None:
 def test_a_variant_that_is_trained_like_another_is_not_trained_again(finished: Path) -> None:
     def twin(config: dict[str, Any]) -> None:
         config["variants"].append({"name": "twin", "slide_graph": {"n_neighbours": 1}})  # as it is without
-        config["variants"].append({"name": "lent", "encoder_of": {"cohort": "toy", "variant": "twin"}})
-        config["tables"][0]["variants"] += ["twin", "lent"]
+        config["variants"].append({"name": "borrower", "encoder_of": {"cohort": "toy", "variant": "twin"}})
+        config["tables"][0]["variants"] += ["twin", "borrower"]
 
     jobs = toy.planned(finished, *toy.edited(finished, twin))
-    # vectors of `lent` alone; two heads of each
+    # vectors of `borrower` alone; two heads of each
     assert jobs == {"embed_bags": 1, "evaluate": 4, "make_table": 1, "make_report": 1}
 
 
