@@ -201,7 +201,9 @@ start_munged() {
 
 start_mariadb() {
     owned mariadbd >/dev/null && return
-    local me; me=$(id -un)
+    local me TMPDIR; me=$(id -un)
+    mkdir -p "$D/mysql-tmp"  # of its own: two clusters that start at once give tables in /tmp the same names
+    export TMPDIR="$D/mysql-tmp"
     if [ ! -d "$D/mysql/mysql" ]; then
         mariadb-install-db --no-defaults --user="$me" --datadir="$D/mysql" \
             --auth-root-authentication-method=socket --skip-test-db \
