@@ -146,10 +146,10 @@ def write_slides(site: Site, sources: Sources, cohort: Cohort) -> Slides:
     manifest = read_manifest(sources.cohort(cohort.name) / "slides.csv")
     sheet = {row.slide: row for row in read_sheet(Path(cohort.sheet))}
     overlays = sources.cohort(cohort.name) / "regions/overlays"
+    from_tokens = any(row.holds_tokens for row in sheet.values())
     pictures = [
         site.link_file(overlays / f"{row.record.slide}.jpg", f"slides/{cohort.name}/{place}.jpg")
-        for place, row in enumerate(manifest)
-        if not any(row.holds_tokens for row in sheet.values())
+        for place, row in enumerate([] if from_tokens else manifest)
     ]
     slides = Slides(cohort.name, manifest, sheet, pictures)
     csv = site.write_csv(f"slides-{cohort.name}", *slides_table(slides))
