@@ -41,3 +41,9 @@ def read_bags(path: Path) -> dict[str, NDArray[np.float32]]:
         features, offsets = np.asarray(file["features"]), np.asarray(file["offsets"])
         slides = [name.decode() for name in file["slides"][:]]
     return {slide: features[start:stop] for slide, start, stop in zip(slides, offsets[:-1], offsets[1:], strict=True)}
+
+
+def read_corners(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Corners of all regions, (R, 2) level-0 pixels, and the (S + 1,) offsets of the slides, without the vectors."""
+    with h5py.File(path, "r") as file:
+        return np.asarray(file["coords"]), np.asarray(file["offsets"])

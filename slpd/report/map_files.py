@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from slpd.analysis.slide_properties import slide_properties
+from slpd.artifacts.bags import read_corners
 from slpd.artifacts.embeddings import read_embeddings
 from slpd.artifacts.graph_test import GraphTest, read_graph_test
 from slpd.artifacts.iterations import read_iterations
@@ -82,8 +82,7 @@ def read_variant(experiment: Experiment, results: Path, cohort: str, variant: st
 def read_cohort(experiment: Experiment, results: Path, cohort: str, bags: Path) -> CohortView:
     """The slides used with their regions, in the order of `bags`."""
     folder = results / "cohorts" / cohort
-    with h5py.File(bags, "r") as file:
-        coords, offsets = file["coords"][:], file["offsets"][:]
+    coords, offsets = read_corners(bags)
     manifest = read_manifest(folder / "slides.csv")
     used = [(number, row) for number, row in enumerate(manifest) if row.used]
     sheet = {row.slide: row for row in read_sheet(Path(sheet_of(experiment, cohort)))}
