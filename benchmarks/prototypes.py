@@ -44,7 +44,8 @@ def draw(rng: np.random.Generator, n_slides: int, n_each: int, spread: float) ->
     )
     vectors = (inner @ axes).astype(np.float32)
     vectors += 0.15 * RANK**0.5 * rng.standard_normal(vectors.shape, np.float32)
-    return vectors / np.linalg.norm(vectors, axis=2, keepdims=True)
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    return vectors
 
 
 def write_embeddings(path: Path, n_slides: int) -> None:

@@ -6,6 +6,7 @@ Source of the layout: TIFF 6.0 specification, sections 2, 15 (tiles) and 22 (JPE
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -62,8 +63,10 @@ def unique_tiles(texture: NDArray[np.uint8], downsample: int) -> list[bytes]:
     tiles = [np.full((TILE_PX, TILE_PX, 3), GLASS, np.uint8)]
     for top in range(0, len(small), TILE_PX):
         tiles += [small[top : top + TILE_PX, left : left + TILE_PX] for left in range(0, len(small), TILE_PX)]
-    encode = imagecodecs.jpeg8_encode
-    return [encode(tile, level=QUALITY, colorspace="RGB", outcolorspace="YCbCr", subsampling="420") for tile in tiles]
+    encode = partial(
+        imagecodecs.jpeg8_encode, level=QUALITY, colorspace="RGB", outcolorspace="YCbCr", subsampling="420"
+    )
+    return [bytes(encode(tile)) for tile in tiles]
 
 
 def store(file: BinaryIO, tile: bytes) -> tuple[int, int]:

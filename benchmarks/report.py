@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Error, Request, sync_playwright
 
 from benchmarks.report_cohort import draw_pictures, draw_results
 from slpd.report.maps import write_variant
@@ -97,15 +97,16 @@ def opened(browser: Browser, page: Path) -> dict[str, float]:
     seconds = []
     for _ in range(REPEATS):
         tab = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
-        errors: list[str] = []
-        asked: set[str] = set()
-        tab.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
-        tab.on("request", lambda request, asked=asked: asked.add(request.url))
+        errors: list[Error] = []
+        requests: list[Request] = []
+        tab.on("pageerror", errors.append)
+        tab.on("request", requests.append)
         tab.goto(page.as_uri())
         tab.wait_for_function(READY, timeout=120_000)
         seconds.append(tab.evaluate(MARKS))
         assert not errors, errors
         tab.context.close()
+    asked = {request.url for request in requests}
     files = [Path(unquote(urlsplit(url).path)) for url in asked if url.startswith("file:")]
     size = sum(file.stat().st_size for file in files)
     usable, ready = (round(statistics.median(times) / 1000, 2) for times in zip(*seconds, strict=True))

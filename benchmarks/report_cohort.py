@@ -45,7 +45,8 @@ class Regions:
 
 def unit(vectors: NDArray[np.float64]) -> NDArray[np.float32]:
     """Vectors of length 1."""
-    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+    scaled: NDArray[np.float64] = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return scaled.astype(np.float32)
 
 
 def draw_regions(n_slides: int, rng: np.random.Generator) -> Regions:
@@ -125,7 +126,7 @@ def draw_head(view: CohortView, rng: np.random.Generator) -> HeadResults:
         predicted = label if score > 0.5 else next(name for name in CLASSES if name != label)
         cases.append(PredictedCase(fold, [slide.slide], slide.values["patient"], label, "", predicted, score))
         weights[slide.slide] = {fold: rng.dirichlet(np.full(slide.n_pictures, 0.3)).astype(np.float32)}
-    return HeadResults(task, "abmil", cases, weights)
+    return HeadResults(task, "abmil", cases, weights, why="")
 
 
 def draw_tests(slides: int) -> list[GraphTest]:

@@ -87,7 +87,7 @@ def write_jpeg_2000(path: Path, texture: Pixels) -> Path:
     """A slide of one level in Aperio's JPEG 2000."""
     import tifffile  # noqa: PLC0415 - only here
 
-    tile = imagecodecs.jpeg2k_encode(texture[:256, :256], level=40, codecformat="j2k")
+    tile = bytes(imagecodecs.jpeg2k_encode(texture[:256, :256], level=40, codecformat="j2k"))
     side = 4 * 1024
     with tifffile.TiffWriter(path) as file:
         file.write(

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the stages run
 
@@ -32,7 +33,7 @@ from slpd.stages.encode_patches import Batch, encode_slides
 from slpd.synthetic.slide_file import write_slide
 from slpd.wsi import Slide
 
-COMMON = {
+COMMON: dict[str, Any] = {
     "model": "vit_small_patch16_224",
     "checkpoint": None,
     "sha256": None,
@@ -40,8 +41,8 @@ COMMON = {
     "mean": (0.485, 0.456, 0.406),
     "std": (0.229, 0.224, 0.225),
 }
-DEMO = {"arguments": {"img_size": 32, "patch_size": 16, "depth": 1}, "patch_px": 32}
-PAPER = {"arguments": {"img_size": 256}, "patch_px": 256}
+DEMO: dict[str, Any] = {"arguments": {"img_size": 32, "patch_size": 16, "depth": 1}, "patch_px": 32}
+PAPER: dict[str, Any] = {"arguments": {"img_size": 256}, "patch_px": 256}
 DEMO_BATCH, PAPER_BATCH = 1024, 64  # patches encoded at a time
 READING = Reading(reader="auto")
 MPP = 0.5

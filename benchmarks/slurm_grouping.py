@@ -15,7 +15,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import tifffile
 import yaml
 
@@ -32,7 +31,13 @@ def main() -> None:
     figures = {"local": measure(n_slides, None, {})}
     cluster = Path(tempfile.mkdtemp(prefix="slurm-"))
     try:
-        start = [ROOT / "tests/slurm_cluster.sh", "start", cluster, "--port", str(22000 + os.getpid() % 2000 * 5)]
+        start = [
+            str(ROOT / "tests/slurm_cluster.sh"),
+            "start",
+            str(cluster),
+            "--port",
+            str(22000 + os.getpid() % 2000 * 5),
+        ]
         subprocess.run(start, check=True, stdout=subprocess.DEVNULL)
         reach = {"PATH": f"{cluster}/bin:{os.environ['PATH']}", "SLURM_CONF": f"{cluster}/etc/slurm.conf"}
         for size in SIZES:
@@ -88,9 +93,15 @@ def write_cohort(folder: Path, n_slides: int) -> None:
     (folder / "slides").mkdir()
     lines = ["slide,path,patient,mpp,dx"]
     for i in range(n_slides):
-        picture: np.ndarray = toy.tissue_picture(i)
-        options = {"tile": (64, 64), "compression": "jpeg", "resolution": (20000, 20000), "resolutionunit": 3}
-        tifffile.imwrite(folder / f"slides/s{i}.tiff", picture, photometric="rgb", **options)
+        tifffile.imwrite(
+            folder / f"slides/s{i}.tiff",
+            toy.tissue_picture(i),
+            photometric="rgb",
+            tile=(64, 64),
+            compression="jpeg",
+            resolution=(20000, 20000),
+            resolutionunit=3,
+        )
         lines.append(f"s{i},slides/s{i}.tiff,p{i},,{'ab'[i % 2]}")
     (folder / "slides.csv").write_text("\n".join(lines) + "\n")
     (folder / "toy.yaml").write_text(yaml.safe_dump(toy.TOY))

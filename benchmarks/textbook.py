@@ -91,7 +91,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
         x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = x + self.drop_path(self.mlp(self.norm2(x)))
+        return x
 
 
 class RegionViT(nn.Module):
@@ -121,7 +122,7 @@ class RegionViT(nn.Module):
         """(1, 1 + rows * columns, D), by DINO's rule of interpolation."""
         if (rows, columns) == (self.side, self.side):
             return self.pos_embed
-        table = self.pos_embed[:, 1:].unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2)
+        table = self.pos_embed[:, 1:].view(1, self.side, self.side, -1).permute(0, 3, 1, 2)
         factor = ((rows + 0.1) / self.side, (columns + 0.1) / self.side)
         table = F.interpolate(table, scale_factor=factor, mode="bicubic", recompute_scale_factor=False)
         return torch.cat([self.pos_embed[:, :1], table.flatten(2).transpose(1, 2)], dim=1)
@@ -201,7 +202,8 @@ class TextbookLearner:
         named = [(name, p) for name, p in self.student.named_parameters() if p.requires_grad]
         decayed = [p for name, p in named if p.ndim > 1 and not name.endswith("bias")]
         others = [p for name, p in named if p.ndim <= 1 or name.endswith("bias")]
-        self.optimiser = torch.optim.AdamW([{"params": decayed}, {"params": others, "weight_decay": 0.0}])
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups)
 
     def losses(self, views: list[Tensor], intra: Tensor, inter: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """L_self, L_intra, L_inter; prototypes are (B, bottleneck)."""
@@ -222,7 +224,7 @@ class TextbookLearner:
         self.optimiser.param_groups[0]["weight_decay"] = rates.weight_decay
         loss = sum(self.losses(views, intra, inter), torch.zeros((), device=self.device))
         self.optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         for p in self.student.parameters():
             if p.grad is not None:
                 nn.utils.clip_grad_norm_([p], self.training.clip_norm)

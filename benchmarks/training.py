@@ -189,7 +189,8 @@ def measure(form: str, batch: int, device: torch.device, seconds: float) -> Figu
     for _ in range(2):  # memory settles, kernels are chosen
         next(steps)()
     synchronise(device)
-    started, times, busy = time.monotonic(), [], time.process_time()
+    times: list[float] = []
+    started, busy = time.monotonic(), time.process_time()
     while time.monotonic() - started < seconds or len(times) < 4:
         at = time.monotonic()
         next(steps)()
