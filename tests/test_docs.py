@@ -278,6 +278,12 @@ def test_make_targets_stages_and_benchmarks_that_pages_name_exist() -> None:
             assert (ROOT / f"benchmarks/{benchmark}.py").is_file(), page.name
 
 
+def test_every_benchmark_is_on_its_page() -> None:
+    page = (ROOT / "benchmarks/README.md").read_text()
+    unnamed = [file.name for file in (ROOT / "benchmarks").glob("*.py") if f"`{file.name}`" not in page]
+    assert not unnamed
+
+
 def test_config_keys_that_pages_name_exist() -> None:
     unknown = []
     for page in PAGES:
