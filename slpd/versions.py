@@ -29,7 +29,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "test_graph": 1,
     "pool_tokens": 1,
     "split_folds": 3,
-    "evaluate": 6,
+    "evaluate": 7,
     "make_table": 2,
     "make_report": 1,
 }

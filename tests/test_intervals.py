@@ -58,6 +58,17 @@ def test_intervals_cover_the_truth() -> None:
     assert all(0.90 <= count / 300 <= 0.99 for count in covered.values()), covered
 
 
+def test_intervals_of_other_metrics_cover_what_is_expected_of_their_mean() -> None:
+    """The expectation over evaluations of the same size; the calibration error has no interval."""
+    rng = np.random.default_rng(2)
+    found = [metric_intervals("subtyping", *draw_evaluation(rng), SETTINGS) for _ in range(300)]
+    for metric in ("balanced_accuracy", "f1", "kappa"):
+        expected = np.mean([one[metric].mean for one in found])
+        covered = np.mean([one[metric].low <= expected <= one[metric].high for one in found])
+        assert 0.90 <= covered <= 0.99, (metric, covered)
+    assert all(math.isnan(one["ece"].low) and math.isnan(one["ece"].high) for one in found)
+
+
 def test_a_patient_is_drawn_with_all_its_slides_in_all_its_folds() -> None:
     tests = fold_tests([["a", "a", "b"], ["c", "a"]], [[0, 1, 0], [1, 0]])
     first, second = resampled_weights(tests, SETTINGS)
@@ -99,6 +110,15 @@ def test_differences_of_too_few_folds_are_not_tested() -> None:
     assert math.isnan(paired_difference([math.nan], [0.5], 0.1, 0.95).mean)
     equal = paired_difference([0.5, 0.5], [0.5, 0.5], 0.1, 0.95)
     assert (equal.mean, equal.p_value) == (0, 1)
+
+
+@pytest.mark.parametrize("first", [[0.8, 0.7, 0.6], [0.5, 0.5, 0.25]])
+@pytest.mark.parametrize("difference", [0.1, 0.25, 0.5])
+def test_a_difference_without_noise_is_not_tested(first: list[float], difference: float) -> None:
+    """Whether it is the same in all folds exactly or but for rounding."""
+    found = paired_difference(first, [value + difference for value in first], 0.1, 0.95)
+    assert found.mean == pytest.approx(-difference)
+    assert all(math.isnan(value) for value in (found.low, found.high, found.p_value))
 
 
 def test_equal_methods_are_rarely_told_apart() -> None:

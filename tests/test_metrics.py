@@ -104,10 +104,17 @@ def test_the_calibration_error_of_a_calibrated_forecast_is_small_and_of_an_overc
     assert point_metrics("subtyping", truth, two_columns(list(sharper)))["ece"] > 0.1
 
 
-def test_the_expected_grade_is_predicted() -> None:
-    probabilities = np.array([[0.4, 0.1, 0.3, 0.2], [0.5, 0.5, 0, 0], [0, 0, 0.2, 0.8]])
-    assert predicted_classes(probabilities, "ordinal").tolist() == [1, 0, 3]  # expected 1.3, 0.5, 2.8
-    assert predicted_classes(probabilities, "subtyping").tolist() == [0, 0, 3]
+def test_the_median_grade_is_predicted() -> None:
+    probabilities = np.array([[0.4, 0.1, 0.3, 0.2], [0.5, 0.5, 0, 0], [0.6, 0, 0, 0.4], [0.3, 0.1, 0.4, 0.2]])
+    assert predicted_classes(probabilities, "ordinal").tolist() == [1, 0, 0, 2]
+    assert predicted_classes(probabilities, "subtyping").tolist() == [0, 0, 0, 2]
+
+
+def test_calibration_is_that_of_the_most_probable_grade() -> None:
+    """The median grade is another one, whose probability is not the confidence."""
+    outputs = np.array([[0.4, 0.25, 0.35]] * 10)
+    truth = classes_of(*[0] * 4 + [2] * 6)
+    assert point_metrics("ordinal", truth, outputs)["ece"] == pytest.approx(0)
 
 
 @pytest.mark.filterwarnings("error")

@@ -10,11 +10,13 @@ from small_cases import abmil, data_of, max_mil, preset, survival_data, vit_wsi
 from torch import nn
 
 from benchmarks.mil_sets import accuracies, mil_set
+from slpd.errors import EvaluationError
 from slpd.evaluation import train_heads
 from slpd.evaluation.cases import EvaluationData
 from slpd.evaluation.fold_adam import FoldAdam
 from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.metrics import point_metrics
+from slpd.evaluation.packed_bags import PackedBags
 from slpd.evaluation.train_heads import FoldGroup, one_thread_each, predict_trained
 from slpd.settings.heads import AnyTrainedHead, HeadPreset
 
@@ -154,6 +156,55 @@ def test_vectors_are_standardised_by_the_training_regions() -> None:
     data.features[:, 1] = 7  # a constant dimension is left in scale
     mean, scale = train_heads.region_moments(data.features, data.folds[0].train, standardise=True)
     assert (float(mean[1]), float(scale[1])) == (7, 1)
+
+
+@one_thread_each()
+@pytest.mark.parametrize("optimiser", ["adam", "adamw"])
+def test_training_is_that_of_a_plain_loop(optimiser: str) -> None:
+    """Steps of three bags, the last of one: the mean loss of a step's bags, over standardised vectors."""
+    data = data_of([(7, 0, 4)])
+    data.features[:] = 5 + 3 * data.features
+    recipe = preset(optimiser=optimiser, epochs=4, batch_size=3, standardise=True, weight_decay=0.01)
+    fold = data.folds[0]
+    group = FoldGroup(abmil(dropout=0.0), recipe, data, {0: fold})
+    twin = FoldGroup(abmil(dropout=0.0), recipe, data, {0: fold})  # draws the same weights and the same cases
+    training = data.features[np.concatenate(fold.train.rows)]
+    vectors = torch.from_numpy((data.features - training.mean(0)) / training.std(0)).float()
+
+    def logits(rows: np.ndarray) -> torch.Tensor:
+        bag = vectors[torch.from_numpy(rows)]
+        return twin.model(PackedBags(bag[None], torch.tensor([[len(bag)]]), None))[0][0]
+
+    torch_class = torch.optim.Adam if optimiser == "adam" else torch.optim.AdamW
+    theirs = torch_class(twin.model.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
+    for _ in range(4):
+        for places in torch.split(twin.draw(0), 3):
+            numbers = torch.from_numpy(fold.train.outcomes.numbers)[places]
+            scores = torch.cat([logits(fold.train.rows[place]) for place in places])
+            theirs.zero_grad()
+            nn.functional.cross_entropy(scores, numbers).backward()
+            theirs.step()
+    (found,) = group.fit().test()
+    expected = torch.cat([logits(rows) for rows in fold.test.rows]).softmax(dim=1).detach()
+    np.testing.assert_allclose(found.outputs, expected, atol=1e-4)
+
+
+def test_a_later_epoch_must_be_better_and_patience_is_counted_from_the_best() -> None:
+    model = nn.Module()
+    model.weight = nn.Parameter(torch.zeros(1, 2))
+    kept = train_heads.KeptEpochs(model, 1, preset(epochs=9, patience=2))
+    for epoch, loss in enumerate([0.5, 0.4, 0.4]):
+        assert kept.unfinished(epoch) == [0]
+        kept.report(0, epoch, loss)
+    assert kept.epochs == [1]  # an equal loss later is not better
+    assert kept.unfinished(3) == [0]  # the second epoch behind the best one
+    kept.report(0, 3, 0.6)
+    assert kept.unfinished(4) == []
+
+
+def test_training_that_diverges_names_head_and_fold() -> None:
+    with pytest.raises(EvaluationError, match=r"head abmil, fold 0: training diverged.*learning_rate.*1e\+30"):
+        predict_trained(abmil(), preset(epochs=2, learning_rate=1e30), data_of([(9, 0, 4)]))
 
 
 def test_only_the_l2_term_feels_the_loss_divisor() -> None:

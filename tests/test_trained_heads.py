@@ -80,9 +80,10 @@ def test_abmil_equals_the_equations(gated: bool) -> None:
 
 
 @pytest.mark.parametrize("n_outputs", [2, 4])
-def test_max_mil_lets_the_most_probable_region_speak(n_outputs: int) -> None:
+@pytest.mark.parametrize("seed", range(5))  # of some bags another class is more probable elsewhere
+def test_max_mil_lets_the_most_probable_region_speak(n_outputs: int, seed: int) -> None:
     model = network("max_mil", n_folds=1, n_outputs=n_outputs)
-    bag = bags_of(9)[0]
+    bag = bags_of(9, seed=seed)[0]
     logits, weights = model(packed([[bag]]))
     alone = torch.cat([model(packed([[bag[i : i + 1]]]))[0][0] for i in range(9)])  # (9, C)
     probabilities = alone.softmax(dim=1)
@@ -132,6 +133,28 @@ def test_a_layer_equals_torchs_transformer_encoder_layer() -> None:
         )
         expected = torch.cat([theirs(bag[None])[0] for bag in x])
         torch.testing.assert_close(found[fold], expected, atol=2e-6, rtol=1e-5)
+
+
+def test_the_slide_transformer_is_put_together_as_hipts() -> None:
+    """Its layers are held to torch's above; here what stands before and behind them."""
+    model = network("vit_wsi", n_folds=1)
+    (bag,) = bags_of(6)
+    logits, attention = model(packed([[bag]]))
+    w = {name: torch.from_numpy(value) for name, value in of_fold(model, 0).items()}
+
+    def linear(x: Tensor, layer: str) -> Tensor:
+        bias = w.get(f"{layer}.bias", torch.zeros(1, dtype=torch.float64))
+        return nn.functional.linear(x, w[f"{layer}.weight"], bias)
+
+    h = linear(bag.double(), "embed").relu()
+    sizes = torch.tensor([[6]])
+    for layer in model.layers:
+        h = layer(h[None].float(), PackedBags(h[None].float(), sizes, None))[0].double()
+    scores = linear(linear(h, "attention.v").tanh() * linear(h, "attention.u").sigmoid(), "attention.w")
+    a = scores.softmax(dim=0)  # (6, 1)
+    expected = linear(linear(a.T @ h, "rho").relu(), "classify")
+    torch.testing.assert_close(attention[0].double(), a[:, 0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(logits[0].double(), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_an_encoder_begins_as_torchs() -> None:

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+ROUNDING = 1e-9  # differences of metrics closer than this are equal
+
 
 @dataclass(frozen=True)
 class Difference:
     """first - second over the folds in which both are defined."""
 
     mean: float  # NaN: no fold
-    low: float  # of the t interval; NaN with fewer than two folds
+    low: float  # of the t interval; NaN where nothing is tested
     high: float
-    p_value: float  # two-sided; NaN with fewer than two folds
+    p_value: float  # two-sided; NaN where nothing is tested: fewer than two folds, or the same difference in all
     n_folds: int
 
 
@@ -40,8 +42,9 @@ def paired_difference(
     if n < 2:
         return Difference(float(differences.mean()) if n else math.nan, math.nan, math.nan, math.nan, n)
     mean, variance = float(differences.mean()), float(differences.var(ddof=1))
+    if np.ptp(differences) < ROUNDING:  # no noise to measure the difference by
+        same = abs(mean) < ROUNDING
+        return Difference(mean, *((0.0, 0.0, 1.0) if same else (math.nan, math.nan, math.nan)), n)
     error = math.sqrt((1 / n + test_to_train) * variance)  # Nadeau & Bengio, eq. 2
-    if error == 0:
-        return Difference(mean, mean, mean, 1.0 if mean == 0 else math.nan, n)  # equal in all folds: nothing to test by
     half = float(stats.t.ppf((1 + level) / 2, n - 1)) * error
     return Difference(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, n - 1)), n)

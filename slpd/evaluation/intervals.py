@@ -6,7 +6,7 @@ twice in every fold that tests it, with all its slides, so that slides of a pati
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from slpd.evaluation.metrics import fold_metrics, point_metrics
 from slpd.settings.evaluation import Intervals, TaskKind
 from slpd.settings.tables import Metric
 
+# Resamples repeat cases, which widens the gaps that a calibration error adds up: its intervals would lie above it.
+UNRESAMPLED: tuple[Metric, ...] = ("ece",)
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -23,7 +26,7 @@ class Interval:
 
     mean: float  # NaN: defined in no fold
     std: float  # ddof 1; NaN: defined in fewer than two folds
-    low: float  # of the percentile interval of the mean
+    low: float  # of the percentile interval of the mean; NaN: the metric has none
     high: float
     n_folds: int  # folds in which it is defined
 
@@ -44,12 +47,13 @@ def metric_intervals(
         fold_metrics(kind, test.outcomes, out, weights)
         for test, out, weights in zip(tests, outputs, resampled_weights(tests, settings), strict=True)
     ]
-    return {
+    found = {
         metric: interval(
             np.array([fold[metric] for fold in points]), np.stack([fold[metric] for fold in resampled]), settings.level
         )
         for metric in points[0]
     }
+    return {m: replace(i, low=np.nan, high=np.nan) if m in UNRESAMPLED else i for m, i in found.items()}
 
 
 def resampled_weights(tests: Sequence[Cases], settings: Intervals) -> list[NDArray[np.float64]]:

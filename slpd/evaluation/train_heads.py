@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from slpd.artifacts.folds import SPLITS
+from slpd.errors import EvaluationError
 from slpd.evaluation.abmil import Abmil
 from slpd.evaluation.cases import Cases, EvaluationData, FoldCases
 from slpd.evaluation.fold_adam import FoldAdam
@@ -208,7 +209,18 @@ class FoldGroup:
                 outputs[fold].append(activated[row, : len(places)].numpy())
                 sizes = bags.sizes[row, : len(places)].tolist()
                 weights[fold] += [piece.numpy() for piece in torch.split(found[row, : sum(sizes)], sizes)]
-        return [HeadOutput(np.concatenate(o), w) for o, w in zip(outputs, weights, strict=True)]
+        said = [HeadOutput(np.concatenate(o), w) for o, w in zip(outputs, weights, strict=True)]
+        for number, output in zip(self.numbers, said, strict=True):
+            self.refuse_diverged(number, output)
+        return said
+
+    def refuse_diverged(self, number: int, output: HeadOutput) -> None:
+        """Refuse what a fold says if it is not a number."""
+        if not np.isfinite(output.outputs).all():
+            raise EvaluationError(
+                f"head {self.head.name}, fold {number}: training diverged, predictions are not finite; lower"
+                f" learning_rate of its preset (it is {self.preset.learning_rate:g}), or set standardise: true"
+            )
 
 
 class KeptEpochs:

@@ -30,7 +30,7 @@ def advice(task: ClassTask | SurvivalTask, number: int) -> str:
 
 
 def classes_not_trained(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -> dict[str, list[int]]:
-    """Class -> the folds in which no training slide has it; heads never predict it there."""
+    """Class -> the folds in which no training slide has it: what heads predict of it there is not learnt."""
     if isinstance(task, SurvivalTask):
         return {}
     trained = [{slide.label for slide in fold.train} for fold in folds]
@@ -42,6 +42,6 @@ def untrained_text(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -> lis
     """A line for each class that is not trained in some folds."""
     return [
         f"class {name} has no training slide in {len(numbers)} of {len(folds)} folds ({', '.join(map(str, numbers))}),"
-        " where it is never predicted"
+        " where heads cannot learn it"
         for name, numbers in classes_not_trained(task, folds).items()
     ]
