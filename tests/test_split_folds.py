@@ -4,6 +4,7 @@ import csv
 import io
 import zipfile
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,39 @@ def test_generated_folds_do_not_depend_on_the_order_of_the_sheet() -> None:
     slides = slides_of(**{f"p{i}": "AB"[i % 2] * (1 + i % 3) for i in range(20)})
     assert generate_folds(["A", "B"], slides, generated()) == generate_folds(["A", "B"], slides[::-1], generated())
     assert generate_folds(["A", "B"], slides, generated()) != generate_folds(["A", "B"], slides, generated(seed=1))
+
+
+def test_another_seed_tests_other_patients_together() -> None:
+    slides = slides_of(**{f"p{i:02d}": "A" for i in range(20)})
+    tested = [
+        {frozenset(slide.slide for slide in fold.test) for fold in generate_folds(["A"], slides, generated(seed=seed))}
+        for seed in range(3)
+    ]
+    assert all(not one & other for one, other in combinations(tested, 2))
+
+
+def test_folds_draw_their_validation_independently() -> None:
+    """Equal draws would take the patients of the same places in every fold."""
+    slides = slides_of(**{f"p{i:02d}": "A" for i in range(40)})
+    places = set()
+    for fold in generate_folds(["A"], slides, generated(n_folds=5, fraction=0.25)):
+        others = sorted(slide.slide for slide in fold.train + fold.val)
+        places.add(frozenset(others.index(slide.slide) for slide in fold.val))
+    assert len(places) == 5
+
+
+@pytest.mark.parametrize(
+    ("sizes", "tested"),
+    [
+        ((4, 2, 2), 4),  # the two of 2 first would leave 2 and 6
+        ((9, 3, 3, 3, 3, 3), 12),  # as many patients on both sides would leave 15 and 9
+    ],
+)
+def test_folds_test_as_many_slides_whatever_the_patients_have(sizes: tuple[int, ...], tested: int) -> None:
+    slides = slides_of(**{f"p{i}": "A" * n for i, n in enumerate(sizes)})
+    for seed in range(20):
+        folds = generate_folds(["A"], slides, generated(n_folds=2, seed=seed))
+        assert [len(fold.test) for fold in folds] == [tested, tested]
 
 
 def test_classes_are_spread_evenly() -> None:
