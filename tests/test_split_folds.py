@@ -208,7 +208,7 @@ def test_split_files_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> N
     assert [split["train"] for split in splits] == [[f"a{number}", "d"] for number in range(11)]
     assert splits[0]["val"] == ["b"]
     (tmp_path / "splits_4.csv").unlink()
-    with pytest.raises(UserError, match=r"no splits_4\.csv"):
+    with pytest.raises(UserError, match=r"no splits_4\.csv, but splits_10\.csv; number the files"):
         read_split_files(tmp_path)
     (tmp_path / "splits_4.csv").write_text("train,test\na,b\n")
     with pytest.raises(UserError, match=r"splits_4\.csv: no column 'val'"):
@@ -250,6 +250,20 @@ def test_imported_folds_equal_the_lists_hipt_wrote(cohort: str, classes: tuple[s
 )
 def test_hipt_folds_have_the_known_sizes_and_leaks(
     cohort: str,
+def test_other_names_of_split_files_are_named_with_those_expected(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"splits_{number:02d}.csv").write_text("train,val,test\na,b,c\n")
+    message = (
+        r"no splits_0\.csv, but splits_00\.csv, .*02\.csv and 2 more; number the files splits_0\.csv, splits_1\.csv,"
+    )
+    with pytest.raises(UserError, match=message):
+        read_split_files(tmp_path)
+    for number in range(5):
+        (tmp_path / f"splits_{number}.csv").write_text("train,val,test\na,b,c\n")
+    with pytest.raises(UserError, match=r"no splits_5\.csv, but splits_00\.csv"):  # each fold would be there twice
+        read_split_files(tmp_path)
+
+
     classes: tuple[str, ...],
     sizes: list[tuple[int, int]],
     overlap: tuple[int, int],
