@@ -3,6 +3,7 @@
 import argparse
 import csv
 import logging
+import re
 import statistics
 import zipfile
 from pathlib import Path
@@ -31,13 +32,26 @@ TABLE = """,case_id,slide_id,survival_months,censorship,oncotree_code
 """
 
 
-def run_stage(folder: Path, labels: Path, splits: Path, slides: Path, *classes: str) -> None:
+def run_stage(folder: Path, labels: Path, splits: Path, slides: Path, *classes: str, cohort: str = "c") -> None:
     parser = argparse.ArgumentParser()
     import_hipt.add_arguments(parser)
     paths = {"labels": labels, "splits": splits, "slides": slides, "sheet": folder / "sheet.csv"}
     paths |= {"folds": folder / "folds", "config": folder / "hipt.yaml"}
     words = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
-    import_hipt.run(parser.parse_args([*words, "--cohort", "c", "--classes", *classes]))
+    import_hipt.run(parser.parse_args([*words, "--cohort", cohort, "--classes", *classes]))
+
+
+def refused(folder: Path, message: str, *classes: str, cohort: str = "c") -> None:
+    """The import of a small case is refused, and not one file is written."""
+    before = written(folder)
+    arguments = (folder / "labels.csv", folder / "splits", folder / "gdc")
+    with pytest.raises(UserError, match=message):
+        run_stage(folder, *arguments, *(classes or ("LUAD", "LUSC")), cohort=cohort)
+    assert written(folder) == before
+
+
+def written(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def small(folder: Path, *slides: str) -> None:
@@ -115,22 +129,22 @@ def test_what_cannot_be_imported_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"slide TCGA-AA-0009-01Z-00-DX1.X: two files"):
         run_stage(tmp_path, *arguments, "LUAD", "LUSC")
     with pytest.raises(UserError, match=r"--slides .*absent: no such folder"):
-        run_stage(tmp_path, *arguments[:2], tmp_path / "absent", "LUAD")
+        run_stage(tmp_path, *arguments[:2], tmp_path / "absent", "LUAD", "LUSC")
     (tmp_path / "gdc/copy/TCGA-AA-0009-01Z-00-DX1.X.svs").rename(tmp_path / "gdc/copy/mine.svs")
     (tmp_path / "gdc/copy/TCGA-AA-0001-01Z-00-DX1.X.svs").touch()
     with pytest.raises(UserError, match="slide mine: not in the label table and no TCGA barcode"):
         run_stage(tmp_path, *arguments, "LUAD", "LUSC")
     (tmp_path / "labels.csv").write_text(TABLE.replace("case_id", "case"))
     with pytest.raises(UserError, match=r"labels.csv: no column 'case_id'"):
-        run_stage(tmp_path, *arguments, "LUAD")
+        run_stage(tmp_path, *arguments, "LUAD", "LUSC")
     (tmp_path / "bad.zip").write_bytes(b"no archive")
     with pytest.raises(UserError, match=r"bad.zip: cannot be read"):
-        run_stage(tmp_path, tmp_path / "bad.zip", *arguments[1:], "LUAD")
+        run_stage(tmp_path, tmp_path / "bad.zip", *arguments[1:], "LUAD", "LUSC")
     with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
         archive.writestr("a.csv", TABLE)
         archive.writestr("b.csv", TABLE)
     with pytest.raises(UserError, match=r"two.zip: 2 files in the archive"):
-        run_stage(tmp_path, tmp_path / "two.zip", *arguments[1:], "LUAD")
+        run_stage(tmp_path, tmp_path / "two.zip", *arguments[1:], "LUAD", "LUSC")
 
 
 RESULTS = [(name, share) for name in ("brca_mil_192", "lung_mil_192") for share in ("1.00", "0.25")]
@@ -183,5 +197,91 @@ def test_folds_of_another_set_are_not_mixed_in(tmp_path: Path) -> None:
     small(tmp_path, "TCGA-AA-0002", "TCGA-AA-0001")
     (tmp_path / "folds").mkdir()
     (tmp_path / "folds/splits_1.csv").write_text("train,val,test\na,,b\n")
-    with pytest.raises(UserError, match=r"has splits_1\.csv of other folds"):
-        run_stage(tmp_path, tmp_path / "labels.csv", tmp_path / "splits", tmp_path / "gdc", "LUAD", "LUSC")
+    refused(tmp_path, r"has splits_1\.csv of other folds")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("TCGA-AA-0001-01Z-00-DX1.X,,TCGA-AA-0001-01Z-00-DX1.X", "slide TCGA-AA-0001-01Z-00-DX1.X is in train and"),
+        ("TCGA-ZZ-0001-01Z-00-DX1.X,,TCGA-ZZ-0002-01Z-00-DX1.X", "none of the 1 train slides is labelled and usable"),
+    ],
+)
+def test_split_files_that_cannot_serve_leave_nothing_behind(tmp_path: Path, lines: str, message: str) -> None:
+    small(tmp_path, "TCGA-AA-0002", "TCGA-AA-0001")
+    (tmp_path / "splits/splits_0.csv").write_text(f"train,val,test\n{lines}\n")
+    refused(tmp_path, message)
+
+
+def test_a_sheet_that_the_workflow_would_refuse_is_not_written(tmp_path: Path) -> None:
+    small(tmp_path, "TCGA-AA-0002", "TCGA-AA-0001")
+    (tmp_path / "gdc/TCGA-AA-0009-01Z-00-DX1.X (1).svs").touch()
+    refused(tmp_path, r"slide id 'TCGA-AA-0009-01Z-00-DX1\.X \(1\)' is not a safe file name")
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (("LUAD", "LUSCC"), r"--classes LUSCC: no slide .* oncotree_code: LUAD \(2\), LUSC \(1\), MIXED \(1\)$"),
+        (("LUAD",), "--classes LUAD: .* give two or more"),
+        (("LUAD", "LUSC", "LUAD"), "--classes LUAD LUSC LUAD: .* each once"),
+    ],
+)
+def test_classes_that_make_no_task_are_refused(tmp_path: Path, classes: tuple[str, ...], message: str) -> None:
+    small(tmp_path, "TCGA-AA-0002", "TCGA-AA-0001")
+    refused(tmp_path, message, *classes)
+
+
+def test_a_column_of_hundreds_of_values_is_not_printed_whole(tmp_path: Path) -> None:
+    small(tmp_path, "TCGA-AA-0002", "TCGA-AA-0001")
+    rows = [f"{i},TCGA-AA-{i:04d},TCGA-AA-{i:04d}-01.svs,,,L{i:03d}" for i in range(100)]
+    (tmp_path / "labels.csv").write_text("\n".join([TABLE.split("\n", maxsplit=1)[0], *rows]) + "\n")
+    refused(tmp_path, r"labels in column oncotree_code: L000 \(1\), .* L011 \(1\) and 88 more$")
+
+
+def test_labels_that_are_in_no_class_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    small(tmp_path, "TCGA-AA-0002", "TCGA-AA-0001")
+    run_stage(tmp_path, tmp_path / "labels.csv", tmp_path / "splits", tmp_path / "gdc", "LUAD", "LUSC")
+    assert "labels of 1 slides are not among --classes and stay empty in the sheet: MIXED (1)" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["my nsclc", ".nsclc", "a/b", "n" * 110])
+def test_a_name_that_the_config_would_refuse_is_refused(tmp_path: Path, name: str) -> None:
+    """The longest name made of it, `<cohort>_subtype_25`, may have 120 characters."""
+    small(tmp_path, "TCGA-AA-0002", "TCGA-AA-0001")
+    refused(tmp_path, f"--cohort.*{name}': not a name", cohort=name)
+
+
+def test_a_slide_with_two_lines_is_refused(tmp_path: Path) -> None:
+    small(tmp_path, "TCGA-AA-0002", "TCGA-AA-0001")
+    (tmp_path / "labels.csv").write_text(TABLE + "4,TCGA-AA-0002,TCGA-AA-0002-01Z-00-DX1.X,3.0,0.0,LUSC\n")
+    refused(tmp_path, r"labels.csv: slide TCGA-AA-0002-01Z-00-DX1\.X is in lines 3, 6; keep one")
+
+
+def test_a_label_column_that_is_not_there_is_answered_with_likely_ones(tmp_path: Path) -> None:
+    genes = [f"G{i}_mut" for i in range(600)]
+    (tmp_path / "labels.csv").write_text(
+        ",".join(["case_id", "slide_id", "oncotree_code", *genes]) + "\n" + "x," * 602 + "x"
+    )
+    with pytest.raises(UserError, match=r"no column 'OncoTree'; .* 603 columns: oncotree_code, ") as refusal:
+        import_hipt.read_hipt_labels(tmp_path / "labels.csv", "OncoTree")
+    assert len(str(refusal.value)) < 300
+
+
+def test_months_without_an_event_stay_out_of_the_sheet(tmp_path: Path) -> None:
+    """What came after these months is not known, and an empty event beside a time could be taken for censoring."""
+    small(tmp_path, "TCGA-AA-0002", "TCGA-AA-0001")
+    (tmp_path / "labels.csv").write_text(TABLE.replace("10.5,1.0", "10.5,"))
+    run_stage(tmp_path, tmp_path / "labels.csv", tmp_path / "splits", tmp_path / "gdc", "LUAD", "LUSC")
+    labels = [row.labels for row in read_sheet(tmp_path / "sheet.csv")]
+    assert [(row["survival_months"], row["event"]) for row in labels] == [("", ""), ("3.0", "1")]
+
+
+def test_every_entry_of_the_config_can_be_copied_alone(tmp_path: Path) -> None:
+    small(tmp_path, "TCGA-AA-0002", "TCGA-AA-0001")
+    run_stage(tmp_path, tmp_path / "labels.csv", tmp_path / "splits", tmp_path / "gdc", "LUAD", "LUSC")
+    text = (tmp_path / "hipt.yaml").read_text()
+    entries = re.findall(r"^- .*\n(?:  .*\n)*", text, flags=re.MULTILINE)
+    whole = yaml.safe_load(text)
+    assert [yaml.safe_load(entry) for entry in entries] == [[entry] for entry in whole["cohorts"] + whole["tasks"]]
+    assert [entry["name"] for entry in whole["tasks"]] == ["c_subtype", "c_subtype_25"]

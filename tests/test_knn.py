@@ -14,6 +14,7 @@ from slpd.evaluation.knn import predict_knn
 from slpd.evaluation.logistic import predict_logistic
 from slpd.evaluation.mean_vectors import mean_vectors
 from slpd.evaluation.metrics import point_metrics
+from slpd.settings.evaluation import Level
 from slpd.settings.heads import KnnHead, LogisticHead
 
 
@@ -79,9 +80,33 @@ def test_hazards_are_counted_among_neighbours() -> None:
     assert found.outputs[0] == pytest.approx([1 / 5, 1 / 4, 1 / 2])
 
 
-def test_more_neighbours_than_training_slides_are_refused() -> None:
-    with pytest.raises(UserError, match="head knn: k is 5, but fold 0 has 4 training slides"):
-        predict_knn(head(5), data_of([(4, 0, 2)]))
+def test_a_neighbour_at_the_same_place_speaks_alone() -> None:
+    """Its weight, one over the distance, has no bound; cases at 0, 0, 1 and 2, of which the test case is at 0."""
+    times = [("1", "1"), ("6", "0"), ("3", "1"), ("5", "1"), ("1", "1")]
+    slides = [LabelledSlide(f"s{i}", f"p{i}", time, event) for i, (time, event) in enumerate(times)]
+    bags = {f"s{i}": np.full((1, 2), x, np.float32) for i, x in enumerate((0, 0, 1, 2, 0))}
+    data = evaluation_data(bags, [Fold(slides[:4], [], slides[4:])], survival_task(3))
+    (found,) = predict_knn(head(4, weights="distance"), data)
+    assert found.outputs[0] == pytest.approx([1 / 2, 0, 0])
+
+
+def test_near_neighbours_weigh_more_for_hazards_too() -> None:
+    """Cases at 0 and 3, an event in the first interval and none; the test case is at 1: weights 1 and 1/2."""
+    slides = [LabelledSlide(f"s{i}", f"p{i}", time, event) for i, (time, event) in enumerate([("1", "1"), ("9", "1")])]
+    slides.append(LabelledSlide("s2", "p2", "1", "1"))
+    bags = {f"s{i}": np.full((1, 1), x, np.float32) for i, x in enumerate((0, 3, 1))}
+    data = evaluation_data(bags, [Fold(slides[:2], [], slides[2:])], survival_task(2))
+    (found,) = predict_knn(head(2, weights="distance"), data)
+    assert found.outputs[0, 0] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("level", ["slide", "patient"])
+def test_more_neighbours_than_training_cases_are_refused(level: Level) -> None:
+    slides = [LabelledSlide(f"s{i}", f"p{i}", f"c{i % 2}") for i in range(6)]
+    bags = {slide.slide: np.zeros((1, 2), np.float32) for slide in slides}
+    data = evaluation_data(bags, [Fold(slides[:4], [], slides[4:])], class_task(level=level))
+    with pytest.raises(UserError, match=f"head knn: k is 5, but fold 0 has 4 training {level}s; lower k of the head"):
+        predict_knn(head(5), data)
 
 
 @pytest.mark.parametrize("balanced", [False, True])

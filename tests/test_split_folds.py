@@ -4,6 +4,7 @@ import csv
 import io
 import zipfile
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,39 @@ def test_generated_folds_do_not_depend_on_the_order_of_the_sheet() -> None:
     slides = slides_of(**{f"p{i}": "AB"[i % 2] * (1 + i % 3) for i in range(20)})
     assert generate_folds(["A", "B"], slides, generated()) == generate_folds(["A", "B"], slides[::-1], generated())
     assert generate_folds(["A", "B"], slides, generated()) != generate_folds(["A", "B"], slides, generated(seed=1))
+
+
+def test_another_seed_tests_other_patients_together() -> None:
+    slides = slides_of(**{f"p{i:02d}": "A" for i in range(20)})
+    tested = [
+        {frozenset(slide.slide for slide in fold.test) for fold in generate_folds(["A"], slides, generated(seed=seed))}
+        for seed in range(3)
+    ]
+    assert all(not one & other for one, other in combinations(tested, 2))
+
+
+def test_folds_draw_their_validation_independently() -> None:
+    """Equal draws would take the patients of the same places in every fold."""
+    slides = slides_of(**{f"p{i:02d}": "A" for i in range(40)})
+    places = set()
+    for fold in generate_folds(["A"], slides, generated(n_folds=5, fraction=0.25)):
+        others = sorted(slide.slide for slide in fold.train + fold.val)
+        places.add(frozenset(others.index(slide.slide) for slide in fold.val))
+    assert len(places) == 5
+
+
+@pytest.mark.parametrize(
+    ("sizes", "tested"),
+    [
+        ((4, 2, 2), 4),  # the two of 2 first would leave 2 and 6
+        ((9, 3, 3, 3, 3, 3), 12),  # as many patients on both sides would leave 15 and 9
+    ],
+)
+def test_folds_test_as_many_slides_whatever_the_patients_have(sizes: tuple[int, ...], tested: int) -> None:
+    slides = slides_of(**{f"p{i}": "A" * n for i, n in enumerate(sizes)})
+    for seed in range(20):
+        folds = generate_folds(["A"], slides, generated(n_folds=2, seed=seed))
+        assert [len(fold.test) for fold in folds] == [tested, tested]
 
 
 def test_classes_are_spread_evenly() -> None:
@@ -153,6 +187,39 @@ def test_patients_in_train_and_test_are_refused_with_counts(caplog: pytest.LogCa
     assert "fold 0: 0, fold 1: 2" in caplog.text
 
 
+def test_patients_in_val_and_test_are_refused_with_counts(caplog: pytest.LogCaptureFixture) -> None:
+    slides = slides_of(p1="AA", p2="BB", p3="AA")
+    splits = [ids("p1_0 p2_0", "p3_0", "p3_1")]
+    message = r"patients in both val and test \(fold 0: 1\), for example p3; correct"
+    with pytest.raises(UserError, match=message):
+        import_folds("grade", splits, slides, allow_patient_overlap=False)
+    import_folds("grade", splits, slides, allow_patient_overlap=True)
+    assert "val and test (fold 0: 1), for example p3; allowed by folds.allow_patient_overlap" in caplog.text
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_patients_in_train_and_val_are_told_and_never_refused(caplog: pytest.LogCaptureFixture, allowed: bool) -> None:
+    """They cannot make a test result too good."""
+    slides = slides_of(p1="AA", p2="BB", p3="AA")
+    splits = [ids("p1_0 p2_0", "p2_1", "p3_0"), ids("p1_0 p2_0", "p1_1 p2_1", "p3_0"), ids("p1_0 p2_0", "", "p3_0")]
+    import_folds("grade", splits, slides, allow_patient_overlap=allowed)
+    assert "patients in both train and val (fold 0: 1, fold 1: 2, fold 2: 0), for example p2" in caplog.text
+
+
+def test_a_slide_named_twice_in_a_split_counts_once_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    slides = slides_of(p1="A", p2="B", p3="A")
+    (fold,) = import_folds("grade", [ids("p1_0 p2_0 p1_0.svs", "", "p3_0 p3_0")], slides, allow_patient_overlap=False)
+    assert [slide.slide for slide in fold.train + fold.test] == ["p1_0", "p2_0", "p3_0"]
+    assert "fold 0 (splits_0.csv): 2 slides are there twice" in caplog.text
+    assert "for example p1_0 (train), p3_0 (test)" in caplog.text
+
+
+def test_slides_that_split_files_cannot_tell_apart_are_refused() -> None:
+    slides = [LabelledSlide(name, name, "A") for name in ("s0", "s1", "s2", "s0.svs")]
+    with pytest.raises(UserError, match=r"task grade: slides s0 and s0\.svs have one id in split files"):
+        import_folds("grade", [ids("s0", "s1", "s2")], slides, allow_patient_overlap=False)
+
+
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
@@ -174,13 +241,27 @@ def test_split_files_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> N
     assert [split["train"] for split in splits] == [[f"a{number}", "d"] for number in range(11)]
     assert splits[0]["val"] == ["b"]
     (tmp_path / "splits_4.csv").unlink()
-    with pytest.raises(UserError, match=r"no splits_4\.csv"):
+    with pytest.raises(UserError, match=r"no splits_4\.csv, but splits_10\.csv; number the files"):
         read_split_files(tmp_path)
     (tmp_path / "splits_4.csv").write_text("train,test\na,b\n")
     with pytest.raises(UserError, match=r"splits_4\.csv: no column 'val'"):
         read_split_files(tmp_path)
     with pytest.raises(UserError, match=r"no files splits_<k>\.csv"):
         read_split_files(tmp_path / "absent")
+
+
+def test_other_names_of_split_files_are_named_with_those_expected(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"splits_{number:02d}.csv").write_text("train,val,test\na,b,c\n")
+    message = (
+        r"no splits_0\.csv, but splits_00\.csv, .*02\.csv and 2 more; number the files splits_0\.csv, splits_1\.csv,"
+    )
+    with pytest.raises(UserError, match=message):
+        read_split_files(tmp_path)
+    for number in range(5):
+        (tmp_path / f"splits_{number}.csv").write_text("train,val,test\na,b,c\n")
+    with pytest.raises(UserError, match=r"no splits_5\.csv, but splits_00\.csv"):  # each fold would be there twice
+        read_split_files(tmp_path)
 
 
 def hipt_slides(cohort: str, classes: tuple[str, ...]) -> list[LabelledSlide]:
@@ -355,13 +436,23 @@ def test_times_and_events_are_read_strictly() -> None:
         LabelledSlide("p1_0", "p1", "5.5", "1"),
         LabelledSlide("p2_0", "p2", "3", "0"),
     ]
-    for text, message in (("5 yes", "slide p9_0 has dead 'yes'; write 1"), ("-1 1", "slide p9_0 has months '-1'")):
-        with pytest.raises(UserError, match=message):
-            labelled_slides(survival(), survival_rows(p9=text))
+    with pytest.raises(UserError, match="slide p9_0 has dead 'yes'; write 1"):
+        labelled_slides(survival(), survival_rows(p9="5 yes"))
     with pytest.raises(UserError, match="task os: no slide has dead 1"):
         check_task(survival(), labelled_slides(survival(), survival_rows(p1="5 0", p2="3 0")))
     with pytest.raises(UserError, match="task os: dead 1 has 1 patients, fewer than the 2 folds"):
         check_task(survival(), labelled_slides(survival(), survival_rows(p1="5 0", p2="3 1")))
+
+
+@pytest.mark.parametrize("time", ["0", "5.25", ".5", "1e3", "1e-05"])  # exports write large and small ones so
+def test_any_way_to_write_a_number_is_a_time(time: str) -> None:
+    assert labelled_slides(survival(), survival_rows(p1=f"{time} 1")) == [LabelledSlide("p1_0", "p1", time, "1")]
+
+
+@pytest.mark.parametrize("time", ["-1", "1_0", "inf", "nan", "1e999", "0x10", "1,5", "ten", "\u0661\u0660"])
+def test_what_is_no_time_is_refused(time: str) -> None:
+    with pytest.raises(UserError, match=f"slide p9_0 has months '{time}'; write a time of 0 or more"):
+        labelled_slides(survival(), survival_rows(p9=f"{time} 1"))
 
 
 def test_events_are_spread_over_the_folds() -> None:

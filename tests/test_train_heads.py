@@ -1,6 +1,7 @@
 """Training: folds come out as if alone, the right epoch is kept, planted signals are learnt."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_predictions_depend_on_seed_and_fold_alone() -> None:
     assert all((one.outputs == other.outputs).all() for one, other in zip(first, again, strict=True))
     other_seed = predict_trained(abmil(), preset(epochs=2, seed=1), data)
     assert (first[0].outputs != other_seed[0].outputs).any()
-    same_slides = EvaluationData(data.features, [data.folds[0], data.folds[0]], data.n_outputs, data.survival)
+    same_slides = replace(data, folds=[data.folds[0], data.folds[0]])
     one, other = predict_trained(abmil(), short, same_slides)
     assert (one.outputs != other.outputs).any()  # as another fold, they are trained with other random numbers
 

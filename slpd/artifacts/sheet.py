@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from slpd.artifacts.people_table import read_table
+from slpd.artifacts.people_table import parse_table, read_text
 from slpd.errors import UserError
 from slpd.settings.section import SAFE_NAME
 
@@ -43,7 +43,12 @@ def read_sheet(path: Path) -> list[SheetRow]:
     Raises:
         UserError: a column is missing, an id repeats or is not a safe file name, a value is out of range.
     """
-    rows = [parse_row(path, line, cells) for line, cells in read_table(path, "cohort sheet", COLUMNS)]
+    return parse_sheet(path, read_text(path, "cohort sheet", COLUMNS))
+
+
+def parse_sheet(path: Path, text: str) -> list[SheetRow]:
+    """The rows of a sheet of which the text is known already; as `read_sheet`."""
+    rows = [parse_row(path, line, cells) for line, cells in parse_table(path, text, "cohort sheet", COLUMNS)]
     refuse_repeats(path, rows)
     refuse_mixture(path, rows)
     return rows

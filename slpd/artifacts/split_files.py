@@ -12,22 +12,33 @@ from slpd.artifacts.people_table import read_table
 from slpd.errors import UserError
 
 SplitIds = dict[str, list[str]]  # split -> slide ids, in the order of the file
+NAMED = 3  # files named in a message
+
+
+def split_file(number: int) -> str:
+    """The name of a fold's file."""
+    return f"splits_{number}.csv"
 
 
 def read_split_files(folder: Path) -> list[SplitIds]:
     """The slide ids of every fold, fold 0 first.
 
     Raises:
-        UserError: the folder holds no split files, leaves out a fold, or a file lacks a column.
+        UserError: the folder holds no split files, they are not numbered 0, 1, ..., or a file lacks a column.
     """
-    matches = [re.fullmatch(r"splits_(\d+)\.csv", path.name) for path in folder.glob("splits_*.csv")]
-    numbers = sorted(int(match[1]) for match in matches if match)
-    if not numbers:
-        raise UserError(f"folds folder {folder}: no files splits_<k>.csv in it; correct the task's folds.folder")
-    missing = sorted(set(range(numbers[-1] + 1)) - set(numbers))
+    found = {path.name for path in folder.glob("splits_*.csv") if re.fullmatch(r"splits_[0-9]+\.csv", path.name)}
+    if not found:
+        raise UserError(f"folds folder {folder}: no files splits_<k>.csv in it; give the folder of the split files")
+    expected = [split_file(number) for number in range(len(found))]
+    missing = [name for name in expected if name not in found]
     if missing:
-        raise UserError(f"folds folder {folder}: no splits_{missing[0]}.csv; folds are numbered from 0 without gaps")
-    return [read_split_file(folder / f"splits_{number}.csv") for number in numbers]
+        others = sorted(found - set(expected))
+        shown = ", ".join(others[:NAMED]) + (f" and {len(others) - NAMED} more" if len(others) > NAMED else "")
+        raise UserError(
+            f"folds folder {folder}: no {missing[0]}, but {shown}; number the files splits_0.csv, splits_1.csv, ..."
+            " without gaps and leading zeros"
+        )
+    return [read_split_file(folder / name) for name in expected]
 
 
 def read_split_file(path: Path) -> SplitIds:

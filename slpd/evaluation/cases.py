@@ -61,6 +61,7 @@ class EvaluationData:
     folds: list[FoldCases]
     n_outputs: int  # classes, or intervals of time
     survival: bool
+    level: Level  # what a case is
 
 
 def evaluation_data(
@@ -89,6 +90,7 @@ def evaluation_data(
         folds=[fold_cases(number, fold, rows, task) for number, fold in enumerate(folds)],
         n_outputs=len(task.outputs),
         survival=isinstance(task, SurvivalTask),
+        level=task.level,
     )
 
 

@@ -1,6 +1,7 @@
 """Folds read from split files, cut down to the labelled slides that can be used, and checked for leaks."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
@@ -12,6 +13,7 @@ from slpd.errors import UserError
 log = logging.getLogger(__name__)
 
 ABSENT = ("not in the sheet", "left out", "without a label")  # why a slide that is named is in no fold
+NAMED = 3  # slides named in a message
 
 
 def import_folds(
@@ -20,7 +22,7 @@ def import_folds(
     """The folds of split files, as HIPT and CLAM read them.
 
     A split has the slides that its file names and that are labelled and usable, in the order of `slides`, not
-    of the file.
+    of the file. Patients in both train and val are logged and never refused: nothing is tested on them.
 
     Args:
         task: Name of the task, for messages.
@@ -29,16 +31,26 @@ def import_folds(
         allow_patient_overlap: Accept a patient in train and test, or val and test, of a fold.
 
     Raises:
-        UserError: a slide is in two splits of a fold, train or test is empty, or a patient is on both sides.
+        UserError: two slides differ by `.svs` alone, a slide is in two splits of a fold, train or test is empty, or a
+            patient of test is in train or val.
     """
+    refuse_twins(task, slides)
     folds = [import_fold(task, number, ids, slides) for number, ids in enumerate(splits)]
-    for names, overlaps in (
-        ("train and test", [patient_overlap(fold) for fold in folds]),
-        ("val and test", [shared_patients(fold.val, fold.test) for fold in folds]),  # heads choose by val
-    ):
-        if any(overlaps):
-            report_overlap(task, names, overlaps, allow_patient_overlap)
+    for one, other in combinations(SPLITS, 2):
+        report_overlap(task, one, other, folds, allow_patient_overlap)
     return folds
+
+
+def refuse_twins(task: str, slides: Sequence[LabelledSlide]) -> None:
+    """Refuse two slides that one id of a split file would name."""
+    first: dict[str, str] = {}
+    for slide in slides:
+        other = first.setdefault(bare(slide.slide), slide.slide)
+        if other != slide.slide:
+            raise UserError(
+                f"task {task}: slides {other} and {slide.slide} have one id in split files, where `.svs` does not"
+                " count; rename one in the sheet, or remove it"
+            )
 
 
 def import_fold(task: str, number: int, ids: SplitIds, slides: Sequence[LabelledSlide]) -> Fold:
@@ -49,6 +61,7 @@ def import_fold(task: str, number: int, ids: SplitIds, slides: Sequence[Labelled
         twice = sorted(named[one] & named[other])
         if twice:
             raise UserError(f"{where}: slide {twice[0]} is in {one} and {other}; remove it from one of them")
+    report_repeats(where, ids)
     fold = Fold(*([slide for slide in slides if bare(slide.slide) in named[split]] for split in SPLITS))
     for split in ("train", "test"):
         if not getattr(fold, split):
@@ -60,6 +73,16 @@ def import_fold(task: str, number: int, ids: SplitIds, slides: Sequence[Labelled
     n_found = len(fold.train) + len(fold.val) + len(fold.test)
     log.info("%s: %d of %d slides are labelled and usable", where, n_found, n_named)
     return fold
+
+
+def report_repeats(where: str, ids: SplitIds) -> None:
+    """Log the slides that a split names more than once."""
+    repeated = [
+        f"{slide} ({split})" for split in SPLITS for slide, n in Counter(map(bare, ids[split])).items() if n > 1
+    ]
+    if repeated:
+        example = ", ".join(repeated[:NAMED])
+        log.warning("%s: %d slides are there twice and count once, for example %s", where, len(repeated), example)
 
 
 def absent_slides(
@@ -95,11 +118,17 @@ def shared_patients(one: Sequence[LabelledSlide], other: Sequence[LabelledSlide]
     return sorted({slide.patient for slide in one} & {slide.patient for slide in other})
 
 
-def report_overlap(task: str, names: str, overlaps: Sequence[Sequence[str]], allowed: bool) -> None:
-    """Refuse patients in two splits, or log them if the task allows them."""
+def report_overlap(task: str, one: str, other: str, folds: Sequence[Fold], allowed: bool) -> None:
+    """Refuse patients in two splits; log them if the task allows them, or where nothing is tested on them."""
+    overlaps = [shared_patients(getattr(fold, one), getattr(fold, other)) for fold in folds]
+    if not any(overlaps):
+        return
     counts = ", ".join(f"fold {number}: {len(patients)}" for number, patients in enumerate(overlaps))
     example = next(patients[0] for patients in overlaps if patients)
-    message = f"task {task}: patients in both {names} ({counts}), for example {example}"
-    if not allowed:
+    message = f"task {task}: patients in both {one} and {other} ({counts}), for example {example}"
+    if other != "test":
+        log.warning("%s; heads that choose an epoch by validation choose it on patients they have learnt", message)
+    elif allowed:
+        log.warning("%s; allowed by folds.allow_patient_overlap", message)
+    else:
         raise UserError(f"{message}; correct the split files or set folds.allow_patient_overlap: true")
-    log.warning("%s; allowed by folds.allow_patient_overlap", message)

@@ -30,8 +30,8 @@ def predict_fold(head: KnnHead, number: int, fold: FoldCases, data: EvaluationDa
     """The same of one fold."""
     if len(fold.train) < head.k:
         raise EvaluationError(
-            f"head {head.name}: k is {head.k}, but fold {number} has {len(fold.train)} training slides (patients in a"
-            " task of level patient); lower k of the head"
+            f"head {head.name}: k is {head.k}, but fold {number} has {len(fold.train)} training {data.level}s; lower k"
+            " of the head"
         )
     train, test = mean_vectors(data.features, fold.train), mean_vectors(data.features, fold.test)
     outputs = np.zeros((len(test), data.n_outputs))

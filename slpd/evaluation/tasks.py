@@ -59,16 +59,20 @@ def survival_slide(task: SurvivalTask, row: SheetRow) -> LabelledSlide | None:
             f"task {task.name}: slide {row.slide} has {task.event} {event!r}; write 1 (seen), 0 (censored), or leave"
             " the cell empty"
         )
-    try:
-        is_time = 0 <= float(time) < math.inf
-    except ValueError:
-        is_time = False
-    if not is_time:
+    if not is_time(time):
         raise UserError(
             f"task {task.name}: slide {row.slide} has {task.time} {time!r}; write a time of 0 or more, or leave the"
             " cell empty"
         )
     return LabelledSlide(row.slide, row.patient, time, event)
+
+
+def is_time(text: str) -> bool:
+    """Whether a cell is a finite number of 0 or more; what Python alone reads as one (1_0) is none."""
+    try:
+        return text.isascii() and "_" not in text and 0 <= float(text) < math.inf
+    except ValueError:
+        return False
 
 
 def refuse_mixed_patients(task: str, slides: Sequence[LabelledSlide]) -> None:

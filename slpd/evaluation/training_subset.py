@@ -13,7 +13,8 @@ HIPT_SEED = 1  # of pandas' DataFrame.sample, whose draw this is
 def thin_training(folds: Sequence[Fold], fraction: float) -> list[Fold]:
     """The folds with a share of their training slides; validation and test stay whole.
 
-    The draw is HIPT's, `DataFrame.sample(frac, random_state=1)`: same slides, same order.
+    The draw is HIPT's, `DataFrame.sample(frac, random_state=1)`: same slides, same order. It draws slides in
+    tasks of level patient too, so that tasks of both levels train on the same slides; a patient may keep only some.
     """
     return [replace(fold, train=drawn(fold.train, fraction)) for fold in folds]
 

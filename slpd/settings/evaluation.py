@@ -23,9 +23,15 @@ class ImportedFolds(Section):
 
     kind: Literal["imported"]
     folder: str = Field(description="folder of the split files")
-    allow_patient_overlap: bool = Field(description="accept a patient in train and test of a fold (HIPT's folds)")
+    allow_patient_overlap: bool = Field(
+        description="accept a patient in train and test, or val and test (HIPT's folds)"
+    )
     train_fraction: float = Field(
-        default=1, gt=0, le=1, description="share of the training slides that is drawn, as HIPT draws its 25 %"
+        default=1,
+        gt=0,
+        le=1,
+        description="share of the training slides that is drawn, as HIPT draws its 25 %; slides also where the level"
+        " is patient, so that a patient may train with some slides only",
     )
 
 

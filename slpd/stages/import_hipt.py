@@ -8,24 +8,30 @@ import argparse
 import csv
 import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
-from slpd.artifacts.atomic import atomic_path, write_text
+from slpd.artifacts.atomic import write_text
 from slpd.artifacts.folds import LabelledSlide
 from slpd.artifacts.hipt_labels import HiptSlide, read_hipt_labels
-from slpd.artifacts.sheet import COLUMNS, TOKEN_SUFFIXES
-from slpd.artifacts.split_files import read_split_files
+from slpd.artifacts.sheet import COLUMNS, TOKEN_SUFFIXES, parse_sheet
+from slpd.artifacts.split_files import read_split_files, split_file
 from slpd.errors import UserError
 from slpd.evaluation.imported_folds import import_folds
+from slpd.settings.section import Name
 
 log = logging.getLogger(__name__)
 
 SLIDE_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", *TOKEN_SUFFIXES)
 BARCODE = r"(TCGA-\w\w-\w{4})-.*"  # its beginning is the patient's
+QUARTER = "_subtype_25"  # end of the longest name made of the cohort's
 NAMED = 5  # slides named in a message
+LABELS = 12  # labels named in a message
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,21 +50,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read labels, splits and the folder; write."""
+    """Read labels, splits and the folder; check all that will be written; write."""
+    check_options(args.cohort, args.classes)
     table = read_hipt_labels(args.labels, args.label)
+    check_classes(args.label, args.classes, table)
+    files, splits = slide_files(args.slides), read_split_files(args.splits)
     labelled = [slide for slide in table if slide.label in args.classes]
-    files = slide_files(args.slides)
     found, missing = split_by_file(labelled, files)
     if not found:
         raise UserError(
             f"--slides {args.slides}: none of the {len(labelled)} labelled slides is among its {len(files)} files, for"
-            f" example {labelled[0].slide if labelled else args.classes[0]}; give the folder of the slides of --labels"
+            f" example {labelled[0].slide}; give the folder of the slides of --labels"
         )
     others = [unlabelled(slide, table) for slide in sorted(files.keys() - {slide.slide for slide in found})]
-    write_sheet(args.sheet, args.label, [*found, *others], files)
-    copy_splits(args.splits, args.folds)
+    sheet = sheet_text(args.label, [*found, *others], files)
+    parse_sheet(args.sheet, sheet)  # refuses what the workflow would refuse
+    refuse_other_folds(args.folds, len(splits))
+    slides = [LabelledSlide(slide.slide, slide.patient, slide.label) for slide in found]
+    import_folds(f"{args.cohort}_subtype", splits, slides, allow_patient_overlap=True)  # tells how they leak
+    write_text(args.sheet, sheet)
+    copy_splits(args.splits, args.folds, len(splits))
     write_text(args.config, config_text(args))
     report(args, found, others, missing)
+
+
+def check_options(cohort: str, classes: Sequence[str]) -> None:
+    """Refuse a name or classes that the config would refuse."""
+    try:
+        TypeAdapter(Name).validate_python(f"{cohort}{QUARTER}")
+    except ValidationError as error:
+        raise UserError(
+            f"--cohort {cohort!r}: not a name for files; use letters, digits, '.', '_' and '-', begin with a letter or"
+            f" digit, at most {120 - len(QUARTER)} characters"
+        ) from error
+    if len(classes) < 2 or len(set(classes)) < len(classes):
+        raise UserError(f"--classes {' '.join(classes)}: a task tells classes apart; give two or more, each once")
+
+
+def check_classes(column: str, classes: Sequence[str], table: Sequence[HiptSlide]) -> None:
+    """Refuse a class that no slide has, and tell which labels are in no class.
+
+    Raises:
+        UserError: naming the class, and the labels that there are.
+    """
+    n_slides = Counter(slide.label for slide in table if slide.label)
+    absent = [name for name in classes if name not in n_slides]
+    if absent:
+        raise UserError(
+            f"--classes {absent[0]}: no slide of the label table has it; labels in column {column}: {counted(n_slides)}"
+        )
+    others = Counter({label: n for label, n in n_slides.items() if label not in classes})
+    if others:
+        log.warning(
+            "labels of %d slides are not among --classes and stay empty in the sheet: %s",
+            others.total(),
+            counted(others),
+        )
+
+
+def counted(n_slides: Counter[str]) -> str:
+    """The most frequent labels with their slides."""
+    shown = ", ".join(f"{label} ({n})" for label, n in n_slides.most_common(LABELS))
+    return shown + (f" and {len(n_slides) - LABELS} more" if len(n_slides) > LABELS else "")
 
 
 def slide_files(folder: Path) -> dict[str, Path]:
@@ -96,40 +149,36 @@ def unlabelled(slide: str, table: Sequence[HiptSlide]) -> HiptSlide:
     return HiptSlide(slide, barcode[1], "", "", "")
 
 
-def write_sheet(path: Path, label: str, slides: Sequence[HiptSlide], files: dict[str, Path]) -> None:
-    """Write the sheet."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*COLUMNS, label, "survival_months", "event"])
-        for slide in slides:
-            of_slide = [slide.slide, files[slide.slide], slide.patient, ""]
-            writer.writerow([*of_slide, slide.label, slide.months if slide.event else "", slide.event])
+def sheet_text(label: str, slides: Sequence[HiptSlide], files: dict[str, Path]) -> str:
+    """The sheet as CSV; months are of no use where it is unknown what came after them."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, label, "survival_months", "event"])
+    for slide in slides:
+        of_slide = [slide.slide, files[slide.slide], slide.patient, ""]
+        writer.writerow([*of_slide, slide.label, slide.months if slide.event else "", slide.event])
+    return text.getvalue()
 
 
-def copy_splits(source: Path, target: Path) -> None:
-    """Copy the split files; what else lies there (`_bool`, `_descriptor`) is of no use.
-
-    Raises:
-        UserError: the target holds folds that this set does not have; a table would mix both.
-    """
-    names = [f"splits_{number}.csv" for number in range(len(read_split_files(source)))]
-    others = sorted({path.name for path in target.glob("splits_*.csv")} - set(names))
+def refuse_other_folds(target: Path, n_folds: int) -> None:
+    """Refuse a folder with folds that the new set does not have; a table would mix both."""
+    names = {split_file(number) for number in range(n_folds)}
+    others = sorted({path.name for path in target.glob("splits_*.csv")} - names)
     if others:
         raise UserError(f"{target}: has {', '.join(others)} of other folds; remove them, or give another folder")
-    for name in names:
+
+
+def copy_splits(source: Path, target: Path, n_folds: int) -> None:
+    """Copy the split files; what else lies there (`_bool`, `_descriptor`) is of no use."""
+    for name in map(split_file, range(n_folds)):
         write_text(target / name, (source / name).read_text(encoding="utf-8-sig"))
 
 
 def config_text(args: argparse.Namespace) -> str:
-    """The cohort and its tasks as YAML."""
-    folds = {"kind": "imported", "folder": str(args.folds), "allow_patient_overlap": True}
-    task = {"cohort": args.cohort, "label": args.label, "classes": args.classes}
+    """The cohort and its tasks as YAML, each entry complete in itself."""
     content = {
         "cohorts": [{"name": args.cohort, "sheet": str(args.sheet)}],
-        "tasks": [
-            {"name": f"{args.cohort}_subtype", **task, "folds": folds},
-            {"name": f"{args.cohort}_subtype_25", **task, "folds": {**folds, "train_fraction": 0.25}},
-        ],
+        "tasks": [task_entry(args, "_subtype", {}), task_entry(args, QUARTER, {"train_fraction": 0.25})],
     }
     head = (
         f"# Written by import_hipt from {args.labels.name} and {args.splits.name}. HIPT's folds have patients in\n"
@@ -139,10 +188,21 @@ def config_text(args: argparse.Namespace) -> str:
     return head + yaml.safe_dump(content, sort_keys=False)
 
 
+def task_entry(args: argparse.Namespace, ending: str, drawn: dict[str, float]) -> dict[str, object]:
+    """A task; it shares no list with another, for which YAML would write a reference."""
+    return {
+        "name": f"{args.cohort}{ending}",
+        "cohort": args.cohort,
+        "label": args.label,
+        "classes": list(args.classes),
+        "folds": {"kind": "imported", "folder": str(args.folds), "allow_patient_overlap": True, **drawn},
+    }
+
+
 def report(
     args: argparse.Namespace, found: Sequence[HiptSlide], others: Sequence[HiptSlide], missing: Sequence[HiptSlide]
 ) -> None:
-    """Log what was found, who is missing, and how HIPT's folds leak."""
+    """Log what was found, and who is missing."""
     log.info(
         "%s: %d labelled slides of %d patients, %d slides without a label of the task",
         args.sheet,
@@ -154,5 +214,3 @@ def report(
         names = ", ".join(slide.slide for slide in missing[:NAMED])
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         log.warning("%d labelled slides have no file below %s: %s%s", len(missing), args.slides, names, more)
-    slides = [LabelledSlide(slide.slide, slide.patient, slide.label) for slide in found]
-    import_folds(f"{args.cohort}_subtype", read_split_files(args.splits), slides, allow_patient_overlap=True)
