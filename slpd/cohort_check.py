@@ -9,7 +9,7 @@ from slpd.artifacts.slide_record import SlideRecord
 from slpd.errors import UserError
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import Task
-from slpd.settings.heads import Head, KnnHead
+from slpd.settings.heads import Head
 from slpd.settings.section import Fraction, Section
 
 
@@ -22,7 +22,7 @@ class CohortPlan(Section):
     min_regions: dict[str, int] = Field(description="variant -> least regions of a slide with prototypes")
     linked: list[str] = Field(description="variants with an inter-slide term, which needs two slides with prototypes")
     tasks: list[Task] = Field(description="tasks on the cohort")
-    heads: list[Head] = Field(description="heads that are trained on them")
+    heads: dict[str, list[Head]] = Field(description="task -> heads that a table evaluates on it")
 
 
 def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequence[SheetRow]) -> list[str]:
@@ -61,22 +61,6 @@ def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequen
             for variant, least in plan.min_regions.items()
         ),
     ]
-
-
-def check_heads(plan: CohortPlan, task: str, n_training: Sequence[int]) -> None:
-    """Refuse a head that wants more training slides than a fold has.
-
-    Args:
-        plan: What is asked.
-        task: Name of the task.
-        n_training: Training slides of each fold.
-    """
-    for head in plan.heads:
-        if isinstance(head, KnnHead) and head.k > min(n_training):
-            raise UserError(
-                f"head {head.name}: k is {head.k}, but task {task} has a fold with {min(n_training)} training slides;"
-                " lower k of the head"
-            )
 
 
 def check_failures(max_failed_fraction: float, records: Sequence[SlideRecord]) -> None:

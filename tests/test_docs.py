@@ -384,6 +384,13 @@ def texts_of(path: Path) -> list[str]:
     return found
 
 
+def test_no_file_holds_both_sides_of_a_merge() -> None:
+    found = subprocess.run(["git", "grep", "-nE", "^(<{7}|>{7}) "], cwd=ROOT, capture_output=True, text=True)
+    if found.returncode > 1:
+        pytest.skip("not a git checkout")
+    assert found.stdout == ""
+
+
 # ---- links and pictures --------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -239,6 +240,31 @@ def test_cohort_of_pretrained_variants_alone_is_not_trained_on(tmp_path: Path, m
     printed = toy.snakemake(tmp_path, *arguments, "--dry-run", "--printshellcmds").stdout
     (command,) = (line for line in printed.splitlines() if "slpd check_cohort" in line)
     assert '"batch_size":0,"min_regions":{}' in command
+
+
+def two_tables(config: dict[str, Any]) -> None:
+    """An edit: two tasks, each with a table and a head of its own, and a head that no table asks for."""
+    (task,), (table,), (abmil, knn) = config["tasks"], config["tables"], config["heads"]
+    config["tasks"] = [task, task | {"name": "again"}]
+    config["heads"] = [abmil, knn, knn | {"name": "idle"}]
+    config["tables"] = [
+        table | {"heads": ["abmil"]},
+        table | {"name": "other", "tasks": ["again"], "heads": ["knn"]},
+    ]
+
+
+def test_check_cohort_looks_at_the_heads_that_a_table_evaluates_on_each_task(
+    tmp_path: Path, make_slide: toy.MakeSlide
+) -> None:
+    toy.make_toy(tmp_path, make_slide)
+    run = toy.snakemake(tmp_path, *toy.edited(tmp_path, two_tables), "--dry-run", "--printshellcmds")
+    (command,) = (line for line in run.stdout.splitlines() if "slpd check_cohort" in line)
+    words = shlex.split(command)
+    plan = json.loads(words[words.index("--plan") + 1])
+    assert {task: [head["name"] for head in heads] for task, heads in plan["heads"].items()} == {
+        "dx": ["abmil"],
+        "again": ["knn"],
+    }
 
 
 def test_the_report_repeats_the_config_files_of_the_command_in_their_order(

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from slpd.errors import EvaluationError
 from slpd.evaluation.cases import Cases, EvaluationData, FoldCases
 from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.mean_vectors import equal_weights, mean_vectors
+from slpd.evaluation.training_classes import check_neighbours
 from slpd.settings.heads import KnnHead
 
 
@@ -28,11 +28,7 @@ def predict_knn(head: KnnHead, data: EvaluationData) -> list[HeadOutput]:
 
 def predict_fold(head: KnnHead, number: int, fold: FoldCases, data: EvaluationData) -> HeadOutput:
     """The same of one fold."""
-    if len(fold.train) < head.k:
-        raise EvaluationError(
-            f"head {head.name}: k is {head.k}, but fold {number} has {len(fold.train)} training {data.level}s; lower k"
-            " of the head"
-        )
+    check_neighbours(head, number, len(fold.train), data.level)
     train, test = mean_vectors(data.features, fold.train), mean_vectors(data.features, fold.test)
     outputs = np.zeros((len(test), data.n_outputs))
     if data.survival:

@@ -1,10 +1,11 @@
-"""Whether a fold's training slides have classes to learn. Light: checked before GPU time is spent, and again later."""
+"""Whether a fold's training slides suffice to learn from. Light: checked before GPU time is spent, and again later."""
 
 from collections.abc import Sequence
 
 from slpd.artifacts.folds import Fold
 from slpd.errors import EvaluationError
-from slpd.settings.evaluation import ClassTask, GeneratedFolds, SurvivalTask
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, SurvivalTask
+from slpd.settings.heads import KnnHead
 
 
 def check_training(task: ClassTask | SurvivalTask, number: int, fold: Fold) -> None:
@@ -27,6 +28,19 @@ def advice(task: ClassTask | SurvivalTask, number: int) -> str:
     drawn = task.folds.train_fraction
     share = f"raise folds.train_fraction of the task ({drawn:g}), or " if drawn < 1 else ""
     return f"{share}correct splits_{number}.csv in {task.folds.folder}, or see why its slides were left out"
+
+
+def check_neighbours(head: KnnHead, number: int, n_training: int, level: Level) -> None:
+    """Refuse a fold with fewer training cases than the head looks for.
+
+    Raises:
+        EvaluationError: there are fewer than k.
+    """
+    if n_training < head.k:
+        raise EvaluationError(
+            f"head {head.name}: k is {head.k}, but fold {number} has {n_training} training {level}s; lower k of the"
+            " head"
+        )
 
 
 def classes_not_trained(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -> dict[str, list[int]]:

@@ -2,16 +2,18 @@
 
 import argparse
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from slpd.artifacts.atomic import write_text
-from slpd.artifacts.sheet import read_sheet
+from slpd.artifacts.sheet import SheetRow, read_sheet
 from slpd.artifacts.slide_record import read_record
-from slpd.cohort_check import CohortPlan, check_cohort, check_heads
-from slpd.evaluation.cases import grouped, time_intervals
-from slpd.evaluation.tasks import labelled_slides, n_cases
+from slpd.cohort_check import CohortPlan, check_cohort
+from slpd.evaluation.no_figures import no_figures_text
+from slpd.evaluation.tasks import labelled_slides
 from slpd.evaluation.training_classes import untrained_text
-from slpd.settings.evaluation import SurvivalTask
+from slpd.settings.evaluation import ClassTask, SurvivalTask
+from slpd.settings.heads import AnyHead
 from slpd.stages.split_folds import folds_of
 
 log = logging.getLogger(__name__)
@@ -32,13 +34,21 @@ def run(args: argparse.Namespace) -> None:
     plan = CohortPlan.from_json(args.plan)
     findings = check_cohort(plan, records, sheet)
     usable = {record.slide for record in records if record.status == "ok"}
-    for task in plan.tasks:
-        folds = folds_of(task, [slide for slide in labelled_slides(task, sheet) if slide.slide in usable])
-        findings += [f"task {task.name}: {line}" for line in untrained_text(task, folds)]
-        check_heads(plan, task.name, [n_cases(fold.train, task) for fold in folds])
-        if isinstance(task, SurvivalTask):
-            for number, fold in enumerate(folds):
-                time_intervals(number, grouped(fold.train, task.level), task)
+    slides = [row for row in sheet if row.slide in usable]
+    warnings = [line for task in plan.tasks for line in task_warnings(task, slides, plan.heads.get(task.name, []))]
     for line in findings:
         log.info(line)
-    write_text(args.out, "\n".join(findings) + "\n")
+    for line in warnings:
+        log.warning(line)
+    write_text(args.out, "\n".join([*findings, *warnings]) + "\n")
+
+
+def task_warnings(task: ClassTask | SurvivalTask, usable: Sequence[SheetRow], heads: Sequence[AnyHead]) -> list[str]:
+    """What the folds of a task will not allow, although the task can be split.
+
+    Raises:
+        UserError: it cannot be, or a fold cannot be trained on.
+    """
+    folds = folds_of(task, labelled_slides(task, usable))
+    untrained = [f"task {task.name}: {line}" for line in untrained_text(task, folds)]
+    return [*untrained, *no_figures_text(task, folds, heads)]

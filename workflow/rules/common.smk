@@ -144,9 +144,10 @@ def token_records(wildcards):
     return expand(f"{COHORT}/tokens/batch_{{batch}}.json", cohort=wildcards.cohort, batch=BATCHES[wildcards.cohort])
 
 
-def tables_on(cohort):
-    """The tables with a task on the cohort."""
-    return [table for table in TABLES.values() if cohort in map(cohort_of, table.tasks)]
+def heads_on(task):
+    """The heads that some table evaluates on the task."""
+    names = {head for table in TABLES.values() if task in table.tasks for head in table.heads}
+    return [head for head in HEADS.values() if head.name in names]
 
 
 def trained_variants(cohort):
@@ -195,7 +196,7 @@ def plan_of(cohort):
         },
         linked=[variant for variant in trained_variants(cohort) if EXPERIMENT.objective_of(VARIANTS[variant]).inter],
         tasks=[task for task in TASKS.values() if task.cohort == cohort],
-        heads=[HEADS[head] for table in tables_on(cohort) for head in table.heads],
+        heads={task.name: heads_on(task.name) for task in TASKS.values() if task.cohort == cohort},
     ).model_dump_json()
 
 
