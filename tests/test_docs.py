@@ -385,7 +385,8 @@ def texts_of(path: Path) -> list[str]:
 
 
 def test_no_file_holds_both_sides_of_a_merge() -> None:
-    found = subprocess.run(["git", "grep", "-nE", "^(<{7}|>{7}) "], cwd=ROOT, capture_output=True, text=True)
+    search = ["git", "grep", "-nE", "^(<{7}|>{7}) "]
+    found = subprocess.run(search, cwd=ROOT, capture_output=True, text=True, check=False)
     if found.returncode > 1:
         pytest.skip("not a git checkout")
     assert found.stdout == ""

@@ -54,16 +54,18 @@ def test_absent_weights_are_named_by_their_key(tmp_path: Path, monkeypatch: pyte
     "changes", [{"objective": {"intra": 0}}, {"prototypes": {"seed": 1}}, {"slide_graph": {"n": 1}}]
 )
 def test_settings_of_training_beside_pretrained_weights_are_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=rf"^config\.variants\.4: pretrained stands beside {next(iter(changes))}, but"):
+    with pytest.raises(
+        UserError, match=rf"^config\.variants\.hipt: pretrained stands beside {next(iter(changes))}, but"
+    ):
         experiment(pretrained=HIPT, **changes)
 
 
 @pytest.mark.parametrize(
     ("pretrained", "message"),
     [
-        ({"checkpoint": "w.pth"}, r"variants\.4\.pretrained\.sha256: missing"),
-        (HIPT | {"sha256": "abc"}, r"variants\.4\.pretrained\.sha256: .*'abc'"),
-        (HIPT | {"sha": "abc"}, r"variants\.4\.pretrained\.sha: unknown key, did you mean 'sha256'"),
+        ({"checkpoint": "w.pth"}, r"variants\.hipt\.pretrained\.sha256: missing"),
+        (HIPT | {"sha256": "abc"}, r"variants\.hipt\.pretrained\.sha256: .*'abc'"),
+        (HIPT | {"sha": "abc"}, r"variants\.hipt\.pretrained\.sha: unknown key, did you mean 'sha256'"),
     ],
 )
 def test_pretrained_weights_are_known_by_their_hash(pretrained: dict[str, Any], message: str) -> None:

@@ -117,8 +117,8 @@ FAULTS = {
         r"tissue\.min_area_mm: unknown key, did you mean 'min_area_mm2'",
     ),
     "misspelt section": (set_key("trainig", {}), r"trainig: unknown key, did you mean 'training'"),
-    "key in a list": (set_key("tasks.0.lable", "x"), r"tasks\.0\.class\.lable: unknown key, did you mean 'label'"),
-    "key in a head": (set_key("heads.1.K", 3), r"heads\.1\.knn\.K: unknown key, did you mean 'k'"),
+    "key in a list": (set_key("tasks.0.lable", "x"), r"config\.tasks\.nsclc_subtype\.lable: unknown key, .*'label'"),
+    "key in a head": (set_key("heads.1.K", 3), r"config\.heads\.knn\.K: unknown key, did you mean 'k'"),
     "wrong type": (set_key("training.epochs", "many"), r"training\.epochs: .*integer.*'many'"),
     "out of range": (set_key("regions.mpp", 40), r"regions\.mpp: .*less than or equal to 10.*40"),
     "not a number": (set_key("training.learning_rate", float("nan")), r"training\.learning_rate: .*finite"),
@@ -127,8 +127,27 @@ FAULTS = {
     "variant twice": (set_key("variants.0.name", "slpd"), r"variants: the name 'slpd' is given 2 times"),
     "unknown cohort": (set_key("tasks.0.cohort", "luad"), r"tasks\.nsclc_subtype\.cohort: .*'luad'.* nsclc, brca"),
     "unknown variant": (set_key("tables.0.variants", ["slp"]), r"tables\.subtyping\.variants: .*'slp'.*slpd"),
-    "unknown metric": (set_key("tables.0.metrics", ["acc"]), r"tables\.0\.metrics\.0: .*'auc'.*'acc'"),
-    "unknown head kind": (set_key("heads.0.kind", "svm"), r"heads\.0: .*'svm'.*'knn', .*'abmil'"),
+    "unknown metric": (set_key("tables.0.metrics", ["acc"]), r"config\.tables\.subtyping\.metrics\.0: .*'auc'.*'acc'"),
+    "unknown head kind": (set_key("heads.0.kind", "svm"), r"heads\.abmil\.kind: .*one of 'knn', .*'abmil'.*'svm'"),
+    "no head kind": (lambda config: config["heads"][0].pop("kind"), r"config\.heads\.abmil\.kind: missing"),
+    "unknown task kind": (
+        set_key("tasks.1.kind", "Survival"),
+        r"^config\.tasks\.brca_subtype\.kind: input should be one of 'subtyping', 'ordinal', 'survival'"
+        r" \(it is 'Survival'\)$",
+    ),
+    "empty task kind": (set_key("tasks.1.kind", None), r"config\.tasks\.brca_subtype\.kind: .*'ordinal'.*None"),
+    "unknown kind of folds": (
+        set_key("tasks.0.folds.kind", "hipt"),
+        r"tasks\.nsclc_subtype\.folds\.kind: .*'imported'",
+    ),
+    "numbers as classes": (
+        set_key("tasks.0.classes", [0, 1, 2]),
+        r"^config\.tasks\.nsclc_subtype\.classes\.0: input should be a valid string \(it is 0\); write it in quotes$",
+    ),
+    "a task's key that is the name of its model": (
+        lambda config: config["tasks"][0].update({"class": config["tasks"][0].pop("classes")}),
+        r"^config\.tasks\.nsclc_subtype\.classes: missing",
+    ),
     "variant's key": (set_key("variants.3.prototypes", {"m": 8}), r"variants\.slpd\.prototypes\.m: unknown key"),
     "cohort's value": (
         set_key("cohorts.1.prototypes", {"n_prototypes": 64}),
@@ -142,12 +161,23 @@ FAULTS = {
         set_key("slide_graph.n_neighbours", {"released": 2}),
         r"slide_graph\.n_neighbours: given for released; give one value, or one each for paper and released",
     ),
+    "half a preset in a list": (
+        set_key("variants.3.slide_graph", {"n_neighbours": {"paper": 2}}),
+        r"config\.variants\.slpd\.slide_graph\.n_neighbours: given for paper; give one value",
+    ),
+    "an entry with the name of a preset": (
+        set_key("head_presets.paper", {}),
+        r"^config\.head_presets: paper cannot stand beside hipt, modern: as a key it is .*; rename it$",
+    ),
     "unknown features": (set_key("prototypes.features", "cls"), r"prototypes\.features: .*'region_vector'.*'cls'"),
     "no iterations": (set_key("training.dino_epochs", 100), r"training: epochs - dino_epochs is 0; leave epochs"),
     "weights without hash": (set_key("patch_encoder.sha256", None), r"patch_encoder: checkpoint and sha256"),
     "no spread": (set_key("patch_encoder.std", [0.2, 0, 0.2]), r"patch_encoder\.std\.1: .*greater than 0"),
-    "head twice": (set_key("tables.0.heads", ["knn", "knn"]), r"tables\.0: heads: knn is there twice; keep one"),
-    "one class": (set_key("tasks.0.classes", ["LUAD"]), r"tasks\.0\.class\.classes: .*at least 2"),
+    "head twice": (
+        set_key("tables.0.heads", ["knn", "knn"]),
+        r"config\.tables\.subtyping: heads: knn is there twice; keep one",
+    ),
+    "one class": (set_key("tasks.0.classes", ["LUAD"]), r"config\.tasks\.nsclc_subtype\.classes: .*at least 2"),
 }
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from slpd.settings.section import Fraction, Name, Section, Seed
+from slpd.settings.section import Fraction, Name, Section, Seed, checked_json
 
 
 class GeneratedFolds(Section):
@@ -98,18 +98,16 @@ class SurvivalTask(AnyTask):
 
 
 def kind_of(task: object) -> str:
-    """The model that a task is read by."""
-    kind = task.get("kind", "subtyping") if isinstance(task, dict) else getattr(task, "kind", "")
-    return "survival" if kind == "survival" else "class"
+    """The kind that a task says it is of."""
+    return str(task.get("kind", "subtyping") if isinstance(task, dict) else getattr(task, "kind", ""))
 
 
-Task = Annotated[Annotated[ClassTask, Tag("class")] | Annotated[SurvivalTask, Tag("survival")], Discriminator(kind_of)]
-
-
-class OneTask(Section):
-    """A task of any kind."""
-
-    task: Task
+Task = Annotated[
+    Annotated[ClassTask, Tag("subtyping")]
+    | Annotated[ClassTask, Tag("ordinal")]
+    | Annotated[SurvivalTask, Tag("survival")],
+    Discriminator(kind_of),
+]
 
 
 def task_from_json(text: str) -> ClassTask | SurvivalTask:
@@ -118,7 +116,8 @@ def task_from_json(text: str) -> ClassTask | SurvivalTask:
     Raises:
         UserError: a key is unknown, missing or out of range; the message names it.
     """
-    return OneTask.from_json(f'{{"task": {text}}}').task
+    (task,) = checked_json(list[Task], f"[{text}]", "tasks")
+    return task  # type: ignore[no-any-return]
 
 
 class Intervals(Section):

@@ -220,10 +220,11 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 def changed(section: AnySection, changes: Changes, where: str) -> AnySection:
     """`section` with changed keys, checked as a whole; `where` names the entry in messages."""
+    given = section.model_dump() | dict(changes)
     try:
-        return type(section).model_validate(section.model_dump() | dict(changes))
+        return type(section).model_validate(given)
     except ValidationError as error:
-        raise UserError(describe(error, type(section), where)) from error
+        raise UserError(describe(error, type(section), where, given)) from error
 
 
 def load_experiment(config: Mapping[str, Any]) -> Experiment:
@@ -232,10 +233,11 @@ def load_experiment(config: Mapping[str, Any]) -> Experiment:
     Raises:
         UserError: the first fault, with its key, its value and what was expected.
     """
+    given = with_preset(config)
     try:
-        experiment = Experiment.model_validate(with_preset(config))
+        experiment = Experiment.model_validate(given)
     except ValidationError as error:
-        raise UserError(describe(error, Experiment, "config")) from error
+        raise UserError(describe(error, Experiment, "config", given)) from error
     check_names(experiment)
     check_metrics(experiment)
     check_geometry(experiment)

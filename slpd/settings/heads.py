@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from slpd.settings.section import Fraction, Name, Section, Seed
+from slpd.settings.section import Fraction, Name, Section, Seed, checked_json
 
 
 class HeadPreset(Section):
@@ -22,7 +22,10 @@ class HeadPreset(Section):
         " null: the last epoch is kept",
     )
     batch_size: int = Field(gt=0, description="bags per step")
-    balanced: bool = Field(description="draw with replacement, every class equally often; else every bag once an epoch")
+    balanced: bool = Field(
+        description="draw with replacement, every class equally often; else, and in survival tasks, every bag once an"
+        " epoch"
+    )
     standardise: bool = Field(description="region vectors less the mean of the training regions, by their deviation")
     loss_divisor: float = Field(gt=0, description="the loss is divided by it before the gradient is taken")
     seed: Seed = Field(description="seed of weights, sampling and dropout")
@@ -94,16 +97,11 @@ AnyHead = KnnHead | LogisticHead | AnyTrainedHead
 Head = Annotated[KnnHead | LogisticHead | AbmilHead | MaxMilHead | VitWsiHead, Field(discriminator="kind")]
 
 
-class OneHead(Section):
-    """A head of any kind."""
-
-    head: Head
-
-
 def head_from_json(text: str) -> AnyHead:
     """The head from a rule's JSON param.
 
     Raises:
         UserError: a key is unknown, missing or out of range; the message names it.
     """
-    return OneHead.from_json(f'{{"head": {text}}}').head
+    (head,) = checked_json(list[Head], f"[{text}]", "heads")
+    return head  # type: ignore[no-any-return]

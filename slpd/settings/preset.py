@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from slpd.errors import UserError
+from slpd.settings.section import entry_key
 
 Preset = Literal["paper", "released"]
 PRESETS = get_args(Preset)
@@ -25,12 +26,18 @@ def with_preset(config: Mapping[str, Any]) -> dict[str, Any]:
 def chosen(value: Any, preset: str, where: str) -> Any:  # noqa: ANN401  # any YAML value
     """A value, or the part of it that is meant under a preset."""
     if isinstance(value, list):
-        return [chosen(entry, preset, f"{where}.{place}") for place, entry in enumerate(value)]
+        return [chosen(entry, preset, f"{where}.{entry_key(entry, place)}") for place, entry in enumerate(value)]
     if not isinstance(value, Mapping):
         return value
     if not value.keys() & set(PRESETS):
         return {key: chosen(inner, preset, f"{where}.{key}") for key, inner in value.items()}
+    others = [str(key) for key in value if key not in PRESETS]
+    given = " and ".join(key for key in PRESETS if key in value)
+    if others:
+        raise UserError(
+            f"{where}: {given} cannot stand beside {', '.join(others)}: as a key it is the value under that preset;"
+            " rename it"
+        )
     if value.keys() != set(PRESETS):
-        given = ", ".join(map(str, value))
         raise UserError(f"{where}: given for {given}; give one value, or one each for {' and '.join(PRESETS)}")
     return value[preset]

@@ -1,9 +1,12 @@
 """What every config section shares: unknown keys refused, values frozen, passed to stages as JSON."""
 
+import json
+import re
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from slpd.errors import UserError
 
@@ -26,28 +29,81 @@ class Section(BaseModel):
         Raises:
             UserError: a key is unknown, missing or out of range; the message names it.
         """
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            raise UserError(describe(error, cls, cls.__name__)) from error
+        section: Self = checked_json(cls, text, cls.__name__)
+        return section
 
 
-def describe(error: ValidationError, model: type[BaseModel], where: str) -> str:
-    """The first fault of a validation error in one line: key, value, what was expected."""
+def checked_json(kind: Any, text: str, where: str) -> Any:  # noqa: ANN401  # any annotation, and what is of it
+    """What a JSON text holds, checked against a type.
+
+    Args:
+        kind: A section, or a type of sections such as `list[Task]`.
+        text: The JSON.
+        where: The key that messages begin with.
+
+    Raises:
+        UserError: a key is unknown, missing or out of range; the message names it.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError as error:
+        is_json = error.errors()[0]["type"] != "json_invalid"
+        raise UserError(describe(error, kind, where, json.loads(text) if is_json else None)) from error
+
+
+def describe(error: ValidationError, kind: object, where: str, given: object) -> str:
+    """The first fault of a validation error in one line: key, value, what was expected.
+
+    Args:
+        error: The error.
+        kind: The section that was asked for, or a type of sections.
+        where: The key that the message begins with.
+        given: What was checked.
+    """
     fault = error.errors()[0]
-    key = ".".join([where, *(str(part) for part in fault["loc"])])
-    if fault["type"] == "extra_forbidden":
-        return f"{key}: unknown key{suggestion(model, fault['loc'])}; the files in config/ explain every key"
-    if fault["type"] == "missing":
-        return f"{key}: missing; the files in config/ explain it and have a value"
+    key = ".".join([where, *keys_of(fault["loc"], given)])
+    match fault["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key{suggestion(kind, fault['loc'])}; the files in config/ explain every key"
+        case "missing":
+            return f"{key}.{fault['loc'][-1]}: missing; the files in config/ explain it and have a value"
+        case "union_tag_not_found":  # entries of several kinds are told apart by this key
+            return f"{key}.kind: missing; the files in config/ explain it and have a value"
+        case "union_tag_invalid":
+            return f"{key}.kind: input should be one of {fault['ctx']['expected_tags']} (it is {fault['ctx']['tag']!r})"
     message = fault["msg"].removeprefix("Value error, ")
     value = "" if isinstance(fault["input"], dict) else f" (it is {fault['input']!r})"
-    return f"{key}: {message[0].lower()}{message[1:]}{value}"
+    quotes = "; write it in quotes" if fault["type"] == "string_type" and is_unquoted(fault["input"]) else ""
+    return f"{key}: {message[0].lower()}{message[1:]}{value}{quotes}"
 
 
-def suggestion(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
+def keys_of(location: Sequence[int | str], given: object) -> list[str]:
+    """The keys of a fault as they are written: an entry of a list by its name, without pydantic's words for kinds."""
+    keys = []
+    for part in location:
+        if isinstance(given, Mapping) and part in given:
+            keys.append(str(part))
+            given = given[part]
+        elif isinstance(given, Sequence) and isinstance(part, int):
+            keys.append(entry_key(given[part], part))
+            given = given[part]
+    return keys
+
+
+def entry_key(entry: object, place: int) -> str:
+    """What tells an entry of a list: its name, or without a usable one its place."""
+    name = entry.get("name") if isinstance(entry, Mapping) else None
+    return name if isinstance(name, str) and re.search(SAFE_NAME, name) else str(place)
+
+
+def is_unquoted(value: object) -> bool:
+    """Whether YAML takes a text for something else: a number, a truth value, a date."""
+    return value is not None and not isinstance(value, dict | list)
+
+
+def suggestion(kind: object, location: Sequence[int | str]) -> str:
     """A likely spelling of an unknown key, as ", did you mean ...?", or nothing."""
-    models = [model]
+    models = nested(kind)
     for part in location[:-1]:
         models = [
             inner for m in models if part in m.model_fields for inner in nested(m.model_fields[part].annotation)

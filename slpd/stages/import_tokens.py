@@ -81,4 +81,4 @@ def import_slide(row: SheetRow, tokens: ForeignTokens, version: int, out: Path) 
     try:
         return SlideRecord(slide=row.slide, path=row.path, n_regions=n_regions, **stated)
     except ValidationError as error:
-        raise SlideError(f"slide {row.slide}: {describe(error, SlideRecord, str(tokens.path))}") from error
+        raise SlideError(f"slide {row.slide}: {describe(error, SlideRecord, str(tokens.path), stated)}") from error

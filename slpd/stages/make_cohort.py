@@ -76,7 +76,7 @@ def read_settings(config: Path, tiles: Path | None) -> Cohort:
     try:
         cohort = COHORTS[kind].model_validate(content)
     except ValidationError as error:
-        raise UserError(describe(error, COHORTS[kind], str(config))) from error
+        raise UserError(describe(error, COHORTS[kind], str(config), content)) from error
     if tiles is None:
         return cohort
     if not isinstance(cohort, TileCohort):
