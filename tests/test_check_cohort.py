@@ -121,7 +121,7 @@ def test_a_head_that_wants_more_slides_than_a_fold_trains_on_costs_its_cells(
     assert caplog.records == []
     warning = (
         "task t, head knn_t: its cells will have no figures: head knn_t: k is 3, but fold 1 has 2 training slides"
-        " (patients in a task of level patient); lower k of the head"
+        "; lower k of the head"
     )
     assert run_stage(tmp_path, task, t=3)[-1] == warning
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [warning]
@@ -130,7 +130,7 @@ def test_a_head_that_wants_more_slides_than_a_fold_trains_on_costs_its_cells(
 def test_cases_of_a_patient_task_are_its_patients(tmp_path: Path) -> None:
     task = TASK.model_copy(update={"level": "patient", "folds": imported(tmp_path, "s0 s1 s2")})
     assert "no figures" not in run_stage(tmp_path, task, t=3)[-1]
-    assert "fold 0 has 3 training slides" in run_stage(tmp_path, task, t=4)[-1]
+    assert "fold 0 has 3 training patients" in run_stage(tmp_path, task, t=4)[-1]
 
 
 def test_too_few_events_for_the_intervals_of_time_cost_the_cells_of_every_head(tmp_path: Path) -> None:
@@ -160,5 +160,5 @@ def test_a_class_that_a_fold_does_not_train_is_reported(tmp_path: Path) -> None:
     rows = [SheetRow(**{**vars(r), "labels": {"dx": "abc"[min(i, 2)]}}) for i, r in enumerate(SHEET)]
     task = TASK.model_copy(update={"classes": ["a", "b", "c"], "folds": imported(tmp_path, "s0 s1 s2", "s0 s2")})
     assert stage.task_warnings(task, rows, []) == [
-        "task t: class b has no training slide in 1 of 2 folds (1), where it is never predicted"
+        "task t: class b has no training slide in 1 of 2 folds (1), where heads cannot learn it"
     ]
