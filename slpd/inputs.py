@@ -1,5 +1,6 @@
 """Everything an experiment reads, checked before any job starts: sheets, slides, labels, folds, weights."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from slpd.artifacts.published import read_published
@@ -28,7 +29,7 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
         check_files(cohort.sheet, sheets[cohort.name])
     for task in experiment.tasks:
         check_labels(task, sheets[task.cohort])
-    check_weights(experiment)
+    check_weights(experiment, sheets)
     for path in {path: None for table in experiment.tables for path in table.published}:
         refuse_braces("tables", path)
         read_published(Path(path))
@@ -70,14 +71,20 @@ def check_labels(task: ClassTask | SurvivalTask, sheet: Sheet) -> None:
         import_folds(task.name, splits, slides, task.folds.allow_patient_overlap)
 
 
-def check_weights(experiment: Experiment) -> None:
+def check_weights(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:
     """Refuse weights that are not there; the jobs that load them check their hashes."""
-    given = {"patch_encoder.checkpoint": experiment.patch_encoder.checkpoint} | {
+    for key, checkpoint in weights_of(experiment, sheets).items():
+        refuse_braces(key, checkpoint)
+        if not Path(checkpoint).is_file():
+            raise UserError(f"{key}: no file {checkpoint}; put the weights there or correct the path")
+
+
+def weights_of(experiment: Experiment, sheets: Mapping[str, Sheet]) -> dict[str, str]:
+    """Key -> weights file that it names; of the patch encoder only where slides are encoded: token files need none."""
+    encoded = any(not row.holds_tokens for sheet in sheets.values() for row in sheet.values())
+    given = {"patch_encoder.checkpoint": experiment.patch_encoder.checkpoint if encoded else None} | {
         f"variants.{variant.name}.pretrained.checkpoint": variant.pretrained.checkpoint
         for variant in experiment.variants
-        if variant.pretrained and not variant.why_unavailable
+        if variant.pretrained
     }
-    for key, checkpoint in given.items():
-        refuse_braces(key, checkpoint or "")
-        if checkpoint is not None and not Path(checkpoint).is_file():
-            raise UserError(f"{key}: no file {checkpoint}; put the weights there or correct the path")
+    return {key: checkpoint for key, checkpoint in given.items() if checkpoint is not None}

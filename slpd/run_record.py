@@ -13,7 +13,7 @@ from typing import Any
 
 from slpd.artifacts.run_manifest import RunManifest, input_records, last_manifest, result_records
 from slpd.errors import UserError
-from slpd.inputs import Sheet
+from slpd.inputs import Sheet, weights_of
 from slpd.settings.experiment import Experiment
 from slpd.slurm.jobs import ended_jobs, has_slurm
 from slpd.versions import RESULT_VERSIONS
@@ -62,7 +62,7 @@ def record_run(
         git=git_state(Path(__file__).parents[1]),
         hardware=hardware(),
         jobs=jobs_of(log),
-        inputs=input_records(small_inputs(experiment), slides(sheets)),
+        inputs=input_records(small_inputs(experiment, sheets), slides(sheets)),
         results=result_records(results, run, stages, last_manifest(results)),
     ).write(results)
 
@@ -135,10 +135,9 @@ def jobs_of(log: Path) -> list[dict[str, str]]:
     return [{"id": job} | {key: getattr(known[job], key) for key in keys if job in known} for job in ids]
 
 
-def small_inputs(experiment: Experiment) -> list[Path]:
+def small_inputs(experiment: Experiment, sheets: Mapping[str, Sheet]) -> list[Path]:
     """Sheets, weights and published figures."""
-    checkpoints = [variant.pretrained.checkpoint for variant in experiment.variants if variant.pretrained]
-    given = [path for path in (*checkpoints, experiment.patch_encoder.checkpoint) if path]
+    given = weights_of(experiment, sheets).values()
     published = dict.fromkeys(path for table in experiment.tables for path in table.published)
     return [Path(path) for path in (*(cohort.sheet for cohort in experiment.cohorts), *given, *published)]
 

@@ -1,7 +1,6 @@
 """A cohort of token files goes from the sheet to the table without a slide."""
 
 import csv
-import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import rerun_table
 import toy
+import yaml
 
 from slpd.versions import RESULT_VERSIONS
 
@@ -30,12 +30,15 @@ def test_a_cohort_of_token_files_needs_no_slides(tmp_path: Path, monkeypatch: py
         lines.append(f"t{i},t{i}.h5,p{i},,{'ab'[i % 2]}")
     (tmp_path / "slides.csv").write_text("\n".join(lines) + "\n")
     toy.make_toy(tmp_path / "other", lambda *_, **__: None)
-    shutil.copy(tmp_path / "other" / "toy.yaml", tmp_path / "toy.yaml")
+    config = yaml.safe_load((tmp_path / "other" / "toy.yaml").read_text())
+    config["patch_encoder"] |= {"checkpoint": "weights/absent.pth", "sha256": "0" * 64}  # nothing is encoded
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(config))
     plan = toy.planned(tmp_path)
     assert plan["import_tokens"] == 1
     assert not plan.keys() & {"segment_tissue", "tile_regions", "check_cohort", "encode_patches"}
     run = toy.snakemake(tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
+    assert len(list((tmp_path / "results/toy/runs").glob("*.json"))) == 1
     with open(tmp_path / "results/toy/tables/toy.csv", newline="", encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 2 * 2 * 2  # variants, heads, metrics
     assert toy.planned(tmp_path) == {}

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from slpd.artifacts.sheet import SheetRow
 from slpd.errors import UserError
 from slpd.inputs import check_weights
 from slpd.settings.experiment import Experiment, load_experiment
@@ -15,6 +16,9 @@ HIPT = {  # the hash is that of HIPT's Git LFS pointer
     "checkpoint": "weights/vit4k_xs_dino.pth",
     "sha256": "2b0bd9e9a602a35f2bb3f76da39d2b53a91f23fc3f115dc59a63267d95ad2b7b",
 }
+
+SLIDES = {"nsclc": {"s": SheetRow("s", "s.svs", "p", None, {})}}
+TOKENS = {"nsclc": {"s": SheetRow("s", "s.h5", "p", None, {})}}
 
 
 def experiment(patch_weights: str | None = None, **changes: object) -> Experiment:
@@ -26,28 +30,37 @@ def experiment(patch_weights: str | None = None, **changes: object) -> Experimen
 
 def test_weights_that_are_there_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    check_weights(experiment())
+    check_weights(experiment(), SLIDES)
     (tmp_path / "weights").mkdir()
     for name in ("vit4k_xs_dino.pth", "vit256.pth"):
         (tmp_path / "weights" / name).touch()
-    check_weights(experiment("weights/vit256.pth", pretrained=HIPT))
+    check_weights(experiment("weights/vit256.pth", pretrained=HIPT), SLIDES)
 
 
 def test_weights_that_are_not_at_hand_are_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     without = experiment(pretrained=HIPT | {"checkpoint": None})
-    check_weights(without)
+    check_weights(without, SLIDES)
     assert without.variants[-1].why_unavailable == "no weights: variants.hipt.pretrained.checkpoint is null"
 
 
 def test_absent_weights_are_named_by_their_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"^variants\.hipt\.pretrained\.checkpoint: no file weights/vit4k_xs_dino\.pth"):
-        check_weights(experiment(pretrained=HIPT))
+        check_weights(experiment(pretrained=HIPT), SLIDES)
     with pytest.raises(UserError, match=r"^patch_encoder\.checkpoint: no file weights/vit256\.pth"):
-        check_weights(experiment("weights/vit256.pth", pretrained=HIPT))
+        check_weights(experiment("weights/vit256.pth", pretrained=HIPT), SLIDES)
     with pytest.raises(UserError, match=r"^variants\.hipt\.pretrained\.checkpoint: \{x\}\.pth has braces"):
-        check_weights(experiment(pretrained=HIPT | {"checkpoint": "{x}.pth"}))
+        check_weights(experiment(pretrained=HIPT | {"checkpoint": "{x}.pth"}), SLIDES)
+
+
+def test_token_files_need_no_patch_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_weights(experiment("weights/vit256.pth"), TOKENS)
+    with pytest.raises(UserError, match=r"^patch_encoder\.checkpoint: no file"):
+        check_weights(experiment("weights/vit256.pth"), TOKENS | {"brca": SLIDES["nsclc"]})
+    with pytest.raises(UserError, match=r"^variants\.hipt\.pretrained\.checkpoint: no file"):
+        check_weights(experiment(pretrained=HIPT), TOKENS)
 
 
 @pytest.mark.parametrize(

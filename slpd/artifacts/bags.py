@@ -13,7 +13,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.hdf5_file import new_hdf5_file
+from slpd.artifacts.hdf5_file import new_hdf5_file, open_hdf5_file
+
+MADE_BY = "embed_bags (of a variant with token_mean: pool_tokens)"
 
 
 def write_bags(
@@ -36,14 +38,22 @@ def write_bags(
 
 
 def read_bags(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Slide id -> (n, D) region vectors, in order of slide id."""
-    with h5py.File(path, "r") as file:
+    """Slide id -> (n, D) region vectors, in order of slide id.
+
+    Raises:
+        UserError: the file is missing, damaged, or another file.
+    """
+    with open_hdf5_file(path, MADE_BY) as file:
         features, offsets = np.asarray(file["features"]), np.asarray(file["offsets"])
         slides = [name.decode() for name in file["slides"][:]]
     return {slide: features[start:stop] for slide, start, stop in zip(slides, offsets[:-1], offsets[1:], strict=True)}
 
 
 def read_corners(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Corners of all regions, (R, 2) level-0 pixels, and the (S + 1,) offsets of the slides, without the vectors."""
-    with h5py.File(path, "r") as file:
+    """Corners of all regions, (R, 2) level-0 pixels, and the (S + 1,) offsets of the slides, without the vectors.
+
+    Raises:
+        UserError: the file is missing, damaged, or another file.
+    """
+    with open_hdf5_file(path, MADE_BY) as file:
         return np.asarray(file["coords"]), np.asarray(file["offsets"])

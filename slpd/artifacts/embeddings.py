@@ -16,8 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.hdf5_file import new_hdf5_file
-from slpd.errors import UserError
+from slpd.artifacts.hdf5_file import new_hdf5_file, open_hdf5_file
 from slpd.settings.training import Features
 
 
@@ -51,14 +50,9 @@ def open_embeddings(path: Path) -> Iterator[CohortEmbeddings]:
     Raises:
         UserError: the file is missing, damaged, or another file.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            slides = [name.decode() for name in file["slides"][:]]
-            yield CohortEmbeddings(file["bottleneck"], file["region_vector"], file["offsets"][:], slides)
-    except (OSError, KeyError) as error:
-        raise UserError(
-            f"region embeddings {path}: cannot be read ({error}); run their training stage again"
-        ) from error
+    with open_hdf5_file(path, "pretrain_dino or distill_slpd") as file:
+        slides = [name.decode() for name in file["slides"][:]]
+        yield CohortEmbeddings(file["bottleneck"], file["region_vector"], file["offsets"][:], slides)
 
 
 def read_embeddings(path: Path) -> CohortEmbeddings:

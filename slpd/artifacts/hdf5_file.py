@@ -1,4 +1,4 @@
-"""HDF5 files that are either whole or absent, also when the disk fills up while they are written."""
+"""HDF5 files that are either whole or absent, also when the disk fills up; one that was damaged later is named."""
 
 import io
 from collections.abc import Iterator
@@ -48,3 +48,23 @@ def new_hdf5_file(path: Path) -> Iterator[h5py.File]:
             yield file
         if raw.error is not None:
             raise UserError(f"{path}: {raw.error.strerror}; make room and run again") from raw.error
+
+
+@contextmanager
+def open_hdf5_file(path: Path, made_by: str) -> Iterator[h5py.File]:
+    """An HDF5 file, open for reading.
+
+    Args:
+        path: The file.
+        made_by: The stages that make it, for the message.
+
+    Raises:
+        UserError: it is missing, damaged, or another file; also if that shows while it is read.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, KeyError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); delete it and start again: {made_by} makes it anew"
+        ) from error

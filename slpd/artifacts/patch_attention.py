@@ -16,8 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.hdf5_file import new_hdf5_file
-from slpd.errors import UserError
+from slpd.artifacts.hdf5_file import new_hdf5_file, open_hdf5_file
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,6 @@ def open_patch_attention(path: Path) -> Iterator[PatchAttention]:
     Raises:
         UserError: the file is missing, damaged, or another file.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            slides = [name.decode() for name in file["slides"][:]]
-            yield PatchAttention(file["attention"], file["offsets"][:], slides)
-    except (OSError, KeyError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); delete it and run attend_patches again") from error
+    with open_hdf5_file(path, "attend_patches") as file:
+        slides = [name.decode() for name in file["slides"][:]]
+        yield PatchAttention(file["attention"], file["offsets"][:], slides)

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.hdf5_file import new_hdf5_file
+from slpd.artifacts.hdf5_file import new_hdf5_file, open_hdf5_file
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,12 @@ def write_region_weights(path: Path, entries: Sequence[SlideWeights]) -> None:
 
 
 def read_region_weights(path: Path) -> list[SlideWeights]:
-    """The weights of every fold and test slide, in the order of the file."""
-    with h5py.File(path, "r") as file:
+    """The weights of every fold and test slide, in the order of the file.
+
+    Raises:
+        UserError: the file is missing, damaged, or another file.
+    """
+    with open_hdf5_file(path, "evaluate") as file:
         weights = np.asarray(file["weights"])
         pieces = [weights[start:end] for start, end in pairwise(file["offsets"][:].tolist())]
         return [

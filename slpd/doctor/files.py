@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from slpd.artifacts.sheet import TOKEN_SUFFIXES
 from slpd.doctor.finding import Finding
 
 THREADS = 16  # slides are on a network file system
@@ -16,7 +17,8 @@ def file_findings(config: Mapping[str, Any], slides: Sequence[str]) -> Iterator[
     """All of them."""
     yield readable(slides)
     encoder = config["patch_encoder"]
-    if encoder["checkpoint"]:
+    encoded = any(not path.lower().endswith(TOKEN_SUFFIXES) for path in slides)
+    if encoder["checkpoint"] and encoded:
         yield weights("patch_encoder.checkpoint", encoder["checkpoint"], encoder["sha256"])
     for variant in config["variants"]:
         if variant["pretrained"]:
