@@ -25,8 +25,11 @@ from slpd.errors import UserError
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, Intervals, SurvivalTask
 from slpd.settings.tables import Table, metrics_of
 from slpd.stages import make_table
-from slpd.tables.content import Cell, Evaluation, TableContent, table_content
+from slpd.tables.assembly import table_content
+from slpd.tables.cells import Cell
+from slpd.tables.content import TableContent
 from slpd.tables.csv_table import as_csv, differences_as_csv
+from slpd.tables.evaluations import Evaluation
 from slpd.tables.facts import task_facts
 from slpd.tables.html_page import as_html
 from slpd.tables.latex import as_latex

@@ -14,8 +14,9 @@ from slpd.artifacts.published import read_published
 from slpd.errors import UserError
 from slpd.settings.evaluation import Intervals, task_from_json
 from slpd.settings.tables import Table
-from slpd.tables.content import Evaluation, table_content
+from slpd.tables.assembly import table_content
 from slpd.tables.csv_table import as_csv, differences_as_csv
+from slpd.tables.evaluations import Evaluation
 from slpd.tables.facts import TaskFacts, task_facts
 from slpd.tables.html_page import as_html
 from slpd.tables.latex import as_latex
