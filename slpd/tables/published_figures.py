@@ -28,7 +28,10 @@ def entries_of(table: Table, published: Sequence[PublishedFigure]) -> dict[Place
         place = (entry.task, entry.variant, entry.head, entry.metric)
         other = entries.get(place)
         if other and other.value is not None and entry.value is not None:
-            raise UserError(f"table {table.name}: {', '.join(place)} is published twice ({entry.file}); keep one line")
+            raise UserError(
+                f"table {table.name}: {', '.join(place)} is published twice ({other.file}, line {other.line};"
+                f" {entry.file}, line {entry.line}); keep one line"
+            )
         if other is None or entry.value is not None:
             entries[place] = entry
     return entries
