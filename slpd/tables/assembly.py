@@ -7,7 +7,7 @@ from slpd.settings.tables import Metric, Table
 from slpd.tables.cells import Published
 from slpd.tables.comparisons import comparisons_of
 from slpd.tables.content import Row, TableContent
-from slpd.tables.evaluations import Evaluation, Evaluations, by_names, cell_of, check_folds
+from slpd.tables.evaluations import Evaluation, Evaluations, by_names, cell_of, check_evaluation
 from slpd.tables.facts import TaskFacts
 from slpd.tables.published_figures import Figures, figures_of
 
@@ -33,14 +33,15 @@ def table_content(
         level: Confidence level of comparisons.
 
     Raises:
-        UserError: an evaluation that the table shows lacks a fold, or is there twice.
+        UserError: an evaluation that the table shows lacks a fold or a metric, or is there twice;
+            two published figures are of one cell.
     """
     found = by_names(evaluations)
     variants = [variant for variant in table.variants if variant not in unavailable]
     for task in tasks:
         for head in table.heads:
             for variant in variants:
-                check_folds(table, task, variant, head, found)
+                check_evaluation(table, task, variant, head, found)
     columns = [(task, metric) for task in table.tasks for metric in table.metrics]
     figures, sources = figures_of(table, published)
     rows = rows_of(table, columns, tasks, found, unavailable, figures)

@@ -43,14 +43,19 @@ def by_names(evaluations: Sequence[Evaluation]) -> dict[tuple[str, str, str], Ev
     return found
 
 
-def check_folds(table: Table, task: TaskFacts, variant: str, head: str, evaluations: Evaluations) -> None:
-    """Refuse to show an evaluation that is missing or of other folds."""
-    evaluation = evaluations.get((task.task, variant, head))
-    found = [fold.fold for fold in evaluation.folds] if evaluation else []
-    if found != list(range(task.n_folds)):
+def check_evaluation(table: Table, task: TaskFacts, variant: str, head: str, evaluations: Evaluations) -> None:
+    """Refuse to show an evaluation that is missing, of other folds, or without one of its metrics."""
+    found = evaluations.get((task.task, variant, head), Evaluation([], []))
+    if [fold.fold for fold in found.folds] != list(range(task.n_folds)):
         raise UserError(
             f"table {table.name}: task {task.task} has {task.n_folds} folds, but the metrics of variant {variant},"
-            f" head {head} are of {len(found)}; run evaluate for it again and give its folder"
+            f" head {head} are of {len(found.folds)}; run evaluate for it again and give its folder"
+        )
+    missing = set(metrics_of(task.kind)) - {interval.metric for interval in found.intervals}
+    if missing:
+        raise UserError(
+            f"table {table.name}: task {task.task}, variant {variant}, head {head}: no {', '.join(sorted(missing))} in"
+            " intervals.csv; delete the file and run evaluate again"
         )
 
 
