@@ -1,9 +1,10 @@
 """Everything an experiment reads, checked before any job starts: sheets, slides, labels, folds, weights."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from slpd.artifacts.published import read_published
+from slpd.artifacts.published import read_published, unknown_names
 from slpd.artifacts.sheet import SheetRow, read_sheet
 from slpd.artifacts.split_files import read_split_files
 from slpd.errors import UserError
@@ -11,6 +12,8 @@ from slpd.evaluation.imported_folds import import_folds
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask
 from slpd.settings.experiment import Experiment
+
+log = logging.getLogger(__name__)
 
 Sheet = dict[str, SheetRow]  # slide id -> its line, in the order of the file
 
@@ -30,9 +33,7 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
     for task in experiment.tasks:
         check_labels(task, sheets[task.cohort])
     check_weights(experiment, sheets)
-    for path in {path: None for table in experiment.tables for path in table.published}:
-        refuse_braces("tables", path)
-        read_published(Path(path))
+    check_published(experiment)
     return sheets
 
 
@@ -69,6 +70,22 @@ def check_labels(task: ClassTask | SurvivalTask, sheet: Sheet) -> None:
     if isinstance(task.folds, ImportedFolds):
         splits = read_split_files(Path(task.folds.folder))
         import_folds(task.name, splits, slides, task.folds.allow_patient_overlap)
+
+
+def check_published(experiment: Experiment) -> None:
+    """Refuse files of published figures with faults; figures of names that the config lacks are told, not refused.
+
+    A paper's file may hold more than an experiment runs.
+    """
+    names = {
+        "task": [task.name for task in experiment.tasks],
+        "variant": [variant.name for variant in experiment.variants],
+        "head": [head.name for head in experiment.heads],
+    }
+    for path in {path: None for table in experiment.tables for path in table.published}:
+        refuse_braces("tables", path)
+        if unknown := unknown_names(read_published(Path(path)), names):
+            log.warning("%s: the config has no %s; no table shows their figures", path, ", ".join(unknown))
 
 
 def check_weights(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:

@@ -30,7 +30,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "pool_tokens": 1,
     "split_folds": 3,
     "evaluate": 7,
-    "make_table": 2,
+    "make_table": 3,
     "make_report": 1,
 }
 

@@ -1,4 +1,4 @@
-"""Weights that an experiment names are looked for before any job starts, and none are named in vain."""
+"""Weights and published figures are looked at before any job starts, and none are named in vain."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import yaml
 
 from slpd.artifacts.sheet import SheetRow
 from slpd.errors import UserError
-from slpd.inputs import check_weights
+from slpd.inputs import check_published, check_weights
 from slpd.settings.experiment import Experiment, load_experiment
 
 PAPER = yaml.safe_load((Path(__file__).parents[1] / "config/config.yaml").read_text())
@@ -84,3 +84,20 @@ def test_settings_of_training_beside_pretrained_weights_are_refused(changes: dic
 def test_pretrained_weights_are_known_by_their_hash(pretrained: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         experiment(pretrained=pretrained)
+
+
+def test_published_figures_of_unknown_names_are_told_by_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are no fault: a paper's file may hold more than an experiment runs."""
+    monkeypatch.chdir(tmp_path)
+    config = PAPER | {"tables": [PAPER["tables"][0] | {"published": ["p.csv"]}]}
+    header, good = "task,variant,head,metric,value,std,source", "brca_subtype,dino,abmil,auc,0.8,,a paper"
+    Path("p.csv").write_text(f"{header}\n{good}\n")
+    check_published(load_experiment(config))
+    assert caplog.messages == []
+    Path("p.csv").write_text("\n".join([header, good, good.replace("dino", "dinoo")]) + "\n")
+    check_published(load_experiment(config))
+    assert caplog.messages == [
+        "p.csv: the config has no variant 'dinoo' (line 3; did you mean 'dino'?); no table shows their figures"
+    ]

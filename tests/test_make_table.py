@@ -19,14 +19,17 @@ from slpd.artifacts.fold_metrics import FoldMetrics, write_fold_metrics
 from slpd.artifacts.folds import Fold, LabelledSlide, write_folds
 from slpd.artifacts.manifest import ManifestRow, write_manifest
 from slpd.artifacts.metric_intervals import MetricInterval, write_intervals
-from slpd.artifacts.published import PublishedFigure, read_published
+from slpd.artifacts.published import PublishedFigure, read_published, unknown_names
 from slpd.artifacts.slide_record import SlideRecord
 from slpd.errors import UserError
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, Intervals, SurvivalTask
 from slpd.settings.tables import Table, metrics_of
 from slpd.stages import make_table
-from slpd.tables.content import Cell, Evaluation, TableContent, table_content
+from slpd.tables.assembly import table_content
+from slpd.tables.cells import Cell
+from slpd.tables.content import TableContent
 from slpd.tables.csv_table import as_csv, differences_as_csv
+from slpd.tables.evaluations import Evaluation
 from slpd.tables.facts import task_facts
 from slpd.tables.html_page import as_html
 from slpd.tables.latex import as_latex
@@ -150,6 +153,36 @@ def test_an_evaluation_that_the_data_do_not_allow_costs_its_cells_alone() -> Non
         assert "head abmil, fold 2: no convergence" in render(content)
 
 
+def csv_lines(content: TableContent) -> list[dict[str, str]]:
+    return list(csv.DictReader(as_csv(content).splitlines()))
+
+
+def test_a_line_of_the_csv_says_on_what_its_figure_rests() -> None:
+    evaluations = [evaluation("dino", [0.1, math.nan, 0.7], [0.5] * 3), evaluation("dino", [0.7] * 3, [], "os")]
+    metrics = ["auc", "c_index"]
+    content = content_of(evaluations, n_left_out=2, tasks=["lung", "os"], variants=["dino"], metrics=metrics)
+    lung, survival = content.tasks
+    content = replace(content, tasks=[lung, replace(survival, n_folds=4, n_used=5, n_given=6)])
+    columns = ("task", "metric", "n_folds", "n_folds_all", "n_slides_used", "n_slides_given", "level")
+    assert [tuple(line[column] for column in columns) for line in csv_lines(content)] == [
+        ("lung", "auc", "2", "3", "7", "9", "0.95"),
+        ("lung", "c_index", "0", "3", "7", "9", "0.95"),
+        ("os", "auc", "0", "4", "5", "6", "0.95"),
+        ("os", "c_index", "3", "4", "5", "6", "0.95"),
+    ]
+
+
+def test_a_line_of_the_csv_without_a_published_figure_says_why() -> None:
+    lines = csv_lines(content_of(TWO_ROWS, published=[replace(FIGURE, std=None), PLACE]))
+    columns = ("published", "published_std", "published_source", "published_why")
+    assert [tuple(line[column] for column in columns) for line in lines] == [
+        ("", "", "", "to be filled in: config/published/mine.csv"),
+        ("", "", "", "none known"),
+        ("0.875", "", "A & B 2024, Table 2", ""),
+        ("", "", "", "none known"),
+    ]
+
+
 def test_csv_holds_full_precision() -> None:
     content = content_of([evaluation("dino", [0.1, math.nan, 0.7], [1 / 3] * 3), TWO_ROWS[1]])
     lines = list(csv.DictReader(as_csv(content).splitlines()))
@@ -171,6 +204,40 @@ def test_bold_is_only_what_is_better_beyond_noise() -> None:
     assert "**0.910 ± 0.010 (0.810–1.010)**" in rows[3]  # 0.4 apart in every fold
     assert rows[2].count("**") == 0
     assert rows[3].count("**") == 2  # its accuracy is higher by less than the folds differ
+
+
+LOW, MIDDLE, HIGH = [0.5, 0.52, 0.51], [0.7, 0.72, 0.71], [0.9, 0.91, 0.92]  # AUCs of three folds
+
+
+def bold_of(aucs: dict[str, list[float]]) -> list[str]:
+    """The bold rows, as `head variant`, of a table with these AUCs."""
+    names = [name.split() for name in aucs]
+    evaluations = [evaluation(v, found, found, head=h) for (h, v), found in zip(names, aucs.values(), strict=True)]
+    heads, variants = (list(dict.fromkeys(column)) for column in zip(*names, strict=True))
+    content = content_of(evaluations, variants=variants, heads=heads, metrics=["auc"])
+    return [f"{row.head} {row.variant}" for row in content.rows if content.is_best(row, 0)]
+
+
+def test_bold_is_what_beats_every_rival_not_one_of_them() -> None:
+    assert bold_of({"knn dino": LOW, "knn intra": HIGH, "knn slpd": MIDDLE}) == ["knn intra"]
+    equal = [0.91, 0.9, 0.92]
+    assert bold_of({"knn dino": LOW, "knn intra": HIGH, "knn slpd": equal}) == []  # both beat dino alone
+
+
+def test_bold_does_not_look_at_other_heads() -> None:
+    found = {"knn dino": LOW, "knn slpd": HIGH, "abmil dino": HIGH, "abmil slpd": LOW}
+    assert bold_of(found) == ["knn slpd", "abmil dino"]
+
+
+@pytest.mark.parametrize(("best", "other"), [("dino", "slpd"), ("slpd", "dino")])
+def test_every_format_marks_the_best_cell_and_no_other(best: str, other: str) -> None:
+    content = content_of([evaluation(best, HIGH, HIGH), evaluation(other, LOW, LOW)], metrics=["auc"])
+    text = "0.910 ± 0.010 (0.810–1.010)"
+    assert [line["variant"] for line in csv_lines(content) if line["best"] == "1"] == [best]
+    assert [line["variant"] for line in csv_lines(content) if line["best"] == "0"] == [other]
+    assert re.findall(r"\*\*(.+?)\*\*", as_markdown(content)) == [text]
+    assert re.findall("<strong>(.+?)</strong>", as_html(content)) == [text]
+    assert re.findall(r"\\textbf{(.+?)}", as_latex(content)) == [r"0.910 $\pm$ 0.010 (0.810--1.010)"]
 
 
 def test_less_is_better_where_it_is() -> None:
@@ -212,8 +279,8 @@ def test_differences_are_paired_and_corrected() -> None:
     assert float(accuracy["high"]) - float(accuracy["difference"]) == pytest.approx(4.302653 * error, rel=1e-6)
 
 
-FIGURE = PublishedFigure("lung", "slpd", "knn", "auc", 0.875, 0.06, "A & B 2024, Table 2", "p.csv")
-PLACE = PublishedFigure("lung", "dino", "knn", "auc", None, None, "", "config/published/mine.csv")
+FIGURE = PublishedFigure("lung", "slpd", "knn", "auc", 0.875, 0.06, "A & B 2024, Table 2", "p.csv", 2)
+PLACE = PublishedFigure("lung", "dino", "knn", "auc", None, None, "", "config/published/mine.csv", 3)
 
 
 def test_published_figures_stand_beside_ours_with_their_source() -> None:
@@ -233,11 +300,66 @@ def test_published_figures_stand_beside_ours_with_their_source() -> None:
 
 
 def test_a_figure_takes_its_place_and_two_are_refused() -> None:
-    place = PublishedFigure("lung", "slpd", "knn", "auc", None, None, "", "mine.csv")
+    place = PublishedFigure("lung", "slpd", "knn", "auc", None, None, "", "mine.csv", 3)
     for order in ([FIGURE, place], [place, FIGURE]):
         assert content_of(TWO_ROWS, published=order).rows[1].published[0].value == 0.875  # type: ignore[union-attr]
-    with pytest.raises(UserError, match=r"lung, slpd, knn, auc is published twice \(p.csv\)"):
-        content_of(TWO_ROWS, published=[FIGURE, FIGURE])
+    with pytest.raises(UserError, match=r"lung, slpd, knn, auc is published twice \(p.csv, line 2; q.csv, line 7\)"):
+        content_of(TWO_ROWS, published=[FIGURE, replace(FIGURE, file="q.csv", line=7)])
+
+
+def test_every_figure_has_the_number_of_its_own_source() -> None:
+    other = replace(FIGURE, variant="dino", value=0.5, std=None, source="C 2020", line=3)
+    third = replace(FIGURE, metric="accuracy", value=0.625, std=None, line=4)
+    content = content_of(TWO_ROWS, published=[FIGURE, other, third])
+    assert content.source_texts == ["(1) A & B 2024, Table 2", "(2) C 2020"]
+    assert [[cell.text if cell else "" for cell in row.published] for row in content.rows] == [
+        ["0.500 (2)", "none known"],
+        ["0.875 ± 0.060 (1)", "0.625 (1)"],
+    ]
+    sources = [line["published_source"] for line in csv_lines(content)]
+    assert sources == ["C 2020", "", "A & B 2024, Table 2", "A & B 2024, Table 2"]
+
+
+HEADER = "task,variant,head,metric,value,std,source\n"
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "std", "message"),
+    [
+        ("auc", "87.9", "", r"value '87\.9' is outside auc's range, 0 to 1; write shares of 1, 87\.9 % as 0\.879"),
+        ("auc", "1.7", "", r"value '1\.7' is outside auc's range, 0 to 1"),
+        ("auc", "-0.2", "", r"value '-0\.2' is outside auc's range, 0 to 1"),
+        ("ece", "-0.2", "", r"value '-0\.2' is outside ece's range, 0 to 1"),
+        ("c_index", "70", "", r"value '70' is outside c_index's range, 0 to 1"),
+        ("kappa", "-1.1", "", r"value '-1\.1' is outside kappa's range, -1 to 1"),
+        ("auc", "0.8", "6", r"std '6' is negative or above 1, the width of auc's range"),
+        ("auc", "", "0.06", r"std '0\.06' has no value beside it; write both, or leave both empty"),
+    ],
+)
+def test_published_figures_that_cannot_be_are_refused(
+    tmp_path: Path, metric: str, value: str, std: str, message: str
+) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text(HEADER + f"lung,slpd,knn,{metric},{value},{std},Someone 2020\n")
+    with pytest.raises(UserError, match=rf"p\.csv, line 2: {message}"):
+        read_published(path)
+
+
+def test_published_figures_may_lie_at_the_ends_of_a_range(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    figures = [("auc", "0"), ("auc", "1"), ("kappa", "-1"), ("kappa", "-0.2")]
+    path.write_text(HEADER + "".join(f"lung,slpd,knn,{metric},{value},,Someone\n" for metric, value in figures))
+    assert [(figure.value, figure.line) for figure in read_published(path)] == [(0, 2), (1, 3), (-1, 4), (-0.2, 5)]
+
+
+def test_names_that_the_config_lacks_are_told_with_line_and_likely_spelling() -> None:
+    figures = [FIGURE, replace(FIGURE, variant="dinoo", line=3), replace(FIGURE, task="tt", variant="dinoo", line=5)]
+    names = {"task": ["lung"], "variant": ["dino", "slpd"], "head": ["knn"]}
+    assert unknown_names(figures, names) == [
+        "variant 'dinoo' (line 3 and 1 more; did you mean 'dino'?)",
+        "task 'tt' (line 5)",
+    ]
+    assert unknown_names([FIGURE], names) == []
 
 
 def test_published_figures_are_read_strictly(tmp_path: Path) -> None:
@@ -296,16 +418,26 @@ def test_the_caption_states_slides_classes_folds_and_who_is_missing(render: Rend
 
 def test_the_caption_states_leaks_and_events() -> None:
     facts = task_facts(task_of("lung"), folds_of(3, leak=True), manifest_of(0), [])
-    assert "3 folds, 1 to 1 patients of each in both train and test." in facts.text
+    assert "3 folds, 1 patient of each in both train and test." in facts.text
     twice = [LabelledSlide(f"s{i}", f"p{i % 3}", "A") for i in range(5)]  # p0 and p1 have two slides
     facts = task_facts(task_of("lung"), [Fold(twice[2:3], twice[:2], twice[3:])], manifest_of(0), [])
-    assert (
-        "1 folds, 2 to 2 patients of each in both validation and test; class B has no training slide in" in facts.text
-    )
+    assert "1 fold, 2 patients of each in both validation and test; class B has no training slide in" in facts.text
+    several = replace(facts, n_folds=3, leaks=[2, 1, 3], validation_leaks=[0, 0, 0], untrained=[])
+    assert "3 folds, 1 to 3 patients of each in both train and test." in several.text
     slides = [LabelledSlide(f"s{i}", f"p{i}", "3.5", str(i % 2)) for i in range(5)]
     facts = task_facts(task_of("os"), [Fold(slides[:3], [], slides[3:])], manifest_of(0), [])
     assert "(censored 3, event seen 2)" in facts.text
     assert facts.test_to_train == pytest.approx(2 / 3)
+
+
+def test_the_ratio_of_the_corrected_test_is_of_cases_and_leaves_validation_out() -> None:
+    """Patients of one, two, three and four slides; the cases of a task are slides, or patients."""
+    owners = ["a", "b", "b", "c", "c", "c", "d", "d", "d", "d"]
+    slides = [LabelledSlide(f"s{i}", owner, "A") for i, owner in enumerate(owners)]
+    fold = Fold(train=slides[:3], val=slides[3:6], test=slides[6:])
+    of_patients = task_of("lung").model_copy(update={"level": "patient"})
+    assert task_facts(task_of("lung"), [fold], manifest_of(0), []).test_to_train == pytest.approx(4 / 3)
+    assert task_facts(of_patients, [fold], manifest_of(0), []).test_to_train == pytest.approx(1 / 2)
 
 
 def test_the_caption_counts_and_names_slides_that_only_split_files_know() -> None:
@@ -332,7 +464,7 @@ class Text(HTMLParser):
 
 
 def nasty(attack: str) -> TableContent:
-    figure = PublishedFigure("lung", "slpd", "knn", "auc", 0.8, None, attack, "p.csv")
+    figure = PublishedFigure("lung", "slpd", "knn", "auc", 0.8, None, attack, "p.csv", 2)
     return content_of(
         TWO_ROWS, n_left_out=1, reason=attack, label=attack, caption=attack, published=[figure], name="t_1"
     )
@@ -409,6 +541,25 @@ def test_missing_and_doubled_evaluations_are_refused() -> None:
         content_of([TWO_ROWS[0], short])
     with pytest.raises(UserError, match="variant dino, head knn: its metrics are there twice"):
         content_of([*TWO_ROWS, TWO_ROWS[0]])
+
+
+def test_an_evaluation_without_one_of_its_metrics_is_refused() -> None:
+    less = Evaluation(TWO_ROWS[1].folds, [row for row in TWO_ROWS[1].intervals if row.metric != "auc"])
+    with pytest.raises(
+        UserError, match=r"task lung, variant slpd, head knn: no auc in intervals\.csv; delete the file"
+    ):
+        content_of([TWO_ROWS[0], less])
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "intervals.csv"])
+@pytest.mark.parametrize("text", ["", "task,variant,head,fold\n"])
+def test_an_emptied_file_of_an_evaluation_is_named(tmp_path: Path, name: str, text: str) -> None:
+    folder = tmp_path / "dino"
+    write_fold_metrics(folder / "metrics.csv", TWO_ROWS[0].folds)
+    write_intervals(folder / "intervals.csv", TWO_ROWS[0].intervals)
+    (folder / name).write_text(text)
+    with pytest.raises(UserError, match=rf"dino/{name}: no line of figures, .*; delete the file and run snakemake"):
+        make_table.read_evaluation(folder)
 
 
 def run_stage(folder: Path, n_manifests: int = 1) -> dict[str, bytes]:

@@ -290,6 +290,17 @@ def test_heads_and_tables_refer_to_what_there_is() -> None:
         load_experiment(variant_of({}, metrics=["c_index"]))
 
 
+def test_a_table_may_not_have_the_name_of_anothers_differences() -> None:
+    config = copy.deepcopy(PAPER)
+    config["tables"].insert(0, config["tables"][0] | {"name": "subtyping_differences"})
+    with pytest.raises(
+        UserError, match=r"^tables: 'subtyping_differences' is also the name of the differences of table"
+    ):
+        load_experiment(config)
+    config["tables"] = config["tables"][:1]  # alone it shares no file
+    assert load_experiment(config).tables[0].name == "subtyping_differences"
+
+
 def test_hipts_recipe_is_a_preset() -> None:
     hipt = load_experiment(PAPER).head_presets["hipt"]
     assert (hipt.optimiser, hipt.learning_rate, hipt.weight_decay) == ("adam", 2e-4, 1e-5)

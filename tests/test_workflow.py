@@ -90,6 +90,15 @@ def test_second_run_has_nothing_to_do(finished: Path) -> None:
     assert toy.planned(finished) == {}
 
 
+def test_every_format_of_a_table_that_is_gone_is_made_again(finished: Path) -> None:
+    for name in ("toy.csv", "toy_differences.csv", "toy.md", "toy.tex", "toy.html"):
+        path = finished / "results/toy/tables" / name
+        kept = path.rename(finished / name)
+        planned = toy.planned(finished, "--", "tables")
+        kept.rename(path)
+        assert planned == {"make_table": 1}, name
+
+
 def test_the_workflows_own_report_holds_table_and_pages_with_all_they_link_to(finished: Path) -> None:
     run = toy.snakemake(finished, "--report", "report.zip")
     assert run.returncode == 0, run.stderr

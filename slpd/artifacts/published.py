@@ -5,12 +5,14 @@ checked). An empty value marks a place that its reader is to fill. The rest of t
 """
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from slpd.artifacts.people_table import read_table
 from slpd.errors import UserError
-from slpd.settings.tables import METRICS
+from slpd.settings.tables import METRICS, range_of
 
 COLUMNS = ("task", "variant", "head", "metric", "value", "std", "source")
 
@@ -27,37 +29,68 @@ class PublishedFigure:
     std: float | None
     source: str
     file: str  # that it was read from
+    line: int  # of the file
 
 
 def read_published(path: Path) -> list[PublishedFigure]:
     """The figures of a file.
 
     Raises:
-        UserError: a column is missing, a value is no finite number, a deviation negative, a metric unknown, or a figure
-            has no source.
+        UserError: a column is missing, a metric is unknown, a value is no number in the metric's range, a deviation
+            is negative or wider than the range or stands without a value, or a figure has no source.
     """
     return [parse_row(path, line, cells) for line, cells in read_table(path, "file of published figures", COLUMNS)]
 
 
 def parse_row(path: Path, line: int, cells: dict[str, str]) -> PublishedFigure:
     """One line of the file."""
-    value, std = (number(path, line, column, cells[column]) for column in ("value", "std"))
-    if std is not None and std < 0:
-        raise UserError(f"{path}, line {line}: std {cells['std']!r} is negative; write it as published")
-    if value is not None and not cells["source"]:
-        raise UserError(f"{path}, line {line}: {cells['value']} has no source; say where it is published")
+    where = f"{path}, line {line}"
     task, variant, head, metric = (cells[column] for column in COLUMNS[:4])
     if metric not in METRICS:
-        raise UserError(f"{path}, line {line}: metric {metric!r} is none of {', '.join(METRICS)}")
-    return PublishedFigure(task, variant, head, metric, value, std, cells["source"], str(path))
+        raise UserError(f"{where}: metric {metric!r} is none of {', '.join(METRICS)}")
+    low, high = range_of(metric)
+    value = number(where, "value", cells["value"], low, high, f"is outside {metric}'s range, {low} to {high}")
+    width = high - low
+    std = number(where, "std", cells["std"], 0, width, f"is negative or above {width}, the width of {metric}'s range")
+    if std is not None and value is None:
+        raise UserError(f"{where}: std {cells['std']!r} has no value beside it; write both, or leave both empty")
+    if value is not None and not cells["source"]:
+        raise UserError(f"{where}: {cells['value']} has no source; say where it is published")
+    return PublishedFigure(task, variant, head, metric, value, std, cells["source"], str(path), line)
 
 
-def number(path: Path, line: int, column: str, text: str) -> float | None:
-    """A finite number, or None for an empty cell."""
+def number(where: str, column: str, text: str, low: float, high: float, fault: str) -> float | None:
+    """A number from `low` to `high`, or None for an empty cell; `fault` says what is wrong with others."""
+    if not text:
+        return None
     try:
-        found = float(text) if text else None
+        found = float(text)
     except ValueError:
         found = math.nan
-    if found is not None and not math.isfinite(found):
-        raise UserError(f"{path}, line {line}: {column} {text!r} is no number; write one, or leave it empty")
+    if not math.isfinite(found):
+        raise UserError(f"{where}: {column} {text!r} is no number; write one, or leave it empty")
+    if not low <= found <= high:
+        raise UserError(f"{where}: {column} {text!r} {fault}; write shares of 1, 87.9 % as 0.879")
     return found
+
+
+def unknown_names(figures: Iterable[PublishedFigure], names: Mapping[str, Sequence[str]]) -> list[str]:
+    """What figures of a file name and a config does not have, as text with lines and likely spellings.
+
+    Args:
+        figures: Of one file.
+        names: Column -> names of the config: of `task`, `variant` and `head`.
+    """
+    lines: dict[tuple[str, str], list[int]] = {}
+    for figure in figures:
+        for column, known in names.items():
+            if (name := getattr(figure, column)) not in known:
+                lines.setdefault((column, name), []).append(figure.line)
+    return [f"{column} {name!r} ({place_text(at, name, names[column])})" for (column, name), at in lines.items()]
+
+
+def place_text(lines: Sequence[int], name: str, known: Sequence[str]) -> str:
+    """The first line, how many more there are, and a likely spelling."""
+    more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
+    near = get_close_matches(name, known, n=1)
+    return f"line {lines[0]}{more}{f'; did you mean {near[0]!r}?' if near else ''}"

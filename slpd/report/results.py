@@ -18,7 +18,8 @@ from slpd.plots.evaluation import Measured
 from slpd.report.words import decimal
 from slpd.settings.evaluation import ClassTask
 from slpd.settings.tables import metrics_of
-from slpd.tables.content import TITLES, PrintedCell, TableContent
+from slpd.tables.cells import PrintedCell
+from slpd.tables.content import TITLES, TableContent
 from slpd.tables.facts import TaskFacts
 
 DifferenceRow = list[str]

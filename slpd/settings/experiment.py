@@ -13,7 +13,7 @@ from slpd.settings.preset import Preset, with_preset
 from slpd.settings.report import Report
 from slpd.settings.section import Name, Section, describe
 from slpd.settings.slides import Manifest, PatchEncoder, Reading, Regions, Tissue
-from slpd.settings.tables import Table, metrics_of
+from slpd.settings.tables import Table, metrics_of, refuse_shared_files
 from slpd.settings.training import PLAIN_DINO, Objective, Prototypes, RegionEncoder, SlideGraph, Training
 
 Changes = Mapping[str, Any]  # keys of a section that an entry sets differently
@@ -239,6 +239,7 @@ def load_experiment(config: Mapping[str, Any]) -> Experiment:
     except ValidationError as error:
         raise UserError(describe(error, Experiment, "config", given)) from error
     check_names(experiment)
+    refuse_shared_files(experiment.tables)
     check_metrics(experiment)
     check_geometry(experiment)
     for variant in experiment.variants:

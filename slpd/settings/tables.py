@@ -1,15 +1,22 @@
 """Settings of tables."""
 
+from collections.abc import Sequence
 from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from slpd.errors import UserError
 from slpd.settings.evaluation import TaskKind
 from slpd.settings.section import Name, Section
 
 Metric = Literal["auc", "accuracy", "balanced_accuracy", "f1", "kappa", "ece", "c_index"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 LESS_IS_BETTER: tuple[Metric, ...] = ("ece",)
+
+
+def range_of(metric: Metric) -> tuple[int, int]:
+    """The lowest and the highest value that a metric can have; a kappa below 0 is worse than chance."""
+    return (-1 if metric == "kappa" else 0, 1)
 
 
 def metrics_of(kind: TaskKind) -> tuple[Metric, ...]:
@@ -39,3 +46,14 @@ class Table(Section):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise ValueError(f"{key}: {twice} is there twice; keep one")
         return self
+
+
+def refuse_shared_files(tables: Sequence[Table]) -> None:
+    """Refuse two tables of which one has the name of the other's file of differences."""
+    names = [table.name for table in tables]
+    for name in names:
+        if f"{name}_differences" in names:
+            raise UserError(
+                f"tables: {name + '_differences'!r} is also the name of the differences of table {name!r}"
+                f" (tables/{name}_differences.csv); give one of them another name"
+            )

@@ -50,7 +50,9 @@ from slpd.run_record import git_state, hardware, packages, seeds
 from slpd.settings.evaluation import ClassTask
 from slpd.settings.experiment import Cohort, Experiment
 from slpd.settings.tables import Table
-from slpd.tables.content import Evaluation, TableContent, table_content
+from slpd.tables.assembly import table_content
+from slpd.tables.content import TableContent
+from slpd.tables.evaluations import Evaluation
 from slpd.tables.facts import TaskFacts, task_facts
 from slpd.versions import RESULT_VERSIONS
 

@@ -14,8 +14,9 @@ from slpd.artifacts.published import read_published
 from slpd.errors import UserError
 from slpd.settings.evaluation import Intervals, task_from_json
 from slpd.settings.tables import Table
-from slpd.tables.content import Evaluation, table_content
+from slpd.tables.assembly import table_content
 from slpd.tables.csv_table import as_csv, differences_as_csv
+from slpd.tables.evaluations import Evaluation
 from slpd.tables.facts import TaskFacts, task_facts
 from slpd.tables.html_page import as_html
 from slpd.tables.latex import as_latex
@@ -46,10 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read evaluations, folds, manifests and published figures, make the table, write it in every format."""
     table = Table.from_json(args.table)
-    evaluations = [
-        Evaluation(read_fold_metrics(folder / "metrics.csv"), read_intervals(folder / "intervals.csv"))
-        for folder in args.evaluations
-    ]
+    evaluations = [read_evaluation(folder) for folder in args.evaluations]
     published = [figure for path in table.published for figure in read_published(Path(path))]
     facts = read_task_facts(table, args.tasks, args.folds, args.manifests, args.absent)
     level = Intervals.from_json(args.settings).level
@@ -59,6 +57,17 @@ def run(args: argparse.Namespace) -> None:
     write_text(args.markdown, as_markdown(content))
     write_text(args.latex, as_latex(content))
     write_text(args.html, as_html(content))
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """What an evaluation left in its folder."""
+    found = Evaluation(read_fold_metrics(folder / "metrics.csv"), read_intervals(folder / "intervals.csv"))
+    for name, lines in (("metrics.csv", found.folds), ("intervals.csv", found.intervals)):
+        if not lines:
+            raise UserError(
+                f"{folder / name}: no line of figures, as evaluate writes them; delete the file and run snakemake again"
+            )
+    return found
 
 
 def read_task_facts(

@@ -1,1 +1,1 @@
-"""Tables: what they hold (`content`) and one module per format that writes it."""
+"""Tables: what they hold (`content`), how it comes together (`assembly`), and one module per format that writes it."""

@@ -2,43 +2,62 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterable
 
-from slpd.tables.content import TableContent
+from slpd.tables.cells import Published
+from slpd.tables.content import Row, TableContent
 
-CELLS = ("head", "variant", "task", "metric", "mean", "std", "low", "high", "n_folds", "best", "why")
-PUBLISHED = ("published", "published_std", "published_source")
-DIFFERENCES = ("task", "metric", "head", "first", "second", "difference", "low", "high", "p_value", "n_folds")
+NAMES = ("head", "variant", "task", "metric")
+FIGURE = ("mean", "std", "low", "high", "level", "best", "why")
+BASIS = ("n_folds", "n_folds_all", "n_slides_used", "n_slides_given")
+PUBLISHED = ("published", "published_std", "published_source", "published_why")
+DIFFERENCES = ("task", "metric", "head", "first", "second", "difference", "low", "high", "level", "p_value", "n_folds")
 
 
 def as_csv(content: TableContent) -> str:
     """One line per head, variant, task and metric.
 
-    low, high: interval of the mean. n_folds: folds in which the metric is defined. best: 1 where it stands in bold.
-    why: why there is no figure.
+    mean, std (ddof 1): over folds; `nan` where there is none. low, high: interval of the mean; level: its confidence
+    level. best: 1 where the figure stands in bold. why: why there is no mean. n_folds: folds in which the metric is
+    defined, of n_folds_all. n_slides_used: of the n_slides_given of the cohort, those that were not left out.
+    published, published_std, published_source: what others published, empty where they did not. published_why: why
+    there is none.
     """
-    lines = []
-    for row in content.rows:
-        for column, (task, metric) in enumerate(content.columns):
-            cell, published = row.cells[column], row.published[column]
-            best = int(content.is_best(row, column))
-            ours = (cell.mean, cell.std, cell.low, cell.high, cell.n_defined, best, cell.why)
-            theirs: tuple[object, ...] = ("", "", "")
-            if published and not published.why:
-                theirs = (published.value, published.std, content.sources[published.source - 1])
-            lines.append((row.head, row.variant, task, metric, *ours, *theirs))
-    return as_text((*CELLS, *PUBLISHED), lines)
+    lines = [
+        (row.head, row.variant, task, metric, *ours(content, row, column), *theirs(content, row, column))
+        for row in content.rows
+        for column, (task, metric) in enumerate(content.columns)
+    ]
+    return as_text((*NAMES, *FIGURE, *BASIS, *PUBLISHED), lines)
+
+
+def ours(content: TableContent, row: Row, column: int) -> tuple[object, ...]:
+    """What a line holds of our figure, and on how many folds and slides it rests."""
+    cell, best = row.cells[column], int(content.is_best(row, column))
+    (task,) = (facts for facts in content.tasks if facts.task == content.columns[column][0])
+    basis = (cell.n_defined, task.n_folds, task.n_used, task.n_given)
+    return (cell.mean, cell.std, cell.low, cell.high, content.level, best, cell.why, *basis)
+
+
+def theirs(content: TableContent, row: Row, column: int) -> tuple[object, ...]:
+    """What a line holds of the published figure."""
+    found = row.published[column] or Published()
+    if found.why:
+        return ("", "", "", found.why)
+    std = "" if math.isnan(found.std) else found.std
+    return (found.value, std, content.sources[found.source - 1], "")
 
 
 def differences_as_csv(content: TableContent) -> str:
     """One line per pair of variants, head, task and metric: first - second, over paired folds.
 
-    low, high, p_value: of the corrected resampled t-test.
+    low, high (interval), level (its confidence level), p_value: of the corrected resampled t-test.
     """
     return as_text(
         DIFFERENCES,
         (
-            (c.task, c.metric, c.head, c.first, c.second, d.mean, d.low, d.high, d.p_value, d.n_folds)
+            (c.task, c.metric, c.head, c.first, c.second, d.mean, d.low, d.high, content.level, d.p_value, d.n_folds)
             for c in content.comparisons
             for d in [c.difference]
         ),

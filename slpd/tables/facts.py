@@ -40,14 +40,13 @@ class TaskFacts:
         classes = ", ".join(f"{name} {count}" for name, count in self.classes.items())
         shared = (("train", self.leaks), ("validation", self.validation_leaks))
         leaks = "".join(
-            f", {min(counts)} to {max(counts)} patients of each in both {split} and test"
-            for split, counts in shared
-            if any(counts)
+            f", {patients_text(counts)} of each in both {split} and test" for split, counts in shared if any(counts)
         )
+        folds = "1 fold" if self.n_folds == 1 else f"{self.n_folds} folds"
         return (
             f"{self.task}: {self.n_used} of {self.n_given} slides of the cohort used; in the folds"
             f" {sum(self.classes.values())} labelled slides of {self.n_patients} patients ({classes});"
-            f" {self.n_folds} folds{leaks}{''.join(f'; {text}' for text in self.untrained)}{self.absent_text}."
+            f" {folds}{leaks}{''.join(f'; {text}' for text in self.untrained)}{self.absent_text}."
         )
 
     @property
@@ -94,6 +93,14 @@ def task_facts(
         absent=by_reason(absent),
         left_out=[(record.slide, one_line(record.reason, record.slide)) for record in left_out],
     )
+
+
+def patients_text(counts: Sequence[int]) -> str:
+    """How many patients, from the fewest to the most."""
+    least, most = min(counts), max(counts)
+    if least < most:
+        return f"{least} to {most} patients"
+    return f"{most} patient{'' if most == 1 else 's'}"
 
 
 def by_reason(absent: Sequence[AbsentSlide]) -> dict[str, list[str]]:

@@ -3,7 +3,8 @@
 from html import escape
 from itertools import groupby
 
-from slpd.tables.content import PrintedCell, TableContent
+from slpd.tables.cells import PrintedCell
+from slpd.tables.content import TableContent
 from slpd.tables.facts import TaskFacts
 
 PAGE = """<!DOCTYPE html>

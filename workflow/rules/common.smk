@@ -360,8 +360,8 @@ def slides_of_report(wildcards):
 
 
 def every_table(wildcards):
-    """All tables."""
-    return expand(f"{RESULTS}/tables/{{table}}.csv", table=TABLES)
+    """All tables, in every format."""
+    return expand(list(rules.make_table.output), table=TABLES)
 
 
 def report_inputs(wildcards):
@@ -393,7 +393,7 @@ def report_inputs(wildcards):
         ),
         *dict.fromkeys(evaluations),
         *expand(f"{TASK}/folds.csv", task={task for table in TABLES.values() for task in table.tasks}),
-        *expand(f"{RESULTS}/tables/{{table}}.csv", table=TABLES),
+        *every_table(wildcards),
         *(path for table in TABLES.values() for path in table.published),
         *every_report_part(wildcards),
         *slides_of_report(wildcards),

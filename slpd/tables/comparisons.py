@@ -1,0 +1,56 @@
+"""Which of two variants is better under the same head, beyond noise."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from slpd.evaluation.comparison import Difference, paired_difference
+from slpd.settings.tables import LESS_IS_BETTER, Metric, metrics_of
+from slpd.tables.evaluations import Evaluations
+from slpd.tables.facts import TaskFacts
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two variants under the same head, in one column."""
+
+    task: str
+    metric: Metric
+    head: str
+    first: str
+    second: str
+    difference: Difference
+
+    def better(self, level: float) -> str:
+        """The variant that is better beyond noise, at a confidence level; empty: neither."""
+        if not self.difference.p_value < 1 - level:  # NaN is not
+            return ""
+        lead = -self.difference.mean if self.metric in LESS_IS_BETTER else self.difference.mean
+        return self.first if lead > 0 else self.second
+
+
+def comparisons_of(
+    tasks: Sequence[TaskFacts],
+    metrics: Sequence[Metric],
+    heads: Sequence[str],
+    variants: Sequence[str],
+    evaluations: Evaluations,
+    level: float,
+) -> list[Comparison]:
+    """Every pair of variants under every head, in every column of the table that its task has."""
+    return [
+        Comparison(task.task, metric, head, *pair, compare(evaluations, task, metric, head, pair, level))
+        for task in tasks
+        for metric in metrics
+        if metric in metrics_of(task.kind)
+        for head in heads
+        for pair in combinations(variants, 2)
+    ]
+
+
+def compare(
+    evaluations: Evaluations, task: TaskFacts, metric: Metric, head: str, pair: tuple[str, str], level: float
+) -> Difference:
+    """The paired difference of two variants under a head."""
+    first, second = ([getattr(f, metric) for f in evaluations[task.task, v, head].folds] for v in pair)
+    return paired_difference(first, second, task.test_to_train, level)

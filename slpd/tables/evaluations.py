@@ -1,0 +1,72 @@
+"""The evaluations that a table is made of, and their cells."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from slpd.artifacts.fold_metrics import FoldMetrics
+from slpd.artifacts.metric_intervals import MetricInterval
+from slpd.errors import UserError
+from slpd.settings.tables import Metric, Table, metrics_of
+from slpd.tables.cells import Cell
+from slpd.tables.facts import TaskFacts
+
+WHY_UNDEFINED: dict[Metric, str] = {
+    "auc": "a class has no test case in any fold",
+    "kappa": "one class alone is tested and predicted in every fold",
+    "c_index": "no two test cases of a fold can be compared",
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation left: a head on a variant's bags in a task."""
+
+    folds: list[FoldMetrics]  # fold 0 first
+    intervals: list[MetricInterval]
+
+
+Evaluations = Mapping[tuple[str, str, str], Evaluation]  # task, variant, head
+
+
+def by_names(evaluations: Sequence[Evaluation]) -> dict[tuple[str, str, str], Evaluation]:
+    """The evaluations by task, variant and head."""
+    found: dict[tuple[str, str, str], Evaluation] = {}
+    for evaluation in evaluations:
+        first = evaluation.folds[0]
+        names = (first.task, first.variant, first.head)
+        if names in found:
+            raise UserError(
+                f"task {names[0]}, variant {names[1]}, head {names[2]}: its metrics are there twice; give each"
+                " folder once"
+            )
+        found[names] = evaluation
+    return found
+
+
+def check_evaluation(table: Table, task: TaskFacts, variant: str, head: str, evaluations: Evaluations) -> None:
+    """Refuse to show an evaluation that is missing, of other folds, or without one of its metrics."""
+    found = evaluations.get((task.task, variant, head), Evaluation([], []))
+    if [fold.fold for fold in found.folds] != list(range(task.n_folds)):
+        raise UserError(
+            f"table {table.name}: task {task.task} has {task.n_folds} folds, but the metrics of variant {variant},"
+            f" head {head} are of {len(found.folds)}; run evaluate for it again and give its folder"
+        )
+    missing = set(metrics_of(task.kind)) - {interval.metric for interval in found.intervals}
+    if missing:
+        raise UserError(
+            f"table {table.name}: task {task.task}, variant {variant}, head {head}: no {', '.join(sorted(missing))} in"
+            " intervals.csv; delete the file and run evaluate again"
+        )
+
+
+def cell_of(
+    task: TaskFacts, variant: str, head: str, metric: Metric, evaluations: Evaluations, unavailable: Mapping[str, str]
+) -> Cell:
+    """A cell of the table."""
+    if metric not in metrics_of(task.kind):
+        return Cell(why=f"not of {task.kind} tasks")
+    if variant in unavailable:
+        return Cell(why=unavailable[variant])
+    (of,) = (i for i in evaluations[task.task, variant, head].intervals if i.metric == metric)
+    why = of.why if of.n_folds or of.why else f"not defined: {WHY_UNDEFINED.get(metric, 'no test cases')}"
+    return Cell(of.mean, of.std, of.low, of.high, of.n_folds, task.n_folds, why)

@@ -1,0 +1,45 @@
+"""Published figures in the cells of a table, and the list of their sources."""
+
+import math
+from collections.abc import Sequence
+
+from slpd.artifacts.published import PublishedFigure
+from slpd.errors import UserError
+from slpd.settings.tables import Table
+from slpd.tables.cells import Published
+
+Place = tuple[str, str, str, str]  # task, variant, head, metric
+Figures = dict[Place, Published]
+
+
+def figures_of(table: Table, published: Sequence[PublishedFigure]) -> tuple[Figures, list[str]]:
+    """The published figures of the table's cells, and their sources in order of appearance."""
+    entries = entries_of(table, published)
+    sources = list(dict.fromkeys(entry.source for entry in entries.values() if entry.value is not None))
+    return {place: shown(entry, sources) for place, entry in entries.items()}, sources
+
+
+def entries_of(table: Table, published: Sequence[PublishedFigure]) -> dict[Place, PublishedFigure]:
+    """The entry of each cell: a figure, or the first place that is marked for one."""
+    entries: dict[Place, PublishedFigure] = {}
+    for entry in published:
+        if not (entry.task in table.tasks and entry.variant in table.variants and entry.head in table.heads):
+            continue
+        place = (entry.task, entry.variant, entry.head, entry.metric)
+        other = entries.get(place)
+        if other and other.value is not None and entry.value is not None:
+            raise UserError(
+                f"table {table.name}: {', '.join(place)} is published twice ({other.file}, line {other.line};"
+                f" {entry.file}, line {entry.line}); keep one line"
+            )
+        if other is None or entry.value is not None:
+            entries[place] = entry
+    return entries
+
+
+def shown(entry: PublishedFigure, sources: Sequence[str]) -> Published:
+    """What a cell says of an entry."""
+    if entry.value is None:
+        return Published(why=f"to be filled in: {entry.file}")
+    std = math.nan if entry.std is None else entry.std
+    return Published(entry.value, std, sources.index(entry.source) + 1, "")
