@@ -43,7 +43,7 @@ def test_line_names_task_job_cause_log_and_its_error(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     rule_log = Path("logs/toy/evaluate/knn.log")
     rule_log.parent.mkdir(parents=True)
-    rule_log.write_text("12:00:00 reading\nerror: head knn: k is 90; lower k of the head\nand more\n")
+    rule_log.write_text("12:00:00 reading\nerror: slide S12: 3 of 61 region vectors hold NaN or infinity\nand more\n")
     slurm_log = Path("logs/slurm/rule_evaluate/dx_slpd_knn/9.log")
     slurm_log.parent.mkdir(parents=True)
     slurm_log.write_text(f"    log: {rule_log} (check log file(s))\nCommand 'x' returned non-zero exit status 2.\n")
@@ -53,7 +53,7 @@ def test_line_names_task_job_cause_log_and_its_error(tmp_path: Path, monkeypatch
     (failure,) = failures.failures(Path("logs/slurm"))
     assert str(failure) == (
         "evaluate dx_slpd_knn: job 9 failed with exit status 2. logs/toy/evaluate/knn.log:"
-        " error: head knn: k is 90; lower k of the head"
+        " error: slide S12: 3 of 61 region vectors hold NaN or infinity"
     )
     assert failures.failures(Path("logs/slurm"), since=slurm_log.stat().st_mtime + 1) == []
 
