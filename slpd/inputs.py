@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from slpd.artifacts.published import read_published, unknown_names
+from slpd.artifacts.published import misspelt_names, read_published
 from slpd.artifacts.sheet import SheetRow, read_sheet
 from slpd.artifacts.split_files import read_split_files
 from slpd.errors import UserError
@@ -73,10 +73,7 @@ def check_labels(task: ClassTask | SurvivalTask, sheet: Sheet) -> None:
 
 
 def check_published(experiment: Experiment) -> None:
-    """Refuse files of published figures with faults; figures of names that the config lacks are told, not refused.
-
-    A paper's file may hold more than an experiment runs.
-    """
+    """Refuse files of published figures with faults; names that are nearly the config's are told, not refused."""
     names = {
         "task": [task.name for task in experiment.tasks],
         "variant": [variant.name for variant in experiment.variants],
@@ -84,8 +81,8 @@ def check_published(experiment: Experiment) -> None:
     }
     for path in {path: None for table in experiment.tables for path in table.published}:
         refuse_braces("tables", path)
-        if unknown := unknown_names(read_published(Path(path)), names):
-            log.warning("%s: the config has no %s; no table shows their figures", path, ", ".join(unknown))
+        if misspelt := misspelt_names(read_published(Path(path)), names):
+            log.warning("%s: the config has no %s; no table shows their figures", path, ", ".join(misspelt))
 
 
 def check_weights(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:

@@ -19,7 +19,7 @@ from slpd.artifacts.fold_metrics import FoldMetrics, write_fold_metrics
 from slpd.artifacts.folds import Fold, LabelledSlide, write_folds
 from slpd.artifacts.manifest import ManifestRow, write_manifest
 from slpd.artifacts.metric_intervals import MetricInterval, write_intervals
-from slpd.artifacts.published import PublishedFigure, read_published, unknown_names
+from slpd.artifacts.published import PublishedFigure, misspelt_names, read_published
 from slpd.artifacts.slide_record import SlideRecord
 from slpd.errors import UserError
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, Intervals, SurvivalTask
@@ -352,14 +352,15 @@ def test_published_figures_may_lie_at_the_ends_of_a_range(tmp_path: Path) -> Non
     assert [(figure.value, figure.line) for figure in read_published(path)] == [(0, 2), (1, 3), (-1, 4), (-0.2, 5)]
 
 
-def test_names_that_the_config_lacks_are_told_with_line_and_likely_spelling() -> None:
-    figures = [FIGURE, replace(FIGURE, variant="dinoo", line=3), replace(FIGURE, task="tt", variant="dinoo", line=5)]
-    names = {"task": ["lung"], "variant": ["dino", "slpd"], "head": ["knn"]}
-    assert unknown_names(figures, names) == [
-        "variant 'dinoo' (line 3 and 1 more; did you mean 'dino'?)",
-        "task 'tt' (line 5)",
+def test_names_that_are_nearly_the_configs_are_told_with_line_and_likely_spelling() -> None:
+    figures = [
+        FIGURE,
+        replace(FIGURE, variant="dinoo", line=3),
+        replace(FIGURE, task="lung_10", variant="dinoo", line=5),
     ]
-    assert unknown_names([FIGURE], names) == []
+    names = {"task": ["lung"], "variant": ["dino", "slpd"], "head": ["knn"]}
+    assert misspelt_names(figures, names) == ["variant 'dinoo' (line 3 and 1 more; did you mean 'dino'?)"]
+    assert misspelt_names([FIGURE, replace(FIGURE, head="clam_sb", line=7)], names) == []
 
 
 def test_published_figures_are_read_strictly(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from slpd.settings.tables import METRICS, range_of
 
 COLUMNS = ("task", "variant", "head", "metric", "value", "std", "source")
 
+SLIP = 0.8  # names at least this alike (difflib) differ by a slip of the keys
+
 
 @dataclass(frozen=True)
 class PublishedFigure:
@@ -74,8 +76,10 @@ def number(where: str, column: str, text: str, low: float, high: float, fault: s
     return found
 
 
-def unknown_names(figures: Iterable[PublishedFigure], names: Mapping[str, Sequence[str]]) -> list[str]:
-    """What figures of a file name and a config does not have, as text with lines and likely spellings.
+def misspelt_names(figures: Iterable[PublishedFigure], names: Mapping[str, Sequence[str]]) -> list[str]:
+    """Names of figures that are nearly one of a config's, as text with lines and the spelling that was meant.
+
+    A file may hold more than an experiment runs: other names are no slip, nor are longer ones (`brca_subtype_10`).
 
     Args:
         figures: Of one file.
@@ -83,14 +87,17 @@ def unknown_names(figures: Iterable[PublishedFigure], names: Mapping[str, Sequen
     """
     lines: dict[tuple[str, str], list[int]] = {}
     for figure in figures:
-        for column, known in names.items():
-            if (name := getattr(figure, column)) not in known:
-                lines.setdefault((column, name), []).append(figure.line)
-    return [f"{column} {name!r} ({place_text(at, name, names[column])})" for (column, name), at in lines.items()]
+        for column in names:
+            lines.setdefault((column, getattr(figure, column)), []).append(figure.line)
+    return [
+        f"{column} {name!r} (line {at[0]}{f' and {len(at) - 1} more' if len(at) > 1 else ''}; did you mean {meant!r}?)"
+        for (column, name), at in lines.items()
+        if (meant := likely_spelling(name, names[column]))
+    ]
 
 
-def place_text(lines: Sequence[int], name: str, known: Sequence[str]) -> str:
-    """The first line, how many more there are, and a likely spelling."""
-    more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
-    near = get_close_matches(name, known, n=1)
-    return f"line {lines[0]}{more}{f'; did you mean {near[0]!r}?' if near else ''}"
+def likely_spelling(name: str, known: Sequence[str]) -> str | None:
+    """The known name that was probably meant; None if it is known, or unlike all."""
+    if name in known or any(name.startswith(f"{other}_") for other in known):
+        return None
+    return next(iter(get_close_matches(name, known, n=1, cutoff=SLIP)), None)
