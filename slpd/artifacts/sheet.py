@@ -34,7 +34,12 @@ class SheetRow:
     @property
     def holds_tokens(self) -> bool:
         """Whether the path leads to patch tokens instead of a slide."""
-        return self.path.lower().endswith(TOKEN_SUFFIXES)
+        return is_token_file(self.path)
+
+
+def is_token_file(path: str) -> bool:
+    """Whether a path is that of a file of tokens, not of a slide."""
+    return path.lower().endswith(TOKEN_SUFFIXES)
 
 
 def read_sheet(path: Path) -> list[SheetRow]:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from slpd.artifacts.sheet import TOKEN_SUFFIXES
+from slpd.artifacts.sheet import is_token_file
 from slpd.doctor.finding import Finding
 
 THREADS = 16  # slides are on a network file system
@@ -17,8 +17,7 @@ def file_findings(config: Mapping[str, Any], slides: Sequence[str]) -> Iterator[
     """All of them."""
     yield readable(slides)
     encoder = config["patch_encoder"]
-    encoded = any(not path.lower().endswith(TOKEN_SUFFIXES) for path in slides)
-    if encoder["checkpoint"] and encoded:
+    if encoder["checkpoint"] and not all(map(is_token_file, slides)):
         yield weights("patch_encoder.checkpoint", encoder["checkpoint"], encoder["sha256"])
     for variant in config["variants"]:
         if variant["pretrained"]:
