@@ -1,5 +1,7 @@
 """Two kinds of failure: what a user can mend is a UserError; anything else keeps its traceback."""
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """A mistake in a config, sheet or file. Printed as one line; the command exits with status 2.
@@ -14,3 +16,9 @@ class EvaluationError(UserError):
 
 class SlideError(UserError):
     """A slide that cannot be used. Per-slide stages record the message as the slide's status and go on."""
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """At most so many names for a message, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from slpd.artifacts.folds import SPLITS
 from slpd.artifacts.people_table import read_table
-from slpd.errors import UserError
+from slpd.errors import UserError, first_of
 
 SplitIds = dict[str, list[str]]  # split -> slide ids, in the order of the file
 NAMED = 3  # files named in a message
@@ -33,10 +33,9 @@ def read_split_files(folder: Path) -> list[SplitIds]:
     missing = [name for name in expected if name not in found]
     if missing:
         others = sorted(found - set(expected))
-        shown = ", ".join(others[:NAMED]) + (f" and {len(others) - NAMED} more" if len(others) > NAMED else "")
         raise UserError(
-            f"folds folder {folder}: no {missing[0]}, but {shown}; number the files splits_0.csv, splits_1.csv, ..."
-            " without gaps and leading zeros"
+            f"folds folder {folder}: no {missing[0]}, but {first_of(others, NAMED)}; number the files"
+            " splits_0.csv, splits_1.csv, ... without gaps and leading zeros"
         )
     return [read_split_file(folder / name) for name in expected]
 

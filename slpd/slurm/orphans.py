@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from slpd.errors import UserError
+from slpd.errors import UserError, first_of
 from slpd.slurm.head import forget_head, refuse_living_head
 from slpd.slurm.jobs import LiveJob, ask, live_jobs
 
@@ -24,10 +24,9 @@ def refuse_orphans(folder: Path) -> None:
     """
     jobs = live_jobs(folder, PREFIX)
     if jobs:
-        shown = ", ".join(f"{job.job_id} ({job.task}, {job.state.lower()})" for job in jobs[:5])
-        more = f" and {len(jobs) - 5} more" if len(jobs) > 5 else ""
+        shown = first_of([f"{job.job_id} ({job.task}, {job.state.lower()})" for job in jobs], 5)
         raise UserError(
-            f"{len(jobs)} jobs of an earlier run are still in the queue: {shown}{more}. `python -m slpd recover` waits"
+            f"{len(jobs)} jobs of an earlier run are still in the queue: {shown}. `python -m slpd recover` waits"
             " for them, `python -m slpd recover --cancel` ends them; then start again"
         )
 

@@ -21,7 +21,7 @@ from slpd.artifacts.folds import LabelledSlide
 from slpd.artifacts.hipt_labels import HiptSlide, read_hipt_labels
 from slpd.artifacts.sheet import COLUMNS, TOKEN_SUFFIXES, parse_sheet
 from slpd.artifacts.split_files import read_split_files, split_file
-from slpd.errors import UserError
+from slpd.errors import UserError, first_of
 from slpd.evaluation.imported_folds import import_folds
 from slpd.settings.section import Name
 
@@ -110,8 +110,7 @@ def check_classes(column: str, classes: Sequence[str], table: Sequence[HiptSlide
 
 def counted(n_slides: Counter[str]) -> str:
     """The most frequent labels with their slides."""
-    shown = ", ".join(f"{label} ({n})" for label, n in n_slides.most_common(LABELS))
-    return shown + (f" and {len(n_slides) - LABELS} more" if len(n_slides) > LABELS else "")
+    return first_of([f"{label} ({n})" for label, n in n_slides.most_common()], LABELS)
 
 
 def slide_files(folder: Path) -> dict[str, Path]:
@@ -211,6 +210,5 @@ def report(
         len(others),
     )
     if missing:
-        names = ", ".join(slide.slide for slide in missing[:NAMED])
-        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        log.warning("%d labelled slides have no file below %s: %s%s", len(missing), args.slides, names, more)
+        names = first_of([slide.slide for slide in missing], NAMED)
+        log.warning("%d labelled slides have no file below %s: %s", len(missing), args.slides, names)
