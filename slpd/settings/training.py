@@ -128,5 +128,15 @@ class Objective(Section):
         description="own: prototype targets have a centre of their own (released code); shared: that of L_self"
     )
 
+    @property
+    def needs_prototypes(self) -> bool:
+        """Whether a term pulls regions to prototypes."""
+        return bool(self.intra or self.inter)
+
+    @property
+    def needs_graph(self) -> bool:
+        """Whether a term pulls regions to prototypes of similar slides."""
+        return bool(self.inter)
+
 
 PLAIN_DINO = Objective(intra=0, inter=0, prototype_views="all", prototype_centre="own")  # without terms, none is read
