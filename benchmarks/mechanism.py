@@ -184,13 +184,14 @@ class Run:
         run_stage("split_folds", sheet=sheet, manifest=self.manifest, task=self.task, **folds)
 
     def outputs(self, name: str) -> dict[str, Path]:
-        """The files that a training stage writes."""
-        files = {"teacher": "safetensors", "embeddings": "h5", "metrics": "csv", "live": "live"}
+        """The files of a trained encoder."""
+        files = {"teacher": "safetensors", "embeddings": "h5", "metrics": "csv"}
         return {option: self.folder / f"{name}.{ending}" for option, ending in files.items()}
 
     def warm_up(self) -> None:
         """Plain DINO, which all variants share; and the untrained start as an encoder of its own."""
-        run_stage("pretrain_dino", **self.recipe, **self.outputs("warmup"), checkpoint=self.folder / "warmup.pt")
+        files = {"checkpoint": self.folder / "warmup.pt", "live": self.folder / "warmup.live"}
+        run_stage("pretrain_dino", **self.recipe, **self.outputs("warmup"), **files)
         _, card = read_region_encoder(self.outputs("warmup")["teacher"])
         untrained = Network(self.experiment.region_encoder, card.token_width)
         untrained.draw_weights(self.experiment.training.seed)
@@ -203,23 +204,35 @@ class Run:
 
     def distill(self, variant: Variant) -> None:
         """All iterations of a variant."""
-        objective = self.experiment.objective_of(variant)
+        objective = self.experiment.objective_of(variant).model_dump_json()
         prototypes, slide_graph = self.settings(variant)
+        kept, last = self.folder / f"{variant.name}_training", self.folder / f"{variant.name}_last.h5"
         args = arguments(
             "distill_slpd",
             **self.recipe,
-            **self.outputs(variant.name),
-            objective=objective.model_dump_json(),
+            objective=objective,
             prototypes=prototypes,
             slide_graph=slide_graph,
             start=self.folder / "warmup.pt",
-            start_embeddings=self.outputs("warmup")["embeddings"],
-            iterations=self.folder / f"{variant.name}_iterations.npz",
+            folder=kept,
+            iterations=self.folder / f"{variant.name}_iterations",
+            live=self.folder / f"{variant.name}.live",
+            out=last,
         )
-        renew = distill_slpd.renewal_of(args, objective)
+        told = distill_slpd.Variant.of(args)
+        renew = told.renew()
         if renew and variant.name == CONTROL:
             renew = shuffled(renew, self.experiment.training.seed)
-        distill_slpd.distill(args, objective, renew)
+        distill_slpd.distill(args, told, renew)
+        run_stage(
+            "collect_iterations",
+            **self.outputs(variant.name),
+            folder=kept,
+            last_embeddings=last,
+            n_iterations=self.experiment.training_of(variant).n_iterations,
+            objective=objective,
+            iterations=self.folder / f"{variant.name}_iterations.npz",
+        )
 
     def embed(self, variant: str) -> Bags:
         """Region vectors of the last teacher of a variant."""

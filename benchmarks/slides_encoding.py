@@ -131,7 +131,12 @@ def time_alone(encoder: PatchEncoder, regions: list[NDArray[np.uint8]]) -> NDArr
 def time_stage(encoder: PatchEncoder, records: list[Path], folder: Path) -> NDArray[np.float64]:
     """Seconds (wall, processor) from records to finished token files."""
     jobs = Jobs(
-        batch_patches=encoder.batch_patches, copy_to=None, tokens="auto", regions_at_once=None, checkpoint_minutes=10
+        batch_patches=encoder.batch_patches,
+        copy_to=None,
+        tokens="auto",
+        regions_at_once=None,
+        iterations_per_job=None,
+        checkpoint_minutes=10,
     )
     batch = Batch(encoder.settings, READING, jobs, version=0)
     batch.__dict__["encoder"] = encoder  # built already
@@ -167,7 +172,14 @@ def peak_memory(record: Path, folder: Path) -> dict[str, float]:
     """Peak memory of the command for one slide, MB: of the job, and of the process that reads."""
     with tempfile.TemporaryDirectory(dir=folder) as tokens:
         argv = ["encode_patches", "--records", str(record), "--settings", json.dumps(COMMON | DEMO)]
-        jobs = Jobs(batch_patches=DEMO_BATCH, copy_to=None, tokens="auto", regions_at_once=None, checkpoint_minutes=10)
+        jobs = Jobs(
+            batch_patches=DEMO_BATCH,
+            copy_to=None,
+            tokens="auto",
+            regions_at_once=None,
+            iterations_per_job=None,
+            checkpoint_minutes=10,
+        )
         argv += ["--reading", READING.model_dump_json(), "--jobs", jobs.model_dump_json()]
         argv += ["--version", "0", "--tokens-dir", tokens, "--out", f"{tokens}/batch.json"]
         run = subprocess.run([sys.executable, "-c", MEASURED, *argv], check=True, stdout=subprocess.PIPE, text=True)

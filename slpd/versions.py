@@ -22,6 +22,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "cluster_regions": 2,
     "link_slides": 3,
     "distill_slpd": 3,
+    "collect_iterations": 1,
     "embed_bags": 1,
     "export_encoder": 1,
     "attend_patches": 1,

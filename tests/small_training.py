@@ -51,7 +51,14 @@ TRAINING = Training(
     n_local_views=2,
     seed=0,
 )
-JOBS = Jobs(batch_patches=256, copy_to=None, tokens="auto", regions_at_once=None, checkpoint_minutes=60)
+JOBS = Jobs(
+    batch_patches=256,
+    copy_to=None,
+    tokens="auto",
+    regions_at_once=None,
+    iterations_per_job=None,
+    checkpoint_minutes=60,
+)
 FLOAT32 = Precision(torch.device("cpu"), torch.float32)
 OBJECTIVE = Objective(intra=1, inter=0.5, prototype_views="all", prototype_centre="own")
 PROTOTYPES = Prototypes(
@@ -74,25 +81,22 @@ def write_cohort(folder: Path) -> Path:
     return folder / "slides.csv"
 
 
-def recipe_arguments(manifest: Path, training: Training, jobs: Jobs) -> list[str]:
+def recipe_arguments(manifest: Path, out: Path, training: Training, jobs: Jobs) -> list[str]:
     """The inputs that both training stages have."""
     return [
-        *("--manifest", str(manifest), "--encoder", ENCODER.model_dump_json()),
+        *("--manifest", str(manifest), "--encoder", ENCODER.model_dump_json(), "--live", f"{out}_live"),
         *("--training", training.model_dump_json(), "--jobs", jobs.model_dump_json()),
     ]
 
 
 def output_arguments(out: Path) -> list[str]:
-    """The outputs that both training stages have."""
-    return [
-        *("--teacher", f"{out}.safetensors", "--embeddings", f"{out}.h5"),
-        *("--metrics", f"{out}.csv", "--live", f"{out}_live"),
-    ]
+    """The outputs of `pretrain_dino` and `collect_iterations`."""
+    return ["--teacher", f"{out}.safetensors", "--embeddings", f"{out}.h5", "--metrics", f"{out}.csv"]
 
 
 def pretrain_arguments(manifest: Path, out: Path, training: Training = TRAINING, jobs: Jobs = JOBS) -> list[str]:
     """The command line of `pretrain_dino`, after the stage's name."""
-    return [*recipe_arguments(manifest, training, jobs), *output_arguments(out), "--checkpoint", f"{out}.pt"]
+    return [*recipe_arguments(manifest, out, training, jobs), *output_arguments(out), "--checkpoint", f"{out}.pt"]
 
 
 def distill_arguments(
@@ -104,14 +108,48 @@ def distill_arguments(
     jobs: Jobs = JOBS,
     prototypes: Prototypes = PROTOTYPES,
 ) -> list[str]:
-    """The command line of `distill_slpd`, after the stage's name, from the warm-up `<warm>.*`."""
+    """The command line of `distill_slpd`, after the stage's name, from the warm-up `<warm>.*`: all iterations."""
     return [
-        *recipe_arguments(manifest, training, jobs),
-        *output_arguments(out),
-        *("--iterations", f"{out}.npz", "--start", f"{warm}.pt", "--start-embeddings", f"{warm}.h5"),
-        *("--objective", objective.model_dump_json(), "--prototypes", prototypes.model_dump_json()),
-        *("--slide-graph", SLIDE_GRAPH.model_dump_json()),
+        *recipe_arguments(manifest, out, training, jobs),
+        *("--folder", f"{out}_training", "--iterations", f"{out}_iterations", "--out", f"{out}_last.h5"),
+        *("--start", f"{warm}.pt", "--objective", objective.model_dump_json()),
+        *("--prototypes", prototypes.model_dump_json(), "--slide-graph", SLIDE_GRAPH.model_dump_json()),
     ]
+
+
+def collect_arguments(out: Path, objective: Objective = OBJECTIVE, training: Training = TRAINING) -> list[str]:
+    """The command line of `collect_iterations` after `distill_arguments`."""
+    return [
+        *("--folder", f"{out}_training", "--last-embeddings", f"{out}_last.h5"),
+        *("--n-iterations", str(training.n_iterations), "--objective", objective.model_dump_json()),
+        *(*output_arguments(out), "--iterations", f"{out}.npz"),
+    ]
+
+
+def train_variant(
+    manifest: Path,
+    out: Path,
+    warm: Path,
+    objective: Objective = OBJECTIVE,
+    training: Training = TRAINING,
+    jobs: Jobs = JOBS,
+    prototypes: Prototypes = PROTOTYPES,
+) -> None:
+    """All iterations in one job, laid out as `<out>.*`."""
+    stage("distill_slpd", *distill_arguments(manifest, out, warm, objective, training, jobs, prototypes))
+    stage("collect_iterations", *collect_arguments(out, objective, training))
+
+
+def train_block(first: int, until: int, out: Path, warm: Path, arguments: list[str]) -> None:
+    """The jobs of a block of iterations, as the rules of the workflow run them; `arguments` of `distill_arguments`."""
+    given = out.with_name(f"{out.name}_iterations") / f"{first:03d}"
+    before = f"{out}_{first}.h5" if first else f"{warm}.h5"
+    section = {arguments[i]: arguments[i + 1] for i in range(0, len(arguments), 2)}
+    prototypes, graph = ("--out", str(given / "prototypes.npz")), ("--out", str(given / "graph.npz"))
+    stage("cluster_regions", "--embeddings", before, "--settings", section["--prototypes"], *prototypes)
+    stage("link_slides", "--prototypes", prototypes[1], "--settings", section["--slide-graph"], *graph)
+    files = ("--first-prototypes", prototypes[1], "--first-graph", graph[1], "--out", f"{out}_{until}.h5")
+    stage("distill_slpd", *arguments, "--first", str(first), "--until", str(until), *files)
 
 
 def stage(name: str, *arguments: str) -> None:
@@ -134,9 +172,9 @@ def stop_at_every_step(patched: pytest.MonkeyPatch, after: int = 1) -> None:
     patched.setattr(Learner, "step", stop)
 
 
-def kill_after_saves(name: str, arguments: list[str], teacher: Path, times: int) -> None:
+def kill_after_saves(name: str, arguments: list[str], resume: Path, result: Path, times: int) -> None:
     """Start a training stage and kill it (SIGKILL) soon after it has saved itself; and again."""
-    resume, saved_at = teacher.with_name(f"{teacher.name}.resume"), 0.0
+    saved_at = 0.0
     for _ in range(times):
         process = subprocess.Popen([sys.executable, "-m", "slpd", name, *arguments])
         while not resume.exists() or resume.stat().st_mtime == saved_at:
@@ -145,5 +183,5 @@ def kill_after_saves(name: str, arguments: list[str], teacher: Path, times: int)
         time.sleep(0.05)
         process.kill()
         process.wait()
-        assert not teacher.exists()
+        assert not result.exists()
         saved_at = resume.stat().st_mtime

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -21,11 +22,13 @@ from small_training import (
     SLIDE_GRAPH,
     TOKEN_WIDTH,
     TRAINING,
+    collect_arguments,
     distill_arguments,
     kill_after_saves,
     pretrain_arguments,
     stage,
     stop_at_every_step,
+    train_variant,
     write_cohort,
 )
 
@@ -35,7 +38,7 @@ from slpd.artifacts.checkpoint import read_checkpoint
 from slpd.artifacts.cohort_tokens import open_cohort_tokens
 from slpd.artifacts.embeddings import CohortEmbeddings, read_embeddings
 from slpd.artifacts.iterations import read_iterations
-from slpd.artifacts.prototypes import read_prototypes
+from slpd.artifacts.prototypes import read_prototypes, write_prototypes
 from slpd.artifacts.region_encoder import read_region_encoder
 from slpd.artifacts.slide_graph import read_slide_graph
 from slpd.artifacts.training_metrics import read_metrics
@@ -68,6 +71,10 @@ def arguments(warm: Path, out: Path, **changes: object) -> list[str]:
     return distill_arguments(warm / "slides.csv", out, warm / "warm", **changes)  # type: ignore[arg-type]
 
 
+def train(warm: Path, out: Path, **changes: object) -> None:
+    train_variant(warm / "slides.csv", out, warm / "warm", **changes)  # type: ignore[arg-type]
+
+
 def assert_equal_outputs(first: Path, second: Path) -> None:
     for suffix in OUTPUTS:
         assert Path(f"{first}{suffix}").read_bytes() == Path(f"{second}{suffix}").read_bytes(), suffix
@@ -75,7 +82,7 @@ def assert_equal_outputs(first: Path, second: Path) -> None:
 
 def test_iterations_in_one_job_are_those_of_its_parts_one_by_one(warm: Path, tmp_path: Path) -> None:
     """Embed, cluster, link, train two steps; and again, from the teacher as it is then."""
-    stage("distill_slpd", *arguments(warm, tmp_path / "job"))
+    train(warm, tmp_path / "job")
     cohort = open_cohort_tokens(warm / "slides.csv")
     (tokens,) = [np.concatenate([values for _, values in cohort.by_slide(np.arange(R))])]
     store = ResidentTokens(torch.from_numpy(tokens), np.arange(R))
@@ -101,7 +108,7 @@ def test_iterations_in_one_job_are_those_of_its_parts_one_by_one(warm: Path, tmp
 
 
 def test_from_warm_up_to_bags_and_slide_graph(warm: Path, tmp_path: Path) -> None:
-    stage("distill_slpd", *arguments(warm, tmp_path / "1"))
+    train(warm, tmp_path / "1")
     metrics = read_metrics(tmp_path / "1.csv")
     assert [epoch.epoch for epoch in metrics] == [3, 4]
     for epoch in metrics:
@@ -125,7 +132,7 @@ def test_from_warm_up_to_bags_and_slide_graph(warm: Path, tmp_path: Path) -> Non
 
 
 def test_it_starts_from_the_prototypes_of_the_warm_up_s_embeddings(warm: Path, tmp_path: Path) -> None:
-    stage("distill_slpd", *arguments(warm, tmp_path / "1"))
+    train(warm, tmp_path / "1")
     settings = ("--settings", PROTOTYPES.model_dump_json(), "--out", str(tmp_path / "prototypes.npz"))
     stage("cluster_regions", "--embeddings", str(warm / "warm.h5"), *settings)
     expected = read_prototypes(tmp_path / "prototypes.npz").assignments
@@ -133,11 +140,10 @@ def test_it_starts_from_the_prototypes_of_the_warm_up_s_embeddings(warm: Path, t
 
 
 def test_without_prototype_terms_it_is_plain_dino_wherever_the_warm_up_ends(warm: Path, tmp_path: Path) -> None:
-    stage("distill_slpd", *arguments(warm, tmp_path / "1", objective=PLAIN))
+    train(warm, tmp_path / "1", objective=PLAIN)
     longer = TRAINING.model_copy(update={"dino_epochs": 3})
     stage("pretrain_dino", *pretrain_arguments(warm / "slides.csv", tmp_path / "longer", longer))
-    rest = distill_arguments(warm / "slides.csv", tmp_path / "2", tmp_path / "longer", PLAIN, longer)
-    stage("distill_slpd", *rest)
+    train_variant(warm / "slides.csv", tmp_path / "2", tmp_path / "longer", PLAIN, longer)
     for suffix in (".safetensors", ".h5"):
         assert (tmp_path / f"1{suffix}").read_bytes() == (tmp_path / f"2{suffix}").read_bytes()
     assert read_iterations(tmp_path / "1.npz").assignments.shape == (0, R)
@@ -146,14 +152,14 @@ def test_without_prototype_terms_it_is_plain_dino_wherever_the_warm_up_ends(warm
 @pytest.mark.parametrize("weights", [{"intra": 1, "inter": 0}, {"intra": 0, "inter": 1}])
 def test_a_term_of_weight_zero_is_not_computed(warm: Path, tmp_path: Path, weights: dict[str, float]) -> None:
     """Neither its loss nor its share of the centre: the weight 0 means that the term is not there."""
-    stage("distill_slpd", *arguments(warm, tmp_path / "1", objective=OBJECTIVE.model_copy(update=weights)))
+    train(warm, tmp_path / "1", objective=OBJECTIVE.model_copy(update=weights))
     epoch, _ = read_metrics(tmp_path / "1.csv")
     assert {"intra": epoch.intra > 0, "inter": epoch.inter > 0} == {term: bool(weights[term]) for term in weights}
 
 
 def test_a_cohort_with_one_slide_of_prototypes_has_no_inter_term(warm: Path, tmp_path: Path) -> None:
     one = PROTOTYPES.model_copy(update={"min_regions": max(N_REGIONS.values())})
-    stage("distill_slpd", *arguments(warm, tmp_path / "1", prototypes=one))
+    train(warm, tmp_path / "1", prototypes=one)
     assert all(epoch.inter == 0 < epoch.intra for epoch in read_metrics(tmp_path / "1.csv"))
 
 
@@ -162,15 +168,12 @@ def test_killed_at_any_moment_and_started_again(warm: Path, tmp_path: Path) -> N
     long = TRAINING.model_copy(update={"epochs": 26, "epochs_per_iteration": 3})
     stage("pretrain_dino", *pretrain_arguments(warm / "slides.csv", tmp_path / "warm", long))
     changes = (OBJECTIVE, long, JOBS.model_copy(update={"checkpoint_minutes": 1e-9}))
-    lists = [
-        distill_arguments(warm / "slides.csv", tmp_path / name, tmp_path / "warm", *changes)
-        for name in ("undisturbed", "killed")
-    ]
-    stage("distill_slpd", *lists[0])
-    kill_after_saves("distill_slpd", lists[1], tmp_path / "killed.safetensors", times=3)
-    stage("distill_slpd", *lists[1])
+    train_variant(warm / "slides.csv", tmp_path / "undisturbed", tmp_path / "warm", *changes)
+    killed = distill_arguments(warm / "slides.csv", tmp_path / "killed", tmp_path / "warm", *changes)
+    state, result = tmp_path / "killed_training/state.pt", tmp_path / "killed_last.h5"
+    kill_after_saves("distill_slpd", killed, state, result, times=3)
+    train_variant(warm / "slides.csv", tmp_path / "killed", tmp_path / "warm", *changes)
     assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "killed")
-    assert not list(tmp_path.glob("killed*.resume"))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
@@ -184,11 +187,11 @@ def test_stopped_after_any_step_it_goes_on_there(
     with monkeypatch.context() as patched:
         stop_at_every_step(patched, after=steps)
         with pytest.raises(SystemExit):
-            stage("distill_slpd", *arguments(warm, tmp_path / "stopped"))
+            train(warm, tmp_path / "stopped")
     assert len(taken) == steps
-    stage("distill_slpd", *arguments(warm, tmp_path / "stopped"))
+    train(warm, tmp_path / "stopped")
     assert (len(taken), len(renewals)) == (2 * (R // TRAINING.batch_size), 2)
-    stage("distill_slpd", *arguments(warm, tmp_path / "undisturbed"))
+    train(warm, tmp_path / "undisturbed")
     assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "stopped")
 
 
@@ -206,13 +209,13 @@ def test_unfinished_work_on_other_prototypes_is_refused(
     with monkeypatch.context() as patched:
         stop_at_every_step(patched)
         with pytest.raises(SystemExit):
-            stage("distill_slpd", *arguments(warm, tmp_path / "1"))
+            train(warm, tmp_path / "1")
     weighted = OBJECTIVE.model_copy(update={"inter": 0.7})
     other = {"prototypes": PROTOTYPES.model_copy(update={"seed": 3, "n_prototypes": 2}), "objective": weighted}
-    stage("distill_slpd", *arguments(warm, tmp_path / "1", **other))
+    train(warm, tmp_path / "1", **other)
     differing = "objective.inter (0.5 there, 0.7 here), prototypes.n_prototypes (3 there, 2 here), prototypes.seed (0"
     assert f"different in {differing}" in caplog.text
-    stage("distill_slpd", *arguments(warm, tmp_path / "fresh", **other))
+    train(warm, tmp_path / "fresh", **other)
     assert_equal_outputs(tmp_path / "fresh", tmp_path / "1")
 
 
@@ -230,11 +233,11 @@ def test_asked_to_stop_while_prototypes_are_renewed(
 
     monkeypatch.setattr("slpd.training.renewal.find_prototypes", clustered)
     with pytest.raises(SystemExit):
-        stage("distill_slpd", *arguments(warm, tmp_path / "stopped"))
+        train(warm, tmp_path / "stopped")
     assert len(renewals) == 2
-    stage("distill_slpd", *arguments(warm, tmp_path / "stopped"))
+    train(warm, tmp_path / "stopped")
     assert len(renewals) == 2
-    stage("distill_slpd", *arguments(warm, tmp_path / "undisturbed"))
+    train(warm, tmp_path / "undisturbed")
     assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "stopped")
 
 
@@ -245,8 +248,8 @@ def test_unfinished_work_of_another_result_version_is_refused(
         stop_at_every_step(patched)
         patched.setitem(RESULT_VERSIONS, "distill_slpd", 0)
         with pytest.raises(SystemExit):
-            stage("distill_slpd", *arguments(warm, tmp_path / "1"))
-    stage("distill_slpd", *arguments(warm, tmp_path / "1"))
+            train(warm, tmp_path / "1")
+    train(warm, tmp_path / "1")
     assert "different in result version of distill_slpd (0 there" in caplog.text
 
 
@@ -256,7 +259,9 @@ def test_unfinished_work_of_another_result_version_is_refused(
         (["--training", TRAINING.model_copy(update={"seed": 5}).model_dump_json()], "training.seed (0 there, 5 here)"),
         (["--start", "slides.csv"], "cannot be read"),
         (["--start", "nowhere.pt"], "nowhere.pt"),
-        (["--start-embeddings", "slides.csv"], "cannot be read"),
+        (["--first-prototypes", "slides.csv"], "slides.csv: cannot be read"),
+        (["--first", "2", "--until", "2"], "--first is 2, --until 2"),
+        (["--until", "3"], "until <= 2 iterations"),
         (["--prototypes"], "--prototypes is missing"),
         (["--slide-graph"], "--slide-graph is missing"),
     ],
@@ -284,27 +289,41 @@ def test_a_changed_cohort_is_refused_by_slide(warm: Path, tmp_path: Path, capsys
     assert "slide d (7 regions, tokens fingerprint- there, nothing here)" in capsys.readouterr().err
 
 
-def test_embeddings_of_another_cohort_are_refused(
-    warm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"slides": ["x", "b", "c", "d"]}, "prototypes of other slides or regions"),
+        ({"offsets": np.array([0, 5, 15, 17, 24])}, "prototypes of other slides or regions"),
+        (
+            {"prototypes": np.zeros((4, 2, 8), np.float32)},
+            "2 prototypes a slide of bottleneck, but the config asks for 3",
+        ),
+        ({"features": "region_vector"}, "of region_vector, but the config asks for 3 of bottleneck"),
+    ],
+)
+def test_given_prototypes_that_do_not_fit_are_refused(
+    change: dict[str, object], message: str, warm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    content = read_embeddings(warm / "warm.h5")
-    with h5py.File(tmp_path / "other.h5", "w") as file:
-        for name in ("bottleneck", "region_vector", "offsets"):
-            file[name] = getattr(content, name)
-        file["slides"] = ["x", *content.slides[1:]]
+    content = replace(cluster_cohort(read_embeddings(warm / "warm.h5"), PROTOTYPES), **change)  # type: ignore[arg-type]
+    write_prototypes(tmp_path / "given.npz", content)
     with pytest.MonkeyPatch.context() as patched:
-        command = [*arguments(warm, tmp_path / "1"), "--start-embeddings", str(tmp_path / "other.h5")]
-        patched.setattr(sys, "argv", ["slpd", "distill_slpd", *command])
+        given = ("--first-prototypes", str(tmp_path / "given.npz"))
+        patched.setattr(sys, "argv", ["slpd", "distill_slpd", *arguments(warm, tmp_path / "1"), *given])
         assert main() == 2
-    assert "embeddings of other slides or regions" in capsys.readouterr().err
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert "given.npz" in error
+    assert message in error
+    assert "run cluster_regions again" in error
 
 
 @pytest.mark.parametrize("processes", [2, 4])
 def test_several_processes_train_as_one(warm: Path, tmp_path: Path, processes: int) -> None:
     """Each with its own share of the tokens; two batches of eight regions, prototypes renewed in between."""
-    stage("distill_slpd", *arguments(warm, tmp_path / "one"))
+    train(warm, tmp_path / "one")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     subprocess.run([*torchrun, "-m", "--", "slpd", "distill_slpd", *arguments(warm, tmp_path / "many")], check=True)
+    stage("collect_iterations", *collect_arguments(tmp_path / "many"))
     one, many = (read_region_encoder(tmp_path / f"{name}.safetensors")[0] for name in ("one", "many"))
     for name in one:
         np.testing.assert_allclose(many[name], one[name], rtol=1e-4, atol=1e-5, err_msg=name)
@@ -317,7 +336,7 @@ def test_several_processes_train_as_one(warm: Path, tmp_path: Path, processes: i
 
 def test_a_variant_may_renew_more_rarely_than_the_warm_up_knew(warm: Path, tmp_path: Path) -> None:
     rarely = TRAINING.model_copy(update={"epochs_per_iteration": 2})
-    stage("distill_slpd", *arguments(warm, tmp_path / "1", training=rarely))
+    train(warm, tmp_path / "1", training=rarely)
     assert len(read_iterations(tmp_path / "1.npz").assignments) == 1
     assert len(read_metrics(tmp_path / "1.csv")) == 2
 
@@ -326,7 +345,7 @@ def test_the_last_iteration_takes_what_epochs_are_left(tmp_path: Path) -> None:
     manifest = write_cohort(tmp_path)
     odd = TRAINING.model_copy(update={"epochs": 5, "epochs_per_iteration": 2})
     stage("pretrain_dino", *pretrain_arguments(manifest, tmp_path / "warm", odd))
-    stage("distill_slpd", *distill_arguments(manifest, tmp_path / "1", tmp_path / "warm", OBJECTIVE, odd))
+    train_variant(manifest, tmp_path / "1", tmp_path / "warm", OBJECTIVE, odd)
     assert len(read_iterations(tmp_path / "1.npz").assignments) == odd.n_iterations == 2
     assert [epoch.epoch for epoch in read_metrics(tmp_path / "1.csv")] == [3, 4, 5]
 
@@ -335,7 +354,7 @@ def test_prototypes_of_the_whole_cohort_are_trained_on(warm: Path, tmp_path: Pat
     """Also slides with few regions take part: no slide is too small."""
     together = PROTOTYPES.model_copy(update={"level": "cohort"})
     intra = OBJECTIVE.model_copy(update={"inter": 0})
-    stage("distill_slpd", *arguments(warm, tmp_path / "1", objective=intra, prototypes=together))
+    train(warm, tmp_path / "1", objective=intra, prototypes=together)
     assert all(epoch.intra > 0 for epoch in read_metrics(tmp_path / "1.csv"))
     assert (read_iterations(tmp_path / "1.npz").assignments >= 0).all()
 
@@ -374,11 +393,13 @@ def test_one_of_two_processes_is_asked_to_stop_and_both_go_on_there(warm: Path, 
     stopped = in_two_processes(tmp_path, "stop", *words)
     assert stopped.returncode != 0
     assert "stopped by a signal" in stopped.stderr, stopped.stderr
-    saved = torch.load(tmp_path / "stopped.safetensors.resume", weights_only=True)["progress"]
+    saved = torch.load(tmp_path / "stopped_training/state.pt", weights_only=True)["progress"]
     assert (saved["epoch"], len(saved["steps"])) == (2, 2)
     blind = in_two_processes(tmp_path, "blind", *words)  # another node that sees another file
     assert blind.returncode != 0
     assert "processes see different files" in blind.stderr
     assert in_two_processes(tmp_path, "nothing", *words).returncode == 0
     assert in_two_processes(tmp_path, "nothing", *arguments(warm, tmp_path / "undisturbed")).returncode == 0
+    for name in ("stopped", "undisturbed"):
+        stage("collect_iterations", *collect_arguments(tmp_path / name))
     assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "stopped")

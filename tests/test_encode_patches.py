@@ -59,7 +59,7 @@ def command(
     """The command line of the stage; `changes` are keys of `patch_encoder`."""
     reading = {"reader": "openslide"}
     jobs = {"batch_patches": batch_patches, "copy_to": copy_to and str(copy_to), "checkpoint_minutes": 10}
-    jobs |= {"tokens": "auto", "regions_at_once": None}
+    jobs |= {"tokens": "auto", "regions_at_once": None, "iterations_per_job": None}
     argv = ["encode_patches", "--records", *(str(cohort / f"{slide}.json") for slide in slides)]
     argv += ["--settings", json.dumps(ENCODER | changes), "--reading", json.dumps(reading)]
     argv += ["--jobs", json.dumps(jobs), "--version", str(version)]

@@ -10,6 +10,7 @@ from small_training import (
     JOBS,
     N_REGIONS,
     TRAINING,
+    collect_arguments,
     distill_arguments,
     pretrain_arguments,
     stage,
@@ -46,6 +47,7 @@ def test_metrics_of_a_run_that_was_stopped_hold_every_step_once(
     with open(tmp_path / "out_live/metrics.jsonl", "a") as file:  # of steps that were not saved, and cut off
         file.write('{"step": 999, "loss": 0.0}\n{"step": 10')
     stage("distill_slpd", *arguments)
+    stage("collect_iterations", *collect_arguments(tmp_path / "out"))
     found = lines(tmp_path / "out_live")
     assert [entry["step"] for entry in found] == [2 * STEPS + 2, 3 * STEPS, 4 * STEPS]
     epoch = read_metrics(tmp_path / "out.csv")[-1]

@@ -100,7 +100,8 @@ def test_killed_at_any_moment_and_started_again(tmp_path: Path, monkeypatch: pyt
     assert pretrain(manifest, tmp_path / "undisturbed", monkeypatch, long) == 0
     hasty = JOBS.model_copy(update={"checkpoint_minutes": 1e-9})
     arguments = pretrain_arguments(manifest, tmp_path / "killed", long, hasty)
-    kill_after_saves("pretrain_dino", arguments, tmp_path / "killed.safetensors", times=2)
+    resume, result = (tmp_path / f"killed.safetensors{ending}" for ending in (".resume", ""))
+    kill_after_saves("pretrain_dino", arguments, resume, result, times=2)
     assert pretrain(manifest, tmp_path / "killed", monkeypatch, long) == 0
     assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "killed")
     assert not list(tmp_path.glob("killed*.resume"))

@@ -20,9 +20,9 @@ from small_training import (
     OBJECTIVE,
     TOKEN_WIDTH,
     TRAINING,
-    distill_arguments,
     pretrain_arguments,
     stage,
+    train_variant,
     write_cohort,
 )
 
@@ -164,7 +164,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def distill(folder: Path, out: Path, manifest: Path) -> None:
     """All iterations after the warm-up."""
-    stage("distill_slpd", *distill_arguments(manifest, out, folder / "warm"))
+    train_variant(manifest, out, folder / "warm")
 
 
 def test_resuming_restores_both_centres_and_every_random_number(
@@ -183,7 +183,7 @@ def test_resuming_restores_both_centres_and_every_random_number(
         patched.setattr(Learner, "step", stopped_after_the_first)
         with pytest.raises(SystemExit):
             distill(warm, tmp_path / "stopped", manifest)
-        saved = torch.load(tmp_path / "stopped.safetensors.resume", weights_only=True)["learner"]["loss"]
+        saved = torch.load(tmp_path / "stopped_training/state.pt", weights_only=True)["learner"]["loss"]
         assert saved["prototype_centre.value"].any()
         assert saved["self_centre.value"].any()
         np.random.default_rng(1).random(1000)

@@ -1,8 +1,8 @@
-"""Training checkpoints (`checkpoint.pt`, and `checkpoint.pt.resume` while a stage runs).
+"""Training checkpoints (`checkpoint.pt` of the warm-up, `state.pt` of a variant, `*.resume` while the warm-up runs).
 
 identity: key -> value, what the checkpoint belongs to: settings, cohort, epochs trained.
 learner: student, teacher, loss (both centres) and optimiser, as tensors by name.
-progress: only in a resume file: where the stage is.
+progress: where training is; not in the warm-up's `checkpoint.pt`, which is at its end.
 """
 
 import pickle
@@ -24,14 +24,19 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
         torch.save(dict(content), file)  # to a file object: given a path, torch stores its name
 
 
-def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+def read_checkpoint(path: Path, device: torch.device, mapped: bool = False) -> dict[str, Any]:
     """Read a checkpoint, its tensors on `device`; executes no code from the file.
+
+    Args:
+        path: The file.
+        device: Where its tensors go.
+        mapped: Read what is used when it is used; for a look at a file of which little is needed.
 
     Raises:
         UserError: the file is missing, damaged, or no checkpoint of ours.
     """
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
     except (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]  # a file of another kind can trip the unpickler anywhere
         raise UserError(f"checkpoint {path}: cannot be read ({reason}); run the stage that makes it again") from error

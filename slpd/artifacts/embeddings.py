@@ -5,8 +5,12 @@ bottleneck: (R, bottleneck) float32, unit vectors.
 region_vector: (R, width) float32.
 offsets: (S + 1,) int64, slide s holds rows offsets[s] to offsets[s + 1].
 slides: (S,) UTF-8, slide ids.
+
+Of an iteration that training has passed, embeddings are no longer kept, but the prototypes made of them are. A file
+that is asked for once more has no datasets; its attribute `prototypes` says where these lie, from the file's folder.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +22,8 @@ from numpy.typing import NDArray
 
 from slpd.artifacts.hdf5_file import new_hdf5_file, open_hdf5_file
 from slpd.settings.training import Features
+
+MADE_BY = "pretrain_dino or distill_slpd"
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,23 @@ def write_embeddings(path: Path, content: CohortEmbeddings) -> None:
         file.create_dataset("slides", data=content.slides, dtype=h5py.string_dtype())
 
 
+def write_passed_embeddings(path: Path, prototypes: Path) -> None:
+    """Say where the prototypes are, if any, that were made of embeddings which are no longer kept."""
+    with new_hdf5_file(path) as file:
+        file.attrs["prototypes"] = os.path.relpath(prototypes, path.parent)
+
+
+def kept_prototypes(path: Path) -> Path | None:
+    """The prototypes that a file of passed embeddings leads to; None: it holds the embeddings themselves.
+
+    Raises:
+        UserError: the file is missing, damaged, or another file.
+    """
+    with open_hdf5_file(path, MADE_BY) as file:
+        place = file.attrs.get("prototypes")
+    return None if place is None else path.parent / str(place)
+
+
 @contextmanager
 def open_embeddings(path: Path) -> Iterator[CohortEmbeddings]:
     """The embeddings of a cohort, whose vectors are read from disk where they are sliced.
@@ -50,7 +73,7 @@ def open_embeddings(path: Path) -> Iterator[CohortEmbeddings]:
     Raises:
         UserError: the file is missing, damaged, or another file.
     """
-    with open_hdf5_file(path, "pretrain_dino or distill_slpd") as file:
+    with open_hdf5_file(path, MADE_BY) as file:
         slides = [name.decode() for name in file["slides"][:]]
         yield CohortEmbeddings(file["bottleneck"], file["region_vector"], file["offsets"][:], slides)
 

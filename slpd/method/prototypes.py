@@ -1,8 +1,6 @@
 """Prototypes of a slide: k-means of its region embeddings (SLPD, Yu et al. 2023)."""
 
 import logging
-from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +14,6 @@ logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it logs every ins
 import faiss  # noqa: E402
 
 faiss.omp_set_num_threads(1)  # a slide is too little work to share, and one thread always sums in the same order
-
-GPU_SCRATCH_BYTES = 2**26  # far more than a slide needs; faiss would take 1.5 GiB
 
 
 def cluster_slide(
@@ -35,7 +31,8 @@ def cluster_slide(
         settings: Number of prototypes, which features these are, iterations, restarts, seed.
 
     Returns:
-        (M, D) prototypes and (n,) indices into them; equal bytes for equal input on a CPU.
+        (M, D) prototypes and (n,) indices into them; equal bytes for equal input, since a GPU is never used: training
+        and `cluster_regions` must find the same, on whatever machine each runs.
     """
     n, D = embeddings.shape
     clustering = faiss.Clustering(D, settings.n_prototypes)
@@ -44,7 +41,7 @@ def cluster_slide(
     clustering.seed = settings.seed
     clustering.min_points_per_centroid = 1  # whether a slide has enough regions is min_regions' decision
     clustering.max_points_per_centroid = n  # no subsampling
-    index = flat_index(D)
+    index = faiss.IndexFlatL2(D)
     clustering.train(np.ascontiguousarray(embeddings), index)
     centroids = faiss.vector_to_array(clustering.centroids).reshape(settings.n_prototypes, D)
     index.reset()
@@ -75,16 +72,6 @@ def cluster_cohort(cohort: CohortEmbeddings, settings: Prototypes) -> CohortProt
         regions = slice(cohort.offsets[slide], cohort.offsets[slide + 1])
         prototypes[slide], assignments[regions] = cluster_slide(embeddings[regions], settings)
     return CohortPrototypes(prototypes, settings.features, kept, assignments, cohort.offsets, cohort.slides)
-
-
-@cache  # on a GPU it costs more to make than a slide costs to cluster
-def flat_index(dimensions: int) -> Any:  # noqa: ANN401  # faiss has no types
-    """An index for exact search, on a GPU where faiss finds one."""
-    if not faiss.get_num_gpus():
-        return faiss.IndexFlatL2(dimensions)
-    resources = faiss.StandardGpuResources()
-    resources.setTempMemory(GPU_SCRATCH_BYTES)
-    return faiss.GpuIndexFlatL2(resources, dimensions)
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

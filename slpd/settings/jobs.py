@@ -18,4 +18,7 @@ class Jobs(Section):
     regions_at_once: int | None = Field(
         gt=0, description="regions of a batch whose activations are held together; null: as many as fit"
     )
+    iterations_per_job: int | None = Field(
+        gt=0, description="iterations that a job of distill_slpd trains, one after another; null: all of them"
+    )
     checkpoint_minutes: float = Field(gt=0, description="minutes between two resume checkpoints")

@@ -4,7 +4,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from slpd.artifacts.embeddings import open_embeddings
+from slpd.artifacts.atomic import hand_out
+from slpd.artifacts.embeddings import kept_prototypes, open_embeddings
 from slpd.artifacts.prototypes import write_prototypes
 from slpd.method.global_prototypes import find_prototypes
 from slpd.settings.training import Prototypes
@@ -20,7 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Cluster every slide that has enough regions."""
+    """Cluster every slide that has enough regions; of an iteration that is over, hand out what it had."""
+    kept = kept_prototypes(args.embeddings)
+    if kept is not None:
+        logger.info("training has passed this iteration; these are its prototypes")
+        hand_out(kept, args.out)
+        return
     settings = Prototypes.from_json(args.settings)
     with open_embeddings(args.embeddings) as embeddings:
         content = find_prototypes(embeddings, settings)

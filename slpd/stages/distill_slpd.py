@@ -1,24 +1,34 @@
-"""Train a variant: iterations of renewed prototypes and the epochs that use them; embed every region at the end."""
+"""Train iterations of a variant: each renews prototypes and slide graph, then distils towards them.
+
+A job trains a block of iterations and ends with the embeddings of every region, of which `cluster_regions` makes the
+prototypes that the next block begins with. What training keeps for itself is described in training_folder.py.
+"""
 
 import argparse
 import hashlib
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
+from slpd.artifacts.atomic import hand_out
 from slpd.artifacts.checkpoint import Identity, differences, read_checkpoint
-from slpd.artifacts.cohort_tokens import CohortTokens, open_cohort_tokens
-from slpd.artifacts.embeddings import CohortEmbeddings, read_embeddings
-from slpd.artifacts.iterations import write_iterations
+from slpd.artifacts.cohort_tokens import CohortTokens
+from slpd.artifacts.embeddings import write_embeddings, write_passed_embeddings
+from slpd.artifacts.prototypes import CohortPrototypes, read_prototypes
+from slpd.artifacts.slide_graph import read_slide_graph
+from slpd.artifacts.training_folder import TrainingFolder
+from slpd.artifacts.training_metrics import write_metrics
 from slpd.errors import UserError
 from slpd.method.processes import from_first, process_index
-from slpd.settings.training import Objective, Prototypes, RegionEncoder, SlideGraph, Training
-from slpd.stages.pretrain_dino import add_training_arguments, open_trainer, write_outputs
+from slpd.settings.training import Objective, Prototypes, SlideGraph
 from slpd.training.devices import training_device
 from slpd.training.identity import experiment_identity, result_version, section_identity
+from slpd.training.iterations import Given, Iterations
+from slpd.training.job import TrainingJob, add_job_arguments, open_trainer, write_teacher
 from slpd.training.loop import Trainer
 from slpd.training.progress import Progress
-from slpd.training.renewal import Renew, Renewal, renewing, targets_of
-from slpd.training.resume import QueueSignals
+from slpd.training.renewal import Renew, Renewal, renewing
+from slpd.training.resume import QueueSignals, ResumeFile
 
 logger = logging.getLogger(__name__)
 
@@ -27,96 +37,176 @@ RENEWAL = "training.epochs_per_iteration"  # variants may differ in it: the warm
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Inputs and outputs of `distill_slpd`."""
-    add_training_arguments(parser)
+    add_job_arguments(parser)
     parser.add_argument("--objective", required=True, help="the variant's objective, as JSON")
     # `?`: the rule writes the options also where the variant's objective has no such term
     parser.add_argument("--prototypes", nargs="?", help="section prototypes as JSON, for intra or inter > 0")
     parser.add_argument("--slide-graph", nargs="?", help="section slide_graph as JSON, for inter > 0")
     parser.add_argument("--start", type=Path, required=True, help="checkpoint of pretrain_dino (.pt)")
-    parser.add_argument("--start-embeddings", type=Path, required=True, help="its region embeddings (.h5)")
-    parser.add_argument("--iterations", type=Path, required=True, help="history of assignments to write (.npz)")
+    parser.add_argument("--first", type=int, default=0, help="iterations that are over when the job begins")
+    parser.add_argument("--until", type=int, help="iterations that are over when it ends; all by default")
+    parser.add_argument(
+        "--first-prototypes", type=Path, nargs="?", help="prototypes that the job begins with (.npz); made where absent"
+    )
+    parser.add_argument("--first-graph", type=Path, nargs="?", help="slide graph that the job begins with (.npz)")
+    parser.add_argument("--folder", type=Path, required=True, help="folder that training keeps for itself")
+    parser.add_argument("--iterations", type=Path, required=True, help="folder for prototypes and graph of iterations")
+    parser.add_argument("--out", type=Path, required=True, help="region embeddings at the end to write (.h5)")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What `distill_slpd` is told of the variant, beside what both training stages are told."""
+
+    objective: Objective
+    prototypes: Prototypes | None  # None: the objective has no prototype terms
+    slide_graph: SlideGraph | None  # None: it has no inter-slide term
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "Variant":
+        """Read the arguments.
+
+        Raises:
+            UserError: a section is at fault or missing, named.
+        """
+        objective = Objective.from_json(args.objective)
+        for name, needed in (("prototypes", objective.needs_prototypes), ("slide_graph", objective.needs_graph)):
+            if needed and getattr(args, name) is None:
+                raise UserError(f"--{name.replace('_', '-')} is missing: the objective has such a term")
+        return cls(
+            objective,
+            Prototypes.from_json(args.prototypes) if objective.needs_prototypes else None,
+            SlideGraph.from_json(args.slide_graph) if objective.needs_graph else None,
+        )
+
+    def renew(self) -> Renew | None:
+        """How prototypes and slide graph are made; None: the variant has none."""
+        return renewing(self.prototypes, self.slide_graph) if self.prototypes else None
+
+    def identity(self) -> Identity:
+        """What a training depends on beside the warm-up: settings, and how prototypes and graph are made."""
+        identity = section_identity("objective", self.objective) | result_version("distill_slpd")
+        if self.prototypes:
+            identity |= section_identity("prototypes", self.prototypes) | result_version("cluster_regions")
+        if self.slide_graph:
+            identity |= section_identity("slide_graph", self.slide_graph) | result_version("link_slides")
+        return identity
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train all iterations of a variant."""
-    objective = Objective.from_json(args.objective)
-    distill(args, objective, renewal_of(args, objective))
+    """Train the iterations of a job."""
+    variant = Variant.of(args)
+    distill(args, variant, variant.renew())
 
 
-def renewal_of(args: argparse.Namespace, objective: Objective) -> Renew | None:
-    """How prototypes are renewed; None: the objective has no prototype terms."""
-    if not objective.intra and not objective.inter:
-        return None
-    for name, needed in (("prototypes", True), ("slide_graph", objective.inter)):
-        if needed and getattr(args, name) is None:
-            raise UserError(f"--{name.replace('_', '-')} is missing: the objective has such a term")
-    graph = SlideGraph.from_json(args.slide_graph) if objective.inter else None
-    return renewing(Prototypes.from_json(args.prototypes), graph)
-
-
-def distill(args: argparse.Namespace, objective: Objective, renew: Renew | None) -> None:
-    """Train from the checkpoint of `pretrain_dino` to the end of the schedule.
+def distill(args: argparse.Namespace, variant: Variant, renew: Renew | None) -> None:
+    """Train from where training is, at first the checkpoint of `pretrain_dino`, until `--until` iterations are over.
 
     Args:
         args: Inputs and outputs.
-        objective: Terms of the loss.
+        variant: What is trained.
         renew: Makes prototypes and slide graph of region embeddings; None: plain DINO.
     """
-    encoder, training = RegionEncoder.from_json(args.encoder), Training.from_json(args.training)
-    cohort, epochs = open_cohort_tokens(args.manifest), range(training.dino_epochs, training.epochs)
-    base = experiment_identity(encoder, training, cohort)
-    identity = base | variant_identity(args, objective) | {"epochs trained": epochs.stop}
-    identity |= result_version("distill_slpd")
+    job = TrainingJob.of(args)
+    warm_up = experiment_identity(job.encoder, job.training, job.cohort)
+    identity = warm_up | variant.identity() | {"--start": sha256(args.start)}
+    folder = TrainingFolder(args.folder, args.iterations)
+    resume = ResumeFile(folder.state, identity, job.jobs.checkpoint_minutes)
+    until = last_iteration(args, job)
     with QueueSignals() as signals, training_device() as device:
-        trainer = open_trainer(args, cohort, objective, epochs, identity, device, signals)
-        progress = trainer.resume.load(trainer.learner)
-        if progress is None:
-            load_start(args.start, trainer, base | {"epochs trained": epochs.start})
-            progress = Progress(epochs.start)
-        trainer.monitor.start(progress)
-        for first in epochs[:: training.epochs_per_iteration]:
-            iteration = range(first, min(first + training.epochs_per_iteration, training.epochs))
-            train_iteration(trainer, progress, iteration, objective, renew, args.start_embeddings)
-        trainer.pause(progress)
-        write_outputs(args, trainer, progress)
+        progress = resume.find()
+        if progress is None and process_index() == 0:
+            folder.make_way(spared=args.first if args.first_prototypes else None)
+        if progress is None or not from_first(is_over(progress, job, folder, until)):
+            epochs = range(job.training.dino_epochs, end_of(job, until))
+            trainer = open_trainer(job, variant.objective, epochs, resume, device, signals)
+            if progress is None:
+                load_start(args.start, trainer, warm_up | {"epochs trained": epochs.start})
+            progress = resume.load(trainer.learner) if progress else Progress(epochs.start)
+            given = from_first(read_given(args, variant, job.cohort) if process_index() == 0 else None)
+            trainer.monitor.start(progress)
+            Iterations(trainer, variant.objective, renew, folder, given).train(progress, until)
+            keep_encoder(trainer, progress, folder, until)
         if process_index() == 0:
-            write_iterations(args.iterations, progress.iterations(cohort.offsets, cohort.slides))
-            trainer.resume.remove()
+            hand_out_embeddings(progress, job, folder, until, args.out)
 
 
-def train_iteration(
-    trainer: Trainer, progress: Progress, epochs: range, objective: Objective, renew: Renew | None, first: Path
-) -> None:
-    """Train the rest of an iteration; one that has not begun starts with renewed prototypes."""
-    if progress.epoch >= epochs.stop:
-        return
-    if renew and progress.renewed_at < epochs.start:
-        trainer.pause(progress)
-        from_warmup = epochs.start == trainer.learner.training.dino_epochs
-        progress.begin_iteration(renewed(trainer, renew, first if from_warmup else None))
-        trainer.pause(progress)
-    if progress.renewal:
-        trainer.batches.prototypes = targets_of(progress.renewal, objective, trainer.learner.device)
-    trainer.train(epochs, progress)
+def last_iteration(args: argparse.Namespace, job: TrainingJob) -> int:
+    """How many iterations are over when the job ends.
+
+    Raises:
+        UserError: the schedule has no such iterations.
+    """
+    n, until = job.training.n_iterations, job.training.n_iterations if args.until is None else args.until
+    if not 0 <= args.first < until <= n:
+        raise UserError(f"--first is {args.first}, --until {until}; needed: 0 <= first < until <= {n} iterations")
+    return until
 
 
-def renewed(trainer: Trainer, renew: Renew, start_embeddings: Path | None) -> Renewal:
-    """Prototypes and slide graph of the teacher as it is; the first process makes them for all."""
-    if start_embeddings is None:
-        embeddings = trainer.embed()
+def end_of(job: TrainingJob, until: int) -> int:
+    """The epoch at which so many iterations are over."""
+    return job.training.epochs_of(until - 1).stop
+
+
+def is_over(progress: Progress, job: TrainingJob, folder: TrainingFolder, until: int) -> bool:
+    """Whether training has passed the end of the job, or is there and has kept the encoder as it is."""
+    return has_passed(progress, job, until) or (
+        progress.epoch == end_of(job, until) and folder.embeddings(until).exists()
+    )
+
+
+def has_passed(progress: Progress, job: TrainingJob, until: int) -> bool:
+    """Whether training has gone on after so many iterations."""
+    end = end_of(job, until)
+    return progress.epoch > end or (progress.epoch == end and (progress.renewed_at == end or bool(progress.steps)))
+
+
+def keep_encoder(trainer: Trainer, progress: Progress, folder: TrainingFolder, until: int) -> None:
+    """Keep the encoder after so many iterations, and the state that training goes on from; all processes embed."""
+    trainer.pause(progress)
+    trainer.monitor.close()
+    embeddings = trainer.embed()
+    if process_index() == 0 and embeddings:
+        write_teacher(folder.teacher(until), trainer)
+        write_metrics(folder.metrics(until), progress.finished)
+        write_embeddings(folder.embeddings(until), embeddings)
+    trainer.resume.save(trainer.learner, progress, last=True)
+
+
+def hand_out_embeddings(progress: Progress, job: TrainingJob, folder: TrainingFolder, until: int, out: Path) -> None:
+    """Write the job's output; of a block that training has passed, what is left of it."""
+    if has_passed(progress, job, until):
+        logger.info("iteration %d is over already; its prototypes are kept, its embeddings are not", until)
+        write_passed_embeddings(out, folder.prototypes(until))
     else:
-        embeddings = read_own_embeddings(start_embeddings, trainer.cohort) if process_index() == 0 else None
-    renewal = from_first(renew(embeddings) if embeddings else None)
-    assert renewal is not None, "the first process has embeddings"
-    return renewal
+        hand_out(folder.embeddings(until), out)
 
 
-def read_own_embeddings(path: Path, cohort: CohortTokens) -> CohortEmbeddings:
-    """The embeddings that `pretrain_dino` left; those of other slides or regions are refused."""
-    embeddings = read_embeddings(path)
-    if embeddings.slides != cohort.slides or embeddings.offsets.tolist() != cohort.offsets.tolist():
-        raise UserError(f"{path}: embeddings of other slides or regions than the manifest's; run pretrain_dino again")
-    return embeddings
+def read_given(args: argparse.Namespace, variant: Variant, cohort: CohortTokens) -> Given | None:
+    """The targets that the job begins with; those of other slides, regions or settings are refused."""
+    if args.first_prototypes is None or variant.prototypes is None:
+        return None
+    prototypes = read_prototypes(args.first_prototypes)
+    refuse_other_prototypes(args.first_prototypes, prototypes, variant.prototypes, cohort)
+    if variant.slide_graph is None:
+        return Given(args.first, Renewal(prototypes, None))
+    if args.first_graph is None:
+        raise UserError("--first-graph is missing: the objective has an inter-slide term")
+    graph = read_slide_graph(args.first_graph)
+    if graph.slides != cohort.slides or graph.neighbours.shape[1] != variant.slide_graph.n_neighbours:
+        raise UserError(f"{args.first_graph}: a graph of other slides or settings; run link_slides again")
+    return Given(args.first, Renewal(prototypes, graph))
+
+
+def refuse_other_prototypes(path: Path, found: CohortPrototypes, asked: Prototypes, cohort: CohortTokens) -> None:
+    """Refuse prototypes of other slides or regions than the manifest's, or that other settings made."""
+    if found.slides != cohort.slides or found.offsets.tolist() != cohort.offsets.tolist():
+        raise UserError(f"{path}: prototypes of other slides or regions than the manifest's; run cluster_regions again")
+    if (found.prototypes.shape[1], found.features) != (asked.n_prototypes, asked.features):
+        raise UserError(
+            f"{path}: {found.prototypes.shape[1]} prototypes a slide of {found.features}, but the config asks for"
+            f" {asked.n_prototypes} of {asked.features}; run cluster_regions again"
+        )
 
 
 def load_start(path: Path, trainer: Trainer, expected: Identity) -> None:
@@ -131,14 +221,7 @@ def load_start(path: Path, trainer: Trainer, expected: Identity) -> None:
     trainer.learner.load_state_dict(start["learner"])
 
 
-def variant_identity(args: argparse.Namespace, objective: Objective) -> Identity:
-    """What an iteration depends on beside the warm-up: settings, and the files it starts from."""
-    identity: Identity = dict(section_identity("objective", objective))
-    if args.prototypes:
-        identity |= section_identity("prototypes", Prototypes.from_json(args.prototypes))
-    if args.slide_graph:
-        identity |= section_identity("slide_graph", SlideGraph.from_json(args.slide_graph))
-    for name in ("start", "start_embeddings"):
-        with open(getattr(args, name), "rb") as file:
-            identity[f"--{name}"] = hashlib.file_digest(file, "sha256").hexdigest()
-    return identity
+def sha256(path: Path) -> str:
+    """The hash of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

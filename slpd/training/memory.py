@@ -78,7 +78,7 @@ def regions_at_once(
     most = given or (
         CPU_REGIONS
         if device.type == "cpu"
-        else max(1, int(SHARE * free_bytes(device)) // activation_bytes(encoder, training))
+        else max(1, int(SHARE * (free_bytes(device) - STEP_BYTES)) // activation_bytes(encoder, training))
     )
     n_parts = -(-share // most)
     chosen = -(-share // n_parts)  # parts of nearly equal size

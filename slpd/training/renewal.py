@@ -1,4 +1,4 @@
-"""Renewing prototypes and slide graph from the teacher, between two iterations of training."""
+"""What an iteration trains towards: prototypes and slide graph, made of region embeddings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ Renew = Callable[[CohortEmbeddings], Renewal]
 
 
 def renewing(prototypes: Prototypes, slide_graph: SlideGraph | None) -> Renew:
-    """How a variant renews: `cluster_regions`, and `link_slides` where its objective needs it."""
+    """How a variant renews: what `cluster_regions` does, and `link_slides` where its objective needs it."""
 
     def renew(embeddings: CohortEmbeddings) -> Renewal:
         content = find_prototypes(embeddings, prototypes)

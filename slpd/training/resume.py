@@ -1,7 +1,7 @@
-"""Resuming: a side file beside the output keeps a training stage that was killed from starting over.
+"""Resuming: a file that Snakemake does not know keeps a training that was killed from starting over.
 
-Snakemake does not know the file, for it deletes the declared outputs of failed jobs. It holds the learner
-and the stage's progress; batches are functions of (seed, epoch, step), so there is no other state.
+Snakemake would delete it with the declared outputs of failed jobs. It holds the learner and the progress of training;
+batches are functions of (seed, epoch, step), so there is no other state.
 """
 
 import logging
@@ -23,33 +23,37 @@ logger = logging.getLogger(__name__)
 
 
 class ResumeFile:
-    """The side file of one training stage."""
+    """The file of one training."""
 
     def __init__(self, path: Path, identity: Identity, minutes: float) -> None:
         """Name the file; nothing is read or written yet.
 
         Args:
             path: Where it lies.
-            identity: What the stage computes; a file of anything else is refused.
+            identity: What is trained; a file of anything else is refused.
             minutes: Time between two saves.
         """
         self.path, self.identity, self.seconds = path, identity, 60 * minutes
         self.saved_at = time.monotonic()
         self.holds = "none yet"  # where the stage was when it was last saved, for messages
 
-    def load(self, learner: Learner) -> Progress | None:
-        """Bring the learner to where the stage was; None: start afresh.
+    def find(self) -> Progress | None:
+        """Where training was; None: start afresh. The first process decides for all.
 
-        The first process decides for all. A file that is damaged or belongs to another computation is refused with a
-        log line that says in what it differs; it is overwritten by the next save: nothing but unfinished work of that
-        other computation is lost.
+        A file that is damaged or belongs to another computation is refused with a log line that says in what it
+        differs; it is overwritten by the next save: nothing but unfinished work of that other computation is lost.
 
         Raises:
-            UserError: a process cannot read what the first one resumes from.
             OSError: the file is there and cannot be read; it may be whole.
         """
-        if not from_first(process_index() == 0 and self.serves()):
-            return None
+        return from_first(self.look() if process_index() == 0 else None)
+
+    def load(self, learner: Learner) -> Progress:
+        """Bring the learner to where training was.
+
+        Raises:
+            UserError: a process does not see what the first one resumes from.
+        """
         content = read_checkpoint(self.path, learner.device)
         learner.load_state_dict(content["learner"])
         progress = Progress.from_state_dict(content["progress"])
@@ -59,21 +63,22 @@ class ResumeFile:
         logger.info("resuming from %s", self.holds)
         return progress
 
-    def serves(self) -> bool:
-        """Whether the file is there and of this computation."""
+    def look(self) -> Progress | None:
+        """`find`, for this process alone."""
         if not self.path.exists():
-            return False
+            return None
         with open(self.path, "rb") as file:
             file.read(1)  # an error of the disk or of permissions is no damage
         try:
-            content = read_checkpoint(self.path, torch.device("cpu"))
+            content = read_checkpoint(self.path, torch.device("cpu"), mapped=True)
         except UserError as error:
             logger.warning("starting afresh: %s", error)
-            return False
+            return None
         different = differences(content["identity"], self.identity)
         if different:
             logger.warning("starting afresh: %s is of another run, different in %s", self.path, ", ".join(different))
-        return not different
+            return None
+        return Progress.from_state_dict(content["progress"])
 
     def due(self) -> bool:
         """Whether it is time to save."""
@@ -102,7 +107,7 @@ class ResumeFile:
         self.holds = f"{self.path}, epoch {progress.epoch + 1} after step {len(progress.steps)}"
 
     def remove(self) -> None:
-        """The stage is done."""
+        """Training is over, and what it made is written."""
         self.path.unlink(missing_ok=True)
 
 

@@ -1,0 +1,99 @@
+"""A training job: what it is told, read once, and the trainer that is made of it."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from slpd.artifacts.cohort_tokens import CohortTokens, open_cohort_tokens
+from slpd.artifacts.region_encoder import RegionEncoderCard, write_region_encoder
+from slpd.settings.jobs import Jobs
+from slpd.settings.training import Objective, RegionEncoder, Training
+from slpd.training.batches import Batches, check_recipe, own_regions, process_part
+from slpd.training.learner import Learner
+from slpd.training.loop import Trainer
+from slpd.training.memory import regions_at_once, reserve_bytes
+from slpd.training.monitor import Monitor
+from slpd.training.precision import Precision
+from slpd.training.resume import QueueSignals, ResumeFile
+from slpd.training.token_store import open_token_store
+from slpd.versions import training_versions
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What both training stages are told."""
+
+    cohort: CohortTokens
+    encoder: RegionEncoder
+    training: Training
+    jobs: Jobs
+    live: Path  # folder for what can be watched
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "TrainingJob":
+        """Read the arguments of `add_job_arguments`.
+
+        Raises:
+            UserError: a section or a token file is at fault, named.
+        """
+        return cls(
+            open_cohort_tokens(args.manifest),
+            RegionEncoder.from_json(args.encoder),
+            Training.from_json(args.training),
+            Jobs.from_json(args.jobs),
+            args.live,
+        )
+
+
+def add_job_arguments(parser: argparse.ArgumentParser) -> None:
+    """Inputs that both training stages have."""
+    parser.add_argument("--manifest", type=Path, required=True, help="manifest of the cohort")
+    parser.add_argument("--encoder", required=True, help="section region_encoder of the config, as JSON")
+    parser.add_argument("--training", required=True, help="section training of the config, as JSON")
+    parser.add_argument("--jobs", required=True, help="section jobs of the config, as JSON")
+    parser.add_argument("--live", type=Path, required=True, help="folder for metrics.jsonl and TensorBoard's events")
+
+
+def open_trainer(
+    job: TrainingJob,
+    objective: Objective,
+    epochs: range,
+    resume: ResumeFile,
+    device: torch.device,
+    signals: QueueSignals,
+) -> Trainer:
+    """What a job trains with: a fresh learner, and tokens and activations where they fit.
+
+    Args:
+        job: What it is told.
+        objective: Terms of the loss.
+        epochs: Epochs of the job, counted from 0 over all stages.
+        resume: Where it saves itself.
+        device: Of this process.
+        signals: Of the queue.
+    """
+    encoder, training, cohort = job.encoder, job.training, job.cohort
+    check_recipe(training, cohort.n_regions, cohort.grid)
+    own, part = own_regions(training, cohort.n_regions), process_part(training.batch_size)
+    tokens = open_token_store(cohort, own, device, job.jobs.tokens, reserve_bytes(encoder, training))
+    at_once = regions_at_once(encoder, training, device, part.stop - part.start, job.jobs.regions_at_once)
+    learner = Learner(encoder, training, objective, cohort.width, Precision.of(device), at_once)
+    learner.compile()
+    batches = Batches(tokens, cohort.n_regions, encoder, training, cohort.grid)
+    monitor = Monitor(job.live, epochs, batches.per_epoch, training)
+    return Trainer(learner, batches, cohort, resume, monitor, signals)
+
+
+def write_teacher(path: Path, trainer: Trainer) -> None:
+    """Write the teacher's region encoder as it is."""
+    cohort = trainer.cohort
+    card = RegionEncoderCard(
+        region_encoder=trainer.batches.encoder,
+        token_width=cohort.width,
+        grid=cohort.grid,
+        versions=training_versions(),
+    )
+    backbone = trainer.learner.teacher.backbone
+    write_region_encoder(path, {name: tensor.cpu().numpy() for name, tensor in backbone.state_dict().items()}, card)
