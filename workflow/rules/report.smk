@@ -6,7 +6,7 @@ rule make_report:
         report_inputs,
     output:
         pages=report(
-            directory(f"{RESULTS}/report"),
+            directory(LAYOUT.report),
             htmlindex="index.html",
             caption="../report/report.rst",
             category="Report",

@@ -19,7 +19,7 @@ rule segment_tissue:
         runtime=10,
     params:
         mpp=lambda wildcards: sheet_row(wildcards).mpp or "",
-        slide_bytes=lambda wildcards: n_bytes(sheet_row(wildcards)),
+        slide_bytes=lambda wildcards: sheet_row(wildcards).n_bytes,
         given_mask=lambda wildcards, input: ["--given-mask", input.given_mask] if input.given_mask else [],
         settings=settings("tissue"),
         version=result_version("segment_tissue"),
@@ -98,7 +98,7 @@ rule check_cohort:
     params:
         # Functions of `input` are no reason to run again: a changed label or M encodes nothing anew, and the
         # stages that use them check them once more.
-        plan=lambda wildcards, input: plan_of(wildcards.cohort),
+        plan=plan_of,
         sheet=lambda wildcards, input: COHORTS[wildcards.cohort].sheet,
         records=lambda wildcards, input: Path(input.records[0]).parent,
         version=result_version("check_cohort"),
@@ -159,7 +159,7 @@ rule import_tokens:
     params:
         tokens=lambda wildcards, output: Path(output.records).parent,
         slides=lambda wildcards: [
-            (row.slide, row.path, row.mpp, n_bytes(row)) for row in SHEETS[wildcards.cohort].values()
+            (row.slide, row.path, row.mpp, row.n_bytes) for row in SHEETS[wildcards.cohort].values()
         ],
         sheet=lambda wildcards, input: COHORTS[wildcards.cohort].sheet,  # a changed label imports nothing anew
         version=result_version("import_tokens"),
@@ -174,7 +174,7 @@ rule cohort_manifest:
     input:
         batches=token_records,
     output:
-        manifest=f"{COHORT}/slides.csv",
+        manifest=MANIFEST,
     log:
         f"{LOGS}/cohort_manifest/{{cohort}}.log",
     conda:

@@ -52,6 +52,7 @@ class Plan:
     cores: int  # widest that a group of jobs gets
     sheets: Mapping[str, Mapping[str, Any]]  # cohort -> slide -> line of the sheet
     experiment: Any  # the checked config
+    layout: Any  # where its results lie
     profile: str | None  # the file of the last one that was given, wherever Snakemake found it
 
 
@@ -97,7 +98,8 @@ def make_plan(arguments: Sequence[str] = (), folder: Path | None = None) -> Plan
         ]
         groups = {rule: (name, args.group_components.get(name, 1)) for rule, name in args.groups.items()}
         profile = str(get_profile_dir(args.profile[-1])[1]) if args.profile else None
-        return Plan(jobs, groups, resources.cores, inner.globals["SHEETS"], inner.globals["EXPERIMENT"], profile)
+        shared = inner.globals  # of common.smk
+        return Plan(jobs, groups, resources.cores, shared["SHEETS"], shared["EXPERIMENT"], shared["LAYOUT"], profile)
 
 
 def describe(job: Any, reason: Any, changed: Any) -> PlannedJob:  # noqa: ANN401  # Snakemake's own, untyped
