@@ -99,6 +99,21 @@ def without_effect(section):
     return lambda wildcards, input: settings(section)
 
 
+def files_of(*inputs):
+    """A param that changes with the set of files that input functions give.
+
+    Snakemake's own trigger for it is off: it would also run training again whose jobs are cut another way. So whatever
+    can read fewer, more or other files, none of them newer, has this param; `make why` names the files.
+    """
+
+    def param(wildcards):
+        given = [paths(wildcards) for paths in inputs]
+        every = sorted({str(path) for paths in given for path in ([paths] if isinstance(paths, str) else paths)})
+        return f"{len(every)} files, digest {hashlib.sha256(json.dumps(every).encode()).hexdigest()[:12]}"
+
+    return param
+
+
 def result_version(stage):
     """The stage's entry in slpd/versions.py."""
     return RESULT_VERSIONS[stage]
@@ -109,9 +124,24 @@ def sheet_row(wildcards):
     return SHEETS[wildcards.cohort][wildcards.slide]
 
 
+def slide_file(wildcards):
+    """The file of a slide; known by its size."""
+    return ancient(sheet_row(wildcards).path)
+
+
+def given_mask(wildcards):
+    """The mask that the sheet has of a slide."""
+    return sheet_row(wildcards).mask or []
+
+
 def slides_of(wildcards):
     """The slides of a batch."""
     return BATCHES[wildcards.cohort][int(wildcards.batch)]
+
+
+def slide_files(wildcards):
+    """The files of a batch's slides."""
+    return ancient([SHEETS[wildcards.cohort][slide].path for slide in slides_of(wildcards)])
 
 
 def of_batch(pattern):
@@ -194,6 +224,11 @@ def encoder_sha256(wildcards):
 def tested_bags(wildcards):
     """The region vectors that a variant is tested by."""
     return trained_as(f"{VARIANT}/bags.h5", TASKS[wildcards.task].cohort, wildcards.variant)
+
+
+def task_sheet(wildcards):
+    """The sheet that a task has its labels of."""
+    return COHORTS[TASKS[wildcards.task].cohort].sheet
 
 
 def imported_splits(wildcards):

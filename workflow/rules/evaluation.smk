@@ -25,7 +25,7 @@ rule pool_tokens:
 
 rule split_folds:
     input:
-        sheet=lambda wildcards: COHORTS[TASKS[wildcards.task].cohort].sheet,
+        sheet=task_sheet,
         manifest=lambda wildcards: expand(MANIFEST, cohort=TASKS[wildcards.task].cohort),
         imported=imported_splits,
     output:
@@ -39,6 +39,7 @@ rule split_folds:
         mem_mb=1000,
         runtime=10,
     params:
+        files=files_of(task_sheet, imported_splits),
         task=lambda wildcards: TASKS[wildcards.task].model_dump_json(),
         version=result_version("split_folds"),
     message:
@@ -69,6 +70,7 @@ rule evaluate:
         mem_mb=8000,
         runtime=240,
     params:
+        files=files_of(tested_bags),
         task=lambda wildcards: TASKS[wildcards.task].model_dump_json(),
         head=lambda wildcards: HEADS[wildcards.head].model_dump_json(),
         preset=head_preset,

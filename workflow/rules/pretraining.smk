@@ -146,6 +146,7 @@ rule embed_bags:
         mem_mb=64000,
         runtime=120,
     params:
+        files=files_of(encoder_weights),
         encoder=encoder_section,
         sha256=encoder_sha256,
         version=result_version("embed_bags"),

@@ -20,6 +20,7 @@ rule make_report:
         mem_mb=8000,
         runtime=120,
     params:
+        files=files_of(report_inputs),
         # What changes a result changes the inputs; as a function of them the config itself is no reason to run again.
         experiment=lambda wildcards, input: EXPERIMENT.model_dump_json(),
         settings=settings("report"),
