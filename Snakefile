@@ -40,6 +40,6 @@ rule all:
     default_target: True
     input:
         tables=every_table,
-        report=f"{RESULTS}/report",
-        encoders=every_encoder,
-        graphs=every_slide_graph,
+        report=LAYOUT.report,
+        encoders=of_trained(f"{VARIANT}/encoder/region_encoder.safetensors", EXPERIMENT.trained_on),
+        graphs=of_trained(f"{VARIANT}/graph.npz", EXPERIMENT.graphs_on),

@@ -1,6 +1,7 @@
 """What a cohort must have before GPU time is spent on it: readable slides, regions for prototypes, folds."""
 
 from collections.abc import Sequence
+from typing import Self
 
 from pydantic import Field
 
@@ -9,6 +10,7 @@ from slpd.artifacts.slide_record import SlideRecord
 from slpd.errors import UserError
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import Task
+from slpd.settings.experiment import Cohort, Experiment
 from slpd.settings.heads import Head
 from slpd.settings.section import Fraction, Section
 
@@ -23,6 +25,24 @@ class CohortPlan(Section):
     linked: list[str] = Field(description="variants with an inter-slide term, which needs two slides with prototypes")
     tasks: list[Task] = Field(description="tasks on the cohort")
     heads: dict[str, list[Head]] = Field(description="task -> heads that a table evaluates on it")
+
+    @classmethod
+    def of(cls, experiment: Experiment, cohort: Cohort) -> Self:
+        """What an experiment asks of one of its cohorts."""
+        trained = experiment.trained_on(cohort.name)
+        tasks = [task for task in experiment.tasks if task.cohort == cohort.name]
+        return cls(
+            cohort=cohort.name,
+            max_failed_fraction=experiment.manifest.max_failed_fraction,
+            batch_size=experiment.training.batch_size if trained else 0,
+            min_regions={
+                variant.name: experiment.prototypes_of(cohort, variant).min_regions
+                for variant in experiment.graphs_on(cohort.name)
+            },
+            linked=[variant.name for variant in trained if experiment.objective_of(variant).needs_graph],
+            tasks=tasks,
+            heads={task.name: experiment.heads_on(task.name) for task in tasks},
+        )
 
 
 def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequence[SheetRow]) -> list[str]:

@@ -1,15 +1,19 @@
 """Before GPU time is spent: too many failures, too few regions, tasks without folds; and what costs only its cells."""
 
 import argparse
+import copy
 from pathlib import Path
 
 import pytest
+import rerun_table
+import toy
 
 from slpd.artifacts.sheet import SheetRow
 from slpd.artifacts.slide_record import SlideRecord
 from slpd.cohort_check import CohortPlan, check_cohort
 from slpd.errors import UserError
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, SurvivalTask
+from slpd.settings.experiment import load_experiment
 from slpd.settings.heads import KnnHead
 from slpd.stages import check_cohort as stage
 
@@ -162,3 +166,16 @@ def test_a_class_that_a_fold_does_not_train_is_reported(tmp_path: Path) -> None:
     assert stage.task_warnings(task, rows, []) == [
         "task t: class b has no training slide in 1 of 2 folds (1), where heads cannot learn it"
     ]
+
+
+def test_what_is_asked_of_a_cohort_comes_from_all_that_is_trained_and_tested_on_it() -> None:
+    config = copy.deepcopy(toy.TOY)
+    config["cohorts"].append({"name": "idle", "sheet": "idle.csv"})
+    config["variants"].append({"name": "intra", "objective": {"inter": 0}, "prototypes": {"min_regions": 7}})
+    config["tables"][0]["variants"].append("intra")
+    experiment = load_experiment(rerun_table.merged(config))
+    used, idle = (CohortPlan.of(experiment, cohort) for cohort in experiment.cohorts)
+    assert (used.batch_size, used.min_regions, used.linked) == (16, {"slpd": 4, "intra": 7}, ["slpd"])
+    assert ([task.name for task in used.tasks], [head.name for head in used.heads["dx"]]) == (["dx"], ["abmil", "knn"])
+    assert (idle.batch_size, idle.min_regions, idle.linked, idle.tasks, idle.heads) == (0, {}, [], [], {})
+    assert used.max_failed_fraction == 0.2

@@ -26,7 +26,7 @@ LAYERS = [
     },
     {"method", "models", "slurm", "tissue", "wsi"},
     {"artifacts", "geometry", "settings"},
-    {"errors", "launch", "versions"},
+    {"errors", "launch", "layout", "versions"},
 ]
 ON_REQUEST = {"make_cohort", "export_released", "import_hipt", "doctor", "failures", "recover", "verify"}
 HEAVY = ("torch", "timm", "torchvision", "snakemake")
@@ -91,7 +91,7 @@ def test_workflow_start_costs_no_numerics() -> None:
     """Every job on a cluster parses the workflow again."""
     heavy = (*HEAVY, "numpy", "pandas", "sklearn")
     program = (
-        "import sys, slpd.inputs, slpd.cohort_check, slpd.settings.experiment, slpd.settings.recipe, slpd.versions\n"
+        "import sys, slpd.inputs, slpd.cohort_check, slpd.layout, slpd.report.sources, slpd.settings.recipe\n"
         f"print(*[m for m in {heavy!r} if m in sys.modules])"
     )
     assert loaded(program) == []

@@ -44,7 +44,7 @@ def test_gpu_rules_ask_for_gpus_alone() -> None:
 
 
 def test_code_is_no_reason_to_run_under_either_profile() -> None:
-    assert PROFILE["rerun-triggers"] == LOCAL["rerun-triggers"] == ["mtime", "params", "input"]
+    assert PROFILE["rerun-triggers"] == LOCAL["rerun-triggers"] == ["mtime", "params"]
 
 
 def test_job_names_are_found_by_recover() -> None:

@@ -148,6 +148,56 @@ def test_slide_less(finished: Path) -> None:
     assert stages(jobs) == expected(["check_cohort"])
 
 
+def taken_out(table: str, key: str, name: str) -> rerun_table.Edit:
+    """An edit that leaves a variant, a task, a head or a file out of a table."""
+    return lambda config: rerun_table.entry(config, "tables", table)[key].remove(name)
+
+
+@pytest.mark.parametrize(
+    ("edit", "first"),
+    [
+        (taken_out("toy", "variants", "dino"), "make_table"),
+        (taken_out("toy", "heads", "knn"), "make_table"),
+        (taken_out("small", "tasks", "imp"), "make_table"),
+        (taken_out("small", "published", "figures.csv"), "make_table"),
+        (lambda config: config["tables"].pop(), "make_report"),
+        (rerun_table.in_entry("variants", "intra", "objective", value={}), "evaluate"),  # trained as `slpd` is
+    ],
+    ids=["variant", "head", "task", "figures", "table", "training"],
+)
+def test_less_in_the_config(finished: Path, edit: rerun_table.Edit, first: str) -> None:
+    """No input is newer: what is left of them is not what it was."""
+    assert stages(plan(finished, edit)) == expected([first])
+
+
+def test_split_file_less(finished: Path) -> None:
+    with moved(finished / "splits/splits_1.csv"):
+        jobs = plan(finished)
+    assert stages(jobs) == expected(["split_folds"])
+    assert counts(jobs, "split_folds") == [1]
+
+
+@contextmanager
+def moved(path: Path) -> Iterator[Path]:
+    """A file that lies elsewhere, its time as it was, and then again where it was."""
+    elsewhere = path.parent.with_name(f"moved_{path.name}")
+    path.rename(elsewhere)
+    try:
+        yield elsewhere
+    finally:
+        elsewhere.rename(path)
+
+
+def test_slide_moved(finished: Path) -> None:
+    with (
+        moved(finished / "slides/s3.tiff") as elsewhere,
+        changed(finished / "slides.csv", ("slides/s3.tiff", elsewhere.name)),
+    ):
+        jobs = plan(finished)
+    assert counts(jobs, "segment_tissue", "tile_regions") == [1, 1]
+    assert stages(jobs) == expected(rerun_table.EVERYTHING)
+
+
 def drop_imported(config: dict[str, Any]) -> None:
     """Imported folds that name a slide which is gone are refused."""
     config["tasks"] = [task for task in config["tasks"] if task["name"] != "imp"]
@@ -294,6 +344,21 @@ def test_why_names_slides_files_and_versions(finished: Path, monkeypatch: pytest
         "make_table            1  has not run yet, or its files are gone",
         "make_report           1  follows a stage above",
     ]
+
+
+def test_why_names_files_that_are_read_no_longer_or_now(finished: Path) -> None:
+    with changed(finished / "slides.csv", ("s8,slides/s8.tiff,p8,,a,a,9,0,1,1\n", "")):
+        lines = list(report(plan(finished, drop_imported)))
+    (check,) = (line for line in lines if line.startswith("check_cohort "))
+    assert check.split()[1:] == ["1", "reads", "no", "longer:", "results/toy/cohorts/toy/regions/s8.json"]
+    lines = list(report(plan(finished, lambda config: config["tables"].pop())))
+    assert lines[0] == "1 job would run"
+    assert "reads no longer: results/toy/tables/survival.csv" in lines[1]
+    more = {"name": "more", "tasks": ["dx"], "variants": ["mean"], "heads": ["knn"], "metrics": ["auc"], "caption": ""}
+    lines = list(report(plan(finished, lambda config: config["tables"].append(more))))
+    (pages,) = (line for line in lines if line.startswith("make_report "))
+    assert "reads now: results/toy/tables/more.csv" in pages
+    assert not any("digest" in line for line in lines)
 
 
 def test_why_is_a_command(finished: Path) -> None:

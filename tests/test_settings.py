@@ -12,6 +12,7 @@ from snakemake.utils import update_config
 
 from slpd.errors import UserError
 from slpd.settings.experiment import load_experiment
+from slpd.settings.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 PAPER = yaml.safe_load((ROOT / "config/config.yaml").read_text())
@@ -325,3 +326,41 @@ def test_the_report_shows_variants_with_prototypes_of_slides_that_a_table_uses()
     assert [variant.name for variant in named.reported_on("brca")] == ["slpd_m4"]
     with pytest.raises(UserError, match=r"report\.variants: no variants entry is named 'spld'; there are dino, intra"):
         load_experiment(PAPER | {"report": PAPER["report"] | {"variants": ["spld"]}})
+
+
+def test_a_table_knows_its_evaluations_and_why_some_cannot_be_made() -> None:
+    config = variant_of({"pretrained": {"checkpoint": None, "sha256": "0" * 64}}, tasks=["nsclc_subtype"])
+    config["tables"][0].update(variants=["slpd", "new"], heads=["abmil", "knn"], metrics=["auc"])
+    experiment = load_experiment(config)
+    (table,) = (table for table in experiment.tables if "new" in table.variants)
+    assert experiment.evaluations_of(table) == [("nsclc_subtype", "slpd", "abmil"), ("nsclc_subtype", "slpd", "knn")]
+    assert experiment.unavailable_in(table) == {"new": "no weights: variants.new.pretrained.checkpoint is null"}
+
+
+def test_heads_on_a_task_are_those_of_its_tables_in_the_order_of_the_config() -> None:
+    config = copy.deepcopy(PAPER)
+    first, second = (head["name"] for head in config["heads"][:2])
+    config["tables"] = [config["tables"][0] | {"tasks": ["nsclc_subtype"], "heads": [second, first]}]
+    experiment = load_experiment(config)
+    assert [head.name for head in experiment.heads_on("nsclc_subtype")] == [first, second]
+    assert experiment.heads_on("brca_subtype") == []
+
+
+def test_recipe_has_what_the_variant_and_the_cohort_change_and_only_what_the_objective_needs() -> None:
+    experiment = load_experiment(PAPER)
+    cohorts = {cohort.name: cohort for cohort in experiment.cohorts}
+    recipes = {
+        variant.name: Recipe.of(experiment, cohorts["brca"], variant)
+        for variant in experiment.variants
+        if variant.trained
+    }
+    plain, intra, slpd = recipes["dino"], recipes["intra"], recipes["slpd"]
+    assert (plain.prototypes, plain.slide_graph) == (None, None)
+    assert intra.prototypes is not None
+    assert intra.slide_graph is None
+    assert slpd.prototypes is not None
+    assert slpd.prototypes.n_prototypes == 2  # of the cohort
+    assert slpd.slide_graph == experiment.slide_graph
+    assert recipes["slpd_m8"].prototypes is not None
+    assert recipes["slpd_m8"].prototypes.n_prototypes == 8  # of the variant
+    assert (slpd.cohort, slpd.variant, slpd.min_sharpness) == ("brca", "slpd", PAPER["manifest"]["min_sharpness"])

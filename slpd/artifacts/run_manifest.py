@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from slpd.artifacts.atomic import write_text
 from slpd.errors import UserError
+from slpd.layout import BENCHMARKS, REPORT, RUNS
 
-FOLDER = "runs"
-NO_RESULTS = (FOLDER, "benchmarks", "report")  # folders of an experiment whose bytes no run repeats
+NO_RESULTS = (RUNS, BENCHMARKS, REPORT)  # folders of an experiment whose bytes no run repeats
 EDGE_BYTES = 2**16
 THREADS = 16  # files are on a network file system
 
@@ -55,7 +55,7 @@ class RunManifest(BaseModel):
 
     def write(self, results: Path) -> Path:
         """Write it below the experiment's folder."""
-        path = results / FOLDER / f"{self.run}.json"
+        path = results / RUNS / f"{self.run}.json"
         write_text(path, json.dumps(self.model_dump(), indent=1) + "\n")
         return path
 
@@ -85,7 +85,7 @@ def read_runs(results: Path) -> list[RunManifest]:
 
 def paths_of_runs(results: Path) -> list[Path]:
     """The files of all manifests of an experiment, in order of their start."""
-    return sorted((results / FOLDER).glob("*.json"))
+    return sorted((results / RUNS).glob("*.json"))
 
 
 def sha256_of(path: Path) -> str:

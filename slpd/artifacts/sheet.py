@@ -6,7 +6,10 @@ patient: id, so that folds never split a patient. mpp: µm per level-0 pixel, or
 mask: a tissue mask of the slide (PNG or GeoJSON) that takes the place of the segmenter's, or empty.
 """
 
+import hashlib
+import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +38,22 @@ class SheetRow:
     def holds_tokens(self) -> bool:
         """Whether the path leads to patch tokens instead of a slide."""
         return is_token_file(self.path)
+
+    @property
+    def n_bytes(self) -> int:
+        """The size of its file, by which a replaced one is told from one that was merely copied or touched."""
+        return Path(self.path).stat().st_size
+
+
+def starts_from_tokens(rows: Iterable[SheetRow]) -> bool:
+    """Whether a sheet leads to token files instead of slides."""
+    return any(row.holds_tokens for row in rows)
+
+
+def labels_digest(rows: Iterable[SheetRow]) -> str:
+    """A digest of what a sheet says of slides besides their files, whatever the order of its lines and columns."""
+    lines = sorted((row.slide, row.patient, sorted(row.labels.items())) for row in rows)
+    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:16]
 
 
 def is_token_file(path: str) -> bool:

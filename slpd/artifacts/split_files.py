@@ -20,13 +20,18 @@ def split_file(number: int) -> str:
     return f"splits_{number}.csv"
 
 
+def split_files(folder: Path) -> list[Path]:
+    """Every file of a folder that may be a fold's, sorted by name; what is wrong with them, reading says."""
+    return sorted(folder.glob("splits_*.csv"))
+
+
 def read_split_files(folder: Path) -> list[SplitIds]:
     """The slide ids of every fold, fold 0 first.
 
     Raises:
         UserError: the folder holds no split files, they are not numbered 0, 1, ..., or a file lacks a column.
     """
-    found = {path.name for path in folder.glob("splits_*.csv") if re.fullmatch(r"splits_[0-9]+\.csv", path.name)}
+    found = {path.name for path in split_files(folder) if re.fullmatch(r"splits_[0-9]+\.csv", path.name)}
     if not found:
         raise UserError(f"folds folder {folder}: no files splits_<k>.csv in it; give the folder of the split files")
     expected = [split_file(number) for number in range(len(found))]

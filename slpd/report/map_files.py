@@ -25,11 +25,13 @@ from slpd.artifacts.regions import read_regions
 from slpd.artifacts.sheet import read_sheet
 from slpd.artifacts.slide_graph import SlideGraphArrays, read_slide_graph
 from slpd.artifacts.slide_map import MappedSlide, read_slide_map
+from slpd.layout import Layout
 from slpd.report.attention import PredictedCase, weights_of_slides
 from slpd.report.cohort_view import CohortView, SlideView, places_on_sheet
 from slpd.settings.evaluation import ClassTask, SurvivalTask
 from slpd.settings.experiment import Experiment
 from slpd.settings.heads import TrainedHead
+from slpd.settings.section import named
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,12 @@ class VariantResults:
     attention: PatchAttention
 
 
-def read_variant(experiment: Experiment, results: Path, cohort: str, variant: str, stack: ExitStack) -> VariantResults:
+def read_variant(experiment: Experiment, layout: Layout, cohort: str, variant: str, stack: ExitStack) -> VariantResults:
     """Read the results of a variant; the attention of patches stays on the disk, open until the stack is closed."""
-    folder = results / "cohorts" / cohort / "variants" / variant
+    folder = layout.variant(cohort, variant)
     content = read_prototypes(folder / "prototypes.npz")
     return VariantResults(
-        read_cohort(experiment, results, cohort, folder / "bags.h5"),
+        read_cohort(experiment, layout, cohort, folder / "bags.h5"),
         variant,
         content,
         read_embeddings(folder / "embeddings.h5").of(content.features),
@@ -74,23 +76,22 @@ def read_variant(experiment: Experiment, results: Path, cohort: str, variant: st
         read_prototype_map(folder / "prototype_map.csv"),
         read_slide_map(folder / "slide_map.csv"),
         read_graph_test(folder / "graph_test.csv"),
-        [read_head(results, *names) for names in heads_with_weights(experiment, cohort, variant)],
+        [read_head(layout, *names) for names in heads_with_weights(experiment, cohort, variant)],
         stack.enter_context(open_patch_attention(folder / "patch_attention.h5")),
     )
 
 
-def read_cohort(experiment: Experiment, results: Path, cohort: str, bags: Path) -> CohortView:
+def read_cohort(experiment: Experiment, layout: Layout, cohort: str, bags: Path) -> CohortView:
     """The slides used with their regions, in the order of `bags`."""
-    folder = results / "cohorts" / cohort
     coords, offsets = read_corners(bags)
-    manifest = read_manifest(folder / "slides.csv")
+    manifest = read_manifest(layout.manifest(cohort))
     used = [(number, row) for number, row in enumerate(manifest) if row.used]
-    sheet = {row.slide: row for row in read_sheet(Path(sheet_of(experiment, cohort)))}
+    sheet = {row.slide: row for row in read_sheet(Path(named(experiment.cohorts, cohort).sheet))}
     rows = [sheet[row.record.slide] for _, row in used]
     properties = slide_properties(rows, {row.record.slide: row.record.slide_mpp for _, row in used})
     slides, places = [], []
     for place, (number, row) in enumerate(used):
-        corners = kept_corners(folder / "regions" / f"{row.record.slide}.csv")
+        corners = kept_corners(layout.regions(cohort, row.record.slide))
         own = coords[offsets[place] : offsets[place + 1]]
         places.append(places_on_sheet(own, corners))
         values = {name: column[place] for name, column in properties.items()}
@@ -98,11 +99,6 @@ def read_cohort(experiment: Experiment, results: Path, cohort: str, bags: Path) 
     classes = [task.label for task in experiment.tasks if task.cohort == cohort and isinstance(task, ClassTask)]
     places_of_all = np.concatenate(places)
     return CohortView(cohort, slides, offsets, coords, places_of_all, experiment.report.picture_px, classes)
-
-
-def sheet_of(experiment: Experiment, cohort: str) -> str:
-    """The path of a cohort's sheet."""
-    return next(entry.sheet for entry in experiment.cohorts if entry.name == cohort)
 
 
 def kept_corners(regions: Path) -> list[tuple[int, int]]:
@@ -124,8 +120,8 @@ def heads_with_weights(
 
     Of variants that are trained alike, the first in a table: their evaluations are equal too.
     """
-    (trained,) = (entry for entry in experiment.variants if entry.name == variant)
-    alike = {variant, *(other.name for other in experiment.equals_of(cohort, trained))}
+    equals = experiment.equals_of(cohort, named(experiment.variants, variant))
+    alike = {variant, *(other.name for other in equals)}
     tasks = {task.name: task for task in experiment.tasks if task.cohort == cohort}
     weighing = [head.name for head in experiment.heads if isinstance(head, TrainedHead)]
     found: dict[tuple[str, str], tuple[ClassTask | SurvivalTask, str, str]] = {}
@@ -137,9 +133,9 @@ def heads_with_weights(
     return list(found.values())
 
 
-def read_head(results: Path, task: ClassTask | SurvivalTask, variant: str, head: str) -> HeadResults:
+def read_head(layout: Layout, task: ClassTask | SurvivalTask, variant: str, head: str) -> HeadResults:
     """The predictions of a head and its weights."""
-    folder = results / "tasks" / task.name / variant / head
+    folder = layout.evaluation(task.name, variant, head)
     cases = [predicted_case(task, line) for line in read_predictions(folder / "predictions.csv")]
     weights = weights_of_slides(read_region_weights(folder / "region_weights.h5"))
     why = next((one.why for one in read_intervals(folder / "intervals.csv") if one.why), "")

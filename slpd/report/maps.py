@@ -3,12 +3,12 @@
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from slpd.layout import Layout
 from slpd.plots.maps import Group, draw_map, draw_stability
 from slpd.plots.style import drawing
 from slpd.report.atlas import (
@@ -30,6 +30,7 @@ from slpd.report.palette import SERIES
 from slpd.report.qupath import regions_geojson
 from slpd.report.site import FigureBlock, Link, Site
 from slpd.settings.experiment import Experiment
+from slpd.settings.section import named
 
 TEST_COLUMNS = (
     ("column", "text"),
@@ -67,8 +68,8 @@ def reported(experiment: Experiment) -> list[tuple[str, str]]:
 
 def names_of(experiment: Experiment, cohort: str, variant: str) -> list[str]:
     """A trained variant and those that are trained alike, so that they share its pages."""
-    (trained,) = (entry for entry in experiment.variants if entry.name == variant)
-    return [variant, *(other.name for other in experiment.equals_of(cohort, trained))]
+    equals = experiment.equals_of(cohort, named(experiment.variants, variant))
+    return [variant, *(other.name for other in equals)]
 
 
 def page(*names: str) -> str:
@@ -76,20 +77,20 @@ def page(*names: str) -> str:
     return f"{'-'.join(names)}.html"
 
 
-def write_maps(site: Site, experiment: Experiment, results: Path) -> None:
+def write_maps(site: Site, experiment: Experiment, layout: Layout) -> None:
     """Write all pages of maps."""
     for cohort, variant in reported(experiment):
         with ExitStack() as stack:
-            found = read_variant(experiment, results, cohort, variant, stack)
-            link_pictures(site, results / "cohorts" / cohort, found.view)
+            found = read_variant(experiment, layout, cohort, variant, stack)
+            link_pictures(site, layout, found.view)
             write_variant(site, found, experiment.report.nearest_regions, experiment.report.cases)
 
 
-def link_pictures(site: Site, folder: Path, view: CohortView) -> None:
+def link_pictures(site: Site, layout: Layout, view: CohortView) -> None:
     """Thumbnails and sheets of region pictures, under the numbers of their slides."""
     for slide in view.slides:
-        for source, kind in ((folder / "tissue", "thumbnails"), (folder / "pictures", "regions")):
-            picture, place = source / f"{slide.slide}.jpg", f"{kind}/{view.cohort}/{slide.number}.jpg"
+        for of_slide, kind in ((layout.thumbnail, "thumbnails"), (layout.pictures, "regions")):
+            picture, place = of_slide(view.cohort, slide.slide), f"{kind}/{view.cohort}/{slide.number}.jpg"
             if slide.n_pictures and not (site.folder / place).exists():
                 site.link_file(picture, place)
 

@@ -1,7 +1,8 @@
 """The whole config: sections, lists of cohorts, variants, tasks, heads and tables, and how they fit together."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self, TypeVar
+from itertools import product
+from typing import Any, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -11,7 +12,7 @@ from slpd.settings.heads import AnyHead, Head, HeadPreset, TrainedHead
 from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset
 from slpd.settings.report import Report
-from slpd.settings.section import Name, Section, describe
+from slpd.settings.section import Name, Named, Section, describe, named
 from slpd.settings.slides import Manifest, PatchEncoder, Reading, Regions, Tissue
 from slpd.settings.tables import Table, metrics_of, refuse_shared_files
 from slpd.settings.training import PLAIN_DINO, Objective, Prototypes, RegionEncoder, SlideGraph, Training
@@ -117,7 +118,7 @@ class Experiment(Section):
     def objective_of(self, variant: Variant) -> Objective:
         """The loss of a variant; without prototype terms always the same, so that no edit of the others repeats it."""
         objective = changed(self.objective, variant.objective, f"variants.{variant.name}.objective")
-        return objective if objective.intra or objective.inter else PLAIN_DINO
+        return objective if objective.needs_prototypes else PLAIN_DINO
 
     def tested_on(self, cohort: str) -> list[Variant]:
         """The variants that some table asks of a cohort, in the order of the config."""
@@ -149,7 +150,7 @@ class Experiment(Section):
         """
         if not variant.trained:
             return variant
-        (of,) = (of for of in self.cohorts if of.name == cohort)
+        of = named(self.cohorts, cohort)
         wanted = self.shaped_by(of, variant)
         return next(other for other in self.variants if other.trained and self.shaped_by(of, other) == wanted)
 
@@ -164,8 +165,8 @@ class Experiment(Section):
         return [
             objective.model_dump(),
             {"epochs_per_iteration": variant.epochs_per_iteration or self.training.epochs_per_iteration},
-            prototypes if objective.intra or objective.inter else None,
-            slide_graph if objective.inter else None,
+            prototypes if objective.needs_prototypes else None,
+            slide_graph if objective.needs_graph else None,
         ]
 
     def reported_on(self, cohort: str) -> list[Variant]:
@@ -173,7 +174,7 @@ class Experiment(Section):
 
         A variant that `report` names and that is trained under another one's name has the pages of that one.
         """
-        shown = [variant for variant in self.trained_on(cohort) if self.has_slide_prototypes(cohort, variant)]
+        shown = self.graphs_on(cohort)
         if self.report.variants is None:
             return (self.with_both_terms(shown) or shown)[:1]
         named = [variant for variant in self.variants if variant.name in self.report.variants and variant.trained]
@@ -192,9 +193,28 @@ class Experiment(Section):
 
     def has_slide_prototypes(self, cohort: str, variant: Variant) -> bool:
         """Whether a variant trains with prototypes of each slide of a cohort."""
-        objective = self.objective_of(variant)
-        entry = next(entry for entry in self.cohorts if entry.name == cohort)
-        return bool(objective.intra or objective.inter) and self.prototypes_of(entry, variant).level == "slide"
+        entry = named(self.cohorts, cohort)
+        return self.objective_of(variant).needs_prototypes and self.prototypes_of(entry, variant).level == "slide"
+
+    def graphs_on(self, cohort: str) -> list[Variant]:
+        """The variants with prototypes and a slide graph on a cohort: trained there, with prototypes of each slide."""
+        return [variant for variant in self.trained_on(cohort) if self.has_slide_prototypes(cohort, variant)]
+
+    def heads_on(self, task: str) -> list[Head]:
+        """The heads that some table evaluates on a task, in the order of the config."""
+        wanted = {head for table in self.tables if task in table.tasks for head in table.heads}
+        return [head for head in self.heads if head.name in wanted]
+
+    def unavailable_in(self, table: Table) -> dict[str, str]:
+        """Variant -> why a table cannot have figures of it."""
+        reasons = {name: named(self.variants, name).why_unavailable for name in table.variants}
+        return {name: why for name, why in reasons.items() if why}
+
+    def evaluations_of(self, table: Table) -> list[tuple[Name, Name, Name]]:
+        """Task, variant and head of every evaluation that a table shows and that can be made."""
+        missing = self.unavailable_in(table)
+        every = product(table.tasks, table.variants, table.heads)
+        return [(task, variant, head) for task, variant, head in every if variant not in missing]
 
     def preset_of(self, head: AnyHead) -> HeadPreset | None:
         """How a head is trained; None: it has nothing to train in steps."""
@@ -253,19 +273,11 @@ def load_experiment(config: Mapping[str, Any]) -> Experiment:
 
 def check_level(experiment: Experiment, cohort: Cohort, variant: Variant) -> None:
     """Refuse to link slides that have no prototypes of their own."""
-    if experiment.prototypes_of(cohort, variant).level == "cohort" and experiment.objective_of(variant).inter:
+    if experiment.prototypes_of(cohort, variant).level == "cohort" and experiment.objective_of(variant).needs_graph:
         raise UserError(
             f"variants.{variant.name}: prototypes.level is cohort, so slides have no prototypes to link, but"
             " objective.inter is not 0; set it to 0"
         )
-
-
-class Named(Protocol):
-    """An entry of a list of the config."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
 
 
 def check_names(experiment: Experiment) -> None:

@@ -1,5 +1,8 @@
 """What a region encoder was trained with: the sections of the config as its variant and cohort have them."""
 
+from typing import Self
+
+from slpd.settings.experiment import Cohort, Experiment, Variant
 from slpd.settings.section import Name, Section
 from slpd.settings.slides import PatchEncoder, Reading, Regions, Tissue
 from slpd.settings.training import Objective, Prototypes, RegionEncoder, SlideGraph, Training
@@ -21,3 +24,23 @@ class Recipe(Section):
     objective: Objective
     prototypes: Prototypes | None  # None: the objective has no prototype terms
     slide_graph: SlideGraph | None  # None: it has no inter-slide term
+
+    @classmethod
+    def of(cls, experiment: Experiment, cohort: Cohort, variant: Variant) -> Self:
+        """The recipe of a variant on a cohort."""
+        objective = experiment.objective_of(variant)
+        return cls(
+            experiment=experiment.experiment,
+            cohort=cohort.name,
+            variant=variant.name,
+            tissue=experiment.tissue,
+            regions=experiment.regions,
+            reading=experiment.reading,
+            min_sharpness=experiment.manifest.min_sharpness,
+            patch_encoder=experiment.patch_encoder,
+            region_encoder=experiment.region_encoder,
+            training=experiment.training_of(variant),
+            objective=objective,
+            prototypes=experiment.prototypes_of(cohort, variant) if objective.needs_prototypes else None,
+            slide_graph=experiment.slide_graph_of(variant) if objective.needs_graph else None,
+        )

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, Protocol, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -31,6 +31,22 @@ class Section(BaseModel):
         """
         section: Self = checked_json(cls, text, cls.__name__)
         return section
+
+
+class Named(Protocol):
+    """An entry of a list of the config."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+
+Entry = TypeVar("Entry", bound=Named)
+
+
+def named(entries: Sequence[Entry], name: str) -> Entry:
+    """The entry of a name that is known to be there."""
+    return next(entry for entry in entries if entry.name == name)
 
 
 def checked_json(kind: Any, text: str, where: str) -> Any:  # noqa: ANN401  # any annotation, and what is of it

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -21,8 +20,9 @@ from slpd.artifacts.metric_intervals import read_intervals
 from slpd.artifacts.predictions import read_predictions
 from slpd.artifacts.published import read_published
 from slpd.artifacts.run_manifest import RunManifest, read_runs
-from slpd.artifacts.sheet import read_sheet
+from slpd.artifacts.sheet import read_sheet, starts_from_tokens
 from slpd.artifacts.training_metrics import read_metrics
+from slpd.layout import Layout
 from slpd.plots.evaluation import draw_calibration, draw_confusion, draw_folds, draw_roc
 from slpd.plots.style import drawing
 from slpd.plots.training import Curves, draw_curves
@@ -49,6 +49,7 @@ from slpd.report.training import FIGURES, training_context, training_table
 from slpd.run_record import git_state, hardware, packages, seeds
 from slpd.settings.evaluation import ClassTask
 from slpd.settings.experiment import Cohort, Experiment
+from slpd.settings.section import named
 from slpd.settings.tables import Table
 from slpd.tables.assembly import table_content
 from slpd.tables.content import TableContent
@@ -72,50 +73,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
 
 
-@dataclass(frozen=True)
-class Sources:
-    """Where the results of an experiment lie (ARCHITECTURE.md has the files)."""
-
-    experiment: Experiment
-    results: Path
-
-    def cohort(self, cohort: str) -> Path:
-        """The folder of a cohort."""
-        return self.results / "cohorts" / cohort
-
-    def variant(self, cohort: str, variant: str) -> Path:
-        """The folder of a variant on a cohort."""
-        return self.cohort(cohort) / "variants" / variant
-
-    def evaluation(self, task: str, variant: str, head: str) -> Path:
-        """The folder of an evaluation."""
-        return self.results / "tasks" / task / variant / head
-
-    def folds(self, task: str) -> Path:
-        """The folds of a task."""
-        return self.results / "tasks" / task / "folds.csv"
-
-    @property
-    def trained(self) -> list[Cohort]:
-        """The cohorts that encoders are trained on."""
-        return [cohort for cohort in self.experiment.cohorts if self.experiment.trained_on(cohort.name)]
-
-
 def run(args: argparse.Namespace) -> None:
     """Read what there is and write every page."""
     experiment = Experiment.from_json(args.experiment)
-    sources = Sources(experiment, args.results)
+    layout = Layout(args.results)
     maker = Maker(packages(), git_state(Path(__file__).parents[1]), hardware())
     runs = read_runs(args.results)
-    costs = stage_costs(read_job_costs(args.results / "benchmarks"), gpus_held(json.loads(args.gpus), maker, runs))
+    costs = stage_costs(read_job_costs(layout.benchmarks), gpus_held(json.loads(args.gpus), maker, runs))
     with atomic_folder(args.out) as folder, drawing():
-        site = Site(folder, experiment.experiment, navigation(sources))
-        cohorts = [write_slides(site, sources, cohort) for cohort in experiment.cohorts]
-        for cohort in sources.trained:
-            write_training(site, sources, cohort.name)
-        write_maps(site, experiment, args.results)
-        tables = [write_results(site, sources, table) for table in experiment.tables]
-        write_summary(site, sources, cohorts, costs, runs, tables, maker)
+        site = Site(folder, experiment.experiment, navigation(experiment))
+        cohorts = [write_slides(site, layout, cohort) for cohort in experiment.cohorts]
+        for cohort in trained_cohorts(experiment):
+            write_training(site, experiment, layout, cohort)
+        write_maps(site, experiment, layout)
+        tables = [write_results(site, experiment, layout, table) for table in experiment.tables]
+        write_summary(site, experiment, cohorts, costs, runs, tables, maker)
         write_settings(site, experiment, maker, runs, args.configfiles)
     log.info("%d pages", len(site.navigation))
 
@@ -127,14 +99,18 @@ def gpus_held(asked: Mapping[str, int], maker: Maker, runs: Sequence[RunManifest
     return dict(asked) if queued or any(machine.get("gpus") for machine in machines) else {}
 
 
-def navigation(sources: Sources) -> list[Link]:
+def trained_cohorts(experiment: Experiment) -> list[str]:
+    """The cohorts that encoders are trained on."""
+    return [cohort.name for cohort in experiment.cohorts if experiment.trained_on(cohort.name)]
+
+
+def navigation(experiment: Experiment) -> list[Link]:
     """All pages, in order."""
-    experiment = sources.experiment
     return [
         Link(HOME, "Summary"),
         *(Link(f"results-{table.name}.html", table.name, "Results") for table in experiment.tables),
         *(Link(f"slides-{cohort.name}.html", cohort.name, "Slides") for cohort in experiment.cohorts),
-        *(Link(f"training-{cohort.name}.html", cohort.name, "Training") for cohort in sources.trained),
+        *(Link(f"training-{cohort}.html", cohort, "Training") for cohort in trained_cohorts(experiment)),
         *map_links(experiment),
         Link("settings.html", "Settings and versions", "Repeat"),
     ]
@@ -143,15 +119,13 @@ def navigation(sources: Sources) -> list[Link]:
 # ---- slides ---------------------------------------------------------------------------------------------------------
 
 
-def write_slides(site: Site, sources: Sources, cohort: Cohort) -> Slides:
+def write_slides(site: Site, layout: Layout, cohort: Cohort) -> Slides:
     """The page of a cohort's slides."""
-    manifest = read_manifest(sources.cohort(cohort.name) / "slides.csv")
+    manifest = read_manifest(layout.manifest(cohort.name))
     sheet = {row.slide: row for row in read_sheet(Path(cohort.sheet))}
-    overlays = sources.cohort(cohort.name) / "regions/overlays"
-    from_tokens = any(row.holds_tokens for row in sheet.values())
     pictures = [
-        site.link_file(overlays / f"{row.record.slide}.jpg", f"slides/{cohort.name}/{place}.jpg")
-        for place, row in enumerate([] if from_tokens else manifest)
+        site.link_file(layout.overlay(cohort.name, row.record.slide), f"slides/{cohort.name}/{place}.jpg")
+        for place, row in enumerate([] if starts_from_tokens(sheet.values()) else manifest)
     ]
     slides = Slides(cohort.name, manifest, sheet, pictures)
     csv = site.write_csv(f"slides-{cohort.name}", *slides_table(slides))
@@ -163,10 +137,9 @@ def write_slides(site: Site, sources: Sources, cohort: Cohort) -> Slides:
 # ---- training -------------------------------------------------------------------------------------------------------
 
 
-def write_training(site: Site, sources: Sources, cohort: str) -> None:
+def write_training(site: Site, experiment: Experiment, layout: Layout, cohort: str) -> None:
     """The page of the encoders trained on a cohort."""
-    experiment = sources.experiment
-    curves = read_curves(sources, cohort)
+    curves = read_curves(experiment, layout, cohort)
     warmup, n_outputs = experiment.training.dino_epochs, experiment.region_encoder.outputs
     csv = site.write_csv(f"training-{cohort}", *training_table(curves))
     context = training_context(cohort, curves, warmup, n_outputs) | {"alike": trained_alike(experiment, cohort)}
@@ -193,49 +166,47 @@ def trained_alike(experiment: Experiment, cohort: str) -> list[str]:
     ]
 
 
-def read_curves(sources: Sources, cohort: str) -> Curves:
+def read_curves(experiment: Experiment, layout: Layout, cohort: str) -> Curves:
     """The epochs of every variant, those of the warm-up first."""
-    warmup = read_metrics(sources.cohort(cohort) / "warmup/metrics.csv")
+    warmup = read_metrics(layout.warmup(cohort) / "metrics.csv")
     return {
-        variant.name: [*warmup, *read_metrics(sources.variant(cohort, variant.name) / "metrics.csv")]
-        for variant in sources.experiment.trained_on(cohort)
+        variant.name: [*warmup, *read_metrics(layout.variant(cohort, variant.name) / "metrics.csv")]
+        for variant in experiment.trained_on(cohort)
     }
 
 
 # ---- results --------------------------------------------------------------------------------------------------------
 
 
-def write_results(site: Site, sources: Sources, table: Table) -> TableContent:
+def write_results(site: Site, experiment: Experiment, layout: Layout, table: Table) -> TableContent:
     """The page of a table."""
-    experiment = sources.experiment
-    evaluations = {task: read_evaluations(sources, table, task) for task in table.tasks}
-    facts = [read_facts(sources, task) for task in table.tasks]
-    unavailable = {variant.name: variant.why_unavailable for variant in experiment.variants if variant.why_unavailable}
+    evaluations = {task: read_evaluations(experiment, layout, table, task) for task in table.tasks}
+    facts = [read_facts(experiment, layout, task) for task in table.tasks]
     published = [figure for path in table.published for figure in read_published(Path(path))]
     content = table_content(
         table,
         [Evaluation(one.folds, one.intervals) for one in chain(*evaluations.values())],
         facts,
-        unavailable,
+        experiment.unavailable_in(table),
         published,
         experiment.intervals.level,
     )
     downloads = [
-        (name, site.link_file(sources.results / f"tables/{table.name}{suffix}", f"data/table-{table.name}{suffix}"))
+        (name, site.link_file(layout.table(suffix, table.name), f"data/table-{table.name}{suffix}"))
         for name, suffix in TABLE_FILES.items()
     ]
-    differences = f"tables/{table.name}_differences.csv"
+    differences = layout.table("_differences.csv", table.name)
     context = results_context(content, downloads) | {
-        "differences_csv": site.link_file(sources.results / differences, f"data/differences-{table.name}.csv"),
-        "sections": [write_task(site, sources, table, one, evaluations[one.task]) for one in facts],
+        "differences_csv": site.link_file(differences, f"data/differences-{table.name}.csv"),
+        "sections": [write_task(site, experiment, table, one, evaluations[one.task]) for one in facts],
     }
     site.write_page(f"results-{table.name}.html", "results.html.j2", context)
     return content
 
 
-def read_evaluations(sources: Sources, table: Table, task: str) -> list[Evaluated]:
+def read_evaluations(experiment: Experiment, layout: Layout, table: Table, task: str) -> list[Evaluated]:
     """What there is of a task in a table."""
-    missing = {variant.name for variant in sources.experiment.variants if variant.why_unavailable}
+    missing = experiment.unavailable_in(table)
     return [
         Evaluated(
             variant,
@@ -247,23 +218,22 @@ def read_evaluations(sources: Sources, table: Table, task: str) -> list[Evaluate
         for head in table.heads
         for variant in table.variants
         if variant not in missing
-        for folder in [sources.evaluation(task, variant, head)]
+        for folder in [layout.evaluation(task, variant, head)]
     ]
 
 
-def read_facts(sources: Sources, name: str) -> TaskFacts:
+def read_facts(experiment: Experiment, layout: Layout, name: str) -> TaskFacts:
     """The facts of a task."""
-    (task,) = (task for task in sources.experiment.tasks if task.name == name)
-    folds, manifest = sources.folds(name), sources.cohort(task.cohort) / "slides.csv"
-    absent = read_absent(folds.with_name("not_in_folds.csv"))
-    return task_facts(task, read_folds(folds), read_manifest(manifest), absent)
+    task = named(experiment.tasks, name)
+    folds, manifest = read_folds(layout.folds(name)), read_manifest(layout.manifest(task.cohort))
+    return task_facts(task, folds, manifest, read_absent(layout.absent(name)))
 
 
 def write_task(
-    site: Site, sources: Sources, table: Table, facts: TaskFacts, evaluations: Sequence[Evaluated]
+    site: Site, experiment: Experiment, table: Table, facts: TaskFacts, evaluations: Sequence[Evaluated]
 ) -> dict[str, object]:
     """The figures of a task in a table."""
-    (task,) = (task for task in sources.experiment.tasks if task.name == facts.task)
+    task = named(experiment.tasks, facts.task)
     figures: list[FigureBlock] = []
     confusion: list[FigureBlock] = []
 
@@ -274,7 +244,7 @@ def write_task(
     tested = [one for one in evaluations if one.predictions]
     panels = folds_of(facts, tested, table.metrics, table.heads, table.variants)
     if tested and panels:
-        level = f"{100 * sources.experiment.intervals.level:g} %"
+        level = f"{100 * experiment.intervals.level:g} %"
         description = f"Small dots are folds, marks their mean, lines its {level} interval (bootstrap over patients)."
         figure = draw_folds(panels, table.variants)
         add(figures, "folds", figure, "Folds and means", description, folds_table(tested))
@@ -331,7 +301,7 @@ def write_class_figures(
 
 def write_summary(
     site: Site,
-    sources: Sources,
+    experiment: Experiment,
     cohorts: Sequence[Slides],
     costs: Sequence[StageCost],
     runs: Sequence[RunManifest],
@@ -339,7 +309,7 @@ def write_summary(
     maker: Maker,
 ) -> None:
     """The first page."""
-    context = summary_context(sources.experiment, cohorts, costs, runs, tables)
+    context = summary_context(experiment, cohorts, costs, runs, tables)
     columns, rows = context["left_out_columns"], context["left_out_rows"]
     context |= {
         "left_out_csv": site.write_csv("left-out", [column["title"] for column in columns], rows),

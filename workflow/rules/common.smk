@@ -23,10 +23,14 @@ if (
         f"error: jobs would run {python}, not {sys.executable}; first: source {workflow.basedir}/.venv/bin/activate"
     )
 
+from slpd.artifacts.sheet import labels_digest, starts_from_tokens
+from slpd.artifacts.split_files import split_files
 from slpd.batches import batches_of
 from slpd.cohort_check import CohortPlan
 from slpd.errors import UserError
 from slpd.inputs import check_inputs, read_sheets
+from slpd.layout import Layout, logs_of, results_of
+from slpd.report.sources import report_files
 from slpd.settings.experiment import load_experiment
 from slpd.settings.recipe import Recipe
 from slpd.slurm.head import forget_head, record_head
@@ -48,14 +52,13 @@ TASKS = {task.name: task for task in EXPERIMENT.tasks}
 HEADS = {head.name: head for head in EXPERIMENT.heads}
 TABLES = {table.name: table for table in EXPERIMENT.tables}
 
-RESULTS = f"results/{EXPERIMENT.experiment}"
-COHORT = f"{RESULTS}/cohorts/{{cohort}}"
-WARMUP = f"{COHORT}/warmup"
-VARIANT = f"{COHORT}/variants/{{variant}}"
-TASK = f"{RESULTS}/tasks/{{task}}"
-LOGS = f"logs/{EXPERIMENT.experiment}"
-LIVE = f"{LOGS}/training"
-BENCHMARKS = f"{RESULTS}/benchmarks"
+LAYOUT = Layout(results_of(EXPERIMENT.experiment))
+# Patterns, as f-strings of rules take them.
+RESULTS, BENCHMARKS = LAYOUT.results, LAYOUT.benchmarks
+COHORT, MANIFEST, WARMUP, VARIANT = LAYOUT.cohort(), LAYOUT.manifest(), LAYOUT.warmup(), LAYOUT.variant()
+TASK, EVALUATION = LAYOUT.task(), LAYOUT.evaluation()
+LOGS = logs_of(EXPERIMENT.experiment)
+LIVE = LOGS / "training"
 
 
 def one_of(names):
@@ -83,7 +86,7 @@ def record_this_run(log, succeeded):
         for path in job.output
         if Path(path).is_relative_to(RESULTS)
     }
-    record_run(EXPERIMENT, SHEETS, Path(RESULTS), stages, STARTED, Path(log[0]), succeeded)
+    record_run(EXPERIMENT, SHEETS, RESULTS, stages, STARTED, Path(log[0]), succeeded)
 
 
 def settings(section):
@@ -96,6 +99,21 @@ def without_effect(section):
     return lambda wildcards, input: settings(section)
 
 
+def files_of(*inputs):
+    """A param that changes with the set of files that input functions give.
+
+    Snakemake's own trigger for it is off: it would also run training again whose jobs are cut another way. So whatever
+    can read fewer, more or other files, none of them newer, has this param; `make why` names the files.
+    """
+
+    def param(wildcards):
+        given = [paths(wildcards) for paths in inputs]
+        every = sorted({str(path) for paths in given for path in ([paths] if isinstance(paths, str) else paths)})
+        return f"{len(every)} files, digest {hashlib.sha256(json.dumps(every).encode()).hexdigest()[:12]}"
+
+    return param
+
+
 def result_version(stage):
     """The stage's entry in slpd/versions.py."""
     return RESULT_VERSIONS[stage]
@@ -106,20 +124,24 @@ def sheet_row(wildcards):
     return SHEETS[wildcards.cohort][wildcards.slide]
 
 
-def n_bytes(row):
-    """The size of a slide, by which a replaced one is told from one that was merely copied or touched."""
-    return Path(row.path).stat().st_size
+def slide_file(wildcards):
+    """The file of a slide; known by its size."""
+    return ancient(sheet_row(wildcards).path)
 
 
-def labels_digest(cohort):
-    """A digest of what the sheet says of slides beside their files, whatever the order of its lines and columns."""
-    lines = sorted((row.slide, row.patient, sorted(row.labels.items())) for row in SHEETS[cohort].values())
-    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:16]
+def given_mask(wildcards):
+    """The mask that the sheet has of a slide."""
+    return sheet_row(wildcards).mask or []
 
 
 def slides_of(wildcards):
     """The slides of a batch."""
     return BATCHES[wildcards.cohort][int(wildcards.batch)]
+
+
+def slide_files(wildcards):
+    """The files of a batch's slides."""
+    return ancient([SHEETS[wildcards.cohort][slide].path for slide in slides_of(wildcards)])
 
 
 def of_batch(pattern):
@@ -132,83 +154,36 @@ def of_slides(pattern):
     return lambda wildcards: expand(pattern, cohort=wildcards.cohort, slide=SHEETS[wildcards.cohort])
 
 
-def starts_from_tokens(cohort):
+def from_tokens(cohort):
     """Whether the cohort's sheet leads to token files instead of slides."""
-    return any(row.holds_tokens for row in SHEETS[cohort].values())
+    return starts_from_tokens(SHEETS[cohort].values())
 
 
 def token_records(wildcards):
     """The final records of all slides of a cohort, from the rule that writes their tokens."""
-    if starts_from_tokens(wildcards.cohort):
+    if from_tokens(wildcards.cohort):
         return expand(f"{COHORT}/tokens/imported.json", cohort=wildcards.cohort)
     return expand(f"{COHORT}/tokens/batch_{{batch}}.json", cohort=wildcards.cohort, batch=BATCHES[wildcards.cohort])
 
 
-def heads_on(task):
-    """The heads that some table evaluates on the task."""
-    names = {head for table in TABLES.values() if task in table.tasks for head in table.heads}
-    return [head for head in HEADS.values() if head.name in names]
+def plan_of(wildcards, input):
+    """What a cohort must have before GPU time is spent on it."""
+    return CohortPlan.of(EXPERIMENT, COHORTS[wildcards.cohort]).model_dump_json()
 
 
-def trained_variants(cohort):
-    """The variants whose region encoder is trained on a cohort."""
-    return [variant.name for variant in EXPERIMENT.trained_on(cohort)]
+def recipe_of(wildcards):
+    """All settings that shaped a variant's region encoder on a cohort."""
+    return Recipe.of(EXPERIMENT, COHORTS[wildcards.cohort], VARIANTS[wildcards.variant])
 
 
-def evaluations_of(pattern):
-    """An input function: `pattern` for every evaluation that a table shows and that can be made."""
+def of_recipe(section):
+    """A param: a section as the training of the variant has it; nothing where its objective does not need it."""
 
-    def paths(wildcards):
-        table = TABLES[wildcards.table]
-        variants = [variant for variant in table.variants if not VARIANTS[variant].why_unavailable]
-        return expand(pattern, task=table.tasks, variant=variants, head=table.heads)
+    def param(wildcards):
+        found = getattr(recipe_of(wildcards), section)
+        return found.model_dump_json() if found else []
 
-    return paths
-
-
-def why_unavailable(wildcards):
-    """Variant -> why a table cannot have figures of it, as JSON."""
-    variants = [VARIANTS[variant] for variant in TABLES[wildcards.table].variants]
-    return json.dumps({variant.name: variant.why_unavailable for variant in variants if variant.why_unavailable})
-
-
-def head_preset(wildcards):
-    """How a head is trained, if it is trained in steps."""
-    preset = EXPERIMENT.preset_of(HEADS[wildcards.head])
-    return preset.model_dump_json() if preset else []
-
-
-def cohort_of(task):
-    """The cohort of a task."""
-    return TASKS[task].cohort
-
-
-def plan_of(cohort):
-    """What a cohort must have before GPU time is spent on it, as the JSON param of check_cohort."""
-    return CohortPlan(
-        cohort=cohort,
-        max_failed_fraction=EXPERIMENT.manifest.max_failed_fraction,
-        batch_size=EXPERIMENT.training.batch_size if trained_variants(cohort) else 0,
-        min_regions={
-            variant: EXPERIMENT.prototypes_of(COHORTS[cohort], VARIANTS[variant]).min_regions
-            for variant in trained_variants(cohort)
-            if has_slide_prototypes(cohort, variant)
-        },
-        linked=[variant for variant in trained_variants(cohort) if EXPERIMENT.objective_of(VARIANTS[variant]).inter],
-        tasks=[task for task in TASKS.values() if task.cohort == cohort],
-        heads={task.name: heads_on(task.name) for task in TASKS.values() if task.cohort == cohort},
-    ).model_dump_json()
-
-
-def uses_prototypes(variant):
-    """Whether the objective of a variant has prototype terms."""
-    objective = EXPERIMENT.objective_of(VARIANTS[variant])
-    return bool(objective.intra or objective.inter)
-
-
-def has_slide_prototypes(cohort, variant):
-    """Whether a variant trains with prototypes of each slide."""
-    return EXPERIMENT.has_slide_prototypes(cohort, VARIANTS[variant])
+    return param
 
 
 def prototypes_of(wildcards):
@@ -221,34 +196,9 @@ def slide_graph_of(wildcards):
     return EXPERIMENT.slide_graph_of(VARIANTS[wildcards.variant]).model_dump_json()
 
 
-def objective_of(wildcards):
-    """The `objective` section as the variant changes it."""
-    return EXPERIMENT.objective_of(VARIANTS[wildcards.variant]).model_dump_json()
-
-
-def training_of(wildcards):
-    """The `training` section as the variant changes it."""
-    return EXPERIMENT.training_of(VARIANTS[wildcards.variant]).model_dump_json()
-
-
-def trained_prototypes(wildcards):
-    """The `prototypes` section of a variant whose objective has prototype terms."""
-    return prototypes_of(wildcards) if uses_prototypes(wildcards.variant) else []
-
-
-def trained_slide_graph(wildcards):
-    """The `slide_graph` section of a variant whose objective has the inter-slide term."""
-    return slide_graph_of(wildcards) if EXPERIMENT.objective_of(VARIANTS[wildcards.variant]).inter else []
-
-
-def trained_names(cohort, variant):
-    """Cohort and variant under whose names a variant's region vectors are made: variants trained alike share them."""
-    return {"cohort": cohort, "variant": EXPERIMENT.trained_as(cohort, VARIANTS[variant]).name}
-
-
-def tested_bags(wildcards):
-    """The region vectors that a variant is tested by."""
-    return expand(f"{VARIANT}/bags.h5", **trained_names(cohort_of(wildcards.task), wildcards.variant))
+def trained_as(pattern, cohort, variant):
+    """A file of the variant under whose name a variant's training is done: variants trained alike share it."""
+    return expand(pattern, cohort=cohort, variant=EXPERIMENT.trained_as(cohort, VARIANTS[variant]).name)
 
 
 def encoder_weights(wildcards):
@@ -256,8 +206,8 @@ def encoder_weights(wildcards):
     variant = VARIANTS[wildcards.variant]
     if variant.pretrained:
         return ancient(variant.pretrained.checkpoint)  # known by its hash
-    trained = trained_names(**variant.encoder_of.model_dump()) if variant.encoder_of else wildcards
-    return expand(f"{VARIANT}/teacher.safetensors", **trained)
+    of = variant.encoder_of or wildcards
+    return trained_as(f"{VARIANT}/teacher.safetensors", of.cohort, of.variant)
 
 
 def encoder_section(wildcards):
@@ -271,91 +221,48 @@ def encoder_sha256(wildcards):
     return pretrained.sha256 if pretrained else []
 
 
-def recipe_of(wildcards):
-    """All settings that shaped a variant's region encoder on a cohort."""
-    cohort, variant = COHORTS[wildcards.cohort], VARIANTS[wildcards.variant]
-    objective = EXPERIMENT.objective_of(variant)
-    return Recipe(
-        experiment=EXPERIMENT.experiment,
-        cohort=cohort.name,
-        variant=variant.name,
-        tissue=EXPERIMENT.tissue,
-        regions=EXPERIMENT.regions,
-        reading=EXPERIMENT.reading,
-        min_sharpness=EXPERIMENT.manifest.min_sharpness,
-        patch_encoder=EXPERIMENT.patch_encoder,
-        region_encoder=EXPERIMENT.region_encoder,
-        training=EXPERIMENT.training_of(variant),
-        objective=objective,
-        prototypes=EXPERIMENT.prototypes_of(cohort, variant) if uses_prototypes(variant.name) else None,
-        slide_graph=EXPERIMENT.slide_graph_of(variant) if objective.inter else None,
-    ).model_dump_json()
+def tested_bags(wildcards):
+    """The region vectors that a variant is tested by."""
+    return trained_as(f"{VARIANT}/bags.h5", TASKS[wildcards.task].cohort, wildcards.variant)
 
 
-def split_files(wildcards):
+def task_sheet(wildcards):
+    """The sheet that a task has its labels of."""
+    return COHORTS[TASKS[wildcards.task].cohort].sheet
+
+
+def imported_splits(wildcards):
     """The files of imported folds."""
     folds = TASKS[wildcards.task].folds
-    return sorted(str(path) for path in Path(folds.folder).glob("splits_*.csv")) if folds.kind == "imported" else []
+    return list(map(str, split_files(Path(folds.folder)))) if folds.kind == "imported" else []
 
 
-def every_encoder(wildcards):
-    """The region encoder of every variant that a table uses and that is trained here."""
-    return [
-        path
-        for cohort in COHORTS
-        for path in expand(
-            f"{VARIANT}/encoder/region_encoder.safetensors", cohort=cohort, variant=trained_variants(cohort)
-        )
+def head_preset(wildcards):
+    """How a head is trained, if it is trained in steps."""
+    preset = EXPERIMENT.preset_of(HEADS[wildcards.head])
+    return preset.model_dump_json() if preset else []
+
+
+def evaluations_of(file):
+    """An input function: a file of every evaluation that a table shows and that can be made."""
+    return lambda wildcards: [
+        f"{LAYOUT.evaluation(*names)}/{file}" for names in EXPERIMENT.evaluations_of(TABLES[wildcards.table])
     ]
 
 
-def every_slide_graph(wildcards):
-    """The slide graph, and so the prototypes, of every encoder that was trained with prototypes."""
-    return [
-        path
-        for cohort in COHORTS
-        for path in expand(
-            f"{VARIANT}/graph.npz",
-            cohort=cohort,
-            variant=[variant for variant in trained_variants(cohort) if has_slide_prototypes(cohort, variant)],
-        )
+def of_tasks(pattern):
+    """An input function: `pattern` for every task of a table."""
+    return lambda wildcards: [
+        path for task in TABLES[wildcards.table].tasks for path in expand(pattern, task=task, cohort=TASKS[task].cohort)
     ]
 
 
-def reported_variants(cohort):
-    """The variants with pages of prototypes, slide graph and attention in the report."""
-    return [variant.name for variant in EXPERIMENT.reported_on(cohort)]
-
-
-def pictures_of(cohort):
-    """The sheets of region pictures of a cohort; of token files none can be made."""
-    slides = [] if starts_from_tokens(cohort) else SHEETS[cohort]
-    return expand(f"{COHORT}/pictures/{{slide}}.jpg", cohort=cohort, slide=slides)
-
-
-def every_report_part(wildcards):
-    """What the report shows of what was learned: prototypes, slide graph and attention, with pictures of regions."""
-    maps = ("patch_attention.h5", "prototype_map.csv", "slide_map.csv", "graph_test.csv")
-    names = (*maps, "prototypes.npz", "embeddings.h5", "iterations.npz", "graph.npz", "bags.h5")
+def of_trained(pattern, variants_on):
+    """The file of every variant that a method of the experiment gives for each cohort."""
     return [
         path
         for cohort in COHORTS
-        if reported_variants(cohort)
-        for path in [
-            *pictures_of(cohort),
-            *expand(f"{VARIANT}/{{name}}", cohort=cohort, variant=reported_variants(cohort), name=names),
-        ]
-    ]
-
-
-def slides_of_report(wildcards):
-    """Thumbnails and region tables of the slides on which the report shows prototypes."""
-    sliced = [cohort for cohort in COHORTS if reported_variants(cohort) and not starts_from_tokens(cohort)]
-    return [
-        path
-        for cohort in sliced
-        for pattern in (f"{COHORT}/tissue/{{slide}}.jpg", f"{COHORT}/regions/{{slide}}.csv")
-        for path in expand(pattern, cohort=cohort, slide=SHEETS[cohort])
+        for path in expand(pattern, cohort=cohort, variant=[variant.name for variant in variants_on(cohort)])
     ]
 
 
@@ -365,39 +272,8 @@ def every_table(wildcards):
 
 
 def report_inputs(wildcards):
-    """All that the report shows; where it lies, make_report knows from the config."""
-    sliced = [cohort for cohort in COHORTS if not starts_from_tokens(cohort)]
-    trained = {cohort: trained_variants(cohort) for cohort in COHORTS if trained_variants(cohort)}
-    evaluations = [
-        f"{TASK}/{variant}/{head}/{file}".format(task=task)
-        for table in TABLES.values()
-        for task in table.tasks
-        for variant in table.variants
-        for head in table.heads
-        for file in ("predictions.csv", "metrics.csv", "intervals.csv", "calibration.csv", "region_weights.h5")
-        if not VARIANTS[variant].why_unavailable
-    ]
-    return [
-        *(cohort.sheet for cohort in COHORTS.values()),
-        *expand(f"{COHORT}/slides.csv", cohort=COHORTS),
-        *(
-            path
-            for cohort in sliced
-            for path in expand(f"{COHORT}/regions/overlays/{{slide}}.jpg", cohort=cohort, slide=SHEETS[cohort])
-        ),
-        *expand(f"{WARMUP}/metrics.csv", cohort=trained),
-        *(
-            path
-            for cohort, variants in trained.items()
-            for path in expand(f"{VARIANT}/metrics.csv", cohort=cohort, variant=variants)
-        ),
-        *dict.fromkeys(evaluations),
-        *expand(f"{TASK}/folds.csv", task={task for table in TABLES.values() for task in table.tasks}),
-        *every_table(wildcards),
-        *(path for table in TABLES.values() for path in table.published),
-        *every_report_part(wildcards),
-        *slides_of_report(wildcards),
-    ]
+    """All that the report shows."""
+    return [*map(str, report_files(EXPERIMENT, SHEETS, LAYOUT)), *every_table(wildcards)]
 
 
 def given_configfiles(wildcards, input):

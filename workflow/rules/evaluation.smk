@@ -25,9 +25,9 @@ rule pool_tokens:
 
 rule split_folds:
     input:
-        sheet=lambda wildcards: COHORTS[cohort_of(wildcards.task)].sheet,
-        manifest=lambda wildcards: f"{COHORT}/slides.csv".format(cohort=cohort_of(wildcards.task)),
-        imported=split_files,
+        sheet=task_sheet,
+        manifest=lambda wildcards: expand(MANIFEST, cohort=TASKS[wildcards.task].cohort),
+        imported=imported_splits,
     output:
         folds=f"{TASK}/folds.csv",
         absent=f"{TASK}/not_in_folds.csv",
@@ -39,6 +39,7 @@ rule split_folds:
         mem_mb=1000,
         runtime=10,
     params:
+        files=files_of(task_sheet, imported_splits),
         task=lambda wildcards: TASKS[wildcards.task].model_dump_json(),
         version=result_version("split_folds"),
     message:
@@ -53,11 +54,11 @@ rule evaluate:
         bags=tested_bags,
         folds=rules.split_folds.output.folds,
     output:
-        predictions=f"{TASK}/{{variant}}/{{head}}/predictions.csv",
-        metrics=f"{TASK}/{{variant}}/{{head}}/metrics.csv",
-        intervals=f"{TASK}/{{variant}}/{{head}}/intervals.csv",
-        calibration=f"{TASK}/{{variant}}/{{head}}/calibration.csv",
-        weights=f"{TASK}/{{variant}}/{{head}}/region_weights.h5",
+        predictions=f"{EVALUATION}/predictions.csv",
+        metrics=f"{EVALUATION}/metrics.csv",
+        intervals=f"{EVALUATION}/intervals.csv",
+        calibration=f"{EVALUATION}/calibration.csv",
+        weights=f"{EVALUATION}/region_weights.h5",
     log:
         f"{LOGS}/evaluate/{{task}}/{{variant}}/{{head}}.log",
     benchmark:
@@ -69,6 +70,7 @@ rule evaluate:
         mem_mb=8000,
         runtime=240,
     params:
+        files=files_of(tested_bags),
         task=lambda wildcards: TASKS[wildcards.task].model_dump_json(),
         head=lambda wildcards: HEADS[wildcards.head].model_dump_json(),
         preset=head_preset,
@@ -85,21 +87,19 @@ rule evaluate:
 
 rule make_table:
     input:
-        metrics=evaluations_of(rules.evaluate.output.metrics),
-        intervals=evaluations_of(rules.evaluate.output.intervals),
+        metrics=evaluations_of("metrics.csv"),
+        intervals=evaluations_of("intervals.csv"),
         published=lambda wildcards: TABLES[wildcards.table].published,
-        folds=lambda wildcards: expand(rules.split_folds.output.folds, task=TABLES[wildcards.table].tasks),
-        absent=lambda wildcards: expand(rules.split_folds.output.absent, task=TABLES[wildcards.table].tasks),
-        manifests=lambda wildcards: [
-            f"{COHORT}/slides.csv".format(cohort=cohort_of(task)) for task in TABLES[wildcards.table].tasks
-        ],
+        folds=of_tasks(rules.split_folds.output.folds),
+        absent=of_tasks(rules.split_folds.output.absent),
+        manifests=of_tasks(MANIFEST),
     output:
-        csv=f"{RESULTS}/tables/{{table}}.csv",
-        differences=f"{RESULTS}/tables/{{table}}_differences.csv",
-        markdown=f"{RESULTS}/tables/{{table}}.md",
-        latex=f"{RESULTS}/tables/{{table}}.tex",
+        csv=LAYOUT.table(".csv"),
+        differences=LAYOUT.table("_differences.csv"),
+        markdown=LAYOUT.table(".md"),
+        latex=LAYOUT.table(".tex"),
         html=report(
-            f"{RESULTS}/tables/{{table}}.html",
+            LAYOUT.table(".html"),
             caption="../report/table.rst",
             category="Tables",
             labels={"table": "{table}"},
@@ -115,7 +115,7 @@ rule make_table:
         table=lambda wildcards: TABLES[wildcards.table].model_dump_json(),
         tasks=lambda wildcards: [TASKS[task].model_dump_json() for task in TABLES[wildcards.table].tasks],
         settings=settings("intervals"),
-        unavailable=why_unavailable,
+        unavailable=lambda wildcards: json.dumps(EXPERIMENT.unavailable_in(TABLES[wildcards.table])),
         evaluations=lambda wildcards, input: [Path(path).parent for path in input.metrics],
         version=result_version("make_table"),
     message:

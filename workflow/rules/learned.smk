@@ -71,7 +71,7 @@ rule test_graph:
     params:
         permutations=EXPERIMENT.report.permutations,
         seed=EXPERIMENT.report.seed,
-        labels=lambda wildcards: labels_digest(wildcards.cohort),  # not the order of lines, nor the file's time
+        labels=lambda wildcards: labels_digest(SHEETS[wildcards.cohort].values()),  # not the order of lines, nor the file's time
         sheet=lambda wildcards, input: COHORTS[wildcards.cohort].sheet,
         version=result_version("test_graph"),
     message:

@@ -65,11 +65,11 @@ rule distill_slpd:
         runtime=1440,
     params:
         encoder=settings("region_encoder"),
-        training=training_of,
+        training=of_recipe("training"),
         jobs=without_effect("jobs"),
-        objective=objective_of,
-        prototypes=trained_prototypes,
-        slide_graph=trained_slide_graph,
+        objective=of_recipe("objective"),
+        prototypes=of_recipe("prototypes"),
+        slide_graph=of_recipe("slide_graph"),
         live=lambda wildcards, input: f"{LIVE}/{wildcards.cohort}/{wildcards.variant}",
         version=result_version("distill_slpd"),
     message:
@@ -146,6 +146,7 @@ rule embed_bags:
         mem_mb=64000,
         runtime=120,
     params:
+        files=files_of(encoder_weights),
         encoder=encoder_section,
         sha256=encoder_sha256,
         version=result_version("embed_bags"),
@@ -171,7 +172,7 @@ rule export_encoder:
         mem_mb=1000,
         runtime=10,
     params:
-        recipe=recipe_of,
+        recipe=lambda wildcards: recipe_of(wildcards).model_dump_json(),
         version=result_version("export_encoder"),
     message:
         "{wildcards.cohort}: {wildcards.variant}: region encoder and its model card"

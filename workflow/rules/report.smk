@@ -6,7 +6,7 @@ rule make_report:
         report_inputs,
     output:
         pages=report(
-            directory(f"{RESULTS}/report"),
+            directory(LAYOUT.report),
             htmlindex="index.html",
             caption="../report/report.rst",
             category="Report",
@@ -20,6 +20,7 @@ rule make_report:
         mem_mb=8000,
         runtime=120,
     params:
+        files=files_of(report_inputs),
         # What changes a result changes the inputs; as a function of them the config itself is no reason to run again.
         experiment=lambda wildcards, input: EXPERIMENT.model_dump_json(),
         settings=settings("report"),

@@ -3,8 +3,8 @@
 
 rule segment_tissue:
     input:
-        slide=lambda wildcards: ancient(sheet_row(wildcards).path),  # known by its size
-        given_mask=lambda wildcards: sheet_row(wildcards).mask or [],
+        slide=slide_file,
+        given_mask=given_mask,
     output:
         mask=f"{COHORT}/tissue/{{slide}}.png",
         thumbnail=f"{COHORT}/tissue/{{slide}}.jpg",
@@ -19,7 +19,8 @@ rule segment_tissue:
         runtime=10,
     params:
         mpp=lambda wildcards: sheet_row(wildcards).mpp or "",
-        slide_bytes=lambda wildcards: n_bytes(sheet_row(wildcards)),
+        slide_bytes=lambda wildcards: sheet_row(wildcards).n_bytes,
+        files=files_of(slide_file, given_mask),
         given_mask=lambda wildcards, input: ["--given-mask", input.given_mask] if input.given_mask else [],
         settings=settings("tissue"),
         version=result_version("segment_tissue"),
@@ -61,7 +62,7 @@ rule tile_regions:
 
 rule picture_regions:
     input:
-        slide=lambda wildcards: ancient(sheet_row(wildcards).path),  # of another one, the region table is new too
+        slide=slide_file,  # of another one, the region table is new too
         regions=rules.tile_regions.output.regions,
         record=rules.tile_regions.output.record,
     output:
@@ -98,7 +99,8 @@ rule check_cohort:
     params:
         # Functions of `input` are no reason to run again: a changed label or M encodes nothing anew, and the
         # stages that use them check them once more.
-        plan=lambda wildcards, input: plan_of(wildcards.cohort),
+        plan=plan_of,
+        files=files_of(of_slides(rules.tile_regions.output.record)),
         sheet=lambda wildcards, input: COHORTS[wildcards.cohort].sheet,
         records=lambda wildcards, input: Path(input.records[0]).parent,
         version=result_version("check_cohort"),
@@ -111,7 +113,7 @@ rule check_cohort:
 
 rule encode_patches:
     input:
-        slides=lambda wildcards: ancient([SHEETS[wildcards.cohort][slide].path for slide in slides_of(wildcards)]),
+        slides=slide_files,
         regions=of_batch(rules.tile_regions.output.regions),
         records=of_batch(rules.tile_regions.output.record),
         checked=rules.check_cohort.output.report,
@@ -132,6 +134,7 @@ rule encode_patches:
     params:
         # Token files lie here, undeclared: Snakemake would delete those of finished slides with a failed job.
         tokens=lambda wildcards, output: Path(output.records).parent,
+        files=files_of(slide_files, of_batch(rules.tile_regions.output.record)),
         settings=settings("patch_encoder"),
         reading=settings("reading"),
         jobs=without_effect("jobs"),
@@ -159,7 +162,7 @@ rule import_tokens:
     params:
         tokens=lambda wildcards, output: Path(output.records).parent,
         slides=lambda wildcards: [
-            (row.slide, row.path, row.mpp, n_bytes(row)) for row in SHEETS[wildcards.cohort].values()
+            (row.slide, row.path, row.mpp, row.n_bytes) for row in SHEETS[wildcards.cohort].values()
         ],
         sheet=lambda wildcards, input: COHORTS[wildcards.cohort].sheet,  # a changed label imports nothing anew
         version=result_version("import_tokens"),
@@ -174,7 +177,7 @@ rule cohort_manifest:
     input:
         batches=token_records,
     output:
-        manifest=f"{COHORT}/slides.csv",
+        manifest=MANIFEST,
     log:
         f"{LOGS}/cohort_manifest/{{cohort}}.log",
     conda:
@@ -184,6 +187,7 @@ rule cohort_manifest:
         runtime=10,
     params:
         tokens=lambda wildcards, input: Path(input.batches[0]).parent,
+        files=files_of(token_records),
         settings=without_effect("manifest"),  # its budget is a gate, its other key counts:
         min_sharpness=EXPERIMENT.manifest.min_sharpness,
         version=result_version("cohort_manifest"),

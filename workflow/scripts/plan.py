@@ -69,7 +69,7 @@ def line(name: str, cost: Cost, submitted: str, source: str) -> str:
 def stage_cost(rule: str, jobs: Sequence[PlannedJob], plan: Plan) -> tuple[Cost, str]:
     """What the jobs of a rule take, and where the figure comes from."""
     estimate = sum((ESTIMATES.get(rule, other)(job, plan) for job in jobs), Cost())
-    own = own_seconds(rule, jobs)
+    own = own_seconds(rule, plan)
     if own is None:
         return estimate, "throughput.yaml"
     gpu_s = own * sum(job.resources.get("gpu", 0) for job in jobs)
@@ -77,10 +77,10 @@ def stage_cost(rule: str, jobs: Sequence[PlannedJob], plan: Plan) -> tuple[Cost,
     return replace(estimate, gpu_s=gpu_s, cpu_s=cpu_s), "own benchmarks"
 
 
-def own_seconds(rule: str, jobs: Sequence[PlannedJob]) -> float | None:
+def own_seconds(rule: str, plan: Plan) -> float | None:
     """Mean seconds of the experiment's finished jobs of the rule; None: there are none."""
-    results = Path(*Path(jobs[0].outputs[0]).parts[:2])
-    rows = [row for path in (results / "benchmarks" / rule).rglob("*.tsv") for row in read_benchmark(path)]
+    files = (plan.layout.benchmarks / rule).rglob("*.tsv")
+    rows = [row for path in files for row in read_benchmark(path)]
     return sum(float(row["s"]) for row in rows) / len(rows) if rows else None
 
 
@@ -182,7 +182,7 @@ def cohort_regions(job: PlannedJob, plan: Plan) -> float:
 
 def n_regions(plan: Plan, cohort: str, slide: str) -> float:
     """Regions of a slide: as tiled, else by the size of its file."""
-    record = Path(f"results/{plan.experiment.experiment}/cohorts/{cohort}/regions/{slide}.json")
+    record = plan.layout.tiled(cohort, slide)
     if record.is_file():
         return float(json.loads(record.read_text()).get("n_regions") or 0)
     path = Path(plan.sheets[cohort][slide].path)

@@ -17,9 +17,8 @@ from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings
 
 SNAKEFILE = Path(__file__).resolve().parents[2] / "Snakefile"
 
-# Not `code`, not `software-env`: result versions say when a change of code moves results (slpd/versions.py). The
-# profiles have the same list.
-TRIGGERS = frozenset({RerunTrigger.MTIME, RerunTrigger.PARAMS, RerunTrigger.INPUT})
+# As in the profiles, which say why.
+TRIGGERS = frozenset({RerunTrigger.MTIME, RerunTrigger.PARAMS})
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ class PlannedJob:
     updated: Sequence[str] = ()  # inputs that are newer than the outputs, and not by another job
     old_params: Sequence[Any] = ()  # params that the last run had and this one has not
     new_params: Sequence[Any] = ()
+    old_inputs: Sequence[str] = ()  # files that the last run read and this one would not
+    new_inputs: Sequence[str] = ()
 
     @property
     def follows(self) -> bool:
@@ -52,6 +53,7 @@ class Plan:
     cores: int  # widest that a group of jobs gets
     sheets: Mapping[str, Mapping[str, Any]]  # cohort -> slide -> line of the sheet
     experiment: Any  # the checked config
+    layout: Any  # where its results lie
     profile: str | None  # the file of the last one that was given, wherever Snakemake found it
 
 
@@ -90,22 +92,22 @@ def make_plan(arguments: Sequence[str] = (), folder: Path | None = None) -> Plan
         except WorkflowError as error:
             raise SystemExit(f"error: {error}") from error
         needed = [job for level in inner.dag.toposorted() for job in level if inner.dag.needrun(job)]
-        jobs = [
-            describe(job, inner.dag.reason(job), inner.persistence.params_changed(job))
-            for job in needed
-            if job.rule.name != "all"
-        ]
+        jobs = [describe(job, inner.dag.reason(job), inner.persistence) for job in needed if job.rule.name != "all"]
         groups = {rule: (name, args.group_components.get(name, 1)) for rule, name in args.groups.items()}
         profile = str(get_profile_dir(args.profile[-1])[1]) if args.profile else None
-        return Plan(jobs, groups, resources.cores, inner.globals["SHEETS"], inner.globals["EXPERIMENT"], profile)
+        shared = inner.globals  # of common.smk
+        return Plan(jobs, groups, resources.cores, shared["SHEETS"], shared["EXPERIMENT"], shared["LAYOUT"], profile)
 
 
-def describe(job: Any, reason: Any, changed: Any) -> PlannedJob:  # noqa: ANN401  # Snakemake's own, untyped
-    """A job of Snakemake's graph as data; of a job that another one makes run, its own changed params too."""
+def describe(job: Any, reason: Any, records: Any) -> PlannedJob:  # noqa: ANN401  # Snakemake's own, untyped
+    """A job of Snakemake's graph as data; of a job that follows another one, its own changed params and inputs too."""
+    changed = records.params_changed(job)
+    inputs = [str(path) for path in job.input]
+    read = records.input(job.output[0]) if job.output else None  # None: it has not run yet
     return PlannedJob(
         rule=job.rule.name,
         wildcards=dict(job.wildcards_dict),
-        inputs=[str(path) for path in job.input],
+        inputs=inputs,
         outputs=[str(path) for path in job.output],
         resources={"threads": job.threads} | {key: value for key, value in job.resources.items() if key[0] != "_"},
         params=dict(job.params.items()),
@@ -113,6 +115,8 @@ def describe(job: Any, reason: Any, changed: Any) -> PlannedJob:  # noqa: ANN401
         updated=sorted(map(str, set(reason.updated_input) - set(reason.updated_input_run))),
         old_params=[as_value(text) for text in sorted(changed.only_old)],
         new_params=[as_value(text) for text in sorted(changed.only_new)],
+        old_inputs=sorted(set(read or ()) - set(inputs)),
+        new_inputs=sorted(set(inputs) - set(inputs if read is None else read)),
     )
 
 

@@ -3,6 +3,7 @@
 python workflow/scripts/why.py [--configfile FILE] [target ...]
 """
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,11 +13,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from planning import PlannedJob, planned_jobs
 
+from slpd.errors import first_of
 from slpd.settings.experiment import Experiment
 from slpd.settings.section import nested
 
 FOLLOWS = "follows a stage above"
 MOST_CAUSES = 5  # of a stage; slides have one each
+MOST_FILES = 3  # named in a cause
+FILES = "files"  # the param that changes with the set of files that a job reads
 
 
 def main() -> None:
@@ -52,15 +56,25 @@ def causes_of(job: PlannedJob) -> Iterator[str]:
         yield "forced"
     for path in job.updated:
         yield f"changed file: {path}"
-    if "set of input files has changed since last execution" in job.reasons:
-        yield "other files to read: slides, masks or variants more or less"
+    if job.params.get(FILES) in job.new_params:
+        yield from other_files(job)
     yield from changed_params(job)
+
+
+def other_files(job: PlannedJob) -> Iterator[str]:
+    """Which files a job would read that its last run did not read, and the other way round."""
+    for what, paths in (("reads now", job.new_inputs), ("reads no longer", job.old_inputs)):
+        if paths:
+            yield f"{what}: {first_of(paths, MOST_FILES)}"
 
 
 def changed_params(job: PlannedJob) -> Iterator[str]:
     """Every changed key of the config with its old and new value."""
-    old, unmatched = list(job.old_params), []
+    old = [value for value in job.old_params if not is_digest(value)]
+    unmatched = []
     for new in job.new_params:
+        if is_digest(new):
+            continue
         partner = next((value for value in old if alike(value, new)), None)
         if partner is None:
             unmatched.append(new)
@@ -71,6 +85,11 @@ def changed_params(job: PlannedJob) -> Iterator[str]:
         yield f"{param_name(job, new)}: {short(before)} -> {short(new)}"
     for before in old[len(unmatched) :]:
         yield f"{short(before)} is no longer given"
+
+
+def is_digest(value: object) -> bool:
+    """Whether a param stands for a set of files: `files_of` in common.smk."""
+    return isinstance(value, str) and re.fullmatch(r"\d+ files, digest \w+", value) is not None
 
 
 def alike(old: object, new: object) -> bool:

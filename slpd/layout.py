@@ -1,0 +1,93 @@
+"""Where an experiment's files lie, once for rules, the report and scripts.
+
+A name that is not given stays open, the way Snakemake writes wildcards: `layout.variant()` is the pattern of all
+variants' folders, `layout.variant("nsclc", "slpd")` is one of them. What the files hold, ARCHITECTURE.md says.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+RUNS, BENCHMARKS, REPORT = "runs", "benchmarks", "report"  # folders of an experiment without results of stages
+
+
+def results_of(experiment: str) -> Path:
+    """The folder of an experiment's results, where the workflow runs."""
+    return Path("results", experiment)
+
+
+def logs_of(experiment: str) -> Path:
+    """The folder of its logs, with one folder per stage in it."""
+    return Path("logs", experiment)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of an experiment, and the files in them that several places of the code name."""
+
+    results: Path
+
+    def cohort(self, cohort: str = "{cohort}") -> Path:
+        """All of a cohort."""
+        return self.results / "cohorts" / cohort
+
+    def manifest(self, cohort: str = "{cohort}") -> Path:
+        """Slides used and left out."""
+        return self.cohort(cohort) / "slides.csv"
+
+    def thumbnail(self, cohort: str = "{cohort}", slide: str = "{slide}") -> Path:
+        """A slide at low resolution."""
+        return self.cohort(cohort) / "tissue" / f"{slide}.jpg"
+
+    def regions(self, cohort: str = "{cohort}", slide: str = "{slide}") -> Path:
+        """The region table of a slide."""
+        return self.cohort(cohort) / "regions" / f"{slide}.csv"
+
+    def tiled(self, cohort: str = "{cohort}", slide: str = "{slide}") -> Path:
+        """The status record of a slide after it was tiled."""
+        return self.cohort(cohort) / "regions" / f"{slide}.json"
+
+    def overlay(self, cohort: str = "{cohort}", slide: str = "{slide}") -> Path:
+        """The regions of a slide on its thumbnail."""
+        return self.cohort(cohort) / "regions/overlays" / f"{slide}.jpg"
+
+    def pictures(self, cohort: str = "{cohort}", slide: str = "{slide}") -> Path:
+        """The sheet of a slide's region pictures."""
+        return self.cohort(cohort) / "pictures" / f"{slide}.jpg"
+
+    def warmup(self, cohort: str = "{cohort}") -> Path:
+        """What plain DINO leaves for all variants."""
+        return self.cohort(cohort) / "warmup"
+
+    def variant(self, cohort: str = "{cohort}", variant: str = "{variant}") -> Path:
+        """All that was learned by a variant on a cohort."""
+        return self.cohort(cohort) / "variants" / variant
+
+    def task(self, task: str = "{task}") -> Path:
+        """The folds of a task, and its evaluations."""
+        return self.results / "tasks" / task
+
+    def folds(self, task: str = "{task}") -> Path:
+        """Which slide is in which split of which fold."""
+        return self.task(task) / "folds.csv"
+
+    def absent(self, task: str = "{task}") -> Path:
+        """Slides that split files name and no fold has."""
+        return self.task(task) / "not_in_folds.csv"
+
+    def evaluation(self, task: str = "{task}", variant: str = "{variant}", head: str = "{head}") -> Path:
+        """What a head predicts from the region vectors of a variant."""
+        return self.task(task) / variant / head
+
+    def table(self, suffix: str, table: str = "{table}") -> Path:
+        """A file of a table, by what comes after the table's name: `.md`, `_differences.csv`."""
+        return self.results / "tables" / f"{table}{suffix}"
+
+    @property
+    def benchmarks(self) -> Path:
+        """Wall time and memory of heavy jobs, with one folder per stage in it."""
+        return self.results / BENCHMARKS
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.results / REPORT
