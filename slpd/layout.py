@@ -62,6 +62,17 @@ class Layout:
         """All that was learned by a variant on a cohort."""
         return self.cohort(cohort) / "variants" / variant
 
+    def iteration(
+        self, cohort: str = "{cohort}", variant: str = "{variant}", iteration: int | str = "{iteration}"
+    ) -> Path:
+        """Prototypes and slide graph of one of its iterations, counted from 0."""
+        name = f"{iteration:03d}" if isinstance(iteration, int) else iteration
+        return self.variant(cohort, variant) / "iterations" / name
+
+    def training(self, cohort: str = "{cohort}", variant: str = "{variant}") -> Path:
+        """What its training keeps, unknown to Snakemake."""
+        return self.variant(cohort, variant) / "training"
+
     def task(self, task: str = "{task}") -> Path:
         """The folds of a task, and its evaluations."""
         return self.results / "tasks" / task

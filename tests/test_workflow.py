@@ -30,7 +30,15 @@ UP_TO_TOKENS = {
     "cohort_manifest",
 }
 LEARNED = {"attend_patches", "map_prototypes", "test_graph"}
-TRAINING = {"pretrain_dino", "cluster_regions", "link_slides", "distill_slpd", "embed_bags", "export_encoder"} | LEARNED
+TRAINING = {
+    "pretrain_dino",
+    "cluster_regions",
+    "link_slides",
+    "distill_slpd",
+    "collect_iterations",
+    "embed_bags",
+    "export_encoder",
+} | LEARNED
 EVALUATION = {"evaluate", "make_table", "make_report"}
 
 

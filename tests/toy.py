@@ -27,7 +27,7 @@ TOY: dict[str, Any] = {
         "patch_px": 16,
     },
     "manifest": {"max_failed_fraction": 0.2},
-    "jobs": {"batch_patches": 1024},
+    "jobs": {"batch_patches": 1024, "iterations_per_job": 1},
     "region_encoder": {"depth": 1, "head_width": 64, "bottleneck": 32, "outputs": 128},
     "training": {
         "epochs": 3,

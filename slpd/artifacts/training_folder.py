@@ -91,7 +91,7 @@ class TrainingFolder:
             self.state.unlink()
             kept = self.iterations / ("" if spared is None else numbered(spared))
             for folder in (*self.path.glob(NUMBERS), *self.iterations.glob(NUMBERS)):
-                if folder != kept:
+                if folder.is_dir() and folder != kept:  # beside them lie embeddings, outputs of `distill_slpd`
                     shutil.rmtree(folder)
         for folder in self.path.glob(NUMBERS):
             self.drop_encoder(int(folder.name))

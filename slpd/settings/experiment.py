@@ -216,6 +216,14 @@ class Experiment(Section):
         every = product(table.tasks, table.variants, table.heads)
         return [(task, variant, head) for task, variant, head in every if variant not in missing]
 
+    def first_of_block(self, until: int) -> int:
+        """Where the block of iterations begins that a job of `distill_slpd` trains, from where it ends.
+
+        Iterations are counted from 0; blocks begin at every `jobs.iterations_per_job`th.
+        """
+        length = self.jobs.iterations_per_job or until
+        return (until - 1) // length * length
+
     def preset_of(self, head: AnyHead) -> HeadPreset | None:
         """How a head is trained; None: it has nothing to train in steps."""
         return self.head_presets[head.preset] if isinstance(head, TrainedHead) else None

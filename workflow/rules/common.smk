@@ -74,6 +74,8 @@ wildcard_constraints:
     table=one_of(TABLES),
     slide=r"[A-Za-z0-9][A-Za-z0-9._-]*",
     batch=r"\d+",
+    iteration=r"\d\d\d+",
+    at=r"(/iterations/\d\d\d+)?",  # of an iteration that begins, or nothing: of the trained encoder
 
 
 def record_this_run(log, succeeded):
@@ -194,6 +196,57 @@ def prototypes_of(wildcards):
 def slide_graph_of(wildcards):
     """The `slide_graph` section as the variant changes it."""
     return EXPERIMENT.slide_graph_of(VARIANTS[wildcards.variant]).model_dump_json()
+
+
+def iteration_path(wildcards, iteration, name):
+    """A file in the folder of an iteration of a variant."""
+    return f"{LAYOUT.iteration(wildcards.cohort, wildcards.variant, iteration)}{name}"
+
+
+def first_iteration(wildcards):
+    """Where the block of iterations begins that ends with `iteration`."""
+    return EXPERIMENT.first_of_block(int(wildcards.iteration))
+
+
+def embeddings_at(wildcards):
+    """The embeddings that prototypes are made of: of the warm-up, of the block before, or of the trained encoder."""
+    if not wildcards.at:
+        return rules.collect_iterations.output.embeddings
+    first = int(Path(wildcards.at).name)
+    return iteration_path(wildcards, first, ".h5") if first else rules.pretrain_dino.output.embeddings
+
+
+def first_prototypes(wildcards):
+    """The prototypes that a block of iterations begins with, where the objective needs them."""
+    needed = recipe_of(wildcards).objective.needs_prototypes
+    return iteration_path(wildcards, first_iteration(wildcards), "/prototypes.npz") if needed else []
+
+
+def first_graph(wildcards):
+    """The slide graph that a block of iterations begins with, where the objective needs it."""
+    needed = recipe_of(wildcards).objective.needs_graph
+    return iteration_path(wildcards, first_iteration(wildcards), "/graph.npz") if needed else []
+
+
+def block_before(wildcards):
+    """What a block of plain DINO waits for: the block before, which others reach by their prototypes."""
+    first = first_iteration(wildcards)
+    waits = first and not recipe_of(wildcards).objective.needs_prototypes
+    return iteration_path(wildcards, first, ".h5") if waits else []
+
+
+def last_embeddings(wildcards):
+    """The embeddings after the last iteration."""
+    return iteration_path(wildcards, recipe_of(wildcards).training.n_iterations, ".h5")
+
+
+def block_of(wildcards):
+    """The group of jobs that make a block of iterations, or prototypes and graph of the trained encoder."""
+    if "iteration" in wildcards.keys():
+        place = f"{first_iteration(wildcards):03d}"
+    else:
+        place = Path(wildcards.at).name or "trained"
+    return f"{wildcards.cohort}_{wildcards.variant}_{place}"
 
 
 def trained_as(pattern, cohort, variant):

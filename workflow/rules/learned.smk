@@ -4,7 +4,7 @@
 rule attend_patches:
     input:
         manifest=rules.cohort_manifest.output.manifest,
-        teacher=rules.distill_slpd.output.teacher,
+        teacher=rules.collect_iterations.output.teacher,
     output:
         attention=f"{VARIANT}/patch_attention.h5",
     log:
@@ -29,8 +29,8 @@ rule attend_patches:
 
 rule map_prototypes:
     input:
-        prototypes=rules.cluster_regions.output.prototypes,
-        embeddings=rules.distill_slpd.output.embeddings,
+        prototypes=f"{VARIANT}/prototypes.npz",
+        embeddings=rules.collect_iterations.output.embeddings,
     output:
         prototypes=f"{VARIANT}/prototype_map.csv",
         slides=f"{VARIANT}/slide_map.csv",
@@ -57,7 +57,7 @@ rule map_prototypes:
 
 rule test_graph:
     input:
-        graph=rules.link_slides.output.graph,
+        graph=f"{VARIANT}/graph.npz",
         manifest=rules.cohort_manifest.output.manifest,
     output:
         tests=f"{VARIANT}/graph_test.csv",

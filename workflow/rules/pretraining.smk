@@ -1,6 +1,8 @@
 """Pretraining: plain DINO first, then iterations of prototypes, slide graph and distillation for each variant.
 
-The iterations of a variant are one job: an epoch takes seconds on a GPU, less than starting a process and loading tokens.
+Iterations go in blocks of `jobs.iterations_per_job`: prototypes of the embeddings so far, the slide graph of these, and a
+job that trains a block, renewing both by the same functions between two of its iterations. An epoch takes seconds on a
+GPU, less than starting a process and loading tokens; 1 makes every iteration a node of the graph.
 """
 
 
@@ -40,20 +42,69 @@ rule pretrain_dino:
         " --metrics {output.metrics:q} --live {params.live:q} > {log:q} 2>&1"
 
 
+rule cluster_regions:
+    input:
+        embeddings=embeddings_at,
+    output:
+        prototypes=f"{VARIANT}{{at}}/prototypes.npz",
+    log:
+        f"{LOGS}/cluster_regions/{{cohort}}/{{variant}}{{at}}.log",
+    group:
+        block_of
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=prototypes_of,
+        version=result_version("cluster_regions"),
+    message:
+        "{wildcards.cohort}: prototypes of {wildcards.variant}{wildcards.at}"
+    shell:
+        "python -m slpd cluster_regions --embeddings {input.embeddings:q} --settings {params.settings:q}"
+        " --out {output.prototypes:q} > {log:q} 2>&1"
+
+
+rule link_slides:
+    input:
+        prototypes=rules.cluster_regions.output.prototypes,
+    output:
+        graph=f"{VARIANT}{{at}}/graph.npz",
+    log:
+        f"{LOGS}/link_slides/{{cohort}}/{{variant}}{{at}}.log",
+    group:
+        block_of
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        settings=slide_graph_of,
+        version=result_version("link_slides"),
+    message:
+        "{wildcards.cohort}: slide graph of {wildcards.variant}{wildcards.at}"
+    shell:
+        "python -m slpd link_slides --prototypes {input.prototypes:q} --settings {params.settings:q}"
+        " --out {output.graph:q} > {log:q} 2>&1"
+
+
 rule distill_slpd:
     input:
         manifest=rules.cohort_manifest.output.manifest,
         start=rules.pretrain_dino.output.checkpoint,
-        embeddings=rules.pretrain_dino.output.embeddings,
+        prototypes=first_prototypes,
+        graph=first_graph,
+        before=block_before,
     output:
-        teacher=f"{VARIANT}/teacher.safetensors",
-        embeddings=f"{VARIANT}/embeddings.h5",
-        metrics=f"{VARIANT}/metrics.csv",
-        iterations=f"{VARIANT}/iterations.npz",
+        embeddings=temp(f"{VARIANT}/iterations/{{iteration}}.h5"),
     log:
-        f"{LOGS}/distill_slpd/{{cohort}}/{{variant}}.log",
+        f"{LOGS}/distill_slpd/{{cohort}}/{{variant}}/{{iteration}}.log",
     benchmark:
-        f"{BENCHMARKS}/distill_slpd/{{cohort}}/{{variant}}.tsv"
+        f"{BENCHMARKS}/distill_slpd/{{cohort}}/{{variant}}/{{iteration}}.tsv"
+    group:
+        block_of
     conda:
         "../../envs/slpd.yaml"
     threads: 2
@@ -70,60 +121,53 @@ rule distill_slpd:
         objective=of_recipe("objective"),
         prototypes=of_recipe("prototypes"),
         slide_graph=of_recipe("slide_graph"),
+        # Functions of `input` and `output` are no reason to run again: other blocks give the same results.
+        first=lambda wildcards, input: first_iteration(wildcards),
+        until=lambda wildcards, input: int(wildcards.iteration),
+        # What outlives a failed job: Snakemake would delete it with the outputs.
+        folder=lambda wildcards, output: Path(output.embeddings).parents[1] / "training",
+        iterations=lambda wildcards, output: Path(output.embeddings).parent,
         live=lambda wildcards, input: f"{LIVE}/{wildcards.cohort}/{wildcards.variant}",
         version=result_version("distill_slpd"),
     message:
-        "{wildcards.cohort}: {wildcards.variant}, iterations of prototypes, slide graph and distillation"
+        "{wildcards.cohort}: {wildcards.variant}, iterations {params.first} to {params.until}"
     shell:
         "python -m slpd --processes {resources.gpu} --nodes {resources.nodes} distill_slpd --manifest {input.manifest:q}"
         " --encoder {params.encoder:q} --training {params.training:q} --jobs {params.jobs:q} --objective {params.objective:q}"
         " --prototypes {params.prototypes:q} --slide-graph {params.slide_graph:q} --start {input.start:q}"
-        " --start-embeddings {input.embeddings:q} --teacher {output.teacher:q} --embeddings {output.embeddings:q}"
-        " --metrics {output.metrics:q} --iterations {output.iterations:q} --live {params.live:q} > {log:q} 2>&1"
+        " --first {params.first} --until {params.until} --first-prototypes {input.prototypes:q}"
+        " --first-graph {input.graph:q} --folder {params.folder:q} --iterations {params.iterations:q}"
+        " --out {output.embeddings:q} --live {params.live:q} > {log:q} 2>&1"
 
 
-rule cluster_regions:
+rule collect_iterations:
     input:
-        embeddings=rules.distill_slpd.output.embeddings,
+        embeddings=last_embeddings,
     output:
-        prototypes=f"{VARIANT}/prototypes.npz",
+        teacher=f"{VARIANT}/teacher.safetensors",
+        embeddings=f"{VARIANT}/embeddings.h5",
+        metrics=f"{VARIANT}/metrics.csv",
+        iterations=f"{VARIANT}/iterations.npz",
     log:
-        f"{LOGS}/cluster_regions/{{cohort}}/{{variant}}.log",
+        f"{LOGS}/collect_iterations/{{cohort}}/{{variant}}.log",
+    localrule: True
     conda:
         "../../envs/slpd.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=1000,
+        runtime=10,
     params:
-        settings=prototypes_of,
-        version=result_version("cluster_regions"),
+        objective=of_recipe("objective"),
+        n_iterations=lambda wildcards: recipe_of(wildcards).training.n_iterations,
+        folder=lambda wildcards, output: Path(output.teacher).with_name("training"),
+        version=result_version("collect_iterations"),
     message:
-        "{wildcards.cohort}: {wildcards.variant}, prototypes of the trained encoder"
+        "{wildcards.cohort}: {wildcards.variant}, the trained encoder and the history of its iterations"
     shell:
-        "python -m slpd cluster_regions --embeddings {input.embeddings:q} --settings {params.settings:q}"
-        " --out {output.prototypes:q} > {log:q} 2>&1"
-
-
-rule link_slides:
-    input:
-        prototypes=rules.cluster_regions.output.prototypes,
-    output:
-        graph=f"{VARIANT}/graph.npz",
-    log:
-        f"{LOGS}/link_slides/{{cohort}}/{{variant}}.log",
-    conda:
-        "../../envs/slpd.yaml"
-    resources:
-        mem_mb=8000,
-        runtime=60,
-    params:
-        settings=slide_graph_of,
-        version=result_version("link_slides"),
-    message:
-        "{wildcards.cohort}: {wildcards.variant}, slide graph of the trained encoder"
-    shell:
-        "python -m slpd link_slides --prototypes {input.prototypes:q} --settings {params.settings:q}"
-        " --out {output.graph:q} > {log:q} 2>&1"
+        "python -m slpd collect_iterations --folder {params.folder:q} --last-embeddings {input.embeddings:q}"
+        " --n-iterations {params.n_iterations} --objective {params.objective:q} --teacher {output.teacher:q}"
+        " --embeddings {output.embeddings:q} --metrics {output.metrics:q} --iterations {output.iterations:q}"
+        " > {log:q} 2>&1"
 
 
 rule embed_bags:
@@ -160,7 +204,7 @@ rule embed_bags:
 rule export_encoder:
     input:
         manifest=rules.cohort_manifest.output.manifest,
-        teacher=rules.distill_slpd.output.teacher,
+        teacher=rules.collect_iterations.output.teacher,
     output:
         weights=f"{VARIANT}/encoder/region_encoder.safetensors",
         card=f"{VARIANT}/encoder/README.md",
