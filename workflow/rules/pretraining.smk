@@ -32,9 +32,9 @@ rule pretrain_dino:
         live=lambda wildcards, input: f"{LIVE}/{wildcards.cohort}/warmup",
         version=result_version("pretrain_dino"),
     message:
-        "{wildcards.cohort}: plain DINO, {EXPERIMENT.training.dino_epochs} epochs"
+        "{wildcards.cohort}: plain DINO, shared by all variants"
     shell:
-        "python -m slpd --processes {resources.gpu} --nodes {resources.nodes} pretrain_dino --manifest {input.manifest:q}"
+        "exec python -m slpd --processes {resources.gpu} --nodes {resources.nodes} pretrain_dino --manifest {input.manifest:q}"
         " --encoder {params.encoder:q} --training {params.training:q} --jobs {params.jobs:q}"
         " --checkpoint {output.checkpoint:q} --teacher {output.teacher:q} --embeddings {output.embeddings:q}"
         " --metrics {output.metrics:q} --live {params.live:q} > {log:q} 2>&1"
@@ -75,7 +75,7 @@ rule distill_slpd:
     message:
         "{wildcards.cohort}: {wildcards.variant}, iterations of prototypes, slide graph and distillation"
     shell:
-        "python -m slpd --processes {resources.gpu} --nodes {resources.nodes} distill_slpd --manifest {input.manifest:q}"
+        "exec python -m slpd --processes {resources.gpu} --nodes {resources.nodes} distill_slpd --manifest {input.manifest:q}"
         " --encoder {params.encoder:q} --training {params.training:q} --jobs {params.jobs:q} --objective {params.objective:q}"
         " --prototypes {params.prototypes:q} --slide-graph {params.slide_graph:q} --start {input.start:q}"
         " --start-embeddings {input.embeddings:q} --teacher {output.teacher:q} --embeddings {output.embeddings:q}"
@@ -100,7 +100,7 @@ rule cluster_regions:
     message:
         "{wildcards.cohort}: {wildcards.variant}, prototypes of the trained encoder"
     shell:
-        "python -m slpd cluster_regions --embeddings {input.embeddings:q} --settings {params.settings:q}"
+        "exec python -m slpd cluster_regions --embeddings {input.embeddings:q} --settings {params.settings:q}"
         " --out {output.prototypes:q} > {log:q} 2>&1"
 
 
@@ -122,7 +122,7 @@ rule link_slides:
     message:
         "{wildcards.cohort}: {wildcards.variant}, slide graph of the trained encoder"
     shell:
-        "python -m slpd link_slides --prototypes {input.prototypes:q} --settings {params.settings:q}"
+        "exec python -m slpd link_slides --prototypes {input.prototypes:q} --settings {params.settings:q}"
         " --out {output.graph:q} > {log:q} 2>&1"
 
 
@@ -153,7 +153,7 @@ rule embed_bags:
     message:
         "{wildcards.cohort}: {wildcards.variant}: region vectors of every slide"
     shell:
-        "python -m slpd embed_bags --manifest {input.manifest:q} --teacher {input.teacher:q}"
+        "exec python -m slpd embed_bags --manifest {input.manifest:q} --teacher {input.teacher:q}"
         " --encoder {params.encoder:q} --sha256 {params.sha256:q} --out {output.bags:q} > {log:q} 2>&1"
 
 
@@ -177,5 +177,5 @@ rule export_encoder:
     message:
         "{wildcards.cohort}: {wildcards.variant}: region encoder and its model card"
     shell:
-        "python -m slpd export_encoder --manifest {input.manifest:q} --teacher {input.teacher:q}"
+        "exec python -m slpd export_encoder --manifest {input.manifest:q} --teacher {input.teacher:q}"
         " --recipe {params.recipe:q} --weights {output.weights:q} --card {output.card:q} > {log:q} 2>&1"
