@@ -108,4 +108,4 @@ def test_every_stage_has_a_version_a_command_and_a_rule() -> None:
     for stage in RESULT_VERSIONS:
         assert f"rule {stage}:" in rules
         assert f'result_version("{stage}")' in rules
-        assert f"python -m slpd {stage} " in rules or f"{{resources.nodes}} {stage} " in rules
+        assert f"exec python -m slpd {stage} " in rules or f"{{resources.nodes}} {stage} " in rules

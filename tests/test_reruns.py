@@ -293,7 +293,7 @@ def test_other_branch_other_code_and_other_resources_run_nothing(finished: Path,
         path.write_text(f"{path.read_text()}\n# a comment\n")
     rules = tmp_path / "workflow/rules/slides.smk"
     rules.write_text(
-        rules.read_text().replace("runtime=10", "runtime=20").replace('"python -m slpd', '"python  -m slpd')
+        rules.read_text().replace("runtime=10", "runtime=20").replace("exec python -m slpd", "exec python  -m slpd")
     )
     environment = tmp_path / "envs/slpd.yaml"
     environment.write_text(f"{environment.read_text()}\n# a comment\n")

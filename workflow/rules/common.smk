@@ -1,17 +1,27 @@
 """What the rules share: the checked config, its sheets, paths, and the params that settings travel in."""
 
 import hashlib
+import importlib.util
 import json
+import os
 import shlex
 import shutil
 import sys
 import time
 from pathlib import Path
 
-# The package beside the Snakefile serves, wherever the workflow is started from and in conda environments.
-sys.path.insert(0, workflow.basedir)
-# exec: the shell between Snakemake and the stage would die of a SIGTERM and leave the stage behind.
-shell.prefix(f"export PYTHONPATH={shlex.quote(workflow.basedir)}; exec ")
+import yaml
+from snakemake.utils import update_config
+
+# The package beside the rules serves, wherever the workflow is started from, in its jobs and in conda environments.
+# Rules that another workflow imports from a hosting service have none beside them: there it must be installed.
+if (ROOT / "slpd").is_dir():
+    sys.path.insert(0, str(ROOT))
+    os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
+    if workflow.deployment_settings.deployment_method:  # conda's environments are entered without the variable
+        shell.prefix(f"export PYTHONPATH={shlex.quote(os.environ.get('PYTHONPATH'))}; ")
+elif not importlib.util.find_spec("slpd"):
+    sys.exit("error: no package slpd; docs/import.md of its repository says how to install it")
 
 # Jobs call `python`; unless conda environments provide it, it must be the one that has the packages.
 python = Path(shutil.which("python") or "python")
@@ -19,9 +29,7 @@ if (
     not workflow.deployment_settings.deployment_method
     and python.parent.resolve() != Path(sys.executable).parent.resolve()
 ):
-    sys.exit(
-        f"error: jobs would run {python}, not {sys.executable}; first: source {workflow.basedir}/.venv/bin/activate"
-    )
+    sys.exit(f"error: jobs would run {python}, not {sys.executable}; first: source {ROOT}/.venv/bin/activate")
 
 from slpd.artifacts.sheet import labels_digest, starts_from_tokens
 from slpd.artifacts.split_files import split_files
@@ -36,8 +44,18 @@ from slpd.settings.recipe import Recipe
 from slpd.slurm.head import forget_head, record_head
 from slpd.versions import RESULT_VERSIONS
 
+
+def whole_config():
+    """The config; an importer's, which Snakemake takes as it is, over the defaults."""
+    if workflow.modifier.is_main_snakefile():
+        return config
+    defaults = yaml.safe_load(Path(workflow.source_path("../../config/config.yaml")).read_text())
+    update_config(defaults, config)
+    return defaults
+
+
 try:
-    EXPERIMENT = load_experiment(config)
+    EXPERIMENT = load_experiment(whole_config())
     # Cohort -> slide -> row of its sheet. Jobs of a cluster parse the workflow too: what the head process has checked,
     # thousands of files on a network file system, they do not check again.
     SHEETS = check_inputs(EXPERIMENT) if workflow.is_main_process else read_sheets(EXPERIMENT)
@@ -60,6 +78,12 @@ TASK, EVALUATION = LAYOUT.task(), LAYOUT.evaluation()
 LOGS = logs_of(EXPERIMENT.experiment)
 LIVE = LOGS / "training"
 
+moved = workflow.modifier.path_modifier.replace_prefix
+if any(moved(f"{path}/") != f"{path}/" for path in ("any", RESULTS, LOGS)):
+    sys.exit(
+        "error: a module's prefix would move sheets and slides too; remove it: `experiment` names the results' folder"
+    )
+
 
 def one_of(names):
     """The pattern of a wildcard that takes one of some names; of none it takes nothing."""
@@ -78,12 +102,18 @@ wildcard_constraints:
     at=r"(/iterations/\d\d\d+)?",  # of an iteration that begins, or nothing: of the trained encoder
 
 
+def stage_of(rule):
+    """The stage of one, by its log folder, since importers may rename it; empty: it is none of ours."""
+    log = Path(rule.log[0]) if rule.log else Path()
+    return log.relative_to(LOGS).parts[0] if log.is_relative_to(LOGS) else ""
+
+
 def record_this_run(log, succeeded):
     """Write the manifest of this run, with the rule of every file that Snakemake knows; `log` as hooks have it."""
     from slpd.run_record import record_run  # when a run ends; parsing stays light
 
     stages = {
-        str(Path(path).relative_to(RESULTS)): job.rule.name
+        str(Path(path).relative_to(RESULTS)): stage_of(job)
         for job in workflow.dag.jobs
         for path in job.output
         if Path(path).is_relative_to(RESULTS)
@@ -211,9 +241,9 @@ def first_iteration(wildcards):
 def embeddings_at(wildcards):
     """The embeddings that prototypes are made of: of the warm-up, of the block before, or of the trained encoder."""
     if not wildcards.at:
-        return rules.collect_iterations.output.embeddings
+        return f"{VARIANT}/embeddings.h5"
     first = int(Path(wildcards.at).name)
-    return iteration_path(wildcards, first, ".h5") if first else rules.pretrain_dino.output.embeddings
+    return iteration_path(wildcards, first, ".h5") if first else f"{WARMUP}/embeddings.h5"
 
 
 def first_prototypes(wildcards):
@@ -331,13 +361,15 @@ def report_inputs(wildcards):
 
 def given_configfiles(wildcards, input):
     """Files of the command line, to repeat it: without the defaults, which would win where they are named last."""
-    defaults = Path(workflow.basedir, "config/config.yaml").resolve()
+    defaults = ROOT / "config/config.yaml"
     given = [Path(file).resolve() for file in workflow.configfiles]
     here = Path.cwd()
-    return [file.relative_to(here) if file.is_relative_to(here) else file for file in given if file != defaults]
+    return [
+        file.relative_to(here) if file.is_relative_to(here) else file for file in given if file != defaults.resolve()
+    ]
 
 
 def gpus_per_job(wildcards, input):
-    """Rule -> GPUs that a job of it asks for, as JSON: the report counts GPU-hours by it."""
-    asked = {rule.name: rule.resources["gpu"].raw for rule in workflow.rules if "gpu" in rule.resources}
-    return json.dumps({name: int(gpus) for name, gpus in asked.items() if str(gpus).isdigit()})
+    """Stage -> GPUs that a job of it asks for, as JSON: the report counts GPU-hours by it."""
+    asked = {stage_of(rule): rule.resources["gpu"].raw for rule in workflow.rules if "gpu" in rule.resources}
+    return json.dumps({stage: int(gpus) for stage, gpus in asked.items() if stage and str(gpus).isdigit()})

@@ -20,7 +20,7 @@ rule pool_tokens:
     message:
         "{wildcards.cohort}: {wildcards.variant}: mean patch tokens of every region"
     shell:
-        "python -m slpd pool_tokens --manifest {input.manifest:q} --out {output.bags:q} > {log:q} 2>&1"
+        "exec python -m slpd pool_tokens --manifest {input.manifest:q} --out {output.bags:q} > {log:q} 2>&1"
 
 
 rule split_folds:
@@ -45,7 +45,7 @@ rule split_folds:
     message:
         "{wildcards.task}: folds"
     shell:
-        "python -m slpd split_folds --sheet {input.sheet:q} --manifest {input.manifest:q} --task {params.task:q}"
+        "exec python -m slpd split_folds --sheet {input.sheet:q} --manifest {input.manifest:q} --task {params.task:q}"
         " --absent {output.absent:q} --out {output.folds:q} > {log:q} 2>&1"
 
 
@@ -79,7 +79,7 @@ rule evaluate:
     message:
         "{wildcards.task}: {wildcards.variant}, {wildcards.head}"
     shell:
-        "python -m slpd evaluate --bags {input.bags:q} --folds {input.folds:q} --task {params.task:q}"
+        "exec python -m slpd evaluate --bags {input.bags:q} --folds {input.folds:q} --task {params.task:q}"
         " --head {params.head:q} --preset {params.preset:q} --settings {params.settings:q} --variant {wildcards.variant}"
         " --predictions {output.predictions:q} --metrics {output.metrics:q} --intervals {output.intervals:q}"
         " --calibration {output.calibration:q} --weights {output.weights:q} > {log:q} 2>&1"
@@ -121,7 +121,7 @@ rule make_table:
     message:
         "Table {wildcards.table}"
     shell:
-        "python -m slpd make_table --table {params.table:q} --settings {params.settings:q} --tasks {params.tasks:q}"
+        "exec python -m slpd make_table --table {params.table:q} --settings {params.settings:q} --tasks {params.tasks:q}"
         " --unavailable {params.unavailable:q} --evaluations {params.evaluations:q} --folds {input.folds:q}"
         " --manifests {input.manifests:q} --absent {input.absent:q} --csv {output.csv:q} --differences {output.differences:q}"
         " --markdown {output.markdown:q} --latex {output.latex:q} --html {output.html:q} > {log:q} 2>&1"

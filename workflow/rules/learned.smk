@@ -23,7 +23,7 @@ rule attend_patches:
     message:
         "{wildcards.cohort}: {wildcards.variant}: what its encoder looks at in every region"
     shell:
-        "python -m slpd attend_patches --manifest {input.manifest:q} --teacher {input.teacher:q}"
+        "exec python -m slpd attend_patches --manifest {input.manifest:q} --teacher {input.teacher:q}"
         " --out {output.attention:q} > {log:q} 2>&1"
 
 
@@ -50,7 +50,7 @@ rule map_prototypes:
     message:
         "{wildcards.cohort}: {wildcards.variant}: maps of prototypes and slides"
     shell:
-        "python -m slpd map_prototypes --prototypes {input.prototypes:q} --embeddings {input.embeddings:q}"
+        "exec python -m slpd map_prototypes --prototypes {input.prototypes:q} --embeddings {input.embeddings:q}"
         " --perplexity {params.perplexity} --seed {params.seed} --prototype-map {output.prototypes:q}"
         " --slide-map {output.slides:q} > {log:q} 2>&1"
 
@@ -77,5 +77,5 @@ rule test_graph:
     message:
         "{wildcards.cohort}: {wildcards.variant}: what neighbours in the slide graph share"
     shell:
-        "python -m slpd test_graph --graph {input.graph:q} --sheet {params.sheet:q} --manifest {input.manifest:q}"
+        "exec python -m slpd test_graph --graph {input.graph:q} --sheet {params.sheet:q} --manifest {input.manifest:q}"
         " --permutations {params.permutations} --seed {params.seed} --out {output.tests:q} > {log:q} 2>&1"

@@ -34,9 +34,9 @@ rule pretrain_dino:
         live=lambda wildcards, input: f"{LIVE}/{wildcards.cohort}/warmup",
         version=result_version("pretrain_dino"),
     message:
-        "{wildcards.cohort}: plain DINO, {EXPERIMENT.training.dino_epochs} epochs"
+        "{wildcards.cohort}: plain DINO, shared by all variants"
     shell:
-        "python -m slpd --processes {resources.gpu} --nodes {resources.nodes} pretrain_dino --manifest {input.manifest:q}"
+        "exec python -m slpd --processes {resources.gpu} --nodes {resources.nodes} pretrain_dino --manifest {input.manifest:q}"
         " --encoder {params.encoder:q} --training {params.training:q} --jobs {params.jobs:q}"
         " --checkpoint {output.checkpoint:q} --teacher {output.teacher:q} --embeddings {output.embeddings:q}"
         " --metrics {output.metrics:q} --live {params.live:q} > {log:q} 2>&1"
@@ -62,7 +62,7 @@ rule cluster_regions:
     message:
         "{wildcards.cohort}: prototypes of {wildcards.variant}{wildcards.at}"
     shell:
-        "python -m slpd cluster_regions --embeddings {input.embeddings:q} --settings {params.settings:q}"
+        "exec python -m slpd cluster_regions --embeddings {input.embeddings:q} --settings {params.settings:q}"
         " --out {output.prototypes:q} > {log:q} 2>&1"
 
 
@@ -86,7 +86,7 @@ rule link_slides:
     message:
         "{wildcards.cohort}: slide graph of {wildcards.variant}{wildcards.at}"
     shell:
-        "python -m slpd link_slides --prototypes {input.prototypes:q} --settings {params.settings:q}"
+        "exec python -m slpd link_slides --prototypes {input.prototypes:q} --settings {params.settings:q}"
         " --out {output.graph:q} > {log:q} 2>&1"
 
 
@@ -132,7 +132,7 @@ rule distill_slpd:
     message:
         "{wildcards.cohort}: {wildcards.variant}, iterations {params.first} to {params.until}"
     shell:
-        "python -m slpd --processes {resources.gpu} --nodes {resources.nodes} distill_slpd --manifest {input.manifest:q}"
+        "exec python -m slpd --processes {resources.gpu} --nodes {resources.nodes} distill_slpd --manifest {input.manifest:q}"
         " --encoder {params.encoder:q} --training {params.training:q} --jobs {params.jobs:q} --objective {params.objective:q}"
         " --prototypes {params.prototypes:q} --slide-graph {params.slide_graph:q} --start {input.start:q}"
         " --first {params.first} --until {params.until} --first-prototypes {input.prototypes:q}"
@@ -164,7 +164,7 @@ rule collect_iterations:
     message:
         "{wildcards.cohort}: {wildcards.variant}, the trained encoder and the history of its iterations"
     shell:
-        "python -m slpd collect_iterations --folder {params.folder:q} --last-embeddings {input.embeddings:q}"
+        "exec python -m slpd collect_iterations --folder {params.folder:q} --last-embeddings {input.embeddings:q}"
         " --n-iterations {params.n_iterations} --objective {params.objective:q} --teacher {output.teacher:q}"
         " --embeddings {output.embeddings:q} --metrics {output.metrics:q} --iterations {output.iterations:q}"
         " > {log:q} 2>&1"
@@ -197,7 +197,7 @@ rule embed_bags:
     message:
         "{wildcards.cohort}: {wildcards.variant}: region vectors of every slide"
     shell:
-        "python -m slpd embed_bags --manifest {input.manifest:q} --teacher {input.teacher:q}"
+        "exec python -m slpd embed_bags --manifest {input.manifest:q} --teacher {input.teacher:q}"
         " --encoder {params.encoder:q} --sha256 {params.sha256:q} --out {output.bags:q} > {log:q} 2>&1"
 
 
@@ -221,5 +221,5 @@ rule export_encoder:
     message:
         "{wildcards.cohort}: {wildcards.variant}: region encoder and its model card"
     shell:
-        "python -m slpd export_encoder --manifest {input.manifest:q} --teacher {input.teacher:q}"
+        "exec python -m slpd export_encoder --manifest {input.manifest:q} --teacher {input.teacher:q}"
         " --recipe {params.recipe:q} --weights {output.weights:q} --card {output.card:q} > {log:q} 2>&1"

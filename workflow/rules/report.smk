@@ -31,5 +31,5 @@ rule make_report:
     message:
         "Report"
     shell:
-        "python -m slpd make_report --experiment {params.experiment:q} --results {params.results:q}"
+        "exec python -m slpd make_report --experiment {params.experiment:q} --results {params.results:q}"
         " --configfiles {params.configfiles:q} --gpus {params.gpus:q} --out {output.pages:q} > {log:q} 2>&1"

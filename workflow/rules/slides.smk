@@ -27,7 +27,7 @@ rule segment_tissue:
     message:
         "{wildcards.cohort}: tissue of {wildcards.slide}"
     shell:
-        "python -m slpd segment_tissue --slide {wildcards.slide:q} --path {input.slide:q} --mpp={params.mpp:q}"
+        "exec python -m slpd segment_tissue --slide {wildcards.slide:q} --path {input.slide:q} --mpp={params.mpp:q}"
         " {params.given_mask:q} --settings {params.settings:q} --mask {output.mask:q} --thumbnail {output.thumbnail:q}"
         " --overlay {output.overlay:q} --record {output.record:q} > {log:q} 2>&1"
 
@@ -55,7 +55,7 @@ rule tile_regions:
     message:
         "{wildcards.cohort}: regions of {wildcards.slide}"
     shell:
-        "python -m slpd tile_regions --record {input.record:q} --mask {input.mask:q} --thumbnail {input.thumbnail:q}"
+        "exec python -m slpd tile_regions --record {input.record:q} --mask {input.mask:q} --thumbnail {input.thumbnail:q}"
         " --settings {params.settings:q} --regions {output.regions:q} --geojson {output.geojson:q}"
         " --overlay {output.overlay:q} --out-record {output.record:q} > {log:q} 2>&1"
 
@@ -80,7 +80,7 @@ rule picture_regions:
     message:
         "{wildcards.cohort}: pictures of the regions of {wildcards.slide}"
     shell:
-        "python -m slpd picture_regions --record {input.record:q} --regions {input.regions:q}"
+        "exec python -m slpd picture_regions --record {input.record:q} --regions {input.regions:q}"
         " --picture-px {params.picture_px} --out {output.pictures:q} > {log:q} 2>&1"
 
 
@@ -107,7 +107,7 @@ rule check_cohort:
     message:
         "{wildcards.cohort}: enough slides and regions for everything that is asked?"
     shell:
-        "python -m slpd check_cohort --sheet {params.sheet:q} --records {params.records:q} --plan {params.plan:q}"
+        "exec python -m slpd check_cohort --sheet {params.sheet:q} --records {params.records:q} --plan {params.plan:q}"
         " --out {output.report:q} > {log:q} 2>&1"
 
 
@@ -142,7 +142,7 @@ rule encode_patches:
     message:
         "{wildcards.cohort}: patch tokens of batch {wildcards.batch}"
     shell:
-        "python -m slpd encode_patches --records {input.records:q} --settings {params.settings:q}"
+        "exec python -m slpd encode_patches --records {input.records:q} --settings {params.settings:q}"
         " --reading {params.reading:q} --jobs {params.jobs:q} --version {params.version}"
         " --tokens-dir {params.tokens:q} --out {output.records:q} > {log:q} 2>&1"
 
@@ -169,7 +169,7 @@ rule import_tokens:
     message:
         "{wildcards.cohort}: patch tokens made elsewhere"
     shell:
-        "python -m slpd import_tokens --sheet {params.sheet:q} --version {params.version}"
+        "exec python -m slpd import_tokens --sheet {params.sheet:q} --version {params.version}"
         " --tokens-dir {params.tokens:q} --out {output.records:q} > {log:q} 2>&1"
 
 
@@ -194,5 +194,5 @@ rule cohort_manifest:
     message:
         "{wildcards.cohort}: slides used and left out"
     shell:
-        "python -m slpd cohort_manifest --batches {input.batches:q} --settings {params.settings:q}"
+        "exec python -m slpd cohort_manifest --batches {input.batches:q} --settings {params.settings:q}"
         " --tokens-dir {params.tokens:q} --out {output.manifest:q} > {log:q} 2>&1"
