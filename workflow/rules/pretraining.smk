@@ -55,7 +55,7 @@ rule cluster_regions:
         "../../envs/slpd.yaml"
     resources:
         mem_mb=4000,
-        runtime=60,
+        runtime=10,
     params:
         settings=prototypes_of,
         version=result_version("cluster_regions"),
@@ -79,7 +79,7 @@ rule link_slides:
         "../../envs/slpd.yaml"
     resources:
         mem_mb=8000,
-        runtime=60,
+        runtime=20,
     params:
         settings=slide_graph_of,
         version=result_version("link_slides"),
@@ -113,7 +113,7 @@ rule distill_slpd:
         nodes=1,
         mpi="",  # the stage starts steps of its own (slpd/launch.py), in place of the plugin's
         mem_mb=64000,
-        runtime=1440,
+        runtime=1380,  # with the two above, which share a job of the queue with it, a day
     params:
         encoder=settings("region_encoder"),
         training=of_recipe("training"),

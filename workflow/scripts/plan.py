@@ -9,12 +9,21 @@ import csv
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import yaml
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from planning import Plan, PlannedJob, make_plan
+
+from slpd.settings.training import Training
 
 STORED = yaml.safe_load(Path(__file__).with_name("throughput.yaml").read_text())
 CHECKPOINT_BYTES = 3e8  # networks and optimiser at the paper's size: 23 million parameters, four arrays, float32
@@ -45,17 +54,43 @@ def main() -> None:
 def table(plan: Plan) -> Iterator[str]:
     """A line per stage, and the sum."""
     yield f"{'stage':18}{'jobs':>7}{'submitted':>11}{'GPU-h':>9}{'CPU-h':>9}{'disk':>10}{'files':>9}  from"
-    total, submitted = Cost(), 0
-    sharing: set[str] = set()  # groups of which a rule was counted
+    total, submitted = Cost(), submissions(plan)
     for rule in dict.fromkeys(job.rule for job in plan.jobs):
         of_rule = [job for job in plan.jobs if job.rule == rule]
         cost, source = stage_cost(rule, of_rule, plan)
-        group, size = plan.groups.get(rule, ("", 1))
-        own = 0 if group in sharing else math.ceil(len(of_rule) / size)
-        sharing |= {group} - {""}
-        total, submitted = total + cost, submitted + own
-        yield line(rule, cost, str(own or "same"), source)
-    yield line("all", total, str(submitted), "")
+        total += cost
+        yield line(rule, cost, submitted[rule], source)
+    yield line("all", total, str(sum(int(count) for count in submitted.values() if count.isdigit())), "")
+
+
+def submissions(plan: Plan) -> dict[str, str]:
+    """Rule -> how many jobs of the queue it begins; `same`: it only shares those of others; `local`: it needs none."""
+    begun = Counter[str]()
+    for name, jobs in shared_jobs(plan).items():
+        size = plan.groups.get(jobs[0].rule, ("", 1))[1]
+        begun[name] += 0
+        begun[jobs[0].rule] += math.ceil(n_components(jobs) / size)
+    alone = Counter(job.rule for job in plan.jobs if not job.group and not job.local)
+    rules = {job.rule: job for job in plan.jobs}
+    return {rule: "local" if job.local else str(alone[rule] + begun[rule] or "same") for rule, job in rules.items()}
+
+
+def shared_jobs(plan: Plan) -> dict[str, list[PlannedJob]]:
+    """Group -> its jobs, in order."""
+    groups: dict[str, list[PlannedJob]] = {}
+    for job in plan.jobs:
+        if job.group:
+            groups.setdefault(job.group, []).append(job)
+    return groups
+
+
+def n_components(jobs: Sequence[PlannedJob]) -> int:
+    """Connected parts of the graph of some jobs: Snakemake runs each part of a group in one job of the queue."""
+    maker = {path: number for number, job in enumerate(jobs) for path in job.outputs}
+    links = [(maker[path], number) for number, job in enumerate(jobs) for path in job.inputs if path in maker]
+    makers, readers = np.array(links, int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(links)), (makers, readers)), shape=(len(jobs), len(jobs)))
+    return int(connected_components(graph, directed=False)[0])
 
 
 def line(name: str, cost: Cost, submitted: str, source: str) -> str:
@@ -116,21 +151,25 @@ def warm_up(job: PlannedJob, plan: Plan) -> Cost:
 
 
 def distillation(job: PlannedJob, plan: Plan) -> Cost:
-    """The other epochs: without prototypes as in the warm-up, else with a pass per iteration to renew them."""
-    schedule, regions = json.loads(job.params["training"]), cohort_regions(job, plan)
-    epochs = schedule["epochs"] - schedule["dino_epochs"]
-    if not job.params["prototypes"]:
-        return trained(job, regions * epochs * STORED["pretrain_dino"]["gpu_s_per_region_epoch"])
-    renewals = (
-        math.ceil(epochs / schedule["epochs_per_iteration"]) - 1
-    )  # the first are made of the warm-up's embeddings
-    renewing = renewals * STORED["embed_bags"]["gpu_s_per_region"]
-    return trained(job, regions * (epochs * STORED[job.rule]["gpu_s_per_region_epoch"] + renewing))
+    """A block of iterations: epochs, without prototypes as in the warm-up, and a pass after each iteration.
+
+    Files are counted with the last block of a variant: there is one state, and prototypes and graph of each iteration.
+    """
+    training, regions = Training.from_json(job.params["training"]), cohort_regions(job, plan)
+    iterations = range(job.params["first"], job.params["until"])
+    epochs = sum(len(training.epochs_of(iteration)) for iteration in iterations)
+    per_epoch = STORED[job.rule if job.params["prototypes"] else "pretrain_dino"]["gpu_s_per_region_epoch"]
+    passes = len(iterations) * STORED["embed_bags"]["gpu_s_per_region"]
+    cost = trained(job, regions * (epochs * per_epoch + passes))
+    n = training.n_iterations
+    if iterations.stop < n:
+        return replace(cost, n_bytes=0, files=0)
+    return replace(cost, files=5 + 4 * n) if job.params["prototypes"] else cost
 
 
 def trained(job: PlannedJob, gpu_s: float) -> Cost:
     """A training of so many seconds of a GPU."""
-    return Cost(1, gpu_s, gpu_s * job.resources["threads"], 3 * CHECKPOINT_BYTES, len(job.outputs) + 1)
+    return Cost(1, gpu_s, gpu_s * job.resources["threads"], CHECKPOINT_BYTES, len(job.outputs) + 1)
 
 
 def embedding(job: PlannedJob, plan: Plan) -> Cost:

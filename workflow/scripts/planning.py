@@ -11,6 +11,7 @@ from typing import Any
 from snakemake.api import SnakemakeApi
 from snakemake.cli import get_profile_dir, parse_args
 from snakemake.exceptions import WorkflowError
+from snakemake.io import is_flagged
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness, RerunTrigger
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
@@ -19,6 +20,9 @@ SNAKEFILE = Path(__file__).resolve().parents[2] / "Snakefile"
 
 # As in the profiles, which say why.
 TRIGGERS = frozenset({RerunTrigger.MTIME, RerunTrigger.PARAMS})
+
+
+MISSING = "output files have to be generated"
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class PlannedJob:
     outputs: Sequence[str]
     resources: Mapping[str, Any]  # as rules ask for them: gpu, mem_mb, runtime (minutes), threads
     params: Mapping[str, Any]
+    group: str  # of the queue's jobs that it shares one with; empty: it has its own
+    local: bool  # run by the head process, never submitted
     reasons: Sequence[str]  # in Snakemake's words; only "input files updated by another job": it follows another job
     updated: Sequence[str] = ()  # inputs that are newer than the outputs, and not by another job
     old_params: Sequence[Any] = ()  # params that the last run had and this one has not
@@ -49,7 +55,9 @@ class Plan:
     """What a run would do."""
 
     jobs: Sequence[PlannedJob]  # in order
-    groups: Mapping[str, tuple[str, int]]  # rule -> name of its group of jobs, how many make one job of the queue
+    groups: Mapping[
+        str, tuple[str, int]
+    ]  # of the profile: rule -> its group, how many of these make a job of the queue
     cores: int  # widest that a group of jobs gets
     sheets: Mapping[str, Mapping[str, Any]]  # cohort -> slide -> line of the sheet
     experiment: Any  # the checked config
@@ -92,15 +100,16 @@ def make_plan(arguments: Sequence[str] = (), folder: Path | None = None) -> Plan
         except WorkflowError as error:
             raise SystemExit(f"error: {error}") from error
         needed = [job for level in inner.dag.toposorted() for job in level if inner.dag.needrun(job)]
-        jobs = [describe(job, inner.dag.reason(job), inner.persistence) for job in needed if job.rule.name != "all"]
         groups = {rule: (name, args.group_components.get(name, 1)) for rule, name in args.groups.items()}
+        jobs = [describe(job, inner, groups) for job in needed if job.rule.name != "all"]
         profile = str(get_profile_dir(args.profile[-1])[1]) if args.profile else None
         shared = inner.globals  # of common.smk
         return Plan(jobs, groups, resources.cores, shared["SHEETS"], shared["EXPERIMENT"], shared["LAYOUT"], profile)
 
 
-def describe(job: Any, reason: Any, records: Any) -> PlannedJob:  # noqa: ANN401  # Snakemake's own, untyped
+def describe(job: Any, workflow: Any, groups: Mapping[str, Any]) -> PlannedJob:  # noqa: ANN401  # untyped there
     """A job of Snakemake's graph as data; of a job that follows another one, its own changed params and inputs too."""
+    reason, records = workflow.dag.reason(job), workflow.persistence
     changed = records.params_changed(job)
     inputs = [str(path) for path in job.input]
     read = records.input(job.output[0]) if job.output else None  # None: it has not run yet
@@ -111,13 +120,29 @@ def describe(job: Any, reason: Any, records: Any) -> PlannedJob:  # noqa: ANN401
         outputs=[str(path) for path in job.output],
         resources={"threads": job.threads} | {key: value for key, value in job.resources.items() if key[0] != "_"},
         params=dict(job.params.items()),
-        reasons=sorted(reason.get_names()),
+        group=groups[job.rule.name][0] if job.rule.name in groups else group_of(job),
+        local=job.rule.name in workflow._localrules,
+        reasons=reasons_of(reason),
         updated=sorted(map(str, set(reason.updated_input) - set(reason.updated_input_run))),
         old_params=[as_value(text) for text in sorted(changed.only_old)],
         new_params=[as_value(text) for text in sorted(changed.only_new)],
         old_inputs=sorted(set(read or ()) - set(inputs)),
         new_inputs=sorted(set(inputs) - set(inputs if read is None else read)),
     )
+
+
+def group_of(job: Any) -> str:  # noqa: ANN401
+    """The group that a job's rule gives it; `job.group` is empty where no queue is asked, as here."""
+    rule = job.rule
+    return str(rule.apply_input_function(rule._group, job.wildcards_dict)[0]) if rule._group else ""
+
+
+def reasons_of(reason: Any) -> list[str]:  # noqa: ANN401
+    """Why a job runs. That temporary outputs are gone is no cause where there is another: they always are."""
+    names = set(reason.get_names())
+    if all(is_flagged(path, "temp") for path in reason.missing_output) and len(names) > 1:
+        names -= {MISSING}
+    return sorted(names)
 
 
 def as_value(text: str) -> Any:  # noqa: ANN401  # any JSON value

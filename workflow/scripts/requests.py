@@ -25,10 +25,24 @@ def requests(plan: Plan) -> dict[str, Mapping[str, Any]]:
     of_rule = {
         rule: largest([job for job in plan.jobs if job.rule == rule]) for rule in {job.rule for job in plan.jobs}
     }
-    alone = {rule: asked for rule, asked in sorted(of_rule.items()) if rule not in plan.groups}
+    shared_by_rules = {job.rule for job in plan.jobs if job.group}
+    alone = {rule: asked for rule, asked in sorted(of_rule.items()) if rule not in shared_by_rules}
     names = sorted({name for name, _ in plan.groups.values()})
     shared = {name: in_group(name, plan, of_rule) for name in names}
-    return {name: asked for name, asked in (shared | alone).items() if asked}
+    return {name: asked for name, asked in (shared | in_series(plan) | alone).items() if asked}
+
+
+def in_series(plan: Plan) -> dict[str, dict[str, Any]]:
+    """What jobs ask for whose members run one after another: the groups of rules, as iterations have them."""
+    groups: dict[str, list[PlannedJob]] = {}
+    for job in plan.jobs:
+        if job.group and job.rule not in plan.groups:
+            groups.setdefault(job.group, []).append(job)
+    asked: dict[str, dict[str, Any]] = {}
+    for jobs in groups.values():
+        runtime = sum(job.resources["runtime"] for job in jobs)
+        asked["+".join(dict.fromkeys(job.rule for job in jobs))] = {**largest(jobs), "runtime": runtime}
+    return asked
 
 
 def largest(jobs: Sequence[PlannedJob]) -> dict[str, Any]:

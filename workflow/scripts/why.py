@@ -11,7 +11,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from planning import PlannedJob, planned_jobs
+from planning import MISSING, PlannedJob, planned_jobs
 
 from slpd.errors import first_of
 from slpd.settings.experiment import Experiment
@@ -48,7 +48,7 @@ def causes_of(job: PlannedJob) -> Iterator[str]:
     """Why a job runs, in words."""
     if job.follows:
         yield FOLLOWS
-    if "output files have to be generated" in job.reasons:
+    if MISSING in job.reasons:
         yield "has not run yet, or its files are gone"
     if "incomplete output files" in job.reasons:
         yield "was interrupted"
