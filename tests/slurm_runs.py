@@ -25,7 +25,7 @@ CLUSTER = toy.ROOT / "tests/slurm_cluster.sh"
 SBIN = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 # As the shipped profile, but with an eye on the queue that suits jobs of seconds: most end before the first look, and
 # the second comes 10 s later than that.
-PROFILE = ["--profile", "slurm", "--slurm-init-seconds-before-status-checks", "9", "--latency-wait", "10"]
+EYE_ON_THE_QUEUE = ["--slurm-init-seconds-before-status-checks", "9", "--latency-wait", "10"]
 
 
 def throw_away_cluster() -> Iterator[dict[str, str]]:
@@ -74,13 +74,15 @@ def make_folder(folder: Path, make_slide: toy.MakeSlide, config: dict[str, Any])
     return folder
 
 
-def start(cluster: dict[str, str], folder: Path, *arguments: str, log: str = "run.txt") -> subprocess.Popen[str]:
+def start(
+    cluster: dict[str, str], folder: Path, *arguments: str, log: str = "run.txt", profile: str = "slurm"
+) -> subprocess.Popen[str]:
     """Start the workflow on the cluster."""
     command = [sys.executable, "-m", "snakemake", "-s", str(toy.ROOT / "Snakefile"), "--configfile", "toy.yaml"]
     with open(folder / log, "w") as output:
         STARTED.append(
             subprocess.Popen(
-                [*command, *PROFILE, *arguments],
+                [*command, "--profile", profile, *EYE_ON_THE_QUEUE, *arguments],
                 cwd=folder,
                 env=cluster,
                 stdout=output,

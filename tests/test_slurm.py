@@ -28,15 +28,16 @@ def finished(cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory, 
     return folder
 
 
+BLOCK = "cluster_regions_distill_slpd_link_slides"  # of iterations, as Snakemake names a group of rules
 ASKED = {  # rule -> jobs, CPUs, memory, GPUs, nodes, time limit
     "slides_picture_regions_segment_tissue_tile_regions": (1, "8", "16000M", None, "1", "01:00:00"),
     "check_cohort": (1, "1", "1000M", None, "1", "00:10:00"),
     "encode_patches": (1, "8", "16000M", "1", "1", "12:00:00"),
     "cohort_manifest": (1, "1", "1000M", None, "1", "00:10:00"),
     "pretrain_dino": (1, "2", "62.50G", "1", "1", "1-00:00:00"),
-    "distill_slpd": (1, "4", "125G", "2", "2", "1-00:00:00"),  # CPUs and memory are asked for per node
-    "cluster_regions": (1, "1", "4000M", None, "1", "01:00:00"),
-    "link_slides": (1, "1", "8000M", None, "1", "01:00:00"),
+    f"toy_slpd_000_{BLOCK}": (1, "4", "125G", "2", "2", "23:30:00"),  # CPUs and memory are asked for per node
+    f"toy_slpd_001_{BLOCK}": (1, "4", "125G", "2", "2", "23:30:00"),
+    "toy_slpd_trained_cluster_regions_link_slides": (1, "1", "8000M", None, "1", "00:30:00"),
     "embed_bags": (1, "2", "62.50G", "1", "1", "02:00:00"),
     "evaluate": (2, "2", "8000M", None, "1", "04:00:00"),
     "make_table": (1, "1", "1000M", None, "1", "00:10:00"),
@@ -61,7 +62,7 @@ def test_slides_share_jobs(cluster: dict[str, str], finished: Path) -> None:
 
 
 def test_training_on_two_nodes_ran_one_process_on_each(cluster: dict[str, str], finished: Path) -> None:
-    for job in accounted(cluster, finished)["distill_slpd"]:
+    for job in accounted(cluster, finished)[f"toy_slpd_000_{BLOCK}"]:
         steps = ask(cluster, "sacct", "-n", "-P", "-j", job["JobIDRaw"], "-o", "JobID,NTasks,NNodes").splitlines()
         assert f"{job['JobIDRaw']}.0|2|2" in steps
 
@@ -92,7 +93,8 @@ def test_profile_is_found_from_elsewhere(cluster: dict[str, str], finished: Path
 def test_doctor_finds_the_cluster_fit(cluster: dict[str, str], finished: Path) -> None:
     run = slpd(cluster, finished, "doctor", "--configfile", "toy.yaml", "--profile", "slurm")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "ok      job distill_slpd: --mem=64000 --time=1440 --nodes=1 --cpus-per-task=2 --gpus=1" in run.stdout
+    block = "cluster_regions+link_slides+distill_slpd"
+    assert f"ok      job {block}: --mem=64000 --time=1410 --nodes=1 --cpus-per-task=2 --gpus=1" in run.stdout
     assert "ok      slides: all 10 can be read" in run.stdout
 
 

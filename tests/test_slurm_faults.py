@@ -10,27 +10,42 @@ from pathlib import Path
 from typing import Any
 
 import toy
-from slurm_runs import MARKS, ask, finish, job_of, make_folder, one_variant, says, slpd, start, start_local, wait_until
+import yaml
+from slurm_runs import (
+    MARKS,
+    accounted,
+    ask,
+    finish,
+    job_of,
+    make_folder,
+    one_variant,
+    says,
+    slpd,
+    start,
+    start_local,
+    wait_until,
+)
 
 pytestmark = MARKS
 
 
-def long_config() -> dict[str, Any]:
-    """A toy that trains for a minute or two."""
+def long_config(epochs: int, iterations_per_job: int | None) -> dict[str, Any]:
+    """A toy that trains for so many epochs, about one a second."""
     config = one_variant()
-    config["training"].update(epochs=91, dino_epochs=1, epochs_per_iteration=1)
-    config["jobs"]["checkpoint_minutes"] = 0.05
+    config["training"].update(epochs=epochs, dino_epochs=1, epochs_per_iteration=1)
+    config["jobs"].update(checkpoint_minutes=0.05, iterations_per_job=iterations_per_job)
     config["tables"][0]["heads"] = ["knn"]
     return config
 
 
+BLOCK = "toy_slpd_000_cluster_regions_distill_slpd_link_slides"  # all iterations, as Snakemake names a group of jobs
 TABLES = ("tables/toy.csv", "tables/toy.md", "cohorts/toy/slides.csv", "tasks/dx/slpd/knn/predictions.csv")
 TRAINED = "cohorts/toy/variants/slpd/teacher.safetensors"
 
 
-def encoded(folder: Path, make_slide: toy.MakeSlide) -> Path:
+def encoded(folder: Path, make_slide: toy.MakeSlide, epochs: int = 91, iterations_per_job: int | None = None) -> Path:
     """The long toy run up to the slides, which are then ready to train on."""
-    make_folder(folder, make_slide, long_config())
+    make_folder(folder, make_slide, long_config(epochs, iterations_per_job))
     run = toy.snakemake(folder, "--", "results/toy/cohorts/toy/slides.csv")
     assert run.returncode == 0, run.stderr
     return folder
@@ -57,30 +72,30 @@ def test_cancelled_killed_out_of_time_and_headless_gives_the_same_table(
     undisturbed = encoded(tmp_path / "undisturbed", make_slide)
     folder = shutil.copytree(undisturbed, tmp_path / "faults", symlinks=True)
     quiet = start_local(undisturbed)
-    log = folder / "logs/toy/distill_slpd/toy/slpd.log"
+    log = folder / "logs/toy/distill_slpd/toy/slpd/090.log"
     limit = ["--set-resources", "distill_slpd:runtime=1", "--retries", "6"]
     head = start(cluster, folder, *limit)
 
     wait_until(lambda: says(log, "epoch 5 of"), "the fifth epoch")
-    cancelled = job_of(cluster, folder, "distill_slpd")
+    cancelled = job_of(cluster, folder, BLOCK)
     ask(cluster, "scancel", cancelled)
-    wait_until(lambda: job_of(cluster, folder, "distill_slpd") not in ("", cancelled), "the second attempt")
+    wait_until(lambda: job_of(cluster, folder, BLOCK) not in ("", cancelled), "the second attempt")
     wait_until(lambda: trainers(folder) and says(log, "resuming"), "a trainer that resumes")
-    killed = job_of(cluster, folder, "distill_slpd")
+    killed = job_of(cluster, folder, BLOCK)
     (trainer,) = trainers(folder)
     os.kill(trainer, signal.SIGKILL)
 
-    wait_until(lambda: job_of(cluster, folder, "distill_slpd") not in ("", cancelled, killed), "the third attempt")
-    third = job_of(cluster, folder, "distill_slpd")
-    wait_until(lambda: job_of(cluster, folder, "distill_slpd") not in ("", third), "an attempt after the time limit")
+    wait_until(lambda: job_of(cluster, folder, BLOCK) not in ("", cancelled, killed), "the third attempt")
+    third = job_of(cluster, folder, BLOCK)
+    wait_until(lambda: job_of(cluster, folder, BLOCK) not in ("", third), "an attempt after the time limit")
     os.killpg(head.pid, signal.SIGKILL)
     head.wait()
 
     refused = start(cluster, folder, "--nolock", log="refused.txt")
     failures = slpd(cluster, folder, "failures").stdout
-    assert f"distill_slpd toy_slpd: job {cancelled} was cancelled after" in failures
-    assert f"distill_slpd toy_slpd: job {killed} was killed by SIGKILL = 9" in failures
-    assert f"distill_slpd toy_slpd: job {third} was stopped before its time limit, with its state saved" in failures
+    assert f"{BLOCK}: job {cancelled} was cancelled after" in failures
+    assert f"{BLOCK}: job {killed} was killed by SIGKILL = 9" in failures
+    assert f"{BLOCK}: job {third} was stopped before its time limit, with its state saved" in failures
 
     assert refused.wait(timeout=300) != 0
     assert "jobs of an earlier run are still in the queue" in (folder / "refused.txt").read_text()
@@ -89,5 +104,32 @@ def test_cancelled_killed_out_of_time_and_headless_gives_the_same_table(
     finish(start(cluster, folder, log="last.txt"), folder, "last.txt")
     finish(quiet, undisturbed, "local.txt")
     for name in (*TABLES, TRAINED):
+        same = (folder / "results/toy" / name).read_bytes() == (undisturbed / "results/toy" / name).read_bytes()
+        assert same, name
+
+
+def test_killed_in_the_middle_of_a_grouped_chain(
+    cluster: dict[str, str], tmp_path: Path, make_slide: toy.MakeSlide
+) -> None:
+    """Snakemake deletes the outputs of all members and runs them all again: none trains anything twice."""
+    undisturbed = encoded(tmp_path / "undisturbed", make_slide, epochs=22, iterations_per_job=7)
+    folder = shutil.copytree(undisturbed, tmp_path / "chain", symlinks=True)
+    quiet = start_local(undisturbed)
+    profile = yaml.safe_load((toy.ROOT / "slurm/config.yaml").read_text())
+    profile["groups"] += [f"{rule}=chain" for rule in ("cluster_regions", "link_slides", "distill_slpd")]
+    (folder / "chain.yaml").write_text(yaml.safe_dump(profile))
+    logs = folder / "logs/toy/distill_slpd/toy/slpd"
+    head = start(cluster, folder, profile="chain.yaml")
+    wait_until(lambda: says(logs / "014.log", "epoch 11 of"), "the second block of three")
+    assert not says(logs / "014.log", "epoch 8 of"), "a block begins where the one before ended"
+    cancelled = job_of(cluster, folder, "chain")
+    ask(cluster, "scancel", cancelled)
+    finish(head, folder)
+    finish(quiet, undisturbed, "local.txt")
+    jobs = [job for rule, of_rule in accounted(cluster, folder).items() if rule.startswith("chain") for job in of_rule]
+    assert [job["State"].split()[0] for job in jobs if "distill_slpd" in job["Comment"]] == ["CANCELLED", "COMPLETED"]
+    assert "iteration 7 is over already" in (logs / "007.log").read_text()
+    assert "resuming from" in (logs / "014.log").read_text()
+    for name in (*TABLES, TRAINED, "cohorts/toy/variants/slpd/iterations.npz"):
         same = (folder / "results/toy" / name).read_bytes() == (undisturbed / "results/toy" / name).read_bytes()
         assert same, name
