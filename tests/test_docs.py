@@ -80,6 +80,12 @@ CHECKED: dict[str, tuple[str, str]] = {
         " --configfile /path/to/mine.yaml -n",
         CLUSTER,
     ),
+    "snakemake --workflow-profile /path/to/slpd/workflow/profiles/default": (
+        "snakemake --workflow-profile /path/to/slpd/workflow/profiles/default -n",
+        HOURS,
+    ),
+    "snakemake --profile /path/to/slpd/slurm": ("snakemake --profile /path/to/slpd/slurm -n", CLUSTER),
+    "python -m slpd failures --since 0": (PARSED, CLUSTER),
     "snakemake --profile slurm --configfile config/try.yaml": (
         "snakemake --profile slurm --configfile config/try.yaml -n",
         CLUSTER,
