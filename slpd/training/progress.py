@@ -11,7 +11,7 @@ from torch import Tensor
 from slpd.artifacts.iterations import Iterations
 from slpd.artifacts.prototypes import CohortPrototypes
 from slpd.artifacts.slide_graph import SlideGraphArrays
-from slpd.artifacts.training_metrics import EpochMetrics
+from slpd.artifacts.training_metrics import STEP_METRICS, EpochMetrics
 from slpd.method.schedules import Schedules
 from slpd.training.renewal import Renewal
 
@@ -39,7 +39,8 @@ class Progress:
         """Start the next epoch, with the metrics of this one: means over its steps, rates of its last."""
         last = schedules.at((self.epoch + 1) * steps_per_epoch - 1)
         means = torch.stack(self.steps).double().mean(dim=0).tolist()
-        self.finished.append(EpochMetrics(self.epoch + 1, *means, **last._asdict()))
+        values = dict(zip(STEP_METRICS, means, strict=True)) | last._asdict()
+        self.finished.append(EpochMetrics.of(self.epoch + 1, values))
         self.epoch, self.steps = self.epoch + 1, []
 
     def iterations(self, offsets: NDArray[np.int64], slides: list[str]) -> Iterations:
