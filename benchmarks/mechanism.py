@@ -280,9 +280,7 @@ class Run:
             "neighbour_agreement": neighbour_agreement(links, self.slides),
             "link_agreement": link_agreement(content, links, self.slides),
             "teacher_entropy": epoch.teacher_entropy,
-            "self_distillation": epoch.self_distillation,
-            "intra": epoch.intra,
-            "inter": epoch.inter,
+            **epoch.terms,
         }
 
 

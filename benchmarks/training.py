@@ -25,10 +25,10 @@ import yaml
 from torch import Tensor
 
 from benchmarks.textbook import TextbookLearner, loader
-from slpd.method.cross_entropy import LastLayer, LastLayers, cross_entropies
+from slpd.method.cross_entropy import LastLayer, cross_entropy
 from slpd.method.schedules import StepRates
 from slpd.settings.experiment import load_experiment
-from slpd.settings.training import Objective, RegionEncoder, Training
+from slpd.settings.training import INTER, INTRA, TERMS, Objective, RegionEncoder, Training
 from slpd.training.batches import Batches, PrototypeTargets
 from slpd.training.learner import Batch, Learner
 from slpd.training.memory import regions_at_once
@@ -75,6 +75,12 @@ def prototypes(batch: int, encoder: RegionEncoder, device: torch.device) -> Tens
     return torch.nn.functional.normalize(vectors, dim=-1).to(device)
 
 
+def prototype_targets(n_regions: int, batch: int, encoder: RegionEncoder, device: torch.device) -> PrototypeTargets:
+    """Region r has the prototypes r and r + batch, modulo the batch."""
+    vectors, rows = prototypes(batch, encoder, device), np.arange(n_regions)[None] % batch
+    return PrototypeTargets({INTRA: vectors, INTER: vectors}, {INTRA: rows, INTER: rows + batch}, "bottleneck")
+
+
 def tokens(n_regions: int) -> np.ndarray:
     """(R, grid, grid, token width) random tokens."""
     generator = torch.Generator().manual_seed(0)
@@ -107,8 +113,7 @@ def our_steps(batch: int, device: torch.device) -> Iterator[Callable[[], None]]:
     n_regions = 8 * batch
     store = ResidentTokens(torch.from_numpy(tokens(n_regions)).to(device), np.arange(n_regions))
     batches = Batches(store, n_regions, encoder, training, GRID)
-    rows = np.arange(n_regions)[None] % batch
-    batches.prototypes = PrototypeTargets(prototypes(batch, encoder, device), "bottleneck", rows, rows + batch)
+    batches.prototypes = prototype_targets(n_regions, batch, encoder, device)
 
     def step(batch_at: Batch) -> None:
         learner.step(batch_at, RATES, freeze_last_layer=False)
@@ -154,23 +159,18 @@ def our_loss_steps(batch: int, device: torch.device) -> Iterator[Callable[[], No
     """This package's last layer and loss, forward and back."""
     encoder, training, _ = settings(batch)
     (views, targets), weights = loss_inputs(batch, device)
-    dtype = Precision.of(device).of_products
-    student, teacher = (LastLayer(rows.to(dtype), torch.ones(len(rows), device=device)) for rows in weights)
-    layers = LastLayers(
-        student,
-        teacher,
-        torch.zeros(4, encoder.outputs, device=device),
-        training.student_temperature,
-        training.teacher_temperature,
-    )
-    valid = torch.ones(targets.shape[:2], dtype=torch.bool, device=device)
-    pairs = torch.full((4, len(views)), 1 / 18 / batch, device=device)
+    dtype, ones = Precision.of(device).of_products, torch.ones(encoder.outputs, device=device)
+    student, weight = views.requires_grad_(), weights[0].clone().requires_grad_()
+    layers = LastLayer(weight, ones, dtype), LastLayer(weights[1], ones, dtype)
+    centres = torch.zeros(4, encoder.outputs, device=device)
+    temperatures = training.student_temperature, training.teacher_temperature
     once = regions_at_once(encoder, training, device, batch, None)
 
     def step() -> None:
-        gradient = torch.zeros_like(weights[0])
         for part in (slice(start, start + once) for start in range(0, batch, once)):
-            cross_entropies(views[:, part], targets[:, part], valid[:, part], pairs, layers, gradient)
+            found = cross_entropy(student[:, part], targets[:, part], layers, centres, temperatures)
+            torch.autograd.backward(found.pairs.sum() / 18 / batch)
+        student.grad = weight.grad = None
 
     while True:
         yield step
@@ -242,14 +242,13 @@ def check_equal_losses(batch: int) -> float:
         theirs.load_state_dict(textbook_names(ours.state_dict(), theirs.state_dict()))
     store = ResidentTokens(torch.from_numpy(tokens(2 * batch)), np.arange(2 * batch))
     batches = Batches(store, 2 * batch, encoder, training, GRID)
-    rows, vectors = np.arange(2 * batch)[None] % batch, prototypes(batch, encoder, cpu)
-    batches.prototypes = PrototypeTargets(vectors, "bottleneck", rows, rows + batch)
+    batches.prototypes, vectors = prototype_targets(2 * batch, batch, encoder, cpu), prototypes(batch, encoder, cpu)
     regions, cut = batches.regions_of(0, 0), next(batches.batches_from(0, 0))
     views = [view.float().permute(0, 3, 1, 2) for group in (cut.global_views, cut.local_views) for view in group]
     own = torch.from_numpy(regions % batch)
     expected = torch.stack(textbook.losses(views, vectors[own], vectors[own + batch]))
-    terms = learner.gradients(cut)
-    difference = float((torch.stack(terms[:3]) - expected.detach()).abs().max())
+    found = learner.find_gradients(cut)
+    difference = float((torch.stack([found[term.name] for term in TERMS]) - expected.detach()).abs().max())
     assert difference < 1e-4, f"losses differ by {difference}"
     return difference
 

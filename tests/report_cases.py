@@ -31,7 +31,7 @@ from slpd.artifacts.regions import Region, write_regions
 from slpd.artifacts.slide_graph import SlideGraphArrays, write_slide_graph
 from slpd.artifacts.slide_map import MappedSlide, write_slide_map
 from slpd.artifacts.slide_record import SlideRecord
-from slpd.artifacts.training_metrics import EpochMetrics, write_metrics
+from slpd.artifacts.training_metrics import COLUMNS, EpochMetrics, write_metrics
 from slpd.settings.experiment import Experiment, load_experiment
 from slpd.settings.tables import metrics_of
 
@@ -63,7 +63,8 @@ def write_results(folder: Path) -> Experiment:
     write_cohort(results / "cohorts/tokens", "tokens.csv", list(HOSTILE), "h5")
     rng = np.random.default_rng(0)
     for name, first in (("warmup", 1), ("variants/dino", 2), ("variants/slpd", 2)):
-        epochs = [EpochMetrics(first + place, *rng.uniform(0.1, 4, 10)) for place in range(2)]
+        values = [dict(zip(COLUMNS[1:], rng.uniform(0.1, 4, 10).tolist(), strict=True)) for _ in range(2)]
+        epochs = [EpochMetrics.of(first + place, found) for place, found in enumerate(values)]
         write_metrics(results / f"cohorts/toy/{name}/metrics.csv", epochs)
     folds = two_folds()
     write_folds(results / "tasks/dx/folds.csv", folds)

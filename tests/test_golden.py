@@ -12,6 +12,7 @@ from small_training import FLOAT32
 from torch import Tensor
 from whole_loss import whole_loss
 
+from slpd.artifacts.training_metrics import STEP_METRICS
 from slpd.method.losses import DistillationLoss, Targets
 from slpd.method.prototypes import unit
 from slpd.method.schedules import make_schedules
@@ -20,7 +21,7 @@ from slpd.method.views import Crops, cut_views
 from slpd.models.head import ProjectionHead
 from slpd.models.network import Network, build_region_encoder
 from slpd.settings.experiment import load_experiment
-from slpd.settings.training import SlideGraph
+from slpd.settings.training import INTER, INTRA, SELF, TERMS, SlideGraph
 from slpd.training.batches import Batches, PrototypeTargets
 from slpd.training.learner import Learner
 from slpd.training.token_store import ResidentTokens
@@ -64,7 +65,7 @@ def record(entry: str, deviation: float, tolerance: float) -> None:
     assert deviation <= tolerance
 
 
-def largest(ours: Tensor | np.ndarray, golden: object) -> float:
+def largest(ours: object, golden: object) -> float:
     return float(np.abs(np.asarray(ours) - np.asarray(golden)).max())
 
 
@@ -104,10 +105,9 @@ def test_losses_and_centres() -> None:
 
     golden = RELEASED["losses"]
     for values in golden["values"]:
-        terms, *_ = whole_loss(
-            loss, TRAINING, student, targets("teacher", 2), targets("intra", 1), targets("inter", 1)
-        )  # through last layers that change nothing
-        record("losses.values", largest(torch.stack(terms[:3]), values), 1e-4)
+        given = {SELF: targets("teacher", 2), INTRA: targets("intra", 1), INTER: targets("inter", 1)}
+        found, *_ = whole_loss(loss, student, given)  # through last layers that change nothing
+        record("losses.values", largest([found[term.name] for term in TERMS], values), 1e-4)
     record("losses.self_center", largest(loss.self_centre.value[:8], golden["self_center"]), 1e-4)
     record("losses.prototype_center", largest(loss.prototype_centre.value[:8], golden["prototype_center"]), 1e-4)
 
@@ -145,11 +145,11 @@ def test_trajectory() -> None:
     intra, inter = (unit(noise(f"train/{name}", (18, 256), 1)) for name in ("intra", "inter"))
     region = np.arange(18)
     left_out = region % 5 == 4
+    rows = np.where(left_out, -1, region)[None]
     prototypes = PrototypeTargets(
-        torch.from_numpy(np.concatenate([intra, inter])),
+        {INTRA: torch.from_numpy(intra), INTER: torch.from_numpy(inter)},
+        {INTRA: rows, INTER: rows},
         EXPERIMENT.prototypes.features,
-        intra=np.where(left_out, -1, region)[None],
-        inter=np.where(left_out, -1, 18 + region)[None],
     )
     learner = Learner(ENCODER, TRAINING, OBJECTIVE, 384, FLOAT32, regions_at_once=4)  # of 6: in two parts
     start = golden_state("vit4k", "backbone.") | golden_state("head", "head.")
@@ -173,7 +173,9 @@ def test_trajectory() -> None:
         rates = schedules.at(it)
         record("trajectory.rates", largest(rates, [step["lr"], step["weight_decay"], step["momentum"]]), 1e-12)
         values = learner.step(batch, rates, freeze_last_layer=it < 3)
-        record("trajectory.losses", largest(values[1:4], [step["self"], step["intra"], step["inter"]]), 1e-4)
+        found = dict(zip(STEP_METRICS, values, strict=True))
+        losses = [found[term.name] for term in TERMS]
+        record("trajectory.losses", largest(losses, [step["self"], step["intra"], step["inter"]]), 1e-4)
     check_norms("teacher_norms", learner.teacher, golden["teacher_norms"], 1e-6)
     check_norms("student_norms", learner.student, golden["student_norms"], 2e-5)
     view = cut_views(tokens, np.arange(6), crop(14, 0))[0]

@@ -1,5 +1,6 @@
 """One training step: what it moves, what it leaves alone."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from small_training import ENCODER, FLOAT32, GRID, OBJECTIVE, TOKEN_WIDTH, TRAINING
 
 from slpd.method.schedules import StepRates
-from slpd.settings.training import Features, Training
+from slpd.settings.training import INTER, INTRA, SELF, TERMS, Features, Training
 from slpd.training.batches import Batches, PrototypeTargets
 from slpd.training.learner import Batch, Learner
 from slpd.training.precision import Precision
@@ -25,7 +26,8 @@ def make_batches(training: Training = TRAINING) -> Batches:
     vectors = torch.nn.functional.normalize(torch.randn(4, ENCODER.bottleneck, generator=generator), dim=-1)
     own, other = np.arange(R)[None] % 4, (np.arange(R)[None] + 1) % 4
     batches = Batches(ResidentTokens(tokens, np.arange(R)), R, ENCODER, training, GRID)
-    batches.prototypes = PrototypeTargets(vectors, "bottleneck", np.where(own == 3, -1, own), other)
+    rows = {INTRA: np.where(own == 3, -1, own), INTER: other}
+    batches.prototypes = PrototypeTargets(dict.fromkeys(rows, vectors), rows, "bottleneck")
     return batches
 
 
@@ -84,7 +86,7 @@ def test_a_restored_learner_goes_on_as_if_nothing_had_happened() -> None:
     batches, rates = make_batches(), StepRates(0.01, 0.1, 0.9)
     learner, restored = make_learner(), make_learner()
     learner.step(batch_at(batches, 0, 0), rates, freeze_last_layer=False)
-    restored.load_state_dict(learner.state_dict())
+    restored.load_state_dict(copy.deepcopy(learner.state_dict()))  # as a file does
     assert restored.loss.self_centre.value.any()
     assert restored.loss.prototype_centre.value.any()
     values = [each.step(batch_at(batches, 0, 1), rates, freeze_last_layer=False) for each in (learner, restored)]
@@ -114,14 +116,13 @@ def test_a_batch_depends_on_nothing_but_seed_epoch_and_step() -> None:
 
 def test_a_region_gets_its_own_prototype_as_intra_target() -> None:
     batches = make_batches()
-    batch: Batch = batch_at(batches, 0, 0)
+    targets = batch_at(batches, 0, 0).prototypes[INTRA]
     regions, prototypes = batches.regions_of(0, 0), batches.prototypes
-    assert batch.intra is not None
     assert prototypes is not None
     kept = regions % 4 != 3
-    assert batch.intra.valid[0].tolist() == kept.tolist()
-    assert batch.intra.counts.tolist() == [kept.sum()]
-    assert torch.equal(batch.intra.vectors[0, kept], prototypes.vectors[regions[kept] % 4])
+    assert targets.valid[0].tolist() == kept.tolist()
+    assert targets.counts.tolist() == [kept.sum()]
+    assert torch.equal(targets.vectors[0, kept], prototypes.vectors[INTRA][regions[kept] % 4])
 
 
 @pytest.mark.parametrize("features", ["bottleneck", "region_vector"])
@@ -135,13 +136,12 @@ def test_a_prototype_of_one_region_alone_has_the_targets_of_that_region(features
     vectors = embedded[0] if features == "region_vector" else embedded[1]
     place = np.full(R, -1)
     place[batches.regions_of(0, 0)] = np.arange(TRAINING.batch_size)
-    batches.prototypes = PrototypeTargets(vectors, features, place[None], place[None])
-    teacher, intra, inter = learner.targets(batch_at(batches, 0, 0))
-    assert intra is not None
-    assert inter is not None
-    for targets in (intra, inter):
-        torch.testing.assert_close(targets.vectors[0], expected)
-    torch.testing.assert_close(teacher.vectors[0], expected)
+    batches.prototypes = PrototypeTargets(
+        {INTRA: vectors, INTER: vectors}, dict.fromkeys(TERMS[1:], place[None]), features
+    )
+    targets = learner.targets(batch_at(batches, 0, 0))
+    for term in TERMS:
+        torch.testing.assert_close(targets[term].vectors[0], expected)
 
 
 @pytest.mark.parametrize("regions_at_once", [1, 3, 8])
@@ -151,25 +151,24 @@ def test_the_gradient_is_that_of_the_loss_written_in_one_piece(regions_at_once: 
     learner = well_scaled(make_learner(still, regions_at_once))
     batch = batch_at(make_batches(), 0, 0)
     with torch.no_grad():
-        teacher, intra, inter = (t for t in learner.targets(batch) if t is not None)
-        logits = [learner.teacher.head.last_layer(targets.vectors) for targets in (teacher, intra, inter)]
+        terms = learner.targets(batch)
+        logits = {term: learner.teacher.head.last_layer(targets.vectors) for term, targets in terms.items()}
     student = learner.student.head.last_layer(learner.student_vectors(batch)) / TRAINING.student_temperature
     log_p = student.log_softmax(dim=-1)  # (V, B, K)
     loss = torch.zeros(())
-    for targets, values, weight in zip(
-        (teacher, intra, inter), logits, (1, OBJECTIVE.intra, OBJECTIVE.inter), strict=True
-    ):
-        p = (values / TRAINING.teacher_temperature).softmax(dim=-1) * targets.valid[..., None]
+    for (term, targets), weight in zip(terms.items(), (1, OBJECTIVE.intra, OBJECTIVE.inter), strict=True):
+        p = (logits[term] / TRAINING.teacher_temperature).softmax(dim=-1) * targets.valid[..., None]
         cross = -torch.einsum("tbk,vbk->tv", p, log_p) / targets.counts[:, None]
-        counted = [cross[t, v] for t in range(len(p)) for v in range(len(log_p)) if targets is not teacher or t != v]
+        counted = [cross[t, v] for t in range(len(p)) for v in range(len(log_p)) if term is not SELF or t != v]
         loss = loss + weight * torch.stack(counted).mean()
     expected = torch.autograd.grad(loss, list(learner.student.parameters()))
-    torch.testing.assert_close(learner.loss.total(learner.gradients(batch)), loss.detach())
+    learner.gradients.begin()
+    torch.testing.assert_close(learner.find_gradients(batch)["loss"], loss.detach())
     whole = torch.cat([gradient.flatten() for gradient in expected])
     for (name, p), gradient in zip(learner.student.named_parameters(), expected, strict=True):
         torch.testing.assert_close(p.grad, gradient, rtol=1e-4, atol=1e-6, msg=name)
 
-    norm, _ = learner.finish_gradients(freeze_last_layer=False)
+    norm = learner.finish_gradients(freeze_last_layer=False)
     torch.testing.assert_close(norm, whole.norm(), rtol=1e-4, atol=1e-6)
 
 
@@ -183,12 +182,21 @@ def test_every_step_and_epoch_draws_other_crops() -> None:
     assert not any(torch.equal(a, b) for i, a in enumerate(drawn) for b in drawn[:i])
 
 
+def scaled_by(scale: float) -> Precision:
+    """Float16 whose scale is what steps that overflow, or do not, have made of it."""
+    precision = Precision(torch.device("cpu"), torch.float16)
+    precision.load_state_dict(precision.state_dict() | {"scale": scale})
+    return precision
+
+
 def test_a_restored_scale_goes_on_and_softmax_is_never_in_float16() -> None:
-    precision, restored = (Precision(torch.device("cpu"), torch.float16) for _ in range(2))
-    precision.scale.fill_(8)
-    precision.steps_since_change.fill_(5)
-    restored.load_state_dict({name: value.clone() for name, value in precision.state_dict().items()})
-    assert (restored.scale.item(), restored.steps_since_change.item()) == (8, 5)
+    precision = scaled_by(8.0)
+    precision.load_state_dict(precision.state_dict() | {"_growth_tracker": 5})
+    restored = Precision(torch.device("cpu"), torch.float16)
+    restored.load_state_dict(precision.state_dict())
+    assert restored.state_dict() == precision.state_dict()
+    restored.load_state_dict(FLOAT32.state_dict())  # of training in another precision
+    assert restored.state_dict()["scale"] == 8
     assert restored.of_products == torch.float32
 
 
@@ -197,24 +205,22 @@ def test_a_step_in_half_precision_is_near_one_in_float32(dtype: torch.dtype) -> 
     """What a GPU does under autocast, on the CPU; float16 with a scaled loss."""
     batch, rates = batch_at(make_batches(), 0, 0), StepRates(0.01, 0.1, 0.9)
     full = well_scaled(make_learner()).step(batch, rates, freeze_last_layer=False)
-    learner = well_scaled(make_learner(precision=Precision(torch.device("cpu"), dtype)))
-    if dtype == torch.float16:
-        learner.precision.scale.fill_(2.0**4)  # as low as steps that overflow bring it
+    precision = scaled_by(2.0**4) if dtype == torch.float16 else Precision(torch.device("cpu"), dtype)
+    learner = well_scaled(make_learner(precision=precision))
     half = learner.step(batch, rates, freeze_last_layer=False)
     torch.testing.assert_close(half, full, rtol=0.05, atol=0.05)
     assert all(tensor.dtype == torch.float32 for tensor in learner.student.state_dict().values())
 
 
 def test_a_scaled_step_that_overflows_is_left_out_and_halves_the_scale() -> None:
-    learner = make_learner(precision=Precision(torch.device("cpu"), torch.float16))
-    learner.precision.scale.fill_(2.0**40)
+    learner = make_learner(precision=scaled_by(2.0**40))
     before = copied(learner, "student")
     values = learner.step(batch_at(make_batches(), 0, 0), StepRates(0.01, 0.1, 0.9), freeze_last_layer=False)
     assert values[:-1].isfinite().all()
     assert not values[-1].isfinite()
-    assert learner.precision.scale == 2.0**39
+    assert learner.precision.state_dict()["scale"] == 2.0**39
     assert all(torch.equal(tensor, before[name]) for name, tensor in learner.student.state_dict().items())
-    assert all(steps == 0 for _, _, steps in learner.optimiser.moments.values())
+    assert all(state["step"] == 0 for state in learner.optimiser.state.values())
 
 
 @pytest.mark.gpu
@@ -227,7 +233,8 @@ def test_a_step_on_a_gpu_is_near_one_on_the_cpu() -> None:
         assert isinstance(batches.tokens, ResidentTokens)
         assert batches.prototypes is not None
         batches.tokens = ResidentTokens(batches.tokens.tokens.to(device), np.arange(R))
-        batches.prototypes = dataclasses.replace(batches.prototypes, vectors=batches.prototypes.vectors.to(device))
+        vectors = {term: tensor.to(device) for term, tensor in batches.prototypes.vectors.items()}
+        batches.prototypes = dataclasses.replace(batches.prototypes, vectors=vectors)
         learner = make_learner(precision=Precision.of(device))
         values.append(learner.step(batch_at(batches, 0, 0), StepRates(0.01, 0.1, 0.9), False).cpu())
     torch.testing.assert_close(values[1], values[0], rtol=0.05, atol=0.05)

@@ -52,14 +52,14 @@ def test_metrics_of_a_run_that_was_stopped_hold_every_step_once(
     assert [entry["step"] for entry in found] == [2 * STEPS + 2, 3 * STEPS, 4 * STEPS]
     epoch = read_metrics(tmp_path / "out.csv")[-1]
     for name in ("loss", "self_distillation", "intra", "inter", "teacher_entropy", "feature_spread", "gradient_norm"):
-        assert found[-1][name] == pytest.approx(getattr(epoch, name))
+        assert found[-1][name] == pytest.approx(epoch.columns()[name])
     assert found[-1]["learning_rate"] == epoch.learning_rate
     assert found[-1]["regions_per_second"] > 0
     events = EventAccumulator(str(tmp_path / "out_live")).Reload()
     assert [event.step for event in events.Scalars("loss")] == [entry["step"] for entry in found]
     assert [event.value for event in events.Scalars("inter")] == pytest.approx([entry["inter"] for entry in found])
     assert (
-        f"epoch 4 of 4, step {STEPS} of {STEPS}: loss {epoch.loss:.4f} (self {epoch.self_distillation:.4f}"
+        f"epoch 4 of 4, step {STEPS} of {STEPS}: loss {epoch.loss:.4f} (L_self {epoch.terms['self_distillation']:.4f}"
         in caplog.text
     )
 

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from slpd.artifacts.embeddings import CohortEmbeddings
 from slpd.artifacts.prototypes import CohortPrototypes
 from slpd.artifacts.slide_graph import SlideGraphArrays
-from slpd.method.prototype_targets import inter_targets, intra_targets
+from slpd.method.prototype_targets import TARGETS, corresponding_prototypes, own_prototypes, region_targets
 from slpd.method.prototypes import cluster_cohort, unit
 from slpd.method.slide_graph import link_slides
-from slpd.settings.training import Features, Prototypes, SlideGraph
+from slpd.settings.training import TERMS, Features, Objective, Prototypes, SlideGraph
 
 # Slides 0, 1, 2 with 2, 1, 2 regions and 2 prototypes each; slide 1 is not kept.
 CONTENT = CohortPrototypes(
@@ -22,6 +22,7 @@ CONTENT = CohortPrototypes(
     slides=["a", "b", "c"],
 )
 NONE = [-1, -1]
+OBJECTIVE = Objective(intra=1, inter=1, prototype_views="all", prototype_centre="own")
 GRAPH = SlideGraphArrays(
     neighbours=np.array([[2, -1], [-1, -1], [0, -1]], np.int32),
     similarity=np.zeros((3, 2), np.float32),
@@ -31,12 +32,12 @@ GRAPH = SlideGraphArrays(
 
 
 def test_intra_is_the_regions_own_assignment() -> None:
-    assert intra_targets(CONTENT).tolist() == [[1, 0, -1, 4, 5]]
+    assert own_prototypes(CONTENT, None).rows.tolist() == [[1, 0, -1, 4, 5]]
 
 
 def test_inter_is_the_corresponding_prototype_of_the_neighbour() -> None:
     """Region 0 has prototype 1, which corresponds to prototype 0 of slide 2: row 2 * 2 + 0. Rank 2 is empty."""
-    assert inter_targets(CONTENT, GRAPH).tolist() == [[4, 5, -1, 0, 0]]
+    assert corresponding_prototypes(CONTENT, GRAPH).rows.tolist() == [[4, 5, -1, 0, 0]]
 
 
 @pytest.mark.parametrize("features", ["bottleneck", "region_vector"])
@@ -63,8 +64,13 @@ def targets_of(slides: list[NDArray[np.float32]], features: Features, correspond
     content = cluster_cohort(CohortEmbeddings(unit(vectors), vectors, offsets, names), prototypes)
     settings = SlideGraph(n_neighbours=2, correspondence=correspondence)
     graph = SlideGraphArrays(*link_slides(content.prototypes, content.kept, settings), slides=names)
-    flat = np.concatenate([content.prototypes.reshape(-1, 6), np.full((1, 6), np.nan, np.float32)])  # row -1: none
-    rows = np.concatenate([intra_targets(content), inter_targets(content, graph)])  # (1 + 2, R)
-    assert rows.shape == (3, len(vectors))
-    assert ((rows == -1).all(axis=0) == np.repeat(~content.kept, list(map(len, slides)))).all()
-    return [list(targets) for targets in np.split(flat[rows], offsets[1:-1], axis=1)]
+    found = region_targets(OBJECTIVE, content, graph)
+    assert [targets.rows.shape for targets in found.values()] == [(1, len(vectors)), (2, len(vectors))]
+    none = np.full((1, 6), np.nan, np.float32)  # row -1
+    pulled = np.concatenate([np.concatenate([targets.vectors, none])[targets.rows] for targets in found.values()])
+    assert (np.isnan(pulled).all(axis=(0, 2)) == np.repeat(~content.kept, list(map(len, slides)))).all()
+    return [list(targets) for targets in np.split(pulled, offsets[1:-1], axis=1)]
+
+
+def test_every_term_that_needs_prototypes_has_targets() -> None:
+    assert list(TARGETS) == [term for term in TERMS if term.needs != "nothing"]

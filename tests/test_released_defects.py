@@ -31,7 +31,7 @@ from slpd.method import slide_candidates, slide_graph
 from slpd.method.prototypes import unit
 from slpd.method.schedules import StepRates
 from slpd.method.slide_graph import link_slides
-from slpd.settings.training import SlideGraph
+from slpd.settings.training import INTER, INTRA, SlideGraph
 from slpd.training.batches import Batches, PrototypeTargets
 from slpd.training.learner import Learner
 from slpd.training.token_store import ResidentTokens
@@ -94,7 +94,9 @@ def cohort_batches(kept: Callable[[NDArray[np.int64]], NDArray[np.bool_]] | None
         vectors = torch.nn.functional.normalize(torch.randn(4, ENCODER.bottleneck, generator=generator), dim=-1)
         region = np.arange(16)
         rows = np.where(kept(region), region % 4, -1)[None]
-        batches.prototypes = PrototypeTargets(vectors, "bottleneck", rows, rows)
+        batches.prototypes = PrototypeTargets(
+            dict.fromkeys((INTRA, INTER), vectors), dict.fromkeys((INTRA, INTER), rows), "bottleneck"
+        )
     return batches
 
 

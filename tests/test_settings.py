@@ -13,6 +13,7 @@ from snakemake.utils import update_config
 from slpd.errors import UserError
 from slpd.settings.experiment import load_experiment
 from slpd.settings.recipe import Recipe
+from slpd.settings.training import INTRA, SELF
 
 ROOT = Path(__file__).parents[1]
 PAPER = yaml.safe_load((ROOT / "config/config.yaml").read_text())
@@ -56,6 +57,10 @@ def test_variants_change_only_what_they_name() -> None:
         v.name: (experiment.objective_of(v).intra, experiment.objective_of(v).inter) for v in experiment.variants[:4]
     }
     assert weights == {"dino": (0, 0), "intra": (1, 0), "inter": (0, 1), "slpd": (1, 1)}
+    objectives = {v.name: experiment.objective_of(v) for v in experiment.variants[:4]}
+    assert [name for name, objective in objectives.items() if objective.needs_prototypes] == ["intra", "inter", "slpd"]
+    assert [name for name, objective in objectives.items() if objective.needs_graph] == ["inter", "slpd"]
+    assert objectives["intra"].terms == (SELF, INTRA)
     assert {experiment.objective_of(v).prototype_views for v in experiment.variants} == {"all"}
 
 

@@ -9,7 +9,7 @@ from slpd.artifacts.atomic import write_text
 from slpd.artifacts.region_encoder import RegionEncoderCard
 from slpd.settings.recipe import Recipe
 from slpd.settings.slides import PatchEncoder
-from slpd.settings.training import Objective
+from slpd.settings.training import SELF, Objective
 
 # Left out of the settings: what the card's heading says, and what says where and how fast.
 ELSEWHERE: dict[str, bool | set[str]] = {
@@ -137,7 +137,6 @@ def describe_patch_encoder(settings: PatchEncoder) -> str:
 
 def describe_objective(objective: Objective) -> str:
     """The method, and the loss in symbols."""
-    weights = {"L_intra": objective.intra, "L_inter": objective.inter}
-    terms = [f"{weight:g} {term}" for term, weight in weights.items() if weight]
-    method = "SLPD (Yu, Lin, Xu, MICCAI 2023)" if terms else "DINO (Caron et al., ICCV 2021)"
-    return f"{method}, L = {' + '.join(['L_self', *terms])}"
+    method = "SLPD (Yu, Lin, Xu, MICCAI 2023)" if objective.needs_prototypes else "DINO (Caron et al., ICCV 2021)"
+    weighted = [f"{objective.weight(term):g} {term.symbol}" for term in objective.terms if term is not SELF]
+    return f"{method}, L = {' + '.join([SELF.symbol, *weighted])}"

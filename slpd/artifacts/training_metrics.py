@@ -1,10 +1,17 @@
 """Training metrics (CSV): one line per epoch. Speed is in the log, so that equal runs give equal bytes."""
 
 import csv
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from slpd.artifacts.atomic import atomic_path
+from slpd.settings.training import TERMS
+
+TERM_NAMES = tuple(term.name for term in TERMS)
+STEP_METRICS = ("loss", *TERM_NAMES, "teacher_entropy", "feature_spread", "gradient_norm")  # what a step finds
+COLUMNS = ("epoch", *STEP_METRICS, "learning_rate", "weight_decay", "teacher_momentum")
 
 
 @dataclass(frozen=True)
@@ -13,9 +20,7 @@ class EpochMetrics:
 
     epoch: int  # counted from 1 over pretrain_dino and all iterations
     loss: float  # weighted sum of the terms
-    self_distillation: float
-    intra: float  # unweighted; 0 while the term is not used
-    inter: float
+    terms: Mapping[str, float]  # name of every term -> its value, unweighted; 0 while the term is not used
     teacher_entropy: float  # of the sharpened targets, nats; near 0 or ln(outputs): collapse
     feature_spread: float  # variance of the teacher's unit vectors over a batch, 0 to 1; near 0: collapse
     gradient_norm: float  # over all parameters, before clipping
@@ -23,22 +28,31 @@ class EpochMetrics:
     weight_decay: float
     teacher_momentum: float
 
+    @classmethod
+    def of(cls, epoch: int, values: Mapping[str, float]) -> Self:
+        """The metrics of an epoch from the values of all other columns."""
+        others = {name: value for name, value in values.items() if name not in TERM_NAMES}
+        terms = {name: values.get(name, 0.0) for name in TERM_NAMES}  # a file may be older than a term
+        return cls(epoch=epoch, terms=terms, **others)
 
-STEP_METRICS = tuple(field.name for field in fields(EpochMetrics))[1:8]  # what a step finds, in its order
+    def columns(self) -> dict[str, float]:
+        """Every column's value."""
+        values = vars(self) | dict(self.terms)
+        return {name: values[name] for name in COLUMNS}
 
 
 def write_metrics(path: Path, epochs: list[EpochMetrics]) -> None:
     """Write one line per epoch."""
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(EpochMetrics)], lineterminator="\n")
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(epoch) for epoch in epochs)
+        writer.writerows(epoch.columns() for epoch in epochs)
 
 
 def read_metrics(path: Path) -> list[EpochMetrics]:
     """Read the epochs of one training stage."""
     with open(path, newline="", encoding="utf-8") as file:
         return [
-            EpochMetrics(epoch=int(cells.pop("epoch")), **{key: float(value) for key, value in cells.items()})
+            EpochMetrics.of(int(cells.pop("epoch")), {name: float(value) for name, value in cells.items()})
             for cells in csv.DictReader(file)
         ]

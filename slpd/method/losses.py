@@ -1,35 +1,48 @@
-"""L = L_self + alpha1 * L_intra + alpha2 * L_inter (SLPD, Yu et al. 2023), with the centres of its targets."""
+"""The loss of SLPD (Yu et al. 2023) and the centres of its targets.
 
+    L = L_self + alpha1 * L_intra + alpha2 * L_inter
+
+Every term pulls the student's views of a region to targets: L_self to the teacher's views of it, L_intra to its own
+prototype, L_inter to the corresponding prototypes of similar slides (`TERMS` in `slpd/settings/training.py`). A term is
+the mean of H(t, v) (`slpd/method/cross_entropy.py`) over its pairs of target t and view v, and over the regions of the
+batch that have target t.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from slpd.method.cross_entropy import LastLayer
+from slpd.method.cross_entropy import LastLayer, cross_entropy
 from slpd.method.processes import sum_over_processes
-from slpd.settings.training import Objective, Training
+from slpd.settings.training import SELF, TERMS, Objective, Term, Training
 
 
 class Targets(NamedTuple):
     """Targets of one term for some of the regions of a batch.
 
-    In a process among several, the regions are its share of the batch, and `counts` those of the whole batch.
+    In a process among several, the regions are of its share of the batch, and `counts` those of the whole batch.
     """
 
-    vectors: Tensor  # (T, B, D) vectors that the teacher's last layer turns into logits
+    vectors: Tensor  # (T, B, D) that the teacher's last layer turns into logits
     valid: Tensor  # (T, B) bool, regions that have target t
     counts: Tensor  # (T,) float, valid regions of the whole batch
 
+    def of_regions(self, part: slice) -> "Targets":
+        """The same targets of some of the regions."""
+        return Targets(self.vectors[:, part], self.valid[:, part], self.counts)
 
-class LossTerms(NamedTuple):
-    """What one step finds: the terms, unweighted, and two signs of collapse."""
+    def mean_over_regions(self, values: Tensor) -> Tensor:
+        """(T, ..., B) -> (T, ...): these regions' share of the mean over all regions of the batch with the target."""
+        sums = torch.einsum("t...b,tb->t...", values, self.valid.to(values.dtype))
+        return sums / self.counts.clamp(min=1).view(-1, *[1] * (sums.ndim - 1))
 
-    self_distillation: Tensor
-    intra: Tensor
-    inter: Tensor
-    teacher_entropy: Tensor  # of the teacher's sharpened targets, nats; near 0 or ln(outputs): collapse
-    feature_spread: Tensor  # variance of the teacher's unit vectors over the batch, 0 to 1; near 0: collapse
+    def mean_vector(self) -> Tensor:
+        """(D,) mean of all valid vectors of the whole batch; zeros without any."""
+        total = sum_over_processes(torch.einsum("tbd,tb->d", self.vectors.float(), self.valid.float()))
+        return total / self.counts.sum().clamp(min=1)
 
 
 class Centre(nn.Module):
@@ -42,106 +55,91 @@ class Centre(nn.Module):
         self.momentum = momentum
         self.register_buffer("value", torch.zeros(outputs))
 
-    def update(self, targets: Targets, layer: LastLayer) -> Tensor:
+    def update(self, targets: Targets, layer: LastLayer) -> None:
         """Move towards the mean logits of all valid targets of the batch; without any, stay.
 
         The mean of logits is the logit of the mean vector.
-
-        Returns:
-            (D,) the mean vector.
         """
-        total = sum_over_processes(torch.einsum("tbd,tb->d", targets.vectors.float(), targets.valid.float()))
-        count = targets.counts.sum()
-        mean = total / count.clamp(min=1)
-        weight = (1 - self.momentum) * (count > 0)
-        self.value.lerp_(layer.mean_logits(mean), weight)
-        return mean
+        weight = (1 - self.momentum) * (targets.counts.sum() > 0)
+        self.value.lerp_(layer.logits(targets.mean_vector()[None])[0], weight)
 
 
 @dataclass(frozen=True)
-class Pulls:
-    """All targets of a batch, in one row after the other: of L_self, of L_intra, of L_inter."""
+class Goals:
+    """What some regions of a batch are pulled to."""
 
-    vectors: Tensor  # (T, B, D)
-    valid: Tensor  # (T, B)
-    counts: Tensor  # (T,)
-    centres: Tensor  # (T, K) what each is centred by
-    shares: Tensor  # (T, V) of the mean over pairs of its term that a pair is
-    weights: Tensor  # (T,) of the term in the loss
-    terms: list[slice]  # rows of L_self, L_intra, L_inter
-    feature_spread: Tensor
+    targets: Mapping[Term, Targets]
+    centres: Mapping[Term, Tensor]  # (K,) that the targets of a term meet
 
-    @property
-    def pair_weights(self) -> Tensor:
-        """(T, V) what the cross-entropy of target t of one region under view v counts in the loss."""
-        return self.shares * (self.weights / self.counts.clamp(min=1))[:, None]
+    def of_regions(self, part: slice) -> "Goals":
+        """Of some of the regions."""
+        return Goals({term: targets.of_regions(part) for term, targets in self.targets.items()}, self.centres)
 
-    def collect(self, sums: Tensor, entropies: Tensor) -> LossTerms:
-        """The terms, from cross-entropies (T, V) and entropies (T,) that are summed over regions."""
-        per_target = (sums * self.shares).sum(dim=1) / self.counts.clamp(min=1)  # (T,)
-        of_self = self.terms[0]
-        entropy = entropies[of_self].sum() / self.counts[of_self].sum()
-        own, intra, inter = (per_target[rows].sum() for rows in self.terms)
-        return LossTerms(own, intra, inter, entropy, self.feature_spread)
+    def stacked(self) -> tuple[Tensor, Tensor]:
+        """Vectors (T, B, D) of the targets of all terms, and their centres (T, K)."""
+        centres = [self.centres[term].expand(len(targets.vectors), -1) for term, targets in self.targets.items()]
+        return torch.cat([targets.vectors for targets in self.targets.values()]), torch.cat(centres)
+
+    def by_term(self, values: Tensor) -> dict[Term, Tensor]:
+        """(T, ...) values of the targets of all terms, as those of each."""
+        lengths = [len(targets.vectors) for targets in self.targets.values()]
+        return dict(zip(self.targets, torch.split(values, lengths), strict=True))
 
 
 class DistillationLoss(nn.Module):
-    """The loss of a variant and the state it keeps: one centre for L_self, one that intra and inter share."""
+    """The loss of a variant, and the state it keeps: a centre for L_self and one for all terms with prototypes."""
 
     def __init__(self, outputs: int, training: Training, objective: Objective) -> None:
         super().__init__()
         self.objective = objective
+        self.temperatures = training.student_temperature, training.teacher_temperature
         self.self_centre = Centre(outputs, training.centre_momentum)
         self.prototype_centre = Centre(outputs, training.centre_momentum)
 
     @torch.no_grad()
-    def pulls(
-        self, n_views: int, teacher: Targets, intra: Targets | None, inter: Targets | None, layer: LastLayer
-    ) -> Pulls:
-        """The targets of a batch, each with the centre it meets; a term updates its centre after its targets are made.
+    def goals(self, targets: Mapping[Term, Targets], layer: LastLayer) -> Goals:
+        """The targets of a batch with their centres; a term moves its centre after its targets have met it.
 
         Args:
-            n_views: V, views of the student, the teacher's first.
-            teacher: The teacher's views (T = 2).
-            intra: Each region's own prototype (T = 1); None: no such term.
-            inter: The corresponding prototypes of T neighbour slides; None: no such term.
+            targets: Of every term that the batch has, L_self first, whose centre others may borrow.
             layer: The teacher's last layer.
         """
-        shared = self.objective.prototype_centre == "shared"
-        centres = [self.self_centre.value.expand(len(teacher.vectors), -1).clone()]
-        mean = self.self_centre.update(teacher, layer)
-        prototype_centre = self.self_centre if shared else self.prototype_centre
-        none = Targets(teacher.vectors[:0], teacher.valid[:0], teacher.counts[:0])
-        terms = [teacher, intra or none, inter or none]
-        for targets in terms[1:]:
-            centres.append(prototype_centre.value.expand(len(targets.vectors), -1).clone())
-            if not shared and len(targets.vectors):  # shared: L_self's centre is borrowed as it is
-                self.prototype_centre.update(targets, layer)
-        skip_views = (True, *2 * (self.objective.prototype_views == "released",))
-        shares = [pair_shares(len(t.vectors), n_views, skip, mean) for t, skip in zip(terms, skip_views, strict=True)]
-        weights = (1.0, self.objective.intra, self.objective.inter)
-        lengths = [len(targets.vectors) for targets in terms]
-        ends = torch.tensor(lengths).cumsum(0).tolist()
-        vectors, valid, counts = (torch.cat(parts) for parts in zip(*terms, strict=True))
-        return Pulls(
-            vectors,
-            valid,
-            counts,
-            centres=torch.cat(centres),
-            shares=torch.cat(shares),
-            weights=torch.cat([mean.new_full((n,), weight) for n, weight in zip(lengths, weights, strict=True)]),
-            terms=[slice(end - n, end) for n, end in zip(lengths, ends, strict=True)],
-            feature_spread=1 - mean.square().sum(),
-        )
+        centres = {}
+        for term, given in targets.items():
+            own = self.objective.has_own_centre(term)
+            centre = self.prototype_centre if own else self.self_centre
+            centres[term] = centre.value.clone()
+            if own or term is SELF:  # others borrow the centre of L_self as it is
+                centre.update(given, layer)
+        return Goals(targets, centres)
 
-    def total(self, terms: LossTerms) -> Tensor:
-        """L_self + alpha1 * L_intra + alpha2 * L_inter."""
-        return terms.self_distillation + self.objective.intra * terms.intra + self.objective.inter * terms.inter
+    def forward(self, views: Tensor, goals: Goals, student: LastLayer, teacher: LastLayer) -> dict[str, Tensor]:
+        """The share that some regions have in what a batch gives.
+
+        Args:
+            views: (V, B, D) the student's vectors, views that the teacher sees first.
+            goals: Of these regions.
+            student: The student's last layer.
+            teacher: The teacher's last layer.
+
+        Returns:
+            Name -> value: `loss`, every term unweighted (0: no targets), and `teacher_entropy`, of the teacher's views.
+        """
+        vectors, centres = goals.stacked()
+        found = cross_entropy(views, vectors, (student, teacher), centres, self.temperatures)
+        values = dict.fromkeys(TERMS, views.new_zeros(()))
+        for term, pairs in goals.by_term(found.pairs).items():  # (T, V, B)
+            of_batch = goals.targets[term].mean_over_regions(pairs)
+            values[term] = mean_over_pairs(of_batch, self.objective.skips_same_view(term))
+        loss = torch.stack([self.objective.weight(term) * value for term, value in values.items()]).sum()
+        entropies = goals.targets[SELF].mean_over_regions(goals.by_term(found.entropies)[SELF])
+        named = {term.name: value for term, value in values.items()}
+        return {"loss": loss, **named, "teacher_entropy": entropies.mean()}
 
 
-def pair_shares(n_targets: int, n_views: int, skip_same_view: bool, like: Tensor) -> Tensor:
-    """(T, V) equal shares of the counted (target, view) pairs; with `skip_same_view`, target i not under view i."""
-    pairs = like.new_ones((n_targets, n_views))
+def mean_over_pairs(values: Tensor, skip_same_view: bool) -> Tensor:
+    """(T, V) -> mean over pairs of target and view; with `skip_same_view`, target i does not count with view i."""
+    counted = torch.ones_like(values)
     if skip_same_view:
-        pairs.fill_diagonal_(0)
-    return pairs / pairs.sum().clamp(min=1)
+        counted.fill_diagonal_(0)
+    return (values * counted).sum() / counted.sum().clamp(min=1)

@@ -22,15 +22,8 @@ class UnitRowLinear(nn.Module):
 
     def inverse_lengths(self) -> Tensor:
         """(outputs,) one by the length of each row."""
-        lengths: Tensor = self.weight_v.detach().norm(dim=1)
+        lengths: Tensor = self.weight_v.norm(dim=1)
         return 1 / lengths.clamp(min=1e-12)  # as F.normalize
-
-    @torch.no_grad()
-    def set_gradient(self, gradient: Tensor, inverse_lengths: Tensor) -> None:
-        """Turn the gradient by rows of length 1, in place, into the parameter's: across each row, per its length."""
-        along = torch.linalg.vecdot(gradient, self.weight_v) * inverse_lengths**2
-        gradient.addcmul_(self.weight_v, along[:, None], value=-1).mul_(inverse_lengths[:, None])
-        self.weight_v.grad = gradient
 
 
 class ProjectionHead(nn.Module):

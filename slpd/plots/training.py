@@ -9,15 +9,11 @@ from matplotlib.lines import Line2D
 
 from slpd.artifacts.training_metrics import EpochMetrics
 from slpd.plots.style import COLOURS, DASHES, FAINT, INK, short
+from slpd.settings.training import TERMS
 
 Curves = Mapping[str, Sequence[EpochMetrics]]  # variant -> its epochs from the first of the warm-up, in order
 
-LOSSES = {
-    "loss": "weighted sum (nats)",
-    "self_distillation": "L_self (nats)",
-    "intra": "L_intra (nats)",
-    "inter": "L_inter (nats)",
-}
+LOSSES = {"loss": "weighted sum (nats)"} | {term.name: f"{term.symbol} (nats)" for term in TERMS}
 COLLAPSE = {
     "teacher_entropy": "entropy of the teacher (nats)",
     "feature_spread": "spread of its vectors (0–1)",
@@ -28,7 +24,6 @@ SCHEDULE = {
     "weight_decay": "weight decay",
     "teacher_momentum": "teacher momentum",
 }
-TERMS = ("intra", "inter")  # 0 where an objective has no such term
 
 
 def draw_curves(curves: Curves, panels: Mapping[str, str], warmup: int, levels: Mapping[str, float]) -> Figure:
@@ -56,10 +51,10 @@ def draw_curves(curves: Curves, panels: Mapping[str, str], warmup: int, levels: 
 
 def draw_curve(axes: Axes, number: int, key: str, epochs: Sequence[EpochMetrics]) -> None:
     """The curve of one variant."""
-    used = [epoch for epoch in epochs if key not in TERMS or getattr(epoch, key)]
+    used = [epoch for epoch in epochs if epoch.terms.get(key, True)]  # a term that an objective lacks is 0
     axes.plot(
         [epoch.epoch for epoch in used],
-        [getattr(epoch, key) for epoch in used],
+        [epoch.columns()[key] for epoch in used],
         gid=f"curve-{number}-{key}",
         **style(number),
         marker="." if len(used) < 30 else "",

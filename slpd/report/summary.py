@@ -8,7 +8,10 @@ from slpd.report.costs import StageCost
 from slpd.report.slides import COHORT_COLUMNS, Slides, cohort_row, reason_of, warnings_of
 from slpd.report.words import count, decimal, duration, plural, significant
 from slpd.settings.experiment import Experiment, Variant
+from slpd.settings.training import TERMS
 from slpd.tables.content import TableContent
+
+WEIGHTED = [term for term in TERMS if term.weight_key]
 
 
 def numbers(*titles: str) -> list[dict[str, str]]:
@@ -112,24 +115,23 @@ def without_pages(experiment: Experiment) -> list[str]:
 def variant_columns() -> list[dict[str, str]]:
     """Columns of the table of variants."""
     texts = [{"title": title, "kind": "text"} for title in ("variant", "region vectors")]
-    return [*texts, *numbers("", "weight of L_intra", "weight of L_inter", "M", "K", "epochs per iteration")[1:]]
+    weights = [f"weight of {term.symbol}" for term in WEIGHTED]
+    return [*texts, *numbers("", *weights, "M", "K", "epochs per iteration")[1:]]
 
 
 def variant_row(experiment: Experiment, variant: Variant) -> list[str]:
     """What makes a variant."""
     if not variant.trained:
-        return [variant.name, source(variant), *["–"] * 5]
+        return [variant.name, source(variant), *["–"] * (len(WEIGHTED) + 3)]
     objective, graph = experiment.objective_of(variant), experiment.slide_graph_of(variant)
     found = sorted({experiment.prototypes_of(cohort, variant).n_prototypes for cohort in experiment.cohorts})
-    uses = bool(objective.intra or objective.inter)
     return [
         variant.name,
         training_source(experiment, variant),
-        f"{objective.intra:g}",
-        f"{objective.inter:g}",
-        ", ".join(map(str, found)) if uses else "–",
-        str(graph.n_neighbours) if objective.inter else "–",
-        str(experiment.training_of(variant).epochs_per_iteration) if uses else "–",
+        *(f"{objective.weight(term):g}" for term in WEIGHTED),
+        ", ".join(map(str, found)) if objective.needs_prototypes else "–",
+        str(graph.n_neighbours) if objective.needs_graph else "–",
+        str(experiment.training_of(variant).epochs_per_iteration) if objective.needs_prototypes else "–",
     ]
 
 

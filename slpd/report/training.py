@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 from typing import Any
 
-from slpd.artifacts.training_metrics import EpochMetrics
+from slpd.artifacts.training_metrics import COLUMNS, EpochMetrics
 from slpd.plots.training import COLLAPSE, LOSSES, SCHEDULE, Curves
 from slpd.report.words import count, decimal, significant
+from slpd.settings.training import TERMS
 
 # Ours, to draw attention: below these a network may give all regions the same vector, or all the same output.
 LEAST_SPREAD = 0.05
@@ -32,9 +32,7 @@ def training_context(cohort: str, curves: Curves, warmup: int, n_outputs: int) -
             for title in (
                 "variant",
                 "epochs",
-                "L_self",
-                "L_intra",
-                "L_inter",
+                *(term.symbol for term in TERMS),
                 "teacher entropy",
                 "spread",
                 "gradient norm",
@@ -54,9 +52,7 @@ def last_row(variant: str, epochs: Sequence[EpochMetrics]) -> list[str]:
     return [
         variant,
         count(last.epoch),
-        decimal(last.self_distillation),
-        decimal(last.intra) if last.intra else "–",
-        decimal(last.inter) if last.inter else "–",
+        *(decimal(value) if value else "–" for value in last.terms.values()),
         decimal(last.teacher_entropy),
         decimal(last.feature_spread),
         significant(last.gradient_norm),
@@ -86,9 +82,8 @@ def signs(variant: str, epochs: Sequence[EpochMetrics], n_outputs: int) -> list[
 
 def training_table(curves: Curves) -> tuple[list[str], list[list[object]]]:
     """Every epoch of every variant, as columns and rows of a CSV file."""
-    columns = [field.name for field in fields(EpochMetrics)]
-    rows = [[variant, *asdict(epoch).values()] for variant, epochs in curves.items() for epoch in epochs]
-    return ["variant", *columns], rows
+    rows = [[variant, *epoch.columns().values()] for variant, epochs in curves.items() for epoch in epochs]
+    return ["variant", *COLUMNS], rows
 
 
 FIGURES = {  # name -> title, description, panels

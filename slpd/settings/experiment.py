@@ -157,7 +157,7 @@ class Experiment(Section):
     def shaped_by(self, cohort: Cohort, variant: Variant) -> list[Changes | None]:
         """What may tell the training of a variant from that of others, by section; not checked as a whole.
 
-        None: without prototype terms, or without the inter-slide term, a section has no effect.
+        None: where no term needs prototypes, or a slide graph, a section has no effect.
         """
         objective = self.objective_of(variant)
         prototypes = {**self.prototypes.model_dump(), **cohort.prototypes, **variant.prototypes}
@@ -176,15 +176,10 @@ class Experiment(Section):
         """
         shown = self.graphs_on(cohort)
         if self.report.variants is None:
-            return (self.with_both_terms(shown) or shown)[:1]
+            return sorted(shown, key=lambda variant: -len(self.objective_of(variant).terms))[:1]
         named = [variant for variant in self.variants if variant.name in self.report.variants and variant.trained]
         chosen = {self.trained_as(cohort, variant).name for variant in named}
         return [variant for variant in shown if variant.name in chosen]
-
-    def with_both_terms(self, variants: list[Variant]) -> list[Variant]:
-        """Those whose regions are pulled to prototypes of their slide and of similar slides."""
-        objectives = [(variant, self.objective_of(variant)) for variant in variants]
-        return [variant for variant, objective in objectives if objective.intra and objective.inter]
 
     def equals_of(self, cohort: str, variant: Variant) -> list[Variant]:
         """The other variants that are tested on a cohort by the encoder that is trained under a variant's name."""
@@ -281,10 +276,12 @@ def load_experiment(config: Mapping[str, Any]) -> Experiment:
 
 def check_level(experiment: Experiment, cohort: Cohort, variant: Variant) -> None:
     """Refuse to link slides that have no prototypes of their own."""
-    if experiment.prototypes_of(cohort, variant).level == "cohort" and experiment.objective_of(variant).needs_graph:
+    objective = experiment.objective_of(variant)
+    if experiment.prototypes_of(cohort, variant).level == "cohort" and objective.needs_graph:
+        keys = " and ".join(f"objective.{term.weight_key}" for term in objective.terms if term.needs == "slide graph")
         raise UserError(
             f"variants.{variant.name}: prototypes.level is cohort, so slides have no prototypes to link, but"
-            " objective.inter is not 0; set it to 0"
+            f" {keys} is not 0; set it to 0"
         )
 
 

@@ -22,8 +22,8 @@ class Recipe(Section):
     region_encoder: RegionEncoder
     training: Training
     objective: Objective
-    prototypes: Prototypes | None  # None: the objective has no prototype terms
-    slide_graph: SlideGraph | None  # None: it has no inter-slide term
+    prototypes: Prototypes | None  # None: no term of the objective needs them
+    slide_graph: SlideGraph | None  # None: no term needs one
 
     @classmethod
     def of(cls, experiment: Experiment, cohort: Cohort, variant: Variant) -> Self:

@@ -1,6 +1,7 @@
 """Settings of pretraining: region encoder, training recipe, prototypes, slide graph, objective."""
 
 import math
+from dataclasses import dataclass
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -125,8 +126,28 @@ class SlideGraph(Section):
     )
 
 
+@dataclass(frozen=True)
+class Term:
+    """A term of the loss: a pull of the student's views of a region to targets.
+
+    `slpd/method/prototype_targets.py` gives the targets of a term that needs prototypes; those of a term that needs
+    nothing are the teacher's views of the region.
+    """
+
+    name: str  # column of the metrics
+    symbol: str
+    weight_key: str | None  # of `objective`; None: its weight is 1
+    needs: Literal["nothing", "prototypes", "slide graph"]  # a slide graph is made of prototypes
+
+
+SELF = Term("self_distillation", "L_self", None, "nothing")
+INTRA = Term("intra", "L_intra", "intra", "prototypes")
+INTER = Term("inter", "L_inter", "inter", "slide graph")
+TERMS = (SELF, INTRA, INTER)
+
+
 class Objective(Section):
-    """`distill_slpd`: the loss of a variant, L_self + intra * L_intra + inter * L_inter."""
+    """`distill_slpd`: the loss of a variant, the sum of all terms by weight."""
 
     intra: float = Field(ge=0, description="weight of the intra-slide term (paper: alpha1)")
     inter: float = Field(ge=0, description="weight of the inter-slide term (paper: alpha2)")
@@ -137,15 +158,32 @@ class Objective(Section):
         description="own: prototype targets have a centre of their own (released code); shared: that of L_self"
     )
 
+    def weight(self, term: Term) -> float:
+        """What a term counts in the loss."""
+        return getattr(self, term.weight_key) if term.weight_key else 1.0
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The terms that count."""
+        return tuple(term for term in TERMS if self.weight(term))
+
     @property
     def needs_prototypes(self) -> bool:
         """Whether a term pulls regions to prototypes."""
-        return bool(self.intra or self.inter)
+        return any(term.needs != "nothing" for term in self.terms)
 
     @property
     def needs_graph(self) -> bool:
         """Whether a term pulls regions to prototypes of similar slides."""
-        return bool(self.inter)
+        return any(term.needs == "slide graph" for term in self.terms)
+
+    def skips_same_view(self, term: Term) -> bool:
+        """Whether target i of a term skips view i, which the teacher's view i is the same as."""
+        return term.needs == "nothing" or self.prototype_views == "released"
+
+    def has_own_centre(self, term: Term) -> bool:
+        """Whether the targets of a term meet the centre of prototypes, not that of L_self."""
+        return term.needs != "nothing" and self.prototype_centre == "own"
 
 
 PLAIN_DINO = Objective(intra=0, inter=0, prototype_views="all", prototype_centre="own")  # without terms, none is read

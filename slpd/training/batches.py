@@ -7,7 +7,7 @@ every epoch goes through it in a new order. A process trains the regions of some
 which regions meet in a batch does not depend on how many processes share it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,19 +21,22 @@ from slpd.method.processes import n_processes, process_index
 from slpd.method.transfer import send
 from slpd.method.views import Crops, cut_views, draw_crops
 from slpd.models.region_encoder import drop_path_factors
-from slpd.settings.training import Features, RegionEncoder, Training
+from slpd.settings.training import Features, RegionEncoder, Term, Training
 from slpd.training.learner import Batch
 from slpd.training.token_store import TokenStore
 
 
 @dataclass(frozen=True)
 class PrototypeTargets:
-    """The prototypes that regions are pulled to."""
+    """The prototypes, or what is made of them, that each term pulls the regions of a cohort to."""
 
-    vectors: Tensor  # (S * M, D), on the device
-    features: Features  # what they are means of
-    intra: NDArray[np.int64] | None  # (1, R) rows of `vectors`, -1: none; None: no such term
-    inter: NDArray[np.int64] | None  # (T, R)
+    vectors: Mapping[Term, Tensor]  # (N, D), on the device
+    rows: Mapping[Term, NDArray[np.int64]]  # (T, R) which of a term's vectors are a region's targets; -1: none
+    features: Features  # what prototypes are means of
+
+    def of_regions(self, regions: NDArray[np.int64], part: slice) -> dict[Term, Targets]:
+        """Targets of some regions of a batch, whose vectors are still as they were clustered."""
+        return {term: look_up(self.vectors[term], rows, regions, part) for term, rows in self.rows.items()}
 
 
 class Batches:
@@ -109,8 +112,7 @@ class Batches:
             global_keep=self.draw_keep(generator, 2, len(regions), part),
             local_keep=self.draw_keep(generator, self.training.n_local_views, len(regions), part),
             n_regions=len(regions),
-            intra=look_up(prototypes.vectors, prototypes.intra, regions, part) if prototypes else None,
-            inter=look_up(prototypes.vectors, prototypes.inter, regions, part) if prototypes else None,
+            prototypes=prototypes.of_regions(regions, part) if prototypes else {},
             features=prototypes.features if prototypes else "bottleneck",  # without prototypes nothing reads it
         )
 
@@ -175,10 +177,8 @@ def check_recipe(training: Training, n_regions: int, grid: int) -> None:
             )
 
 
-def look_up(vectors: Tensor, rows: NDArray[np.int64] | None, regions: NDArray[np.int64], part: slice) -> Targets | None:
-    """The prototypes of some regions of a batch, as targets whose vectors are still as they were clustered."""
-    if rows is None:
-        return None
+def look_up(vectors: Tensor, rows: NDArray[np.int64], regions: NDArray[np.int64], part: slice) -> Targets:
+    """The targets of some regions of a batch among (N, D) vectors and the (T, R) rows of all regions."""
     counts = (rows[:, regions] >= 0).sum(axis=1).astype(np.float32)  # of the whole batch
     chosen = send(rows[:, regions[part]], vectors.device)  # (T, B)
     return Targets(vectors[chosen.clamp(min=0)], chosen >= 0, send(counts, vectors.device))

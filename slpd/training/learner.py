@@ -1,24 +1,27 @@
 """Everything that training changes, and one step of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from slpd.method.cross_entropy import LastLayer, LastLayers, cross_entropies
-from slpd.method.losses import DistillationLoss, LossTerms, Targets
-from slpd.method.processes import n_processes, sum_over_processes
+from slpd.artifacts.training_metrics import STEP_METRICS
+from slpd.method.cross_entropy import LastLayer
+from slpd.method.losses import DistillationLoss, Targets
+from slpd.method.processes import sum_over_processes
 from slpd.method.schedules import StepRates
 from slpd.models.network import Network
-from slpd.settings.training import Features, Objective, RegionEncoder, Training
-from slpd.training.adamw import AdamW
+from slpd.settings.training import SELF, Features, Objective, RegionEncoder, Term, Training
+from slpd.training.adamw import load_moments, make_adamw, moments_of, set_rates
 from slpd.training.compiled import Encode, compiled
+from slpd.training.gradients import Gradients
 from slpd.training.precision import Precision
 
-PARTS = ("student", "teacher", "loss", "optimiser", "precision")  # of a learner's state
+PARTS = ("student", "teacher", "loss", "precision")  # of a learner's state, beside the optimiser
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,7 @@ class Batch:
     global_keep: Tensor | None  # (depth, 2, 2, B) stochastic-depth factors of the student; None: no dropping
     local_keep: Tensor | None  # (depth, 2, n, B)
     n_regions: int  # regions of the whole batch, over all processes
-    intra: Targets | None  # as DistillationLoss takes them, but `vectors` are still prototypes (T, B, D)
-    inter: Targets | None
+    prototypes: Mapping[Term, Targets]  # of every term that needs prototypes; `vectors` are still as clustered
     features: Features  # what these prototypes are means of
 
     def __len__(self) -> int:
@@ -78,7 +80,7 @@ class Learner:
         self.teacher = Network(encoder, token_width).to(device).requires_grad_(False)
         self.teacher.load_state_dict(self.student.state_dict())
         self.loss = DistillationLoss(encoder.outputs, training, objective).to(device)
-        self.optimiser = AdamW(dict(self.student.named_parameters()))
+        self.optimiser, self.gradients = make_adamw(self.student), Gradients(self.student.parameters())
         self.training, self.precision, self.regions_at_once = training, precision, regions_at_once
         self.device, self.token_width, self.dropping = device, token_width, encoder.drop_path > 0
         self.encode_student: Encode = self.student.backbone
@@ -107,66 +109,54 @@ class Learner:
 
     def state_dict(self) -> dict[str, Any]:
         """All state, as tensors in plain dicts."""
-        return {part: dict(getattr(self, part).state_dict()) for part in PARTS}
+        state = {part: dict(getattr(self, part).state_dict()) for part in PARTS}
+        return state | {"optimiser": moments_of(self.optimiser)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over all state."""
         for part in PARTS:
             getattr(self, part).load_state_dict(state[part])
+        load_moments(self.optimiser, state["optimiser"])
 
     def step(self, batch: Batch, rates: StepRates, freeze_last_layer: bool) -> Tensor:
         """One optimiser step.
 
         Returns:
-            (7,) loss, self, intra, inter, teacher entropy, feature spread, gradient norm before clipping; of the whole
-            batch.
+            (n,) what STEP_METRICS names, of the whole batch.
         """
-        terms = self.gradients(batch)
-        norm, overflow = self.finish_gradients(freeze_last_layer)
-        self.optimiser.step(rates.learning_rate, rates.weight_decay, overflow)
-        for p in self.student.parameters():
-            p.grad = None
+        self.gradients.begin()
+        found = self.find_gradients(batch)
+        found["gradient_norm"] = self.finish_gradients(freeze_last_layer)
+        set_rates(self.optimiser, rates)
+        self.precision.scaler.step(self.optimiser)
+        self.precision.scaler.update()
         self.follow_student(rates.teacher_momentum)
-        summed = sum_over_processes(torch.stack([self.loss.total(terms), *terms[:4]]))
-        return torch.cat([summed, terms.feature_spread[None], norm[None]])
+        return torch.stack([found[name] for name in STEP_METRICS])
 
-    def gradients(self, batch: Batch) -> LossTerms:
-        """Leave the gradients of this process's share in the student; its terms.
+    def find_gradients(self, batch: Batch) -> dict[str, Tensor]:
+        """Add the gradients of this process's share to the student's; what the loss gives for the whole batch, by name.
 
         A view's gradient needs the targets and its own logits, no other view's. So some regions at a time go forward
-        and back, and only their activations are held.
+        and back, and only their activations and logits are held.
         """
-        student, teacher = self.last_layer(self.student), self.last_layer(self.teacher)
-        pulls = self.loss.pulls(self.n_views(batch), *self.targets(batch), teacher)
-        temperatures = self.training.student_temperature, self.training.teacher_temperature
-        layers = LastLayers(student, teacher, pulls.centres, *temperatures)
-        sums, entropies = torch.zeros_like(pulls.shares), torch.zeros_like(pulls.counts)
-        last, pair_weights = self.student.head.last_layer, pulls.pair_weights * self.precision.scale
-        weight_gradient = torch.zeros_like(last.weight_v)
+        targets, teacher = self.targets(batch), self.last_layer(self.teacher)
+        goals = self.loss.goals(targets, teacher)
+        student = self.last_layer(self.student)
+        lengths = student.inverse_lengths.detach().requires_grad_()  # all parts add to its gradient, which goes on once
+        shares = []
         for part in self.parts(batch):
             vectors = self.student_vectors(batch.views_of(part))  # (V, b, D)
-            found = cross_entropies(
-                vectors.detach(),
-                pulls.vectors[:, part],
-                pulls.valid[:, part],
-                pair_weights,
-                layers,
-                weight_gradient,
-            )
-            torch.autograd.backward(vectors, found.view_gradients.to(vectors.dtype))
-            sums += found.sums
-            entropies += found.entropies
-        last.set_gradient(weight_gradient, student.inverse_lengths)
-        return pulls.collect(sums, entropies)
+            found = self.loss(vectors, goals.of_regions(part), student._replace(inverse_lengths=lengths), teacher)
+            torch.autograd.backward(self.precision.scaler.scale(found["loss"]))
+            shares.append(torch.stack([value.detach() for value in found.values()]))
+        torch.autograd.backward(student.inverse_lengths, lengths.grad)
+        summed = sum_over_processes(torch.stack(shares).sum(dim=0))
+        return dict(zip(found, summed, strict=True)) | {"feature_spread": feature_spread(targets[SELF])}
 
     def last_layer(self, network: Network) -> LastLayer:
         """A network's last layer, for products in this precision."""
         last = network.head.last_layer
-        return LastLayer(last.weight_v.detach().to(self.precision.of_products), last.inverse_lengths())
-
-    def n_views(self, batch: Batch) -> int:
-        """Views of the student."""
-        return len(batch.global_views) + len(batch.local_views)
+        return LastLayer(last.weight_v, last.inverse_lengths(), self.precision.of_products)
 
     def parts(self, batch: Batch) -> Iterator[slice]:
         """The regions of a batch, some at a time."""
@@ -187,44 +177,39 @@ class Learner:
         return network(tokens, None if keep is None else keep.flatten(2)).view(*views.shape[:2], -1)
 
     @torch.no_grad()
-    def targets(self, batch: Batch) -> tuple[Targets, Targets | None, Targets | None]:
+    def targets(self, batch: Batch) -> dict[Term, Targets]:
         """The targets of every term, of the teacher as it is before this step's update."""
         with self.precision.autocast():
-            vectors = [
-                self.encode(self.encode_teacher, batch.global_views[:, part], None) for part in self.parts(batch)
-            ]
-            intra, inter = (
-                targets and targets._replace(vectors=self.teacher.prototype_vectors(targets.vectors, batch.features))
-                for targets in (batch.intra, batch.inter)
-            )
-        teacher = torch.cat(vectors, dim=1).float()  # (2, B, D)
-        valid = torch.ones(teacher.shape[:2], dtype=torch.bool, device=self.device)
-        return Targets(teacher, valid, teacher.new_full((len(teacher),), float(batch.n_regions))), intra, inter
+            parts = [self.encode(self.encode_teacher, batch.global_views[:, part], None) for part in self.parts(batch)]
+            prototypes = {
+                term: given._replace(vectors=self.teacher.prototype_vectors(given.vectors, batch.features))
+                for term, given in batch.prototypes.items()
+            }
+        views = torch.cat(parts, dim=1).float()  # (2, B, D)
+        valid = torch.ones(views.shape[:2], dtype=torch.bool, device=self.device)
+        return {SELF: Targets(views, valid, views.new_full((len(views),), float(batch.n_regions))), **prototypes}
 
     @torch.no_grad()
-    def finish_gradients(self, freeze_last_layer: bool) -> tuple[Tensor, Tensor | None]:
+    def finish_gradients(self, freeze_last_layer: bool) -> Tensor:
         """Sum over processes, clip each tensor by its own norm, freeze the last layer.
 
         Returns:
-            The norm of all of them before clipping, and whether they overflowed where they are scaled.
+            () the norm of all of them before clipping; not finite where scaled gradients overflowed.
         """
-        parameters = [p for p in self.student.parameters() if p.grad is not None]
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        if n_processes() > 1:
-            summed = sum_over_processes(torch.cat([g.flatten() for g in gradients]))
-            parts = torch.split(summed, [g.numel() for g in gradients])
-            torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])
-        if self.precision.scaled:
-            torch._foreach_mul_(gradients, 1 / self.precision.scale)
-        norms = torch.stack(torch._foreach_norm(gradients))
-        factors = (self.training.clip_norm / (norms + 1e-6)).clamp(max=1)
-        torch._foreach_mul_(gradients, list(factors.unbind()))
+        self.gradients.sum_over_processes()
+        self.precision.scaler.unscale_(self.optimiser)
+        norms = self.gradients.norms()
+        self.gradients.multiply((self.training.clip_norm / (norms + 1e-6)).clamp(max=1))
         if freeze_last_layer:
             self.student.head.last_layer.weight_v.grad = None  # not zero: no decay and no Adam state either
-        norm = norms.square().sum().sqrt()
-        return norm, self.precision.overflow(norm)
+        return norms.square().sum().sqrt()
 
-    @torch.no_grad()
     def follow_student(self, momentum: float) -> None:
         """Teacher = momentum * teacher + (1 - momentum) * student."""
-        torch._foreach_lerp_(list(self.teacher.parameters()), list(self.student.parameters()), 1 - momentum)
+        average = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
+        average(list(self.teacher.parameters()), list(self.student.parameters()), 0)
+
+
+def feature_spread(targets: Targets) -> Tensor:
+    """Variance of unit vectors over a batch, 0 to 1."""
+    return 1 - targets.mean_vector().square().sum()

@@ -13,9 +13,12 @@ logger = logging.getLogger(__name__)
 # Bytes that training keeps of a patch in one block, per unit of width, under autocast: two float32 residuals, then at
 # two bytes two norms, q, k, v, their mixture and projection, and twice the fourfold width of the perceptron.
 ACTIVATION_BYTES = 2 * 4 + 2 * (2 + 3 + 2 + 2 * 4 + 1)
-CPU_REGIONS = 3  # whose activations stay near the cores' caches: as fast as more, and less memory
+# Bytes that the loss holds of a view at once, per output: products, log-softmax and the gradients of both in float32;
+# targets have a fourth as many rows or less.
+LOGIT_BYTES = 5 * 4
+CPU_REGIONS = 4  # nearly as fast as more, and less memory
 FEWEST_REGIONS = 64  # whose activations should fit beside the tokens on a GPU
-STEP_BYTES = 3 * 10**9  # networks, moments, blocks of logits
+STEP_BYTES = 3 * 10**9  # networks, moments, gradients
 SHARE = 0.8  # of free memory that is counted on
 
 
@@ -61,9 +64,10 @@ def group_limits(root: Path, membership: str) -> list[int]:
 
 
 def activation_bytes(encoder: RegionEncoder, training: Training) -> int:
-    """Bytes that one step keeps of one region, all views."""
+    """Bytes that one step keeps of one region, all views, logits among them."""
     patches = 2 * (1 + training.global_crop**2) + training.n_local_views * (1 + training.local_crop**2)
-    return patches * encoder.depth * encoder.width * ACTIVATION_BYTES
+    logits = (2 + training.n_local_views) * encoder.outputs
+    return patches * encoder.depth * encoder.width * ACTIVATION_BYTES + logits * LOGIT_BYTES
 
 
 def reserve_bytes(encoder: RegionEncoder, training: Training) -> int:

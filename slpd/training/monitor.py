@@ -17,7 +17,7 @@ from slpd.artifacts.atomic import atomic_path
 from slpd.artifacts.training_metrics import STEP_METRICS
 from slpd.method.processes import process_index
 from slpd.method.schedules import StepRates
-from slpd.settings.training import Training
+from slpd.settings.training import TERMS, Training
 from slpd.training.progress import Progress
 
 LINE_SECONDS = 30  # between two progress lines
@@ -93,13 +93,14 @@ class Monitor:
         """One line: where training is, how it does, how long it takes."""
         left = self.epochs.stop * self.steps_per_epoch - done
         logger.info(
-            "epoch %d of %d, step %d of %d: loss %.4f (self %.4f, intra %.4f, inter %.4f), %.0f regions/s,"
-            " %s left in this stage",
+            "epoch %d of %d, step %d of %d: loss %.4f (%s), %.0f regions/s, %s left in this stage",
             progress.epoch + 1,
             self.training.epochs,
             len(progress.steps),
             self.steps_per_epoch,
-            *(metrics[name] for name in ("loss", "self_distillation", "intra", "inter", "regions_per_second")),
+            metrics["loss"],
+            ", ".join(f"{term.symbol} {metrics[term.name]:.4f}" for term in TERMS),
+            metrics["regions_per_second"],
             timedelta(seconds=round(left * self.training.batch_size / metrics["regions_per_second"])),
         )
 

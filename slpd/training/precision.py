@@ -1,25 +1,22 @@
 """What numbers a step is computed in: float32 on CPUs, bfloat16 on GPUs that have it, else scaled float16."""
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
-from torch import Tensor
-
-FIRST_SCALE, STEPS_TO_GROW = 2.0**16, 2000  # torch.amp.GradScaler's
 
 
 class Precision:
     """The type of a device's matrix products, and the scale that keeps small float16 gradients from vanishing.
 
-    The scale is doubled after 2,000 steps with finite gradients and halved, its step left out, after one without.
-    It never leaves the device, so no step waits for it.
+    The scale is torch's: doubled after 2,000 steps with finite gradients and halved, its step left out, after one
+    without. It never leaves the device, so no step waits for it.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device, self.dtype = device, dtype
         self.scaled = dtype == torch.float16
-        self.scale = torch.full((), FIRST_SCALE if self.scaled else 1.0, device=device)
-        self.steps_since_change = torch.zeros((), dtype=torch.int32, device=device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.scaled)  # not enabled, it passes everything on
 
     @classmethod
     def of(cls, device: torch.device) -> "Precision":
@@ -38,20 +35,11 @@ class Precision:
         """Run a network in this precision."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
-    def overflow(self, norm: Tensor) -> Tensor | None:
-        """() 1 where the gradients of a scaled step are not finite; adapts the scale. None: nothing is scaled."""
-        if not self.scaled:
-            return None
-        overflow = (~norm.isfinite()).float()
-        torch._amp_update_scale_(self.scale, self.steps_since_change, overflow, 2.0, 0.5, STEPS_TO_GROW)
-        return overflow
+    def state_dict(self) -> dict[str, Any]:
+        """Scale and steps since it changed; empty where nothing is scaled."""
+        return self.scaler.state_dict()
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Scale and steps since it changed."""
-        return {"scale": self.scale, "steps_since_change": self.steps_since_change}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state; one of another precision starts the scale anew."""
-        if self.scaled:
-            self.scale.copy_(state["scale"])
-            self.steps_since_change.copy_(state["steps_since_change"])
+        if state:
+            self.scaler.load_state_dict(state)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slpd.artifacts.training_metrics import EpochMetrics
+from slpd.artifacts.training_metrics import STEP_METRICS, EpochMetrics
 from slpd.method.schedules import Schedules
 
 
@@ -23,7 +23,8 @@ class Progress:
         """Start the next epoch, with the metrics of this one: means over its steps, rates of its last."""
         last = schedules.at((self.epoch + 1) * steps_per_epoch - 1)
         means = torch.stack(self.steps).double().mean(dim=0).tolist()
-        self.finished.append(EpochMetrics(self.epoch + 1, *means, **last._asdict()))
+        values = dict(zip(STEP_METRICS, means, strict=True)) | last._asdict()
+        self.finished.append(EpochMetrics.of(self.epoch + 1, values))
         self.epoch, self.steps = self.epoch + 1, []
 
     def state_dict(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from slpd.artifacts.embeddings import CohortEmbeddings
 from slpd.artifacts.prototypes import CohortPrototypes
 from slpd.artifacts.slide_graph import SlideGraphArrays
 from slpd.method.global_prototypes import find_prototypes
-from slpd.method.prototype_targets import inter_targets, intra_targets
+from slpd.method.prototype_targets import region_targets
 from slpd.method.slide_graph import link_cohort
 from slpd.settings.training import Objective, Prototypes, SlideGraph
 from slpd.training.batches import PrototypeTargets
@@ -20,7 +20,7 @@ class Renewal:
     """What an iteration trains towards."""
 
     prototypes: CohortPrototypes
-    graph: SlideGraphArrays | None  # None: the objective has no inter-slide term
+    graph: SlideGraphArrays | None  # None: no term of the objective needs one
 
 
 Renew = Callable[[CohortEmbeddings], Renewal]
@@ -38,10 +38,7 @@ def renewing(prototypes: Prototypes, slide_graph: SlideGraph | None) -> Renew:
 
 def targets_of(renewal: Renewal, objective: Objective, device: torch.device) -> PrototypeTargets:
     """The prototypes that the objective's terms pull regions to."""
-    content = renewal.prototypes
-    return PrototypeTargets(
-        torch.from_numpy(content.prototypes).flatten(0, 1).to(device),
-        content.features,
-        intra_targets(content) if objective.intra else None,
-        inter_targets(content, renewal.graph) if renewal.graph else None,
-    )
+    targets = region_targets(objective, renewal.prototypes, renewal.graph)
+    vectors = {term: torch.from_numpy(found.vectors).to(device) for term, found in targets.items()}
+    rows = {term: found.rows for term, found in targets.items()}
+    return PrototypeTargets(vectors, rows, renewal.prototypes.features)

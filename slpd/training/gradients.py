@@ -1,0 +1,45 @@
+"""The gradients of a network in one piece of memory, so that what is done to all of them is a few operations."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from slpd.method.processes import sum_over_processes
+
+ROW = 1024  # values; every tensor's gradient begins with a row of its own, filled up with zeros
+
+
+class Gradients:
+    """(rows, ROW) float32, of which the gradient of every parameter is a view."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self.parameters = list(parameters)
+        device = self.parameters[0].device
+        self.lengths = torch.tensor([-(-p.numel() // ROW) for p in self.parameters], device=device)  # rows of each
+        self.owner = torch.repeat_interleave(self.lengths)  # (rows,) which parameter's a row is
+        self.rows = torch.zeros((len(self.owner), ROW), device=device)
+        starts = (self.lengths.cumsum(0) - self.lengths).tolist()
+        self.views = [
+            self.rows[start:].view(-1)[: p.numel()].view_as(p) for start, p in zip(starts, self.parameters, strict=True)
+        ]
+
+    def begin(self) -> None:
+        """All are 0, and what is found next is added to them."""
+        self.rows.zero_()
+        for p, view in zip(self.parameters, self.views, strict=True):
+            p.grad = view
+
+    def sum_over_processes(self) -> None:
+        """Make them those of all processes."""
+        sum_over_processes(self.rows)
+
+    def norms(self) -> Tensor:
+        """(parameters,) the norm of each tensor."""
+        squares = torch.linalg.vector_norm(self.rows, dim=1).square()
+        sums: Tensor = torch.segment_reduce(squares, "sum", lengths=self.lengths, unsafe=True)  # checks would wait
+        return sums.sqrt()
+
+    def multiply(self, factors: Tensor) -> None:
+        """By one factor for each tensor, (parameters,)."""
+        self.rows.mul_(factors[self.owner, None])
