@@ -32,13 +32,13 @@ READERS = {
     "encode_patches": ["cohort_manifest"],
     "import_tokens": ["cohort_manifest"],
     "cohort_manifest": ["pretrain_dino", "pool_tokens", "split_folds", "attend_patches", "test_graph", "make_report"],
-    "pretrain_dino": ["distill_slpd", "make_report"],
-    "distill_slpd": [
-        *("cluster_regions", "link_slides", "embed_bags", "export_encoder"),
-        *("attend_patches", "map_prototypes", "make_report"),
+    "pretrain_dino": ["cluster_regions", "distill_slpd", "make_report"],
+    "cluster_regions": ["link_slides", "distill_slpd", "map_prototypes", "make_report"],
+    "link_slides": ["distill_slpd", "test_graph", "make_report"],
+    "distill_slpd": ["cluster_regions", "collect_iterations"],
+    "collect_iterations": [
+        *("cluster_regions", "embed_bags", "export_encoder", "attend_patches", "map_prototypes", "make_report"),
     ],
-    "cluster_regions": ["link_slides", "map_prototypes", "make_report"],
-    "link_slides": ["test_graph", "make_report"],
     "attend_patches": ["make_report"],
     "map_prototypes": ["make_report"],
     "test_graph": ["make_report"],
@@ -70,8 +70,8 @@ FIRST: dict[str, list[str]] = {
     "jobs": [],
     "region_encoder": ["pretrain_dino"],
     "training": ["pretrain_dino"],
-    "prototypes": ["distill_slpd"],
-    "slide_graph": ["distill_slpd"],
+    "prototypes": ["cluster_regions"],
+    "slide_graph": ["link_slides"],
     "objective": ["distill_slpd"],
     "variants.name": ["distill_slpd"],
     "variants.pretrained": ["embed_bags"],
@@ -96,8 +96,8 @@ FIRST: dict[str, list[str]] = {
     "report.seed": ["map_prototypes", "test_graph"],
 }
 EVERYTHING = ["segment_tissue"]
-# Prototypes of the whole cohort are not stored, nor is a graph of slides that have none.
-WITHOUT = {"prototypes.level": {"cluster_regions", "link_slides", *LEARNED}}
+# Slides without prototypes of their own have no graph, and the report shows nothing of them.
+WITHOUT = {"prototypes.level": {"link_slides", *LEARNED}}
 
 
 def after(first: Iterable[str]) -> set[str]:
