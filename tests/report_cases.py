@@ -64,7 +64,7 @@ def write_results(folder: Path) -> Experiment:
     rng = np.random.default_rng(0)
     for name, first in (("warmup", 1), ("variants/dino", 2), ("variants/slpd", 2)):
         values = [dict(zip(COLUMNS[1:], rng.uniform(0.1, 4, 10).tolist(), strict=True)) for _ in range(2)]
-        epochs = [EpochMetrics.of(first + place, found) for place, found in enumerate(values)]
+        epochs = [EpochMetrics.of({"epoch": first + place} | found) for place, found in enumerate(values)]
         write_metrics(results / f"cohorts/toy/{name}/metrics.csv", epochs)
     folds = two_folds()
     write_folds(results / "tasks/dx/folds.csv", folds)

@@ -8,8 +8,10 @@ import pytest
 import torch
 from small_training import ENCODER, FLOAT32, GRID, TOKEN_WIDTH, TRAINING
 
+from slpd.artifacts.checkpoint import read_checkpoint, write_checkpoint
 from slpd.artifacts.cohort_tokens import CohortTokens
-from slpd.method.schedules import StepRates
+from slpd.artifacts.training_metrics import STEP_METRICS
+from slpd.method.schedules import StepRates, make_schedules
 from slpd.settings.training import PLAIN_DINO
 from slpd.training.batches import Batches
 from slpd.training.learner import Learner
@@ -64,3 +66,20 @@ def test_two_epochs_in_the_middle_of_the_schedule_equal_their_steps_one_by_one(t
     assert [epoch.teacher_momentum for epoch in progress.finished] == pytest.approx(
         [rates(1, 8, 2)[2], rates(3, 8, 2)[2]]
     )
+
+
+def test_metrics_kept_over_a_restart_give_the_bytes_of_those_that_were_not(tmp_path: Path) -> None:
+    schedules = make_schedules(TRAINING, 2)
+
+    def after_two_epochs(restarted: bool) -> bytes:
+        progress = Progress(0)
+        for _ in range(2):
+            progress.steps = [torch.arange(float(len(STEP_METRICS)))] * 2
+            progress.end_epoch(schedules, 2)
+            write_checkpoint(tmp_path / "state.pt", {"identity": {}, "learner": {}, "progress": progress.state_dict()})
+            if restarted:
+                content = read_checkpoint(tmp_path / "state.pt", torch.device("cpu"))
+                progress = Progress.from_state_dict(content["progress"])
+        return (tmp_path / "state.pt").read_bytes()
+
+    assert after_two_epochs(restarted=True) == after_two_epochs(restarted=False)

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from small_training import OBJECTIVE, distill_arguments, pretrain_arguments, stage, write_cohort
+from small_training import OBJECTIVE, pretrain_arguments, stage, train_variant, write_cohort
 from test_prototype_targets import CONTENT
 
 from slpd.artifacts.training_metrics import read_metrics
@@ -25,7 +25,7 @@ from slpd.method.prototype_targets import slide_means
 folder = Path(sys.argv[1])
 objective = OBJECTIVE.model_copy(update={"slide": 0.25})
 stage("pretrain_dino", *pretrain_arguments(write_cohort(folder), folder / "warm"))
-stage("distill_slpd", *distill_arguments(folder / "slides.csv", folder / "out", folder / "warm", objective))
+train_variant(folder / "slides.csv", folder / "out", folder / "warm", objective)
 for epoch in read_metrics(folder / "out.csv"):
     values = epoch.terms
     total = values["self_distillation"] + values["intra"] + 0.5 * values["inter"] + 0.25 * values["slide"]

@@ -287,7 +287,7 @@ def test_benchmarks_too_short_to_measure_have_no_memory(tmp_path: Path) -> None:
 def epoch(**changes: float) -> EpochMetrics:
     healthy = {"loss": 1, "self_distillation": 1, "intra": 0, "inter": 0, "teacher_entropy": 3, "feature_spread": 0.5}
     rest = {"gradient_norm": 1, "learning_rate": 1, "weight_decay": 0, "teacher_momentum": 1}
-    return EpochMetrics.of(1, healthy | rest | changes)
+    return EpochMetrics.of({"epoch": 1} | healthy | rest | changes)
 
 
 def test_collapse_is_said() -> None:

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from slpd.artifacts.atomic import atomic_path
 from slpd.settings.training import TERMS
@@ -29,11 +29,11 @@ class EpochMetrics:
     teacher_momentum: float
 
     @classmethod
-    def of(cls, epoch: int, values: Mapping[str, float]) -> Self:
-        """The metrics of an epoch from the values of all other columns."""
-        others = {name: value for name, value in values.items() if name not in TERM_NAMES}
-        terms = {name: values.get(name, 0.0) for name in TERM_NAMES}  # a file may be older than a term
-        return cls(epoch=epoch, terms=terms, **others)
+    def of(cls, columns: Mapping[str, float]) -> Self:
+        """The metrics of an epoch from the value of every column."""
+        others: dict[str, Any] = {name: columns[name] for name in COLUMNS if name not in TERM_NAMES}
+        terms = {name: columns.get(name, 0.0) for name in TERM_NAMES}  # a file may be older than a term
+        return cls(**others | {"epoch": int(columns["epoch"]), "terms": terms})
 
     def columns(self) -> dict[str, float]:
         """Every column's value."""
@@ -53,6 +53,5 @@ def read_metrics(path: Path) -> list[EpochMetrics]:
     """Read the epochs of one training stage."""
     with open(path, newline="", encoding="utf-8") as file:
         return [
-            EpochMetrics.of(int(cells.pop("epoch")), {name: float(value) for name, value in cells.items()})
-            for cells in csv.DictReader(file)
+            EpochMetrics.of({name: float(value) for name, value in cells.items()}) for cells in csv.DictReader(file)
         ]

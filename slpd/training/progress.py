@@ -23,15 +23,15 @@ class Progress:
         """Start the next epoch, with the metrics of this one: means over its steps, rates of its last."""
         last = schedules.at((self.epoch + 1) * steps_per_epoch - 1)
         means = torch.stack(self.steps).double().mean(dim=0).tolist()
-        values = dict(zip(STEP_METRICS, means, strict=True)) | last._asdict()
-        self.finished.append(EpochMetrics.of(self.epoch + 1, values))
+        found = dict(zip(STEP_METRICS, means, strict=True))
+        self.finished.append(EpochMetrics.of({"epoch": self.epoch + 1} | found | last._asdict()))
         self.epoch, self.steps = self.epoch + 1, []
 
     def state_dict(self) -> dict[str, Any]:
         """As plain values and tensors, which load without running code."""
-        return {**vars(self), "finished": [vars(metrics) for metrics in self.finished]}
+        return {**vars(self), "finished": [metrics.columns() for metrics in self.finished]}
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> "Progress":
         """Back from plain values and tensors."""
-        return cls(**{**state, "finished": [EpochMetrics(**metrics) for metrics in state["finished"]]})
+        return cls(**{**state, "finished": [EpochMetrics.of(columns) for columns in state["finished"]]})
