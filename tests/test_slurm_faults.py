@@ -119,7 +119,7 @@ def test_killed_in_the_middle_of_a_grouped_chain(
     profile["groups"] += [f"{rule}=chain" for rule in ("cluster_regions", "link_slides", "distill_slpd")]
     (folder / "chain.yaml").write_text(yaml.safe_dump(profile))
     logs = folder / "logs/toy/distill_slpd/toy/slpd"
-    head = start(cluster, folder, profile="chain.yaml")
+    head = start(cluster, folder, "--set-resources", "distill_slpd:runtime=60", profile="chain.yaml")
     wait_until(lambda: says(logs / "014.log", "epoch 11 of"), "the second block of three")
     assert not says(logs / "014.log", "epoch 8 of"), "a block begins where the one before ended"
     cancelled = job_of(cluster, folder, "chain")

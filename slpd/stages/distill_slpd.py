@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_job_arguments(parser)
     parser.add_argument("--objective", required=True, help="the variant's objective, as JSON")
     # `?`: the rule writes the options also where the variant's objective has no such term
-    parser.add_argument("--prototypes", nargs="?", help="section prototypes as JSON, for intra or inter > 0")
-    parser.add_argument("--slide-graph", nargs="?", help="section slide_graph as JSON, for inter > 0")
+    parser.add_argument("--prototypes", nargs="?", help="section prototypes as JSON, where a term needs them")
+    parser.add_argument("--slide-graph", nargs="?", help="section slide_graph as JSON, where a term needs it")
     parser.add_argument("--start", type=Path, required=True, help="checkpoint of pretrain_dino (.pt)")
     parser.add_argument("--first", type=int, default=0, help="iterations that are over when the job begins")
     parser.add_argument("--until", type=int, help="iterations that are over when it ends; all by default")
@@ -59,8 +59,8 @@ class Variant:
     """What `distill_slpd` is told of the variant, beside what both training stages are told."""
 
     objective: Objective
-    prototypes: Prototypes | None  # None: the objective has no prototype terms
-    slide_graph: SlideGraph | None  # None: it has no inter-slide term
+    prototypes: Prototypes | None  # None: no term of the objective needs them
+    slide_graph: SlideGraph | None  # None: no term needs one
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Variant":
@@ -191,7 +191,7 @@ def read_given(args: argparse.Namespace, variant: Variant, cohort: CohortTokens)
     if variant.slide_graph is None:
         return Given(args.first, Renewal(prototypes, None))
     if args.first_graph is None:
-        raise UserError("--first-graph is missing: the objective has an inter-slide term")
+        raise UserError("--first-graph is missing: a term of the objective needs it")
     graph = read_slide_graph(args.first_graph)
     if graph.slides != cohort.slides or graph.neighbours.shape[1] != variant.slide_graph.n_neighbours:
         raise UserError(f"{args.first_graph}: a graph of other slides or settings; run link_slides again")

@@ -8,6 +8,7 @@ import torch
 
 from slpd.artifacts.cohort_tokens import CohortTokens
 from slpd.artifacts.embeddings import CohortEmbeddings
+from slpd.artifacts.training_metrics import STEP_METRICS
 from slpd.errors import UserError
 from slpd.method.schedules import Schedules, make_schedules
 from slpd.training.batches import Batches, own_regions
@@ -80,8 +81,8 @@ class Trainer:
 
     def check_losses(self, progress: Progress) -> None:
         """Stop at a loss that is not finite, naming its batch; scaled gradients may overflow now and then."""
-        values = torch.stack(progress.steps)
-        finite = (values[:, :-1] if self.learner.precision.scaled else values).isfinite().all(dim=1).tolist()
+        looked_at = [name != "gradient_norm" or not self.learner.precision.scaled for name in STEP_METRICS]
+        finite = torch.stack(progress.steps).cpu()[:, looked_at].isfinite().all(dim=1).tolist()
         if not all(finite):
             step = finite.index(False)
             regions = self.cohort.describe_regions(self.batches.regions_of(progress.epoch, step))

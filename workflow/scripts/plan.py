@@ -14,14 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import yaml
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from planning import Plan, PlannedJob, make_plan
+from planning import Plan, PlannedJob, connected, make_plan, shared_jobs
 
 from slpd.settings.training import Training
 
@@ -69,28 +66,10 @@ def submissions(plan: Plan) -> dict[str, str]:
     for name, jobs in shared_jobs(plan).items():
         size = plan.groups.get(jobs[0].rule, ("", 1))[1]
         begun[name] += 0
-        begun[jobs[0].rule] += math.ceil(n_components(jobs) / size)
+        begun[jobs[0].rule] += math.ceil(len(connected(jobs)) / size)
     alone = Counter(job.rule for job in plan.jobs if not job.group and not job.local)
     rules = {job.rule: job for job in plan.jobs}
     return {rule: "local" if job.local else str(alone[rule] + begun[rule] or "same") for rule, job in rules.items()}
-
-
-def shared_jobs(plan: Plan) -> dict[str, list[PlannedJob]]:
-    """Group -> its jobs, in order."""
-    groups: dict[str, list[PlannedJob]] = {}
-    for job in plan.jobs:
-        if job.group:
-            groups.setdefault(job.group, []).append(job)
-    return groups
-
-
-def n_components(jobs: Sequence[PlannedJob]) -> int:
-    """Connected parts of the graph of some jobs: Snakemake runs each part of a group in one job of the queue."""
-    maker = {path: number for number, job in enumerate(jobs) for path in job.outputs}
-    links = [(maker[path], number) for number, job in enumerate(jobs) for path in job.inputs if path in maker]
-    makers, readers = np.array(links, int).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(links)), (makers, readers)), shape=(len(jobs), len(jobs)))
-    return int(connected_components(graph, directed=False)[0])
 
 
 def line(name: str, cost: Cost, submitted: str, source: str) -> str:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from snakemake.api import SnakemakeApi
 from snakemake.cli import get_profile_dir, parse_args
 from snakemake.exceptions import WorkflowError
@@ -143,6 +146,28 @@ def reasons_of(reason: Any) -> list[str]:  # noqa: ANN401
     if all(is_flagged(path, "temp") for path in reason.missing_output) and len(names) > 1:
         names -= {MISSING}
     return sorted(names)
+
+
+def shared_jobs(plan: Plan) -> dict[str, list[PlannedJob]]:
+    """Group -> its jobs, in order."""
+    groups: dict[str, list[PlannedJob]] = {}
+    for job in plan.jobs:
+        if job.group:
+            groups.setdefault(job.group, []).append(job)
+    return groups
+
+
+def connected(jobs: Sequence[PlannedJob]) -> list[list[PlannedJob]]:
+    """The connected parts of the graph of some jobs: Snakemake runs each part of a group in one job of the queue."""
+    maker = {path: number for number, job in enumerate(jobs) for path in job.outputs}
+    links = [(maker[path], number) for number, job in enumerate(jobs) for path in job.inputs if path in maker]
+    makers, readers = np.array(links, int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(links)), (makers, readers)), shape=(len(jobs), len(jobs)))
+    n, part_of = connected_components(graph, directed=False)
+    parts: list[list[PlannedJob]] = [[] for _ in range(n)]
+    for job, part in zip(jobs, part_of, strict=True):
+        parts[part].append(job)
+    return parts
 
 
 def as_value(text: str) -> Any:  # noqa: ANN401  # any JSON value
