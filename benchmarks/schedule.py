@@ -97,6 +97,9 @@ def measure(folder: Path) -> dict[str, float]:
     encoder, training, objective = settings(512)
     precision = Precision(torch.device("cpu"), torch.float32)
     learner = Learner(encoder, training, objective, TOKEN_WIDTH, precision, 1)
+    for parameter in learner.student.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    learner.optimiser.step()  # so that there are moments to save
     resume = ResumeFile(folder / "state.pt", {}, 60)
     kept = TrainingFolder(folder / "training", folder / "iterations")
     renew = renewing(PROTOTYPES, SLIDE_GRAPH)

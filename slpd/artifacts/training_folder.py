@@ -4,7 +4,7 @@ Snakemake deletes the outputs that it knows of before it runs their job again, a
 failed group, too. What must outlive that is kept here, and a job whose result is here hands it out.
 
 state.pt: learner and progress (see checkpoint.py); it stays when the training is over.
-<n>/prototypes.npz, <n>/graph.npz: of iteration n, counted from 0; no graph where the objective has no inter-slide term.
+<n>/prototypes.npz, <n>/graph.npz: of iteration n, counted from 0; no graph where no term of the objective needs one.
 <n>/teacher.safetensors, <n>/metrics.csv, <n>/embeddings.h5: of the encoder after n iterations, where a job ended, until
     prototypes have been made of them; those of the trained encoder stay.
 

@@ -15,13 +15,13 @@ class Gradients:
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self.parameters = list(parameters)
-        device = self.parameters[0].device
-        self.lengths = torch.tensor([-(-p.numel() // ROW) for p in self.parameters], device=device)  # rows of each
-        self.owner = torch.repeat_interleave(self.lengths)  # (rows,) which parameter's a row is
-        self.rows = torch.zeros((len(self.owner), ROW), device=device)
-        starts = (self.lengths.cumsum(0) - self.lengths).tolist()
+        device, lengths = self.parameters[0].device, [-(-p.numel() // ROW) for p in self.parameters]
+        self.lengths = torch.tensor(lengths, device=device)  # rows of each
+        self.owner = torch.repeat_interleave(torch.tensor(lengths)).to(device)  # (rows,) which parameter's a row is
+        self.rows = torch.zeros((sum(lengths), ROW), device=device)
         self.views = [
-            self.rows[start:].view(-1)[: p.numel()].view_as(p) for start, p in zip(starts, self.parameters, strict=True)
+            rows.view(-1)[: p.numel()].view_as(p)
+            for rows, p in zip(self.rows.split(lengths), self.parameters, strict=True)
         ]
 
     def begin(self) -> None:

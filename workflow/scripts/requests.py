@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from planning import Plan, PlannedJob, connected, make_plan, shared_jobs
+from snakemake.common.tbdstring import TBDString
+
+TBD = TBDString()
 
 
 def main() -> None:
@@ -33,8 +36,12 @@ def requests(plan: Plan) -> dict[str, dict[str, Any]]:
 
 def largest(asked: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The largest of each resource."""
-    keys = dict.fromkeys(key for resources in asked for key in resources)
-    return {key: max(resources[key] for resources in asked if key in resources) for key in keys}
+    given: dict[str, list[Any]] = {}
+    for resources in asked:
+        for key, value in resources.items():
+            given.setdefault(key, []).append(value)
+    # What depends on files that are not there yet is not known.
+    return {key: max((v for v in values if not isinstance(v, TBDString)), default=TBD) for key, values in given.items()}
 
 
 def in_group(jobs: Sequence[PlannedJob], plan: Plan) -> dict[str, Any]:
