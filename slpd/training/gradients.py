@@ -21,7 +21,7 @@ class Gradients:
         self.rows = torch.zeros((sum(lengths), ROW), device=device)
         self.views = [
             rows.view(-1)[: p.numel()].view_as(p)
-            for rows, p in zip(self.rows.split(lengths), self.parameters, strict=True)
+            for rows, p in zip(torch.split(self.rows, lengths), self.parameters, strict=True)
         ]
 
     def begin(self) -> None:
