@@ -69,6 +69,12 @@ class Layout:
         name = f"{iteration:03d}" if isinstance(iteration, int) else iteration
         return self.variant(cohort, variant) / "iterations" / name
 
+    def embeddings_after(
+        self, cohort: str = "{cohort}", variant: str = "{variant}", iteration: int | str = "{iteration}"
+    ) -> Path:
+        """Region embeddings after so many iterations, where a block ends."""
+        return self.iteration(cohort, variant, iteration).with_suffix(".h5")
+
     def training(self, cohort: str = "{cohort}", variant: str = "{variant}") -> Path:
         """What its training keeps, unknown to Snakemake."""
         return self.variant(cohort, variant) / "training"

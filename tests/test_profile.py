@@ -9,9 +9,11 @@ import yaml
 
 PROFILE: dict[str, Any] = yaml.safe_load((toy.ROOT / "slurm/config.yaml").read_text())
 RULES = "".join(path.read_text() for path in sorted((toy.ROOT / "workflow/rules").glob("*.smk")))
-NAMES = re.findall(
-    r"^rule (\w+):\n(?:(?!^rule ).*\n)*?    shell:", RULES, re.MULTILINE
-)  # others collect, without a job
+NAMES = [  # others collect, without a job, or run in the head process
+    name
+    for name, body in re.findall(r"^rule (\w+):\n((?:(?!^rule ).*\n)*)", RULES, re.MULTILINE)
+    if "    shell:" in body and "    localrule: True" not in body
+]
 LOCAL: dict[str, Any] = yaml.safe_load((toy.ROOT / "workflow/profiles/default/config.yaml").read_text())
 
 

@@ -228,46 +228,42 @@ def slide_graph_of(wildcards):
     return EXPERIMENT.slide_graph_of(VARIANTS[wildcards.variant]).model_dump_json()
 
 
-def iteration_path(wildcards, iteration, name):
-    """A file in the folder of an iteration of a variant."""
-    return f"{LAYOUT.iteration(wildcards.cohort, wildcards.variant, iteration)}{name}"
-
-
 def first_iteration(wildcards):
     """Where the block of iterations begins that ends with `iteration`."""
     return EXPERIMENT.first_of_block(int(wildcards.iteration))
 
 
+def embeddings_after(wildcards, iterations):
+    """The embeddings of a variant's encoder after so many iterations: at first those of the warm-up."""
+    after = LAYOUT.embeddings_after(wildcards.cohort, wildcards.variant, iterations)
+    return str(after if iterations else LAYOUT.warmup(wildcards.cohort) / "embeddings.h5")
+
+
 def embeddings_at(wildcards):
-    """The embeddings that prototypes are made of: of the warm-up, of the block before, or of the trained encoder."""
-    if not wildcards.at:
-        return f"{VARIANT}/embeddings.h5"
-    first = int(Path(wildcards.at).name)
-    return iteration_path(wildcards, first, ".h5") if first else f"{WARMUP}/embeddings.h5"
+    """The embeddings that prototypes are made of: those that an iteration begins with, or of the trained encoder."""
+    return embeddings_after(wildcards, int(Path(wildcards.at).name)) if wildcards.at else f"{VARIANT}/embeddings.h5"
 
 
-def first_prototypes(wildcards):
-    """The prototypes that a block of iterations begins with, where the objective needs them."""
-    needed = recipe_of(wildcards).objective.needs_prototypes
-    return iteration_path(wildcards, first_iteration(wildcards), "/prototypes.npz") if needed else []
+def first_of(name, needed):
+    """An input function: a file that a block of iterations begins with, where the objective needs it."""
 
+    def path(wildcards):
+        folder = LAYOUT.iteration(wildcards.cohort, wildcards.variant, first_iteration(wildcards))
+        return str(folder / name) if needed(recipe_of(wildcards).objective) else []
 
-def first_graph(wildcards):
-    """The slide graph that a block of iterations begins with, where the objective needs it."""
-    needed = recipe_of(wildcards).objective.needs_graph
-    return iteration_path(wildcards, first_iteration(wildcards), "/graph.npz") if needed else []
+    return path
 
 
 def block_before(wildcards):
     """What a block of plain DINO waits for: the block before, which others reach by their prototypes."""
     first = first_iteration(wildcards)
     waits = first and not recipe_of(wildcards).objective.needs_prototypes
-    return iteration_path(wildcards, first, ".h5") if waits else []
+    return embeddings_after(wildcards, first) if waits else []
 
 
 def last_embeddings(wildcards):
     """The embeddings after the last iteration."""
-    return iteration_path(wildcards, recipe_of(wildcards).training.n_iterations, ".h5")
+    return embeddings_after(wildcards, recipe_of(wildcards).training.n_iterations)
 
 
 def block_of(wildcards):

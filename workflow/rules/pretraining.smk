@@ -94,8 +94,8 @@ rule distill_slpd:
     input:
         manifest=rules.cohort_manifest.output.manifest,
         start=rules.pretrain_dino.output.checkpoint,
-        prototypes=first_prototypes,
-        graph=first_graph,
+        prototypes=first_of("prototypes.npz", lambda objective: objective.needs_prototypes),
+        graph=first_of("graph.npz", lambda objective: objective.needs_graph),
         before=block_before,
     output:
         embeddings=temp(f"{VARIANT}/iterations/{{iteration}}.h5"),
