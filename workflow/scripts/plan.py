@@ -130,7 +130,7 @@ def warm_up(job: PlannedJob, plan: Plan) -> Cost:
 
 
 def distillation(job: PlannedJob, plan: Plan) -> Cost:
-    """A block of iterations: epochs, without prototypes as in the warm-up, and a pass after each iteration.
+    """A block of iterations: epochs, without prototypes as in the warm-up, and a pass to renew these or at the end.
 
     Files are counted with the last block of a variant: there is one state, and prototypes and graph of each iteration.
     """
@@ -138,7 +138,7 @@ def distillation(job: PlannedJob, plan: Plan) -> Cost:
     iterations = range(job.params["first"], job.params["until"])
     epochs = sum(len(training.epochs_of(iteration)) for iteration in iterations)
     per_epoch = STORED[job.rule if job.params["prototypes"] else "pretrain_dino"]["gpu_s_per_region_epoch"]
-    passes = len(iterations) * STORED["embed_bags"]["gpu_s_per_region"]
+    passes = (len(iterations) if job.params["prototypes"] else 1) * STORED["embed_bags"]["gpu_s_per_region"]
     cost = trained(job, regions * (epochs * per_epoch + passes))
     n = training.n_iterations
     if iterations.stop < n:
