@@ -219,7 +219,7 @@ class Run:
             live=self.folder / f"{variant.name}.live",
             out=last,
         )
-        told = distill_slpd.Variant.of(args)
+        told = distill_slpd.VariantRecipe.of(args)
         renew = told.renew()
         if renew and variant.name == CONTROL:
             renew = shuffled(renew, self.experiment.training.seed)

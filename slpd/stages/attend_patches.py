@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from slpd.artifacts.cohort_tokens import CohortTokens, open_cohort_tokens
 from slpd.artifacts.patch_attention import write_patch_attention
+from slpd.models.encoder_files import read_encoder
 from slpd.models.region_encoder import RegionViT
-from slpd.stages.embed_bags import read_encoder
 from slpd.training.devices import training_device
 from slpd.training.embed import embed_in_batches, refuse_infinite
 from slpd.training.token_store import TokenStore, open_token_store

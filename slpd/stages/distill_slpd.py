@@ -23,7 +23,7 @@ from slpd.method.processes import from_first, process_index
 from slpd.settings.training import Objective, Prototypes, SlideGraph
 from slpd.training.devices import training_device
 from slpd.training.identity import experiment_identity, result_version, section_identity
-from slpd.training.iterations import Given, Iterations
+from slpd.training.iterations import Given, IterationLoop
 from slpd.training.job import TrainingJob, add_job_arguments, open_trainer, write_teacher
 from slpd.training.loop import Trainer
 from slpd.training.progress import Progress
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True)
-class Variant:
+class VariantRecipe:
     """What `distill_slpd` is told of the variant, beside what both training stages are told."""
 
     objective: Objective
@@ -63,7 +63,7 @@ class Variant:
     slide_graph: SlideGraph | None  # None: no term needs one
 
     @classmethod
-    def of(cls, args: argparse.Namespace) -> "Variant":
+    def of(cls, args: argparse.Namespace) -> "VariantRecipe":
         """Read the arguments.
 
         Raises:
@@ -95,11 +95,11 @@ class Variant:
 
 def run(args: argparse.Namespace) -> None:
     """Train the iterations of a job."""
-    variant = Variant.of(args)
+    variant = VariantRecipe.of(args)
     distill(args, variant, variant.renew())
 
 
-def distill(args: argparse.Namespace, variant: Variant, renew: Renew | None) -> None:
+def distill(args: argparse.Namespace, variant: VariantRecipe, renew: Renew | None) -> None:
     """Train from where training is, at first the checkpoint of `pretrain_dino`, until `--until` iterations are over.
 
     Args:
@@ -125,7 +125,7 @@ def distill(args: argparse.Namespace, variant: Variant, renew: Renew | None) -> 
             progress = resume.load(trainer.learner) if progress else Progress(epochs.start)
             given = from_first(read_given(args, variant, job.cohort) if process_index() == 0 else None)
             trainer.monitor.start(progress)
-            Iterations(trainer, variant.objective, renew, folder, given).train(progress, until)
+            IterationLoop(trainer, variant.objective, renew, folder, given).train(progress, until)
             keep_encoder(trainer, progress, folder, until)
         if process_index() == 0:
             hand_out_embeddings(progress, job, folder, until, args.out)
@@ -182,7 +182,7 @@ def hand_out_embeddings(progress: Progress, job: TrainingJob, folder: TrainingFo
         hand_out(folder.embeddings(until), out)
 
 
-def read_given(args: argparse.Namespace, variant: Variant, cohort: CohortTokens) -> Given | None:
+def read_given(args: argparse.Namespace, variant: VariantRecipe, cohort: CohortTokens) -> Given | None:
     """The targets that the job begins with; those of other slides, regions or settings are refused."""
     if args.first_prototypes is None or variant.prototypes is None:
         return None

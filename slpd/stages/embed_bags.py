@@ -7,13 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from slpd.artifacts.bags import write_bags
-from slpd.artifacts.cohort_tokens import CohortTokens, open_cohort_tokens, read_cohort_coords
-from slpd.artifacts.encoder_weights import read_encoder_weights
-from slpd.artifacts.region_encoder import RegionEncoderCard, read_card
-from slpd.errors import UserError
-from slpd.models.network import build_region_encoder
-from slpd.models.region_encoder import RegionViT
-from slpd.models.weights import load_exactly
+from slpd.artifacts.cohort_tokens import open_cohort_tokens, read_cohort_coords
+from slpd.models.encoder_files import read_encoder
 from slpd.settings.training import RegionEncoder
 from slpd.training.devices import training_device
 from slpd.training.embed import embed_regions, refuse_infinite
@@ -50,36 +45,3 @@ def run(args: argparse.Namespace) -> None:
     coords = read_cohort_coords(args.manifest)
     logger.info("%d regions of %d slides embedded, %d values each", *vectors.shape[:1], len(bags), vectors.shape[1])
     write_bags(args.out, bags, coords)
-
-
-def read_encoder(
-    path: Path, cohort: CohortTokens, sha256: str | None = None, section: RegionEncoder | None = None
-) -> RegionViT:
-    """The encoder with its weights.
-
-    Args:
-        path: The weights.
-        cohort: Tokens it is to read.
-        sha256: Hash that weights from elsewhere must have.
-        section: Its architecture, where the weights do not say it.
-    """
-    weights = read_encoder_weights(path, sha256, "pretrained.checkpoint" if sha256 else "--teacher")
-    card = read_card(path)
-    if card is not None:
-        refuse_other_tokens(path, card, cohort)
-        section = card.region_encoder
-    if section is None:
-        raise UserError(f"{path}: does not say its architecture; give --encoder")
-    encoder = build_region_encoder(section, cohort.width)
-    load_exactly(encoder, weights, f"{path} does not fit region_encoder on patch tokens of width {cohort.width}")
-    return encoder
-
-
-def refuse_other_tokens(path: Path, card: RegionEncoderCard, cohort: CohortTokens) -> None:
-    """Refuse tokens of another shape than the encoder was trained on."""
-    if (cohort.grid, cohort.width) != (card.grid, card.token_width):
-        raise UserError(
-            f"{path}: trained on {card.grid} x {card.grid} patches of width {card.token_width}, the manifest's tokens"
-            f" are {cohort.grid} x {cohort.grid} of width {cohort.width};"
-            " give the encoder that was trained on these tokens"
-        )

@@ -19,7 +19,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Iterations:
+class IterationLoop:
     """The iterations of one variant."""
 
     trainer: Trainer
