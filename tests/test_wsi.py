@@ -77,7 +77,7 @@ def test_files_that_are_no_slides_are_refused(tmp_path: Path) -> None:
         ("text", "not a slide"),
         ("link", "No such file"),
         ("absent", "No such file"),
-        ("folder", "directory"),
+        ("folder", "is a folder, and holds no slide"),
     ]:
         with pytest.raises(SlideError, match=f"slide x: .*{name}.svs.*{message}"):
             Slide("x", tmp_path / f"{name}.svs", None)

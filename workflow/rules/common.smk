@@ -23,6 +23,7 @@ if (
         f"error: jobs would run {python}, not {sys.executable}; first: source {workflow.basedir}/.venv/bin/activate"
     )
 
+from slpd.artifacts.slide_files import n_bytes_of
 from slpd.batches import batches_of
 from slpd.cohort_check import CohortPlan
 from slpd.errors import UserError
@@ -108,7 +109,7 @@ def sheet_row(wildcards):
 
 def n_bytes(row):
     """The size of a slide, by which a replaced one is told from one that was merely copied or touched."""
-    return Path(row.path).stat().st_size
+    return n_bytes_of(Path(row.path))
 
 
 def labels_digest(cohort):
