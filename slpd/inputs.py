@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,9 @@ from slpd.artifacts.dicom_header import series_of
 from slpd.artifacts.published import misspelt_names, read_published
 from slpd.artifacts.sheet import SheetRow, read_sheet
 from slpd.artifacts.slide_files import SINGLE, slide_file
+from slpd.artifacts.spelling import SEPARATORS, barcode, groups, likely_date, likely_key
 from slpd.artifacts.split_files import read_split_files
-from slpd.errors import UserError
+from slpd.errors import UserError, first_of
 from slpd.evaluation.imported_folds import import_folds
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask
@@ -22,6 +24,7 @@ from slpd.settings.experiment import Experiment
 
 log = logging.getLogger(__name__)
 
+NAMED = 3  # pairs named in a message
 THREADS = 16  # files are on a network file system
 
 Sheet = dict[str, SheetRow]  # slide id -> its line, in the order of the file
@@ -39,6 +42,8 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
     sheets = read_sheets(experiment)
     for cohort in experiment.cohorts:
         check_files(cohort.sheet, sheets[cohort.name])
+        warn_of_barcodes(cohort.sheet, sheets[cohort.name])
+    warn_of_spellings({cohort.sheet: sheets[cohort.name] for cohort in experiment.cohorts})
     for task in experiment.tasks:
         check_labels(task, sheets[task.cohort])
     check_weights(experiment, sheets)
@@ -132,6 +137,50 @@ def refuse_braces(where: str, path: str) -> None:
     """Refuse a path that Snakemake would take for a pattern."""
     if "{" in path or "}" in path:
         raise UserError(f"{where}: {path} has braces in it; rename the file")
+
+
+def warn_of_spellings(sheets: Mapping[str, Sheet]) -> None:
+    """Name patients that are likely one, written in two ways, in one cohort or in two; and dates in place of ids.
+
+    Args:
+        sheets: Path of a sheet -> its lines.
+    """
+    places = {row.patient: (path, row.slide) for path, sheet in sheets.items() for row in sheet.values()}
+    names = {patient: f"{patient!r} ({path}, slide {slide})" for patient, (path, slide) in places.items()}
+    pairs = [f"{names[first]} and {names[second]}" for first, second, *_ in groups(places, likely_key)]
+    pairs += [f"{names[first]} and {names[second]}" for first, second in begun_by(sheets)]
+    if pairs:
+        log.warning(
+            "patients that are likely one, written in two ways: %s; write every patient in one way, or folds part them",
+            first_of(pairs, NAMED),
+        )
+    if dates := [names[patient] for patient in places if likely_date(patient)]:
+        log.warning("patients that a spreadsheet may have made dates of: %s", first_of(dates, NAMED))
+
+
+def begun_by(sheets: Mapping[str, Sheet]) -> list[tuple[str, str]]:
+    """Patients that begin the id of another one, where that is the id of its slide: (P1, P1-2) of slide P1-2."""
+    known = {likely_key(row.patient): row.patient for sheet in sheets.values() for row in sheet.values()}
+    found = []
+    for row in (row for sheet in sheets.values() for row in sheet.values() if row.patient == row.slide):
+        ends = [end.start() for end in re.finditer(SEPARATORS, row.patient)]
+        shorter = (known.get(likely_key(row.patient[:end])) for end in ends if end)
+        found += [(patient, row.patient) for patient in shorter if patient is not None]
+    return found
+
+
+def warn_of_barcodes(path: str, sheet: Sheet) -> None:
+    """Name slides that are of one patient by their barcodes and of two by the sheet."""
+    first: dict[str, SheetRow] = {}
+    pairs = []
+    for row in sheet.values():
+        other = first.setdefault(barcode(row.slide), row)
+        if barcode(row.slide) and other.patient != row.patient:
+            pairs.append(f"{other.slide} ({other.patient}) and {row.slide} ({row.patient})")
+    if pairs:
+        log.warning(
+            "%s: slides of one patient by their barcodes, of two by the sheet: %s", path, first_of(pairs, NAMED)
+        )
 
 
 def check_labels(task: ClassTask | SurvivalTask, sheet: Sheet) -> None:
