@@ -17,7 +17,7 @@ from slpd.artifacts.slide_files import SINGLE, slide_file
 from slpd.artifacts.spelling import SEPARATORS, barcode, groups, likely_date, likely_key
 from slpd.artifacts.split_files import read_split_files
 from slpd.errors import UserError, first_of
-from slpd.evaluation.imported_folds import import_folds
+from slpd.evaluation.imported_folds import absent_text, import_folds
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask
 from slpd.settings.experiment import Experiment
@@ -189,6 +189,8 @@ def check_labels(task: ClassTask | SurvivalTask, sheet: Sheet) -> None:
     check_task(task, slides)
     if isinstance(task.folds, ImportedFolds):
         splits = read_split_files(Path(task.folds.folder))
+        if lost := absent_text(task.name, splits, sheet):
+            log.warning(lost)
         import_folds(task.name, splits, slides, task.folds.allow_patient_overlap)
 
 
