@@ -16,7 +16,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "picture_regions": 1,
     "check_cohort": 1,
     "encode_patches": 3,
-    "import_tokens": 1,
+    "import_tokens": 2,
     "cohort_manifest": 2,
     "pretrain_dino": 3,
     "cluster_regions": 2,
