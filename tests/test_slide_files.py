@@ -14,6 +14,7 @@ from slpd.errors import UserError
 from slpd.geometry.read_plan import plan_read
 from slpd.inputs import check_files
 from slpd.wsi import Slide
+from slpd.wsi.slide import hash_of_ends
 
 MakeSlide = Callable[..., Path]
 
@@ -113,3 +114,22 @@ def test_two_files_of_one_series_are_refused(tmp_path: Path) -> None:
     for pair in [("one/a", "one/b"), ("one/b", "one")]:
         with pytest.raises(UserError, match=r"slides s0 and s1 are (files of one DICOM series|the same file)"):
             check_files("sheet.csv", sheet(*(tmp_path / name for name in pair)))
+
+
+def test_copies_of_a_slide_have_its_content(tmp_path: Path, make_slide: MakeSlide) -> None:
+    """By whatever names and in whatever format; another slide has another."""
+    make_slide(tmp_path / "a.tiff", picture())
+    make_slide(tmp_path / "other.tiff", picture(1))
+    (tmp_path / "b.tif").write_bytes((tmp_path / "a.tiff").read_bytes())
+    write_dicom(tmp_path / "series", picture(), ["0", "1"])
+    write_dicom(tmp_path / "copy", picture(), ["x", "y"])
+    write_dicom(tmp_path / "another", picture(), ["0", "1"], series="4.5")
+    found = {}
+    for name in ("a.tiff", "b.tif", "other.tiff", "series", "copy", "another"):
+        with Slide(name, tmp_path / name, None) as slide:
+            found[name] = slide.content()
+    assert found["a.tiff"] == found["b.tif"]
+    assert found["series"] == found["copy"]
+    assert len({content for content, _ in found.values()}) == 4
+    assert hash_of_ends([tmp_path / "a.tiff"]) == hash_of_ends([tmp_path / "b.tif"])
+    assert hash_of_ends([tmp_path / "a.tiff"]) != hash_of_ends([tmp_path / "other.tiff"])

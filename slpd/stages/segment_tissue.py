@@ -66,7 +66,10 @@ def look(record: SlideRecord, sheet_mpp: float | None, settings: Tissue) -> tupl
         thumbnail = slide.thumbnail(settings.mpp)
         if slide.n_unreadable:
             log.warning("%s: %d squares of the overview cannot be decoded: white", slide.name, slide.n_unreadable)
+        content, n_bytes = slide.content()
         found = {
+            "content": content,
+            "n_bytes": n_bytes,
             "width_lv0": slide.width_lv0,
             "height_lv0": slide.height_lv0,
             "slide_mpp": slide.mpp,

@@ -14,6 +14,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from slpd.artifacts.run_manifest import quick_sha256
 from slpd.artifacts.slide_files import files_of, slide_file
 from slpd.errors import SlideError, UserError
 from slpd.geometry.read_plan import ReadPlan, coarsest_level
@@ -101,6 +102,19 @@ class Slide:
             if quick is not None:
                 return hashlib.sha256(f"{sum(file.stat().st_size for file in files)} {quick}".encode()).hexdigest()
             return whole_hash(files)
+        except OSError as error:
+            raise SlideError(f"slide {self.name}: {self.path}: {error.strerror}; try again or copy it again") from error
+
+    def content(self) -> tuple[str, int]:
+        """What copies of this slide have in common: OpenSlide's quick hash, or one of the ends of its files; and bytes.
+
+        Raises:
+            SlideError: its files cannot be read.
+        """
+        try:
+            files = files_of(self.path)
+            quick = self._opened.quick_hash
+            return quick or hash_of_ends(files), sum(file.stat().st_size for file in files)
         except OSError as error:
             raise SlideError(f"slide {self.name}: {self.path}: {error.strerror}; try again or copy it again") from error
 
@@ -232,6 +246,11 @@ def whole_hash(files: Sequence[Path]) -> str:
             while block := file.read(2**20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def hash_of_ends(files: Sequence[Path]) -> str:
+    """SHA-256 of the first and last bytes of files, by whatever names."""
+    return hashlib.sha256("".join(sorted(map(quick_sha256, files))).encode()).hexdigest()
 
 
 def region_part(x_lv0: int, y_lv0: int, plan: ReadPlan, offset: int) -> ReadPart:
