@@ -74,7 +74,8 @@ def open_slide(request: OpenSlideFile, memory: int) -> "tuple[OpenedSlide | Refu
         reason = why(error)
     if fault:
         return Refusal(f"{path}: {fault}; convert it with another program or leave it out"), None
-    plain.check, fast = check, None
+    plain.look_at_tiles(check)
+    fast = None
     if request.reader == "openslide":
         reason = "asked for"
     elif check:
