@@ -319,8 +319,8 @@ def test_holes_in_the_level_that_is_read_are_read_from_a_finer_one(
             assert plan.level == downsample // 2
             region = slide.read_region(0, 0, plan).astype(float)
             expected = reduced(finest, downsample)[:128, :128]
-            assert np.abs(region - expected).mean() < 8  # JPEG of noise; left white it is 90
-        assert np.abs(slide.thumbnail(2.0).astype(float) - reduced(finest, 4)).mean() < 8
+            assert np.abs(region - expected).mean() < 12  # JPEG of noise; left white it is 90
+        assert np.abs(slide.thumbnail(2.0).astype(float) - reduced(finest, 4)).mean() < 12
         assert slide.n_unreadable == 0
 
 
