@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import rerun_table
 
-from slpd.artifacts.run_manifest import last_manifest, quick_sha256
+from slpd.artifacts.run_manifest import last_manifest
 from slpd.artifacts.sheet import read_sheet
+from slpd.artifacts.slide_files import quick_sha256
 from slpd.errors import UserError
 from slpd.run_record import record_run, seeds
 from slpd.settings.experiment import load_experiment

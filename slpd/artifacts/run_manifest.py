@@ -13,11 +13,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from slpd.artifacts.atomic import write_text
+from slpd.artifacts.slide_files import quick_sha256
 from slpd.errors import UserError
 
 FOLDER = "runs"
 NO_RESULTS = (FOLDER, "benchmarks", "report")  # folders of an experiment whose bytes no run repeats
-EDGE_BYTES = 2**16
 THREADS = 16  # files are on a network file system
 
 
@@ -93,15 +93,6 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def quick_sha256(path: Path) -> str:
-    """SHA-256 of a file's size, first and last 64 KiB: slides are gigabytes."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        first = file.read(EDGE_BYTES)
-        file.seek(max(0, size - EDGE_BYTES))
-        return hashlib.sha256(f"{size} ".encode() + first + file.read()).hexdigest()
 
 
 def input_records(whole: Iterable[Path], slides: Iterable[Path]) -> dict[str, FileRecord]:

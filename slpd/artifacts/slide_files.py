@@ -3,6 +3,7 @@
 What a file is, its content says and not its name; MIRAX alone is known by its suffix, as OpenSlide knows it.
 """
 
+import hashlib
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from slpd.errors import UserError
 
 MIRAX = ".mrxs"  # its pixels lie in a folder of the slide's name
 HAMAMATSU = (b"[Virtual Microscope Specimen]", b"[Uncompressed Virtual Microscope Specimen]")  # a text that names files
+EDGE_BYTES = 2**16  # of a file, at its beginning and its end, that tell it from others
 SINGLE = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".czi", ".h5", ".hdf5", ".pt")  # formats of one file
 
 
@@ -93,3 +95,12 @@ def n_bytes_of(path: Path) -> int:
     """
     files = [path] if path.suffix.lower() in SINGLE and not path.is_dir() else files_of(path)
     return sum(file.stat().st_size for file in files)
+
+
+def quick_sha256(path: Path) -> str:
+    """SHA-256 of a file's size, first and last 64 KiB: slides are gigabytes."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        first = file.read(EDGE_BYTES)
+        file.seek(max(0, size - EDGE_BYTES))
+        return hashlib.sha256(f"{size} ".encode() + first + file.read()).hexdigest()
