@@ -11,7 +11,7 @@ from importlib.metadata import distributions
 VERSION = "0.1.0"  # as in pyproject.toml
 
 RESULT_VERSIONS: dict[str, int] = {
-    "segment_tissue": 3,
+    "segment_tissue": 4,
     "tile_regions": 2,
     "picture_regions": 1,
     "check_cohort": 1,
