@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from slpd.caches import use_writable_caches
 from slpd.errors import UserError
 from slpd.launch import launch
 
@@ -54,6 +55,7 @@ STAGES = {
 
 def main() -> int:
     """Parse the command line, run the stage, end a failure that a user can mend in one line and exit status 2."""
+    use_writable_caches()
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a queue's warning: training heeds it once it has begun
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     launcher = argparse.ArgumentParser(prog="python -m slpd", add_help=False, allow_abbrev=False)

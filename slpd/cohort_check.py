@@ -1,18 +1,20 @@
 """What a cohort must have before GPU time is spent on it: readable slides, regions for prototypes, folds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from pydantic import Field
 
 from slpd.artifacts.sheet import SheetRow
 from slpd.artifacts.slide_record import SlideRecord
-from slpd.errors import UserError
+from slpd.errors import UserError, first_of
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import Task
 from slpd.settings.experiment import Cohort, Experiment
 from slpd.settings.heads import Head
 from slpd.settings.section import Fraction, Section
+
+NAMED = 3  # pairs named in a message
 
 
 class CohortPlan(Section):
@@ -58,7 +60,7 @@ def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequen
 
     Raises:
         UserError: too many slides failed, regions do not fill a batch, no slide has enough of them for
-            prototypes, or a task cannot be split.
+            prototypes, a task cannot be split, or copies of one slide stand under two patients.
     """
     usable = [record for record in records if record.status == "ok"]
     check_failures(plan.max_failed_fraction, records)
@@ -67,6 +69,8 @@ def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequen
     names = {record.slide for record in usable}
     for task in plan.tasks:
         check_task(task, [slide for slide in labelled_slides(task, sheet) if slide.slide in names])
+    copies = copies_of(usable)
+    refuse_parted_copies(plan.cohort, copies, {row.slide: row.patient for row in sheet})
     n_regions = sum(record.n_regions or 0 for record in usable)
     if n_regions < plan.batch_size:
         raise UserError(
@@ -75,6 +79,7 @@ def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequen
         )
     return [
         f"{len(usable)} of {len(records)} slides usable, {n_regions} regions",
+        *(f"slides {one.slide} and {other.slide} are one, by their content; keep one line" for one, other in copies),
         *(f"left out at {record.stage}: {record.reason}" for record in records if record.status == "failed"),
         *(
             f"variant {variant}: {count_below(least, usable)} slides with fewer than {least} regions get no prototypes"
@@ -109,6 +114,36 @@ def check_regions(cohort: str, variant: str, least: int, n_slides: int, usable: 
             f"cohort {cohort}, variant {variant}: prototypes need {n_slides} slide{'s' * (n_slides > 1)} of"
             f" prototypes.min_regions = {least} regions or more, the largest have {most};"
             " lower min_regions (and n_prototypes, at most that)"
+        )
+
+
+def copies_of(usable: Sequence[SlideRecord]) -> list[tuple[SlideRecord, SlideRecord]]:
+    """Pairs of slides with the same content: a slide's first one, with every other."""
+    first: dict[str, SlideRecord] = {}
+    found = [(first.setdefault(record.content, record), record) for record in usable if record.content]
+    return [(one, other) for one, other in found if one is not other]
+
+
+def refuse_parted_copies(
+    cohort: str, copies: Sequence[tuple[SlideRecord, SlideRecord]], patients: Mapping[str, str]
+) -> None:
+    """Refuse copies of one slide under two patients, which folds would part.
+
+    Args:
+        cohort: Its name.
+        copies: Pairs of slides with the same content; of another number of bytes (a level less, another label) they
+            are named and not refused.
+        patients: Slide id -> patient.
+    """
+    parted = [
+        f"{one.slide} ({patients[one.slide]}) and {other.slide} ({patients[other.slide]})"
+        for one, other in copies
+        if one.n_bytes == other.n_bytes and patients[one.slide] != patients[other.slide]
+    ]
+    if parted:
+        raise UserError(
+            f"cohort {cohort}: slides of different patients are copies of one file: {first_of(parted, NAMED)};"
+            " remove the copies from the sheet"
         )
 
 

@@ -1,19 +1,31 @@
 """Everything an experiment reads, checked before any job starts: sheets, slides, labels, folds, weights."""
 
 import logging
-from collections.abc import Mapping
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+from slpd.artifacts.dicom_header import series_of
 from slpd.artifacts.published import misspelt_names, read_published
 from slpd.artifacts.sheet import SheetRow, read_sheet
+from slpd.artifacts.slide_files import SINGLE, slide_file
+from slpd.artifacts.spelling import SEPARATORS, barcode, groups, likely_date, likely_key
 from slpd.artifacts.split_files import read_split_files
-from slpd.errors import UserError
-from slpd.evaluation.imported_folds import import_folds
+from slpd.errors import UserError, first_of
+from slpd.evaluation.imported_folds import absent_text, import_folds
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask
 from slpd.settings.experiment import Experiment
 
 log = logging.getLogger(__name__)
+
+NAMED = 3  # pairs named in a message
+THREADS = 16  # files are on a network file system
 
 Sheet = dict[str, SheetRow]  # slide id -> its line, in the order of the file
 
@@ -30,6 +42,8 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
     sheets = read_sheets(experiment)
     for cohort in experiment.cohorts:
         check_files(cohort.sheet, sheets[cohort.name])
+        warn_of_barcodes(cohort.sheet, sheets[cohort.name])
+    warn_of_spellings({cohort.sheet: sheets[cohort.name] for cohort in experiment.cohorts})
     for task in experiment.tasks:
         check_labels(task, sheets[task.cohort])
     check_weights(experiment, sheets)
@@ -43,18 +57,80 @@ def read_sheets(experiment: Experiment) -> dict[str, Sheet]:
 
 
 def check_files(path: str, sheet: Sheet) -> None:
-    """Refuse a sheet with a path that leads nowhere, that the workflow cannot pass on, or that two slides share."""
-    owners: dict[Path, str] = {}
+    """Refuse a sheet with a path that holds no slide, that the workflow cannot pass on, or that two slides share."""
     for row in sheet.values():
         refuse_braces(f"{path}: slide {row.slide}", row.path)
         refuse_braces(f"{path}: slide {row.slide}", row.mask)
-        if not Path(row.path).exists():
-            raise UserError(f"{path}: slide {row.slide}: no file {row.path}; correct the path or remove the line")
-        if row.mask and not Path(row.mask).is_file():
-            raise UserError(f"{path}: slide {row.slide}: no mask {row.mask}; correct the mask column or leave it empty")
-        owner = owners.setdefault(Path(row.path).resolve(), row.slide)
-        if owner != row.slide:
-            raise UserError(f"{path}: slides {owner} and {row.slide} are the same file, {row.path}; keep one line")
+    with ThreadPoolExecutor(THREADS) as pool:
+        entries = list(pool.map(partial(slide_entry, path), sheet.values()))
+    refuse_shared_files(path, list(sheet.values()), entries)
+
+
+def slide_entry(path: str, row: SheetRow) -> Path:
+    """The file that a line of a sheet leads to, which can be read; of a folder the first one of its DICOM series."""
+    where = f"{path}: slide {row.slide}"
+    remedy = "correct the path or remove the line"
+    try:
+        entry = slide_file(Path(row.path))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    except OSError as error:
+        raise UserError(f"{where}: {row.path}: {error.strerror}; {remedy}") from error
+    refuse_unreadable(f"{where}: no file {row.path}; {remedy}", where, entry)
+    if row.mask:
+        refuse_unreadable(
+            f"{where}: no mask {row.mask}; correct the mask column or leave it empty", where, Path(row.mask)
+        )
+    return entry
+
+
+def refuse_unreadable(absent: str, where: str, path: Path) -> None:
+    """Refuse a file that is not there (with the message `absent`), is no file, or may not be read."""
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{absent}{dangling(path)}") from None
+    except OSError as error:
+        raise UserError(f"{where}: {path}: {error.strerror}; mend access to it") from error
+    if not is_file:
+        raise UserError(f"{where}: {path} is no file; give the path of a file")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{where}: {path} may not be read; mend its permissions")
+
+
+def dangling(path: Path) -> str:
+    """Where a link leads that leads nowhere."""
+    return f" (it is a link to {path.readlink()}, which is gone)" if path.is_symlink() else ""
+
+
+def refuse_shared_files(path: str, rows: Sequence[SheetRow], entries: Sequence[Path]) -> None:
+    """Refuse two slides that are one file, by whatever names, or files of one DICOM series."""
+    n_in_folder = Counter(entry.parent for entry in entries)
+    crowded = [n_in_folder[entry.parent] > 1 for entry in entries]
+    with ThreadPoolExecutor(THREADS) as pool:
+        owned = list(pool.map(marks_of, entries, crowded))
+    owners: dict[object, SheetRow] = {}
+    for row, marks in zip(rows, owned, strict=True):
+        for mark, what in marks.items():
+            owner = owners.setdefault(mark, row)
+            if owner is not row:
+                raise UserError(
+                    f"{path}: slides {owner.slide} and {row.slide} are {what}, {owner.path} and {row.path};"
+                    " keep one line"
+                )
+
+
+def marks_of(entry: Path, crowded: bool) -> dict[object, str]:
+    """What no other slide may have, and what two that have it are.
+
+    Args:
+        entry: A slide's file.
+        crowded: Whether other slides lie in its folder, as files of one DICOM series do.
+    """
+    found = entry.stat()
+    series = series_of(entry) if crowded and entry.suffix.lower() not in SINGLE else None
+    same_series: dict[object, str] = {(entry.parent, series): "files of one DICOM series"} if series else {}
+    return {(found.st_dev, found.st_ino): "the same file"} | same_series
 
 
 def refuse_braces(where: str, path: str) -> None:
@@ -63,12 +139,58 @@ def refuse_braces(where: str, path: str) -> None:
         raise UserError(f"{where}: {path} has braces in it; rename the file")
 
 
+def warn_of_spellings(sheets: Mapping[str, Sheet]) -> None:
+    """Name patients that are likely one, written in two ways, in one cohort or in two; and dates in place of ids.
+
+    Args:
+        sheets: Path of a sheet -> its lines.
+    """
+    places = {row.patient: (path, row.slide) for path, sheet in sheets.items() for row in sheet.values()}
+    names = {patient: f"{patient!r} ({path}, slide {slide})" for patient, (path, slide) in places.items()}
+    pairs = [f"{names[first]} and {names[second]}" for first, second, *_ in groups(places, likely_key)]
+    pairs += [f"{names[first]} and {names[second]}" for first, second in begun_by(sheets)]
+    if pairs:
+        log.warning(
+            "patients that are likely one, written in two ways: %s; write every patient in one way, or folds part them",
+            first_of(pairs, NAMED),
+        )
+    if dates := [names[patient] for patient in places if likely_date(patient)]:
+        log.warning("patients that a spreadsheet may have made dates of: %s", first_of(dates, NAMED))
+
+
+def begun_by(sheets: Mapping[str, Sheet]) -> list[tuple[str, str]]:
+    """Patients that begin the id of another one, where that is the id of its slide: (P1, P1-2) of slide P1-2."""
+    known = {likely_key(row.patient): row.patient for sheet in sheets.values() for row in sheet.values()}
+    found = []
+    for row in (row for sheet in sheets.values() for row in sheet.values() if row.patient == row.slide):
+        ends = [end.start() for end in re.finditer(SEPARATORS, row.patient)]
+        shorter = (known.get(likely_key(row.patient[:end])) for end in ends if end)
+        found += [(patient, row.patient) for patient in shorter if patient is not None]
+    return found
+
+
+def warn_of_barcodes(path: str, sheet: Sheet) -> None:
+    """Name slides that are of one patient by their barcodes and of two by the sheet."""
+    first: dict[str, SheetRow] = {}
+    pairs = []
+    for row in sheet.values():
+        other = first.setdefault(barcode(row.slide), row)
+        if barcode(row.slide) and other.patient != row.patient:
+            pairs.append(f"{other.slide} ({other.patient}) and {row.slide} ({row.patient})")
+    if pairs:
+        log.warning(
+            "%s: slides of one patient by their barcodes, of two by the sheet: %s", path, first_of(pairs, NAMED)
+        )
+
+
 def check_labels(task: ClassTask | SurvivalTask, sheet: Sheet) -> None:
     """Refuse a task that the whole sheet cannot carry, and imported folds that do not fit it."""
     slides = labelled_slides(task, list(sheet.values()))
     check_task(task, slides)
     if isinstance(task.folds, ImportedFolds):
         splits = read_split_files(Path(task.folds.folder))
+        if lost := absent_text(task.name, splits, sheet):
+            log.warning(lost)
         import_folds(task.name, splits, slides, task.folds.allow_patient_overlap)
 
 
@@ -89,8 +211,9 @@ def check_weights(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:
     """Refuse weights that are not there; the jobs that load them check their hashes."""
     for key, checkpoint in weights_of(experiment, sheets).items():
         refuse_braces(key, checkpoint)
-        if not Path(checkpoint).is_file():
-            raise UserError(f"{key}: no file {checkpoint}; put the weights there or correct the path")
+        refuse_unreadable(
+            f"{key}: no file {checkpoint}; put the weights there or correct the path", key, Path(checkpoint)
+        )
 
 
 def weights_of(experiment: Experiment, sheets: Mapping[str, Sheet]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The record of a run: gathered when it ends, whether well or not."""
 
+import logging
 import os
 import platform
 import re
@@ -12,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from slpd.artifacts.run_manifest import RunManifest, input_records, last_manifest, result_records
+from slpd.artifacts.slide_files import files_of
 from slpd.errors import UserError
 from slpd.inputs import Sheet, weights_of
 from slpd.settings.experiment import Experiment
 from slpd.slurm.jobs import ended_jobs, has_slurm
 from slpd.versions import RESULT_VERSIONS
+
+log = logging.getLogger(__name__)
 
 # What computes, reads or decides an order; the lock file has the rest.
 RECORDED = re.compile(
@@ -31,7 +35,7 @@ def record_run(
     results: Path,
     stages: Mapping[str, str],
     started: float,
-    log: Path,
+    snakemake_log: Path,
     succeeded: bool,
 ) -> Path:
     """Write the manifest of a run.
@@ -42,7 +46,7 @@ def record_run(
         results: The experiment's folder.
         stages: Path relative to `results` -> stage that wrote it.
         started: Seconds since the epoch.
-        log: Snakemake's log of the run, which names the jobs.
+        snakemake_log: Snakemake's log of the run, which names the jobs.
         succeeded: Whether all jobs ended well.
 
     Returns:
@@ -61,10 +65,19 @@ def record_run(
         packages=packages(),
         git=git_state(Path(__file__).parents[1]),
         hardware=hardware(),
-        jobs=jobs_of(log),
+        jobs=jobs_of(snakemake_log),
         inputs=input_records(small_inputs(experiment, sheets), slides(sheets)),
-        results=result_records(results, run, stages, last_manifest(results)),
+        results=result_records(results, run, stages, manifest_before(results)),
     ).write(results)
+
+
+def manifest_before(results: Path) -> RunManifest | None:
+    """The manifest of the run before; None: there is none, or it is damaged, and every result is hashed anew."""
+    try:
+        return last_manifest(results)
+    except UserError as error:
+        log.warning("%s; its results are recorded anew", error)
+        return None
 
 
 def seeds(config: Any, where: str = "") -> Iterator[tuple[str, int]]:  # noqa: ANN401  # any JSON value
@@ -143,5 +156,13 @@ def small_inputs(experiment: Experiment, sheets: Mapping[str, Sheet]) -> list[Pa
 
 
 def slides(sheets: Mapping[str, Sheet]) -> list[Path]:
-    """Slides, or token files made elsewhere, of all cohorts."""
-    return [Path(row.path) for sheet in sheets.values() for row in sheet.values()]
+    """The files of slides, or token files made elsewhere, of all cohorts."""
+    return [file for sheet in sheets.values() for row in sheet.values() for file in present_files(Path(row.path))]
+
+
+def present_files(path: Path) -> list[Path]:
+    """The files of a slide; of one that is gone meanwhile its path, which the record notes as unreadable."""
+    try:
+        return files_of(path)
+    except (UserError, OSError):
+        return [path]

@@ -11,12 +11,12 @@ from importlib.metadata import distributions
 VERSION = "0.1.0"  # as in pyproject.toml
 
 RESULT_VERSIONS: dict[str, int] = {
-    "segment_tissue": 3,
+    "segment_tissue": 4,
     "tile_regions": 2,
     "picture_regions": 1,
     "check_cohort": 1,
     "encode_patches": 3,
-    "import_tokens": 1,
+    "import_tokens": 2,
     "cohort_manifest": 2,
     "pretrain_dino": 4,
     "cluster_regions": 2,

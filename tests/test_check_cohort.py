@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,25 @@ def test_cohort_smaller_than_a_batch_is_refused() -> None:
     check_cohort(plan(batch_size=68), GOOD, SHEET)  # 5 + 6 + ... + 12
     with pytest.raises(UserError, match=r"cohort c: 68 regions are fewer than training.batch_size = 69; lower it"):
         check_cohort(plan(batch_size=69), GOOD, SHEET)
+
+
+def copied(n_bytes: int = 7) -> list[SlideRecord]:
+    """GOOD, with the content of s2 in s3, too, of 7 bytes and of so many."""
+    found = [record.model_copy(update={"content": f"hash {i}", "n_bytes": 7}) for i, record in enumerate(GOOD)]
+    found[3] = found[3].model_copy(update={"content": "hash 2", "n_bytes": n_bytes})
+    return found
+
+
+def test_copies_of_one_slide_under_two_patients_are_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"slides of different patients are copies of one file: s2 \(p2\) and s3 \(p3\);"
+    ):
+        check_cohort(plan(), copied(), SHEET)
+    one_patient = [replace(row, patient="p2") if row.slide == "s3" else row for row in SHEET]
+    told = "slides s2 and s3 are one, by their content; keep one line"
+    assert told in check_cohort(plan(), copied(), one_patient)
+    assert told in check_cohort(plan(), copied(n_bytes=8), SHEET)  # without its label, say
+    assert told not in check_cohort(plan(max_failed_fraction=0.5), fail(copied(), 3), SHEET)
 
 
 # ---- the stage: folds and heads ------------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dicom import write_dicom
 from numpy.typing import NDArray
 
 from slpd.__main__ import main
 from slpd.artifacts.regions import Region, write_regions
-from slpd.artifacts.slide_record import SlideRecord, read_records
+from slpd.artifacts.slide_record import SlideRecord, read_record, read_records
 from slpd.artifacts.tokens import read_coords, read_quality, read_source, read_tokens
 from slpd.errors import SlideError
 from slpd.geometry.read_plan import ReadPlan
@@ -111,6 +112,35 @@ def test_tokens_are_those_of_the_regions_pixels(encode: Encode, cohort: Path) ->
     for (x, y), region in zip(CORNERS, tokens, strict=True):
         assert np.array_equal(region, encoder.encode(pixels[y : y + 64, x : x + 64], mpp=0.5).tokens)
     assert not (cohort / "tokens" / "c.h5").exists()
+
+
+@pytest.mark.parametrize(("copied", "fault"), [(["1"], "other levels"), (["torn"], "is not a slide")])
+def test_a_copy_that_is_not_the_whole_slide_is_not_used(
+    encode: Encode,
+    cohort: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    copied: list[str],
+    fault: str,
+) -> None:
+    """Whatever the list of a slide's files overlooks: here a level, and all of them."""
+    pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    write_dicom(cohort / "a", pixels, ["0", "1"])
+    record = read_record(cohort / "a.json")
+    record.model_copy(update={"path": str(cohort / "a" / "1")}).write(cohort / "a.json")
+    (cohort / "elsewhere").mkdir()
+    (cohort / "elsewhere" / "torn").write_bytes(b"no slide")
+    source = "elsewhere" if copied == ["torn"] else "a"
+    monkeypatch.setattr("slpd.artifacts.node_copy.files_of", lambda _: [cohort / source / name for name in copied])
+    encode("a")
+    in_place = read_tokens(cohort / "tokens" / "a.h5")
+    (cohort / "tokens" / "a.h5").unlink()
+    _, records = encode("a", copy_to=cohort / "node")
+    assert records["a"].status == "ok"
+    assert np.array_equal(read_tokens(cohort / "tokens" / "a.h5"), in_place)
+    assert "slide a: its copy in" in caplog.text
+    assert fault in caplog.text
+    assert list((cohort / "node").iterdir()) == []
 
 
 def test_records_and_files_state_all_resolutions(encode: Encode, cohort: Path) -> None:

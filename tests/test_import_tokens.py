@@ -47,13 +47,14 @@ def write_h5(path: Path, features: NDArray[np.float32], coords: NDArray[np.int64
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Import:
-    """Imports the files of a folder, slide ids their stems."""
+    """Imports the files of a folder, slide ids their stems, each of a patient of its own or all of one."""
 
-    def imported(**mpp: float) -> tuple[int, dict[str, SlideRecord]]:
+    def imported(patient: str = "", **mpp: float) -> tuple[int, dict[str, SlideRecord]]:
         files = sorted((tmp_path / "theirs").iterdir())
-        lines = [f"{path.stem},{path},p{path.stem},{mpp.get(path.stem, '')}" for path in files]
+        lines = [f"{path.stem},{path},{patient or 'p' + path.stem},{mpp.get(path.stem, '')}" for path in files]
         (tmp_path / "sheet.csv").write_text("\n".join(["slide,path,patient,mpp", *lines]) + "\n")
-        argv = ["--sheet", str(tmp_path / "sheet.csv"), "--version", "1", "--tokens-dir", str(tmp_path / "tokens")]
+        argv = ["--sheet", str(tmp_path / "sheet.csv"), "--version", "1", "--grid", str(SIDE)]
+        argv += ["--tokens-dir", str(tmp_path / "tokens")]
         monkeypatch.setattr("sys.argv", ["slpd", "import_tokens", *argv, "--out", str(tmp_path / "imported.json")])
         status = main()
         return status, {r.slide: r for r in read_records(tmp_path / "imported.json")} if not status else {}
@@ -70,7 +71,7 @@ def test_all_layouts_give_the_same_tokens(run: Import, tmp_path: Path) -> None:
     torch.save(torch.from_numpy(as_images(expected)), theirs / "hipt.pt")
     torch.save(torch.from_numpy(as_images(expected)), theirs / "old.pt", _use_new_zipfile_serialization=False)
     torch.save({"features": torch.from_numpy(expected).half(), "coords": torch.from_numpy(corners(3))}, theirs / "d.pt")
-    status, records = run()
+    status, records = run(patient="p")
     assert status == 0
     assert {record.status for record in records.values()} == {"ok"}
     for slide, record in records.items():
@@ -121,12 +122,56 @@ def infinite(n_regions: int) -> NDArray[np.float32]:
     return features
 
 
+def halfway(features: NDArray[np.float32], value: float) -> NDArray[np.float32]:
+    """Features of which the last half is one value: of a dataset that was made whole and written by half."""
+    features[len(features) // 2 :] = value
+    return features
+
+
 @pytest.mark.parametrize(
     ("features", "coords", "message"),
     [
         (tokens(3)[:, :200], corners(3), "features are (3, 200, 12), expected (n, side * side, width)"),
-        (tokens(3)[:, 0], corners(3), "features are (3, 12), expected"),
+        (
+            tokens(3)[:, 0],
+            corners(3),
+            "features are (3, 12), expected (n, side * side, width) or (n, width, side, side):"
+            " single patches have no grid",
+        ),
+        (
+            tokens(30)[:, :1],
+            corners(30),
+            "features are (30, 1, 12), expected (n, side * side, width) or (n, width, side,"
+            " side): one patch is no region, these are single patches",
+        ),
+        (tokens(1), corners(256), "coords are (256, 2) int64, expected (1, 2) whole level-0 pixels"),
+        (
+            tokens(2)[:, :197],
+            corners(2),
+            "features are (2, 197, 12), expected (n, side * side, width) or (n, width, side, side): leave the class",
+        ),
         (as_images(tokens(3))[:, :, :8], corners(3), "features are (3, 12, 8, 16), expected"),
+        (
+            as_images(tokens(3)).swapaxes(1, 3),
+            corners(3),
+            "features are (3, 16, 16, 12), expected (n, side * side, width) or"
+            " (n, width, side, side): the width must come before the sides",
+        ),
+        (
+            np.concatenate([as_images(tokens(3)), as_images(tokens(3))], 1)[:, :16],
+            corners(3),
+            "features are (3, 16, 16, 16),"
+            " expected (n, side * side, width) or (n, width, side, side): side and width are equal",
+        ),
+        (
+            halfway(tokens(8), 0),
+            corners(8),
+            "4 of 8 regions hold zeros alone, as files of extractions that were killed do",
+        ),
+        (halfway(tokens(8), 2), corners(8), "4 of 8 regions hold one token throughout"),
+        (np.repeat(tokens(2), 4, 0), corners(8), "6 of 8 regions repeat another region"),
+        (tokens(3) * 1e-9, corners(3), "3 of 3 regions vary by less than float16 can express"),
+        (tokens(3) * 1e-3 + 1000, corners(3), "3 of 3 regions vary by less than float16 can express"),
         (tokens(0), corners(0), "features are (0, 256, 12), expected"),
         (infinite(3), corners(3), "region 1 has tokens that are not finite or beyond 65504"),
         (tokens(3).astype(np.int32), corners(3), "features are int32, expected floating point numbers"),
@@ -200,8 +245,66 @@ def test_a_cohort_has_one_encoder(run: Import, tmp_path: Path, capsys: pytest.Ca
     write_h5(tmp_path / "theirs" / "b.h5", np.zeros((2, 256, 384), np.float32), None)
     assert run()[0] == 2
     message = capsys.readouterr().err
-    assert "b.h5 has 256 patches of width 384 per region, but" in message
-    assert "a.h5 has 256 of 12" in message
+    assert "b.h5 has tokens of width 384, but" in message
+    assert "a.h5 of 12; a cohort needs one encoder" in message
+
+
+def test_the_grid_is_that_of_the_config(run: Import, tmp_path: Path) -> None:
+    """At import, not in the job that trains."""
+    write_h5(tmp_path / "theirs" / "good.h5", tokens(2), corners(2))
+    write_h5(tmp_path / "theirs" / "small.h5", tokens(3)[:, :64], corners(3))
+    write_h5(tmp_path / "theirs" / "swapped.h5", np.repeat(tokens(4).swapaxes(1, 2), 12, 1), corners(4))
+    write_h5(tmp_path / "theirs" / "micrometres.h5", tokens(5), corners(5), unit="um", tile_size_um=1024.0)
+    _, records = run()
+    assert records["good"].status == "ok"
+    assert (
+        "small.h5 has 64 patches per region, but regions.region_px and patch_encoder.patch_px make 16 x 16 = 256; set"
+        in (records["small"].reason)
+    )
+    assert "has 144 patches per region" in records["swapped"].reason
+    assert "are its last two axes swapped?" in records["swapped"].reason
+    assert "coords are in um, expected level-0 pixels" in records["micrometres"].reason
+
+
+def test_bags_of_as_many_patches_as_a_region_has_are_refused(
+    run: Import, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """(1, 256, D): one region, or a batch of one bag. Coords or another slide's regions tell."""
+    for name in "ab":
+        torch.save(torch.tensor(tokens(1, seed=ord(name))), tmp_path / "theirs" / f"{name}.pt")
+    assert run()[0] == 2
+    assert "every token file is (1, 256, 12) without coords: one region of 16 x 16 patches, or a bag" in (
+        capsys.readouterr().err
+    )
+    write_h5(tmp_path / "theirs" / "c.h5", tokens(1, seed=5), corners(1))
+    assert run()[0] == 0
+    (tmp_path / "theirs" / "c.h5").unlink()
+    torch.save(torch.tensor(tokens(3)), tmp_path / "theirs" / "d.pt")
+    assert run()[0] == 0
+
+
+def test_the_same_tokens_under_two_patients_are_refused(
+    run: Import, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever file they come in."""
+    write_h5(tmp_path / "theirs" / "a.h5", tokens(3), corners(3))
+    torch.save(torch.from_numpy(as_images(tokens(3))), tmp_path / "theirs" / "b.pt")
+    write_h5(tmp_path / "theirs" / "c.h5", tokens(3, seed=1), corners(3))
+    assert run()[0] == 2
+    assert "slides of different patients have the same tokens: a and b; remove the copies" in capsys.readouterr().err
+    assert run(patient="p")[0] == 0
+    assert "slides with the same tokens count twice: a and b" in caplog.text
+
+
+def test_tokens_of_zeros_among_others_are_counted(
+    run: Import, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Background that was masked, as well as a region that was written in part."""
+    features = tokens(3)
+    features[1, 40:60] = 0
+    write_h5(tmp_path / "theirs" / "a.h5", features, corners(3))
+    assert run()[1]["a"].status == "ok"
+    assert "a: 20 of 768 tokens are zeros" in caplog.text
 
 
 def test_slides_and_token_files_are_not_mixed(run: Import, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ LAYERS = [
     },
     {"method", "models", "slurm", "tissue", "wsi"},
     {"artifacts", "geometry", "settings"},
-    {"errors", "launch", "layout", "versions"},
+    {"caches", "errors", "launch", "layout", "versions"},
 ]
 ON_REQUEST = {"make_cohort", "export_released", "import_hipt", "doctor", "failures", "recover", "verify"}
 HEAVY = ("torch", "timm", "torchvision", "snakemake")

@@ -6,7 +6,9 @@ import sys
 from collections import namedtuple
 from pathlib import Path
 
+import numpy as np
 import pytest
+from dicom import write_dicom
 
 from slpd.artifacts.node_copy import node_copy
 from slpd.errors import UserError
@@ -44,6 +46,23 @@ def test_a_folder_that_is_only_named_like_a_slide_is_not_copied(slide: Path, tmp
         assert [path.name for path in copy.parent.iterdir()] == ["b.svs"]
 
 
+def test_formats_of_several_files_are_known_by_their_content(slide: Path, tmp_path: Path) -> None:
+    store = slide.parent
+    write_dicom(store / "series", np.zeros((512, 512, 3), np.uint8), ["0", "1"])
+    write_dicom(store / "series", np.zeros((256, 256, 3), np.uint8), ["other"], series="4.5.6")
+    (store / "c.txt").write_text("[Virtual Microscope Specimen]\nImageFile=c(1).jpg\nImageFile(0,1)=gone.jpg\n")
+    (store / "c(1).jpg").write_bytes(b"pixels")
+    for path, expected in [
+        (store / "series" / "1", {"0", "1"}),
+        (store / "series" / "other", {"other"}),
+        (store / "c.txt", {"c.txt", "c(1).jpg"}),
+        (store / "b.svs", {"b.svs"}),
+    ]:
+        with node_copy("x", path, str(tmp_path / "node")) as copy:
+            assert copy.name == path.name
+            assert {file.name for file in copy.parent.iterdir()} == expected
+
+
 def test_the_folder_may_be_named_by_the_node(slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NODE_SCRATCH", str(tmp_path / "node"))
     with node_copy("a", slide, "$NODE_SCRATCH/slides") as copy:
@@ -68,7 +87,7 @@ def test_without_room_the_slide_is_read_in_place(
     assert "read in place" in caplog.text
 
 
-@pytest.mark.parametrize("fault", ["file in the way", "spread over its folder", "gone"])
+@pytest.mark.parametrize("fault", ["file in the way", "gone"])
 def test_what_cannot_be_copied_is_read_in_place(
     slide: Path, tmp_path: Path, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -76,7 +95,7 @@ def test_what_cannot_be_copied_is_read_in_place(
     if fault == "file in the way":
         node.write_bytes(b"")
     else:
-        path = slide.with_suffix(".vms" if fault == "spread over its folder" else ".svs")
+        path = slide.with_suffix(".svs")
     with node_copy("a", path, str(node)) as copy:
         assert copy == path
     assert "slide a: not copied to" in caplog.text

@@ -49,6 +49,13 @@ def test_code_is_no_reason_to_run_under_either_profile() -> None:
     assert PROFILE["rerun-triggers"] == LOCAL["rerun-triggers"] == ["mtime", "params"]
 
 
+def test_no_profile_keeps_sources_in_the_home() -> None:
+    """Which compute nodes may not be able to write; the workflow has no sources from elsewhere to keep."""
+    assert PROFILE["shared-fs-usage"] == LOCAL["shared-fs-usage"]
+    assert "source-cache" not in LOCAL["shared-fs-usage"]
+    assert "input-output" in LOCAL["shared-fs-usage"]
+
+
 def test_job_names_are_found_by_recover() -> None:
     from slpd.slurm.orphans import PREFIX
 

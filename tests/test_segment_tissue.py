@@ -94,7 +94,7 @@ def test_a_blank_slide_keeps_its_figures_and_its_picture(
     record = read_record(outputs["record"])
     assert (record.status, record.width_lv0, record.slide_mpp, record.tissue_mm2) == ("failed", 1024, 0.5, 0)
     assert record.padding_share == pytest.approx(0.25, abs=0.01)
-    assert record.pen_share == pytest.approx(0.75 * (32 + 2 * 10) / 64, abs=0.02)  # rows of ink and two fading edges
+    assert record.pen_share == pytest.approx(0.75 * (32 + 2 * 11) / 64, abs=0.02)  # rows of ink and two fading edges
     assert f"pen marks cover {record.pen_share:.1%}, padding {record.padding_share:.1%}" in record.reason
     assert read_picture(outputs["thumbnail"]).shape == (64, 64, 3)
     ground = read_mask(outputs["mask"])

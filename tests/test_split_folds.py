@@ -19,7 +19,7 @@ from slpd.artifacts.slide_record import SlideRecord
 from slpd.artifacts.split_files import read_split_file, read_split_files
 from slpd.errors import UserError
 from slpd.evaluation.generated_folds import generate_folds
-from slpd.evaluation.imported_folds import import_folds, patient_overlap
+from slpd.evaluation.imported_folds import absent_text, import_folds, patient_overlap
 from slpd.evaluation.tasks import check_task, labelled_slides, patients_by_stratum
 from slpd.evaluation.training_subset import thin_training
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, SurvivalTask
@@ -225,12 +225,36 @@ def test_slides_that_split_files_cannot_tell_apart_are_refused() -> None:
     [
         (ids("p1_0 p2_0", "", "p2_0.svs"), r"fold 0 \(splits_0.csv\): slide p2_0 is in train and test"),
         (ids("p1_0 p3_0", "p3_0", "p2_0"), "slide p3_0 is in train and val"),
-        (ids("p1_0", "", "q1 q2"), "none of the 2 test slides is labelled and usable"),
+        (ids("p1_0", "", "q1 q2"), "none of the 2 test slides is labelled and usable; slide ids"),
+        (ids("p1_0", "q1 q2", "p2_0"), "none of the 2 val slides is labelled and usable; slide ids"),
+        (ids("p1_0", "P3_0.tif q2", "p2_0"), "none of the 2 val .*; P3_0.tif is p3_0 in the sheet: write slide ids"),
     ],
 )
 def test_split_files_that_cannot_be_used_are_refused(splits: dict[str, list[str]], message: str) -> None:
     with pytest.raises(UserError, match=message):
         import_folds("grade", [splits], slides_of(p1="A", p2="B", p3="A"), allow_patient_overlap=False)
+
+
+def test_a_fold_may_do_without_validation() -> None:
+    (fold,) = import_folds("grade", [ids("p1_0", "", "p2_0")], slides_of(p1="A", p2="B"), allow_patient_overlap=False)
+    assert fold.val == []
+
+
+def test_large_losses_and_other_spellings_are_told() -> None:
+    sheet = [str(number) for number in range(1001, 1021)]
+    whole = {"train": sheet[:12], "val": sheet[12:14], "test": sheet[14:]}
+    assert absent_text("dx", [whole], sheet) == ""
+    assert absent_text("dx", [whole | {"train": [*sheet[:12], "x"]}], sheet) == ""  # 1 of 13
+    lost = absent_text("dx", [whole, whole | {"train": [*sheet[:12], "x", "y"]}], sheet)
+    task = "task dx: split files name slides that the sheet does not have:"
+    assert lost == f"{task} 2 of 14 train slides of fold 1; for example x, y"
+    padded = whole | {"test": [*sheet[14:16], *(f"{slide}.0" for slide in sheet[16:])]}
+    assert absent_text("dx", [padded], sheet) == (
+        f"{task} 4 of 6 test slides of fold 0; 1017.0 is 1017 in the sheet, 1018.0 is 1018 in the sheet, 1019.0 is"
+        " 1019 in the sheet and 1 more: write slide ids in one way, as text"
+    )
+    one = whole | {"train": ["1001.0", *sheet[1:12]]}
+    assert "have: 1 slides; 1001.0 is 1001 in the sheet" in absent_text("dx", [one], sheet)  # however few
 
 
 def test_split_files_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
@@ -368,9 +392,9 @@ def test_the_stage_imports_folds(tmp_path: Path) -> None:
 
 
 def test_slides_that_split_files_name_and_no_fold_has_are_kept_with_their_reason(tmp_path: Path) -> None:
-    slides = slides_of(p1="A", p2="B", p3="A", p4="B")
+    slides = slides_of(p1="A", p2="B", p3="A", p4="B", p6="A")
     files = write_cohort(tmp_path, [*slides, LabelledSlide("p5_0", "p5", "")], left_out="p4_0")
-    (tmp_path / "splits_0.csv").write_text("train,val,test\np2_0,gone.svs,p3_0\np1_0,p5_0,p4_0\n")
+    (tmp_path / "splits_0.csv").write_text("train,val,test\np2_0,gone.svs,p3_0\np1_0,p5_0,p4_0\n,p6_0,\n")
     (tmp_path / "splits_1.csv").write_text("train,val,test\np2_0,,p3_0\np1_0,,lost\n")
     task = imported_task(tmp_path, fraction=0.9)
     run_stage([*files, "--task", task.model_dump_json(), "--out", str(tmp_path / "folds.csv")])

@@ -20,6 +20,10 @@ Tile = Callable[..., tuple[int, SlideRecord, list[Region]]]
 RECORD = SlideRecord(
     slide="s", path="s.tiff", reader="openslide", width_lv0=1000, height_lv0=700, slide_mpp=0.5, mpp_source="file"
 )
+COARSE = (
+    "slide s: 5 µm/px is coarser than the 0.5 µm/px asked for; scanners make 0.1 to 1.1 µm/px, so {} is likely wrong,"
+    " by ten say (0.5?): write the true resolution in the mpp column, or leave the slide out"
+)
 SETTINGS = {"mpp": 0.5, "region_px": 200, "min_tissue": 0.5, "max_pen": 1, "max_padding": 1}
 
 
@@ -97,7 +101,13 @@ def test_regions_are_as_large_in_micrometres_whatever_the_slide(tile: Tile) -> N
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
-        ({"slide_mpp": 0.53}, {}, "slide s: 0.53 µm/px is coarser than the 0.5 µm/px asked for"),
+        (
+            {"slide_mpp": 0.53},
+            {},
+            "slide s: 0.53 µm/px is coarser than the 0.5 µm/px asked for; leave it out or raise regions.mpp",
+        ),
+        ({"slide_mpp": 5.0, "mpp_source": "file"}, {}, COARSE.format("the file")),
+        ({"slide_mpp": 5.0, "mpp_source": "sheet"}, {}, COARSE.format("the mpp column of the sheet")),
         ({}, {"region_px": 701}, "slide s: 1000 x 700 px is smaller than one region of 701 px (350.5 µm)"),
     ],
 )

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
+from benchmarks import pens
+from benchmarks.pens import drawn_tissue
 from slpd.artifacts.mask import Ground
-from slpd.tissue import drop_small, fill_small_holes, reached, survey
+from slpd.tissue import drop_small, fill_small_holes, glass_colour, reached, survey, why_no_stain
 from slpd.wsi import Slide
 
 Picture = NDArray[np.uint8]  # (h, w, 3)
@@ -125,6 +127,94 @@ def test_ink_over_tissue_is_pen_and_the_rest_is_tissue(ink: str) -> None:
 
 def test_tissue_without_ink_has_no_pen() -> None:
     assert not survey_of(large_tissue()).pen.any()
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Picture:
+    """(1600, 2000, 3): glass, and bands of five tissues, at 2 µm/px."""
+    return drawn_tissue()
+
+
+TINTS = [(238, 236, 240), (221, 208, 225), (245, 232, 205)]
+
+
+@pytest.mark.parametrize("tint", TINTS)
+@pytest.mark.parametrize("ink", ["red", "hot pink", "green", "blue"])
+@pytest.mark.parametrize("model", ["light passes both", "blended"])
+def test_a_stroke_that_fades_on_glass_of_any_tint_is_pen(ink: str, tint: tuple[int, int, int], model: str) -> None:
+    """To a quarter of its ink: densities are those above the slide's own glass."""
+    colour, picture = ON_GLASS[ink], glass(400, 500, tint)
+    share = stroke() * np.linspace(1, 0.25, 500)[None, :, None]
+    marked = inked(picture, colour, share) if model != "blended" else picture * (1 - share) + np.array(colour) * share
+    found = survey_of(marked.astype(np.uint8))
+    core = ndimage.minimum_filter(stroke()[..., 0], 7) > 0.9
+    assert found.pen[core].mean() > 0.95
+    assert found.tissue[core].mean() < 0.05
+
+
+@pytest.mark.parametrize("ink", ["red", "hot pink", "green", "blue", "black"])
+def test_a_dry_pen_is_found_over_glass(ink: str) -> None:
+    """Streaks of 60 % ink and gaps, together half of the stroke."""
+    streaks = ndimage.gaussian_filter1d(np.random.default_rng(0).normal(size=900), 3) > 0
+    y, x = np.mgrid[:400, :500]
+    share = stroke(60) * np.where(streaks[y + x // 2], 0.6, 0.1)[..., None]
+    found = survey_of(inked(glass(400, 500), ON_GLASS[ink], share))
+    dense = share[..., 0] > 0.3
+    assert found.tissue[dense].mean() < 0.1
+    assert found.pen[dense].mean() > 0.85
+
+
+@pytest.mark.parametrize(
+    ("ink", "mpp"),
+    [("red", 2.0), *((ink, mpp) for ink in ("red", "green", "blue", "black") for mpp in (4.0, 16.0, 24.0))],
+)
+def test_strokes_are_found_at_other_resolutions(drawn: Picture, ink: str, mpp: float) -> None:
+    picture, share = drawn, pens.stroke((1600, 2000), "dense")
+    factor = round(mpp / pens.BASE_MPP)
+    found = pens.measure(picture, share, INKS[ink], factor)
+    assert found["pen"] > 0.98
+    assert found["tissue"] < 0.02
+    assert found["lost"] < 0.005
+    assert found["clean_pen"] == 0  # blood, mucin, fat and pale stroma among it
+
+
+def test_all_that_is_no_ink_is_tissue(drawn: Picture) -> None:
+    """Bands of stroma with nuclei, pale stroma, fat, mucin and a lake of red cells, down the right half."""
+    picture = pens.reduced(drawn, 4).round().astype(np.uint8)
+    found = survey(picture, MPP, 0.05, 0.05)
+    for band in range(5):
+        rows = slice(80 * band + 10, 80 * band + 70)
+        assert found.tissue[rows, 270:480].mean() > (0.6 if band == 1 else 0.95), band  # 1: as pale as a third
+    assert not found.pen.any()
+
+
+def test_the_glass_is_the_brightest_smooth_part() -> None:
+    nothing = np.zeros((400, 500), bool)
+    for tint in TINTS:
+        picture = large_tissue()
+        picture[:150] = glass(150, 500, tint)
+        picture[350:] = picture[:50]
+        picture[:, :120] = picture[:, 360:480] = glass(400, 120, tint)
+        picture[:, 480:] = glass(400, 20, tint)
+        assert np.abs(glass_colour(picture, nothing, MPP).astype(int) - tint).max() <= 1
+    full = with_tissue(glass())[SPECKLED]
+    assert glass_colour(full, nothing[:100, :100], MPP).tolist() == [255] * 3
+
+
+def test_pictures_of_another_kind_are_told() -> None:
+    """Fluorescence on black or on noise, and grey; not tissue all over, pale glass, or black fill beside tissue."""
+    rng = np.random.default_rng(0)
+    dark = np.zeros((200, 250, 3), np.uint8)
+    dark[50:150, 60:160, 1] = rng.integers(30, 250, (100, 100))
+    noise = (dark + rng.integers(3, 8, dark.shape)).clip(0, 255).astype(np.uint8)
+    grey = np.repeat(with_tissue(glass()).mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    assert "dark where there is nothing" in why_no_stain(dark)
+    assert "dark where there is nothing" in why_no_stain(noise)
+    assert "grey" in why_no_stain(grey)
+    filled = with_tissue(glass())
+    filled[:, :40] = filled[170:] = 0
+    for picture in (glass(), large_tissue(), with_tissue(glass())[SPECKLED], filled, np.zeros((20, 20, 3), np.uint8)):
+        assert why_no_stain(picture) == ""
 
 
 @pytest.mark.parametrize("grey", [0, 255], ids=["black", "white"])

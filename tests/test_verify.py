@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import rerun_table
 
-from slpd.artifacts.run_manifest import last_manifest, quick_sha256
+from slpd.artifacts.run_manifest import last_manifest
 from slpd.artifacts.sheet import read_sheet
+from slpd.artifacts.slide_files import quick_sha256
 from slpd.errors import UserError
 from slpd.run_record import record_run, seeds
 from slpd.settings.experiment import load_experiment
@@ -111,6 +112,46 @@ def test_every_kind_of_drift_is_named(
         "not of the last run: more.txt",
         f"made by another version: evaluate {recorded}, now {recorded + 1}",
     ]
+
+
+def test_inputs_that_cannot_be_read_are_noted_and_fail_no_run(
+    folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder in place of a slide, a link that leads nowhere, a sheet that went with its disk."""
+    Path("slides/s0.tiff").unlink()
+    Path("slides/s0.tiff").mkdir()
+    Path("slides/s1.tiff").unlink()
+    Path("slides/s1.tiff").symlink_to("gone.tiff")
+    Path("figures.csv").unlink()
+    (RESULTS / "runs").mkdir()
+    (RESULTS / "runs/20000101-000000.json").write_bytes(b"\xff torn")
+    record()
+    manifest = last_manifest(RESULTS)
+    assert manifest is not None
+    faults = {name: known.fault for name, known in manifest.inputs.items()}
+    assert faults == {
+        "slides.csv": "",
+        "given.safetensors": "",
+        "figures.csv": "No such file or directory",
+        "slides/s0.tiff": "Is a directory",
+        "slides/s1.tiff": "No such file or directory",
+    }
+    assert "20000101-000000.json: no manifest of a run" in caplog.text
+    assert {name: known.stage for name, known in manifest.results.items()}.keys() == set(FILES)
+    status, text = verified(capsys)
+    assert status == 1
+    assert "input unknown: slides/s0.tiff could not be read when the run ended (Is a directory)" in text
+
+
+def test_all_files_of_a_slide_are_recorded(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("slides/s0.mrxs").write_bytes(b"slide")
+    Path("slides/s0").mkdir()
+    Path("slides/s0/Data0000.dat").write_bytes(b"pixels")
+    sheet = Path("slides.csv").read_text()
+    Path("slides.csv").write_text(sheet.replace("slides/s0.tiff", "slides/s0.mrxs"))
+    record()
+    Path("slides/s0/Data0000.dat").write_bytes(b"PIXELS")
+    assert verified(capsys) == (1, "input changed: slides/s0/Data0000.dat, 6 -> 6 bytes\n")
 
 
 def test_result_keeps_the_run_that_made_it(folder: Path) -> None:

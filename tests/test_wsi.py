@@ -77,10 +77,66 @@ def test_files_that_are_no_slides_are_refused(tmp_path: Path) -> None:
         ("text", "not a slide"),
         ("link", "No such file"),
         ("absent", "No such file"),
-        ("folder", "directory"),
+        ("folder", "is a folder, and holds no slide"),
     ]:
         with pytest.raises(SlideError, match=f"slide x: .*{name}.svs.*{message}"):
             Slide("x", tmp_path / f"{name}.svs", None)
+
+
+def test_files_that_openslide_does_not_open_are_refused_by_their_cause(
+    tmp_path: Path, make_slide: MakeSlide, pixels: Picture
+) -> None:
+    """Each with the remedy for it: to copy again what was copied well mends nothing."""
+    Image.fromarray(pixels).save(tmp_path / "jpeg.jpg")
+    (tmp_path / "photo.svs").write_bytes((tmp_path / "jpeg.jpg").read_bytes())
+    (tmp_path / "lonely.mrxs").write_bytes((tmp_path / "jpeg.jpg").read_bytes())
+    (tmp_path / "half.mrxs").write_bytes((tmp_path / "jpeg.jpg").read_bytes())
+    (tmp_path / "half").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    tifffile.imwrite(tmp_path / "strips.tiff", pixels, photometric="rgb", rowsperstrip=16)
+    make_slide(tmp_path / "whole.tiff", pixels)
+    (tmp_path / "torn.tiff").write_bytes((tmp_path / "whole.tiff").read_bytes()[:100])
+    (tmp_path / "zeros.svs").write_bytes(bytes(10_000))
+    (tmp_path / "page.svs").write_text("\n<!DOCTYPE html><title>404</title>")
+    (tmp_path / "pointer.svs").write_text("version https://git-lfs.github.com/spec/v1\n")
+    (tmp_path / "slide.zip").write_bytes(b"PK\3\4" + bytes(40))
+    (tmp_path / "text.svs").write_text("anything")
+    for name, cause in [
+        ("photo.svs", "it is a JPEG picture; convert it to a tiled"),
+        ("picture.png", "it is a PNG picture; convert it to a tiled"),
+        ("lonely.mrxs", r"it has no folder .*lonely with its pixels beside it; copy the folder, too"),
+        ("half.mrxs", r"it has no Slidedat.ini in its folder .*half; copy the folder again"),
+        ("strips.tiff", "it is a TIFF in strips, not in tiles; convert it"),
+        ("torn.tiff", r"it is a TIFF that cannot be read \(.*\); copy it again"),
+        ("zeros.svs", "it begins with zeros, as what an interrupted copy leaves; copy it again"),
+        ("page.svs", "it is a web page or XML; download the slide again"),
+        ("pointer.svs", "it is a pointer of Git LFS; fetch the file that it stands for"),
+        ("slide.zip", "it is a ZIP archive; unpack it"),
+        ("text.svs", "it is of no format that OpenSlide knows"),
+    ]:
+        with pytest.raises(SlideError, match=f"slide x: .*{name} is not a slide that can be read: {cause}"):
+            Slide("x", tmp_path / name, None)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_slide_of_channels_is_refused(tmp_path: Path, pixels: Picture, bits: int) -> None:
+    """OpenSlide would read the first of them as a grey slide."""
+    planes = pixels.transpose(2, 0, 1).astype(f"uint{bits}")
+    path = tmp_path / "s.ome.tif"
+    tifffile.imwrite(path, planes, tile=(64, 64), photometric="minisblack", ome=True, metadata={"axes": "CYX"})
+    with pytest.raises(
+        SlideError, match="it holds 3 channels as images of their own, and OpenSlide reads one, not RGB"
+    ):
+        Slide("s", path, 0.5)
+
+
+def test_a_resolution_for_printers_is_told(tmp_path: Path, make_slide: MakeSlide, pixels: Picture) -> None:
+    with pytest.raises(
+        SlideError, match=r"352\.778 µm/px, expected 0\.1 to 10 \(it is 72 dots per inch, for printers\)"
+    ):
+        Slide("s", make_slide(tmp_path / "s.tiff", pixels, mpp=25_400 / 72), None)
+    with pytest.raises(SlideError, match=r"50 µm/px, expected 0\.1 to 10; write"):
+        Slide("s", make_slide(tmp_path / "s.tiff", pixels, mpp=50), None)
 
 
 def test_a_region_at_the_level_s_own_resolution_is_untouched(

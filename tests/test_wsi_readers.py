@@ -1,7 +1,8 @@
 """Every region equals what is computed from the level's pixels, or is refused, whichever library reads it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,11 +186,11 @@ DAMAGES = [
 ]  # fmt: skip
 
 
-def damage(path: Path, change: Damage, number: int) -> Path:
-    """Change a tile of level 0."""
+def damage(path: Path, change: Damage, number: int, level: int = 0) -> Path:
+    """Change a tile of a level."""
     content = bytearray(path.read_bytes())
     with tifffile.TiffFile(path) as file:
-        change(content, file.pages[0], number)
+        change(content, file.pages[level], number)
     path.write_bytes(content)
     return path
 
@@ -288,6 +289,71 @@ def test_tiles_that_the_scanner_left_out_are_white(
     with Slide("s", path, None, reader) as slide:
         assert slide.reader == reader
         assert np.array_equal(slide.read_region(128, 128, plan_read(slide.mpp, slide.downsamples, 0.5, 128)), expected)
+
+
+def leave_out(path: Path, page: int, numbers: Iterable[int]) -> None:
+    """Take tiles out of a level, as a writer does that leaves them out."""
+    for number in numbers:
+        damage(path, lambda content, of, n: set_tag(content, of, "TileByteCounts", n, 0), number, page)
+
+
+def reduced(level: Pixels, factor: int) -> NDArray[np.float64]:
+    """A level averaged over squares."""
+    height, width = (length // factor for length in level.shape[:2])
+    whole = level[: height * factor, : width * factor].astype(float)
+    return whole.reshape(height, factor, width, factor, 3).mean((1, 3))
+
+
+@pytest.mark.parametrize("reader", ["auto", "openslide"])
+@pytest.mark.parametrize("options", [{}, {"compression": None}, {"description": APERIO}])
+def test_holes_in_the_level_that_is_read_are_read_from_a_finer_one(
+    tmp_path: Path, make_slide: MakeSlide, tissue: Pixels, reader: Reader, options: dict[str, Any]
+) -> None:
+    path = make_slide(tmp_path / "s.tiff", tissue, levels=(1, 2, 4), **options)
+    finest = tifffile.imread(path, key=0)
+    leave_out(path, 1, range(3, 12))
+    leave_out(path, 2, range(2))
+    with Slide("s", path, 0.5, reader) as slide:
+        for downsample in (2, 4):
+            plan = plan_read(slide.mpp, slide.downsamples, 0.5 * downsample, 128)
+            assert plan.level == downsample // 2
+            region = slide.read_region(0, 0, plan).astype(float)
+            expected = reduced(finest, downsample)[:128, :128]
+            assert np.abs(region - expected).mean() < 12  # JPEG of noise; left white it is 90
+        assert np.abs(slide.thumbnail(2.0).astype(float) - reduced(finest, 4)).mean() < 12
+        assert slide.n_unreadable == 0
+
+
+@pytest.mark.parametrize("reader", ["auto", "openslide"])
+def test_a_hole_whose_place_only_coarser_levels_show_is_unreadable(
+    tmp_path: Path, make_slide: MakeSlide, tissue: Pixels, reader: Reader
+) -> None:
+    path = make_slide(tmp_path / "s.tiff", tissue, levels=(1, 2, 4))
+    leave_out(path, 0, [23])
+    with Slide("s", path, None, reader) as slide:
+        plan = plan_read(slide.mpp, slide.downsamples, 0.5, 128)
+        lost, whole = list(slide.read_regions([(128, 128), (256, 128)], plan))
+    assert isinstance(lost, UnreadableRegion)
+    assert "level 0 cannot be read at x 192, y 128 (the tile is missing, not its overview)" in lost.reason
+    assert isinstance(whole, np.ndarray)
+
+
+@pytest.mark.parametrize("reader", ["auto", "openslide"])
+@pytest.mark.parametrize("coarser_too", [True, False])
+def test_glass_that_was_left_out_is_white(
+    tmp_path: Path, make_slide: MakeSlide, tissue: Pixels, reader: Reader, coarser_too: bool
+) -> None:
+    """At every level, or at the finest alone while the overview is whole."""
+    glass = tissue.copy()
+    glass[:128, :256] = 243
+    path = make_slide(tmp_path / "s.tiff", glass, levels=(1, 2))
+    columns = -(-glass.shape[1] // 64)
+    leave_out(path, 0, [row * columns + column for row in range(2) for column in range(4)])
+    if coarser_too:
+        leave_out(path, 1, range(2))
+    with Slide("s", path, None, reader) as slide:
+        region = slide.read_region(0, 0, plan_read(slide.mpp, slide.downsamples, 0.5, 128))
+    assert (region == 255).all()
 
 
 def test_a_slide_that_breaks_off_gives_what_it_has(tmp_path: Path, make_slide: MakeSlide, tissue: Pixels) -> None:

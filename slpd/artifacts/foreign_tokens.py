@@ -8,7 +8,7 @@ import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from slpd.artifacts.token_information import TokenInformation
 from slpd.artifacts.tokens import stated_source
 from slpd.errors import SlideError
+
+PIXELS = ("px", "pixel", "pixels")  # units of coords that some programs state
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class ForeignTokens:
     features: Any  # HDF5 dataset or tensor, (N, P, D) or (N, D, side, side)
     coords: NDArray[np.int64] | None  # (N, 2) level-0 pixels
     stated: dict[str, Any]  # fields of TokenSource that the file states
+    information: TokenInformation = field(default_factory=TokenInformation)  # of the regions that were read
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -42,7 +46,7 @@ class ForeignTokens:
         """The (P, D) tokens of every region, patches row by row.
 
         Raises:
-            SlideError: a token is not finite, or beyond float16.
+            SlideError: a token is not finite, or beyond float16; at the end: regions hold no information.
         """
         n_regions, n_patches, width = self.shape
         for place in range(n_regions):
@@ -56,7 +60,12 @@ class ForeignTokens:
                 half = tokens.astype(np.float16)
             if not np.isfinite(half).all():
                 raise fault(self.slide, self.path, f"region {place} has tokens that are not finite or beyond 65504")
+            self.information.add(tokens, half)
             yield half
+        if self.information.faults:
+            raise fault(
+                self.slide, self.path, f"{self.information.faults}, as files of extractions that were killed do"
+            )
 
 
 @contextmanager
@@ -77,10 +86,13 @@ def open_foreign_tokens(slide: str, path: Path) -> Iterator[ForeignTokens]:
     with file:
         try:
             coords = np.asarray(file["coords"]) if "coords" in file else None
+            unit = str(file["coords"].attrs.get("unit", PIXELS[0])) if "coords" in file else PIXELS[0]
             stated = stated_source(file) if "features" in file else {}
             stated |= trident_source(file)
         except (OSError, TypeError, ValueError) as error:
             raise fault(slide, path, f"coords or attributes cannot be read ({error})") from error
+        if unit.lower() not in PIXELS:
+            raise fault(slide, path, f"coords are in {unit}, expected level-0 pixels")
         yield checked(slide, path, file.get("features"), coords, stated)
 
 
@@ -110,12 +122,29 @@ def checked(slide: str, path: Path, features: Any, coords: Any, stated: dict[str
     if not (features.is_floating_point() if isinstance(features, torch.Tensor) else features.dtype.kind == "f"):
         raise fault(slide, path, f"features are {features.dtype}, expected floating point numbers")
     shape = tuple(features.shape)
-    square = math.isqrt(shape[1]) ** 2 == shape[1] if len(shape) == 3 else len(shape) == 4 and shape[2] == shape[3]
-    if not square or not all(shape):
-        raise fault(slide, path, f"features are {shape}, expected (n, side * side, width) or (n, width, side, side)")
+    why = no_regions(shape)
+    if why is not None:
+        expected = "expected (n, side * side, width) or (n, width, side, side)"
+        raise fault(slide, path, f"features are {shape}, {expected}{why}")
     if coords is not None:
         coords = checked_coords(slide, path, np.asarray(coords), shape[0])
     return ForeignTokens(slide, path, features, coords, stated)
+
+
+def no_regions(shape: tuple[int, ...]) -> str | None:
+    """What is wrong with features that are no whole, square regions, as far as it shows; None: nothing is."""
+    if len(shape) not in (3, 4) or not all(shape):
+        return ": single patches have no grid" if len(shape) == 2 else ""
+    if len(shape) == 4 and shape[2] != shape[3]:
+        return ": the width must come before the sides" if shape[1] == shape[2] else ""
+    if len(shape) == 4 and shape[1] == shape[2]:
+        return ": side and width are equal, so their order cannot be told"
+    n_patches = math.prod(shape[2:]) if len(shape) == 4 else shape[1]
+    if n_patches == 1:
+        return ": one patch is no region, these are single patches"
+    if math.isqrt(n_patches) ** 2 == n_patches:
+        return None
+    return ": leave the class token out" if math.isqrt(n_patches - 1) ** 2 == n_patches - 1 else ""
 
 
 def checked_coords(slide: str, path: Path, coords: NDArray[Any], n_regions: int) -> NDArray[np.int64]:

@@ -14,13 +14,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from slpd.artifacts.slide_files import files_of
 from slpd.errors import UserError
 
 log = logging.getLogger(__name__)
 
 PREFIX = "slpd-slide-"
-WITH_FOLDER = ".mrxs"  # its images lie in a folder of the slide's name
-ELSEWHERE = {".vms", ".vmu", ".dcm"}  # formats whose other files do not lie in a folder of the slide's name
 
 
 @contextmanager
@@ -29,7 +28,7 @@ def node_copy(slide: str, path: Path, folder: str) -> Iterator[Path]:
 
     Args:
         slide: Slide id, for messages.
-        path: The slide; a folder of the same name without suffix (MRXS) is copied with it.
+        path: The slide; whatever files belong to it (DICOM, MIRAX, VMS) are copied with it.
         folder: Where to; may hold variables of the node's environment, as in `$SLURM_TMPDIR`.
 
     Raises:
@@ -54,18 +53,15 @@ def copy_slide(path: Path, folder: Path) -> Path:
     Raises:
         OSError: the folder has no room, or something cannot be read or written.
     """
-    if path.suffix.lower() in ELSEWHERE:
-        raise OSError(errno.EINVAL, f"{path.suffix} slides are spread over several files")
-    companion = path.with_suffix("")
-    parts = [path, *(file for file in companion.rglob("*") if file.is_file() and path.suffix.lower() == WITH_FOLDER)]
+    parts = files_of(path)
     needed, free = sum(part.stat().st_size for part in parts), shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(errno.ENOSPC, f"{needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free")
     for part in parts:
-        copy = folder / part.relative_to(path.parent)
+        copy = folder / part.relative_to(parts[0].parent)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(part, copy)
-    return folder / path.name
+    return folder / parts[0].name
 
 
 @contextmanager

@@ -10,14 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from slpd.artifacts.atomic import write_text
+from slpd.artifacts.slide_files import quick_sha256
 from slpd.errors import UserError
 from slpd.layout import BENCHMARKS, REPORT, RUNS
 
 NO_RESULTS = (RUNS, BENCHMARKS, REPORT)  # folders of an experiment whose bytes no run repeats
-EDGE_BYTES = 2**16
 THREADS = 16  # files are on a network file system
 
 
@@ -32,6 +32,7 @@ class FileRecord(BaseModel):
     by_edges: bool = False  # the hash is of the size, the first and the last 64 KiB: of slides
     stage: str = ""  # that wrote it; of results
     run: str = ""  # in which it appeared first as it is; of results
+    fault: str = ""  # why it could not be read at the end of the run; size, time and hash are then empty
 
 
 class RunManifest(BaseModel):
@@ -68,7 +69,7 @@ def read_manifest_of_run(path: Path) -> RunManifest:
     """
     try:
         return RunManifest.model_validate_json(path.read_text())
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:  # pydantic's ValidationError is one
         raise UserError(f"{path}: no manifest of a run ({str(error).splitlines()[0]})") from error
 
 
@@ -94,23 +95,20 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def quick_sha256(path: Path) -> str:
-    """SHA-256 of a file's size, first and last 64 KiB: slides are gigabytes."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        first = file.read(EDGE_BYTES)
-        file.seek(max(0, size - EDGE_BYTES))
-        return hashlib.sha256(f"{size} ".encode() + first + file.read()).hexdigest()
-
-
 def input_records(whole: Iterable[Path], slides: Iterable[Path]) -> dict[str, FileRecord]:
     """Records of the files that a run reads: small ones by all their bytes, slides by their edges."""
-    small, large = list(whole), list(slides)
+    by_edges = {path: False for path in whole} | dict.fromkeys(slides, True)
     with ThreadPoolExecutor(THREADS) as pool:
-        of_small, of_large = list(pool.map(sha256_of, small)), list(pool.map(quick_sha256, large))
-    records = {str(path): record(path, sha256) for path, sha256 in zip(small, of_small, strict=True)}
-    edges = {str(path): record(path, sha256, by_edges=True) for path, sha256 in zip(large, of_large, strict=True)}
-    return records | edges
+        records = pool.map(input_record, by_edges.keys(), by_edges.values())
+        return {str(path): known for path, known in zip(by_edges, records, strict=True)}
+
+
+def input_record(path: Path, by_edges: bool) -> FileRecord:
+    """The record of an input; it may be gone or unmounted since it was read, which no finished run fails by."""
+    try:
+        return record(path, (quick_sha256 if by_edges else sha256_of)(path), by_edges=by_edges)
+    except OSError as error:
+        return unreadable(error, by_edges=by_edges)
 
 
 def record(path: Path, sha256: str, stage: str = "", run: str = "", by_edges: bool = False) -> FileRecord:
@@ -118,6 +116,12 @@ def record(path: Path, sha256: str, stage: str = "", run: str = "", by_edges: bo
     status = path.stat()
     size, time = status.st_size, status.st_mtime_ns
     return FileRecord(n_bytes=size, mtime_ns=time, sha256=sha256, by_edges=by_edges, stage=stage, run=run)
+
+
+def unreadable(error: OSError, stage: str = "", run: str = "", by_edges: bool = False) -> FileRecord:
+    """The record of a file that cannot be read."""
+    fault = error.strerror or str(error)
+    return FileRecord(n_bytes=0, mtime_ns=0, sha256="", by_edges=by_edges, stage=stage, run=run, fault=fault)
 
 
 def result_files(results: Path) -> list[Path]:
@@ -145,18 +149,19 @@ def result_records(
     """
     known = before.results if before else {}
     paths = {str(path.relative_to(results)): path for path in result_files(results)}
-    fresh = {name for name, path in paths.items() if not unchanged(path, known.get(name))}
+    # token files lie undeclared by a record
+    folders = {str(Path(name).parent): stage for name, stage in stages.items()}
+
+    def result_record(name: str) -> FileRecord:
+        stage = stages.get(name) or folders.get(str(Path(name).parent), "")
+        try:
+            same = unchanged(paths[name], known.get(name))
+            return known[name] if same else record(paths[name], sha256_of(paths[name]), stage, run)
+        except OSError as error:
+            return unreadable(error, stage, run)
+
     with ThreadPoolExecutor(THREADS) as pool:
-        hashes = dict(zip(sorted(fresh), pool.map(lambda name: sha256_of(paths[name]), sorted(fresh)), strict=True))
-    folders = {
-        str(Path(name).parent): stage for name, stage in stages.items()
-    }  # token files lie undeclared by a record
-    return {
-        name: record(path, hashes[name], stages.get(name) or folders.get(str(Path(name).parent), ""), run)
-        if name in fresh
-        else known[name]
-        for name, path in paths.items()
-    }
+        return dict(zip(paths, pool.map(result_record, paths), strict=True))
 
 
 def unchanged(path: Path, known: FileRecord | None) -> bool:

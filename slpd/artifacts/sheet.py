@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slpd.artifacts.people_table import parse_table, read_text
-from slpd.errors import UserError
+from slpd.artifacts.slide_files import n_bytes_of
+from slpd.artifacts.spelling import groups, no_id, sure_key
+from slpd.errors import UserError, first_of
 from slpd.settings.section import SAFE_NAME
 
 COLUMNS = ("slide", "path", "patient", "mpp")
 TOKEN_SUFFIXES = (".h5", ".hdf5", ".pt")
 MASK = "mask"  # a column that may be absent
+NAMED = 3  # ids named in a message
 MASK_SUFFIXES = (".png", ".geojson", ".json")
 
 
@@ -41,8 +44,8 @@ class SheetRow:
 
     @property
     def n_bytes(self) -> int:
-        """The size of its file, by which a replaced one is told from one that was merely copied or touched."""
-        return Path(self.path).stat().st_size
+        """The size of its files, by which a replaced one is told from one that was merely copied or touched."""
+        return n_bytes_of(Path(self.path))
 
 
 def starts_from_tokens(rows: Iterable[SheetRow]) -> bool:
@@ -74,6 +77,8 @@ def parse_sheet(path: Path, text: str) -> list[SheetRow]:
     """The rows of a sheet of which the text is known already; as `read_sheet`."""
     rows = [parse_row(path, line, cells) for line, cells in parse_table(path, text, "cohort sheet", COLUMNS)]
     refuse_repeats(path, rows)
+    refuse_no_ids(path, rows)
+    refuse_two_spellings(path, rows)
     refuse_mixture(path, rows)
     return rows
 
@@ -122,6 +127,26 @@ def refuse_repeats(path: Path, rows: list[SheetRow]) -> None:
         if row.slide.lower() in seen:
             raise UserError(f"{path}: slide {row.slide} is listed twice; keep one line per slide")
         seen[row.slide.lower()] = row.slide
+
+
+def refuse_no_ids(path: Path, rows: list[SheetRow]) -> None:
+    """Refuse placeholders and damaged numbers in place of ids: they would make one patient of many."""
+    for column in ("slide", "patient"):
+        faults = {row.slide: why for row in rows if (why := no_id(getattr(row, column)))}
+        if faults:
+            first = next(row for row in rows if row.slide in faults)
+            raise UserError(
+                f"{path}: {column} {getattr(first, column)!r} {faults[first.slide]} ({len(faults)} slides,"
+                f" {first_of(list(faults), NAMED)}); write the id of every {column}, in a column of text"
+            )
+
+
+def refuse_two_spellings(path: Path, rows: list[SheetRow]) -> None:
+    """Refuse a patient that is written in two ways: folds would part its slides."""
+    same = groups((row.patient for row in rows), sure_key)
+    if same:
+        pairs = first_of([f"{first!r} and {second!r}" for first, second, *_ in same], NAMED)
+        raise UserError(f"{path}: patients {pairs} are one, written in two ways; write every patient in one way")
 
 
 def refuse_mixture(path: Path, rows: list[SheetRow]) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from slpd.artifacts.sheet import is_token_file
+from slpd.artifacts.slide_files import files_of
 from slpd.doctor.finding import Finding
+from slpd.errors import UserError
 
 THREADS = 16  # slides are on a network file system
 SHOWN = 5
@@ -39,8 +41,13 @@ def readable(slides: Sequence[str]) -> Finding:
 def fault_of(path: str) -> str:
     """Why a file cannot be read, or nothing."""
     try:
-        with open(path, "rb") as file:
-            return "" if file.read(1) else f"{path} (empty)"
+        for part in files_of(Path(path)):
+            with open(part, "rb") as file:
+                if not file.read(1):
+                    return f"{part} (empty)"
+        return ""
+    except UserError as error:
+        return str(error)
     except OSError as error:
         return f"{path} ({error.strerror})"
 

@@ -1,18 +1,20 @@
 """Checks of the machine this runs on: packages, GPU, faiss, how slides are decoded, scratch space."""
 
+import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
+from slpd.caches import CACHES, home, own_folder
 from slpd.doctor.finding import Finding
 
-PACKAGES = ("torch", "timm", "h5py", "openslide", "cucim", "faiss", "sklearn", "snakemake")
+PACKAGES = ("cucim", "torch", "timm", "h5py", "openslide", "faiss", "sklearn", "snakemake")
 PLUGIN = "snakemake-executor-plugin-slurm"
 PLUGIN_LEAST = (2, 8)  # earlier ones run training on several GPUs twice, or cannot leave requeueing to SLURM
 RESULTS_GB = 50.0  # least room for results
@@ -26,6 +28,7 @@ def machine_findings(copy_to: str | None, largest_slide: int) -> Iterator[Findin
         largest_slide: Bytes.
     """
     yield Finding("machine", True, f"{platform.node()}, Python {platform.python_version()}")
+    yield caches()
     yield from packages()
     yield plugin()
     yield gpu()
@@ -36,16 +39,35 @@ def machine_findings(copy_to: str | None, largest_slide: int) -> Iterator[Findin
     yield Finding("results", free >= RESULTS_GB, f"{free:.0f} GB free here", "" if free >= RESULTS_GB else "make room")
 
 
+def caches() -> Finding:
+    """Whether libraries can keep what they compile; `slpd.__main__` has moved what the home does not take."""
+    moved = [name for name in CACHES if os.environ.get(name, "").startswith(str(own_folder()))]
+    if not moved:
+        return Finding("caches", True, f"in {home()}")
+    found = f"{home()} cannot be written (read-only, full or absent): stages keep {', '.join(moved)} in {own_folder()}"
+    return Finding(
+        "caches", True, found, "snakemake itself, without our profiles, needs: export XDG_CACHE_HOME=<folder>"
+    )
+
+
 def packages() -> Iterator[Finding]:
     """Whether everything imports; cuCIM first, which crashes behind torch."""
-    failed = []
-    for name in ("cucim", *PACKAGES):
+    faults: dict[str, Exception] = {}
+    for name in PACKAGES:
         try:
             import_module(name)
         except Exception as error:  # whatever it is, it is the finding
-            failed.append(f"{name} ({error})")
-    remedy = "install envs/requirements.lock again: make setup" if failed else ""
-    yield Finding("packages", not failed, f"cannot import {', '.join(failed)}" if failed else "all import", remedy)
+            faults[name] = error
+    remedy = remedy_of(faults) if faults else ""
+    named = ", ".join(f"{name} ({error})" for name, error in faults.items())
+    yield Finding("packages", not faults, f"cannot import {named}" if faults else "all import", remedy)
+
+
+def remedy_of(faults: Mapping[str, Exception]) -> str:
+    """What to do about packages that do not import: those that found no file to write are installed well."""
+    if all(isinstance(error, OSError) and error.filename for error in faults.values()):
+        return "make the folders that are named writable, or set the variables of their caches to others"
+    return "install envs/requirements.lock again: make setup"
 
 
 def plugin() -> Finding:
@@ -101,9 +123,9 @@ def decoding() -> Finding:
             resolutionunit=3,
         )
         with Slide("test", path, None, reader="auto") as slide:
-            found = str(slide.reader)
+            found, reason = str(slide.reader), slide.reader_reason
     good = found == "cucim"
-    remedy = "" if good else "OpenSlide reads all slides, several times slower"
+    remedy = "" if good else f"OpenSlide reads all slides, several times slower, because of {reason}"
     return Finding("decoding", True, f"a tiled JPEG slide is read by {found}", remedy)
 
 

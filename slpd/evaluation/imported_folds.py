@@ -7,12 +7,15 @@ from itertools import combinations
 
 from slpd.artifacts.absent_slides import AbsentSlide
 from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide
+from slpd.artifacts.spelling import slide_key
 from slpd.artifacts.split_files import SplitIds
-from slpd.errors import UserError
+from slpd.errors import UserError, first_of
 
 log = logging.getLogger(__name__)
 
 ABSENT = ("not in the sheet", "left out", "without a label")  # why a slide that is named is in no fold
+LARGE_SHARE = 0.1  # of a split's slides; smaller losses stand in the captions of tables alone
+SAME_IDS = "slide ids of the sheet and of the split files must be the same (`.svs` at the end aside)"
 NAMED = 3  # slides named in a message
 
 
@@ -31,8 +34,8 @@ def import_folds(
         allow_patient_overlap: Accept a patient in train and test, or val and test, of a fold.
 
     Raises:
-        UserError: two slides differ by `.svs` alone, a slide is in two splits of a fold, train or test is empty, or a
-            patient of test is in train or val.
+        UserError: two slides differ by `.svs` alone, a slide is in two splits of a fold, train or test is empty, or val
+            is and its file names slides, or a patient of test is in train or val.
     """
     refuse_twins(task, slides)
     folds = [import_fold(task, number, ids, slides) for number, ids in enumerate(splits)]
@@ -63,16 +66,55 @@ def import_fold(task: str, number: int, ids: SplitIds, slides: Sequence[Labelled
             raise UserError(f"{where}: slide {twice[0]} is in {one} and {other}; remove it from one of them")
     report_repeats(where, ids)
     fold = Fold(*([slide for slide in slides if bare(slide.slide) in named[split]] for split in SPLITS))
-    for split in ("train", "test"):
-        if not getattr(fold, split):
+    for split in SPLITS:
+        if not getattr(fold, split) and (named[split] or split != "val"):  # a fold may do without validation
+            cause = other_spellings(ids[split], [slide.slide for slide in slides], "the sheet")
             raise UserError(
-                f"{where}: none of the {len(named[split])} {split} slides is labelled and usable;"
-                " slide ids of the sheet and of the split files must be the same (`.svs` at the end aside)"
+                f"{where}: none of the {len(named[split])} {split} slides is labelled and usable; {cause or SAME_IDS}"
             )
     n_named = sum(map(len, named.values()))
     n_found = len(fold.train) + len(fold.val) + len(fold.test)
     log.info("%s: %d of %d slides are labelled and usable", where, n_found, n_named)
     return fold
+
+
+def other_spellings(named: Iterable[str], slides: Iterable[str], table: str) -> str:
+    """What to do about named slides that are not among `slides` but likely are in another spelling; or nothing."""
+    spelt = {slide_key(slide): slide for slide in slides}
+    known = set(map(bare, spelt.values()))
+    pairs = {slide: spelt.get(slide_key(slide)) for slide in named if bare(slide) not in known}
+    likely = [f"{slide} is {meant} in {table}" for slide, meant in pairs.items() if meant]
+    return f"{first_of(likely, NAMED)}: write slide ids in one way, as text" if likely else ""
+
+
+def absent_text(task: str, splits: Sequence[SplitIds], sheet: Iterable[str], table: str = "the sheet") -> str:
+    """Which splits lose a large share of their slides because a table does not have them, and why; or nothing.
+
+    Args:
+        task: Name of the task.
+        splits: The ids in each split file, fold 0 first.
+        sheet: All slides of the cohort's sheet, or of another table.
+        table: What it is, for the message.
+    """
+    slides = list(sheet)
+    known = set(map(bare, slides))
+    losses, lost = [], dict[str, None]()
+    for number, ids in enumerate(splits):
+        for split in SPLITS:
+            absent = [slide for slide in ids[split] if bare(slide) not in known]
+            lost |= dict.fromkeys(absent)
+            if len(absent) > LARGE_SHARE * len(ids[split]):
+                losses.append(f"{len(absent)} of {len(ids[split])} {split} slides of fold {number}")
+    cause = other_spellings(lost, slides, table)
+    if not losses and not cause:
+        return ""
+    shares = first_of(losses, NAMED) or f"{len(lost)} slides"
+    return f"task {task}: split files name slides that {table} does not have: {shares}; {cause or example(lost)}"
+
+
+def example(slides: Iterable[str]) -> str:
+    """A few slides for a message."""
+    return f"for example {first_of(list(slides), NAMED)}"
 
 
 def report_repeats(where: str, ids: SplitIds) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from slpd.artifacts.slide_files import n_bytes_of
 from slpd.doctor.files import file_findings
 from slpd.doctor.finding import Finding
 from slpd.doctor.machine import machine_findings
@@ -63,7 +64,7 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
     config, slides = asked["config"], asked["slides"]
     yield Finding("config", True, f"experiment {config['experiment']}, {len(slides)} slides")
     yield from file_findings(config, slides)
-    yield from machine_findings(config["jobs"]["copy_to"], max(Path(path).stat().st_size for path in slides))
+    yield from machine_findings(config["jobs"]["copy_to"], max(n_bytes_of(Path(path)) for path in slides))
     if args.profile:
         yield from queue_findings(read_profile(asked["profile"]), asked["requests"], Path.cwd())
 

@@ -25,6 +25,7 @@ from torch import Tensor
 from slpd.artifacts.encoder_weights import read_encoder_weights
 from slpd.artifacts.node_copy import node_copy
 from slpd.artifacts.regions import Region, read_regions
+from slpd.artifacts.slide_files import files_of
 from slpd.artifacts.slide_record import SlideRecord, read_record, write_records
 from slpd.artifacts.token_journal import EncodedRegion, TokenJournal, journal_path
 from slpd.artifacts.tokens import Quality, TokenSource, read_quality, read_source, write_tokens
@@ -65,7 +66,7 @@ class Task:
     corners: NDArray[np.int64]  # (R, 2) level-0 pixels
     plan: ReadPlan
     source: TokenSource
-    stamp: tuple[int, int, int]  # of the file when it was opened
+    stamp: list[tuple[int, int, int]]  # of its files when it was opened
 
 
 @dataclass(frozen=True)
@@ -176,20 +177,42 @@ def open_slide(record: SlideRecord, regions: list[Region], batch: Batch, out: Pa
             log.info("%s: unchanged", record.slide)
             return Prepared(record, None, out)
         if batch.jobs.copy_to is not None:
-            copy = stack.enter_context(node_copy(record.slide, path, batch.jobs.copy_to))
-            slide = stack.enter_context(Slide(record.slide, copy, record.slide_mpp, reader=slide.reader))
+            slide = copied(slide, record, batch.jobs.copy_to, stack)
         corners = np.array([(region.x_lv0, region.y_lv0) for region in regions], np.int64)
         task = Task(slide, corners, plan, source, stamp_of(slide.path))
         return Prepared(record, task, out, stack.pop_all())
 
 
-def stamp_of(path: Path) -> tuple[int, int, int]:
-    """What a file that was written anew, or replaced, has another of."""
+def copied(slide: Slide, record: SlideRecord, folder: str, stack: ExitStack) -> Slide:
+    """A slide's copy on the node, opened; the slide itself where it cannot be copied, or its copy is another slide.
+
+    Args:
+        slide: The open slide.
+        record: Its status record.
+        folder: `jobs.copy_to`.
+        stack: Closes the copy and removes it.
+    """
+    with ExitStack() as own:
+        path = own.enter_context(node_copy(record.slide, slide.path, folder))
+        try:
+            copy = own.enter_context(Slide(record.slide, path, record.slide_mpp, reader=slide.reader))
+            fault = "" if copy.looks_like(slide) else "it has other levels or another resolution"
+        except SlideError as error:
+            fault = str(error)
+        if not fault:
+            stack.enter_context(own.pop_all())
+            return copy
+    log.warning("slide %s: its copy in %s is not used (%s); read in place", record.slide, folder, fault)
+    return slide
+
+
+def stamp_of(path: Path) -> list[tuple[int, int, int]]:
+    """What a slide whose files were written anew, or replaced, has another of; empty: it is gone."""
     try:
-        status = path.stat()
-    except OSError:
-        return 0, 0, 0
-    return status.st_ino, status.st_size, status.st_mtime_ns
+        found = [file.stat() for file in files_of(path)]
+    except (OSError, UserError):
+        return []
+    return [(status.st_ino, status.st_size, status.st_mtime_ns) for status in found]
 
 
 def finish(prepared: Prepared, batch: Batch) -> SlideRecord:

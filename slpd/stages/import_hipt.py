@@ -22,7 +22,7 @@ from slpd.artifacts.hipt_labels import HiptSlide, read_hipt_labels
 from slpd.artifacts.sheet import COLUMNS, TOKEN_SUFFIXES, parse_sheet
 from slpd.artifacts.split_files import read_split_files, split_file
 from slpd.errors import UserError, first_of
-from slpd.evaluation.imported_folds import import_folds
+from slpd.evaluation.imported_folds import absent_text, import_folds
 from slpd.settings.section import Name
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,8 @@ def run(args: argparse.Namespace) -> None:
     sheet = sheet_text(args.label, [*found, *others], files)
     parse_sheet(args.sheet, sheet)  # refuses what the workflow would refuse
     refuse_other_folds(args.folds, len(splits))
+    if lost := absent_text(args.cohort, splits, [slide.slide for slide in table], "the label table"):
+        log.warning(lost)
     slides = [LabelledSlide(slide.slide, slide.patient, slide.label) for slide in found]
     import_folds(f"{args.cohort}_subtype", splits, slides, allow_patient_overlap=True)  # tells how they leak
     write_text(args.sheet, sheet)

@@ -13,7 +13,7 @@ from slpd.artifacts.slide_record import SlideRecord
 from slpd.errors import SlideError
 from slpd.plots.overlay import Picture, draw_message, draw_outlines, with_caption
 from slpd.settings.slides import Tissue
-from slpd.tissue import survey
+from slpd.tissue import survey, why_no_stain
 from slpd.wsi import Slide
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
         record, thumbnail = look(record, float(args.mpp) if args.mpp else None, settings)
         ground = find(record, thumbnail, settings, args.given_mask)
         record = record.model_copy(update=figures(ground, settings.mpp, args.given_mask))
-        refuse_blank(record, settings)
+        refuse_blank(record, thumbnail, settings, args.given_mask)
         log.info("%s: %.1f mm² of tissue", record.slide, record.tissue_mm2)
     except SlideError as error:
         log.warning("left out: %s", error)
@@ -66,7 +66,10 @@ def look(record: SlideRecord, sheet_mpp: float | None, settings: Tissue) -> tupl
         thumbnail = slide.thumbnail(settings.mpp)
         if slide.n_unreadable:
             log.warning("%s: %d squares of the overview cannot be decoded: white", slide.name, slide.n_unreadable)
+        content, n_bytes = slide.content()
         found = {
+            "content": content,
+            "n_bytes": n_bytes,
             "width_lv0": slide.width_lv0,
             "height_lv0": slide.height_lv0,
             "slide_mpp": slide.mpp,
@@ -119,12 +122,18 @@ def draw(record: SlideRecord, thumbnail: Picture | None, ground: Ground) -> Pict
     return with_caption(picture, record.reason) if record.reason else picture
 
 
-def refuse_blank(record: SlideRecord, settings: Tissue) -> None:
-    """Refuse a slide without tissue.
+def refuse_blank(record: SlideRecord, thumbnail: Picture, settings: Tissue, given_mask: Path | None) -> None:
+    """Refuse a slide without tissue, or, unless its tissue is given, of another kind than tissue on a bright field.
 
     Raises:
-        SlideError: with the shares of what there is instead.
+        SlideError: with what there is instead.
     """
+    cause = why_no_stain(thumbnail) if given_mask is None else ""
+    if cause:
+        raise SlideError(
+            f"slide {record.slide}: {cause}; tissue is looked for on bright fields in haematoxylin and eosin:"
+            " leave the slide out, or draw a mask"
+        )
     if not record.tissue_mm2:
         raise SlideError(
             f"slide {record.slide}: no tissue of {settings.min_area_mm2:g} mm² or more (pen marks cover"

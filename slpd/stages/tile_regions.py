@@ -22,6 +22,7 @@ from slpd.settings.slides import Regions
 
 log = logging.getLogger(__name__)
 
+COARSEST_SCAN_MPP = 1.1  # µm/px: a scanner's objective of 10x makes about 1
 ROUNDING = 1e-9  # a share is a sum of thousands of products: full tissue may come out as 1 - 1e-12
 
 
@@ -57,6 +58,17 @@ def run(args: argparse.Namespace) -> None:
     record.write(args.out_record)
 
 
+def coarse_remedy(mpp: float, source: str | None) -> str:
+    """What to do about a slide that is too coarse: no scanner's objective gives some resolutions."""
+    if mpp <= COARSEST_SCAN_MPP:
+        return "leave it out or raise regions.mpp"
+    where = "the mpp column of the sheet" if source == "sheet" else "the file"
+    return (
+        f"scanners make 0.1 to {COARSEST_SCAN_MPP:g} µm/px, so {where} is likely wrong, by ten say ({mpp / 10:g}?):"
+        " write the true resolution in the mpp column, or leave the slide out"
+    )
+
+
 def tile(record: SlideRecord, ground: Ground, settings: Regions) -> list[Region]:
     """The places of the grid with some tissue, row by row, each kept or excluded.
 
@@ -67,7 +79,7 @@ def tile(record: SlideRecord, ground: Ground, settings: Regions) -> list[Region]
     if not fine_enough(record.slide_mpp, settings.mpp):
         raise SlideError(
             f"slide {record.slide}: {record.slide_mpp:g} µm/px is coarser than the {settings.mpp:g} µm/px asked for;"
-            " leave it out or raise regions.mpp"
+            f" {coarse_remedy(record.slide_mpp, record.mpp_source)}"
         )
     side = region_size_lv0(settings.region_px, settings.mpp, record.slide_mpp)
     if side > min(record.width_lv0, record.height_lv0):

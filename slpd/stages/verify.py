@@ -1,6 +1,8 @@
 """Recompute hashes of an experiment's inputs and results, compare them with its last run's manifest (no rule)."""
 
 import argparse
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,14 +11,15 @@ from pathlib import Path
 from slpd.artifacts.run_manifest import (
     FileRecord,
     RunManifest,
+    input_record,
     last_manifest,
-    quick_sha256,
     result_files,
     sha256_of,
 )
 from slpd.errors import UserError
 from slpd.versions import RESULT_VERSIONS
 
+GONE = os.strerror(errno.ENOENT)
 WHY = Path(__file__).parents[2] / "workflow/scripts/why.py"
 
 
@@ -59,11 +62,13 @@ def needed(results: Path) -> RunManifest:
 def drift(results: Path, manifest: RunManifest) -> Iterator[str]:
     """Every input and result that is not what it was."""
     for name, known in manifest.inputs.items():
-        path = Path(name)
-        if not path.is_file():
-            yield f"input gone: {name}"
-        elif (quick_sha256 if known.by_edges else sha256_of)(path) != known.sha256:
-            yield f"input changed: {name}, {known.n_bytes} -> {path.stat().st_size} bytes"
+        now = input_record(Path(name), known.by_edges)
+        if known.fault:
+            yield f"input unknown: {name} could not be read when the run ended ({known.fault})"
+        elif now.fault:
+            yield f"input gone: {name}" if now.fault == GONE else f"input unreadable: {name} ({now.fault})"
+        elif now.sha256 != known.sha256:
+            yield f"input changed: {name}, {known.n_bytes} -> {now.n_bytes} bytes"
     names = {str(path.relative_to(results)) for path in result_files(results)}
     for name, known in manifest.results.items():
         if name not in names:

@@ -17,10 +17,13 @@ bytes were cut off or zeroed, as by an interrupted copy. With cuCIM, data that r
 
 A thumbnail is white where its level cannot be decoded; `Slide.n_unreadable` says in how many squares.
 
+A tile that a plain TIFF pyramid does not have at one level is read from the next finer level that has it. One that only
+coarser levels show is refused as damaged. What no level has was left out by the scanner, and is white; so are holes in
+files of other kinds (`slpd.wsi.holes`).
+
 No reader can know of damage that leaves a valid image: bytes that decode to other pixels (JPEG has no checksum, and
-JPEG 2000 absorbs most flipped or zeroed bytes), changed bytes of uncompressed tiles, an offset that leads to another
-tile, or a byte count of 0, which is how scanners mark tiles that they left out. Those are white, or in Aperio files
-what OpenSlide finds in a finer level.
+JPEG 2000 absorbs most flipped or zeroed bytes), changed bytes of uncompressed tiles, or an offset that leads to another
+tile.
 """
 
 from slpd.wsi.messages import Reader, UnreadableRegion

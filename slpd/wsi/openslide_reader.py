@@ -8,6 +8,7 @@ import numpy as np
 import openslide
 from numpy.typing import NDArray
 
+from slpd.wsi.holes import Holes, Part
 from slpd.wsi.tiff_levels import TileCheck
 
 PIECE_COLUMNS = 4096  # OpenSlide reads wider parts in pieces of its own, which it places carelessly at odd downsamples
@@ -24,17 +25,25 @@ class OpenSlideReader:
 
     Places in OpenSlide are level-0 pixels, and where a downsample is not whole, most pixels of the level begin between
     two of them. The nearer one, at most half a level-0 pixel off, is asked for; OpenSlide then interpolates linearly
-    between the level's pixels.
+    between the level's pixels. Downsample 2.0005 moves pixels by up to a quarter of one: by 2 to 3 grey
+    levels on average, 16 in 1 %, 46 at most. cuCIM reads whole pixels of the level.
 
     Attributes:
         slide: The handle; replaced after an error, which OpenSlide's handles do not survive.
         check: Finds tiles without end, which OpenSlide may fill with a flat colour; None: they are not looked for.
+        holes: Fills tiles that a level does not have from finer levels; None: they are white.
     """
 
     def __init__(self, path: Path, threads: int) -> None:
         self.path, self.threads = path, threads
         self.slide = openslide.OpenSlide(path)
         self.check: TileCheck | None = None
+        self.holes: Holes | None = None
+
+    def look_at_tiles(self, check: TileCheck | None) -> None:
+        """Look for tiles without end, and for holes, from now on; None: the slide's tiles are not known."""
+        self.check = check
+        self.holes = Holes(check, self.slide.level_dimensions) if check else None
 
     def read(self, level: int, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
         """(height, width, 3) RGB pixels of a part inside a level; what the scanner left out is white.
@@ -67,6 +76,9 @@ class OpenSlideReader:
                 list(pool.map(read_piece, corners))
         except openslide.OpenSlideError as error:
             raise UnreadableTileError(self._locate(level, left, top, width, height, str(error))) from error
+        lost = self.holes.fill(self, Part(level, left, top, left + width, top + height), pixels) if self.holes else None
+        if lost:
+            raise UnreadableTileError(self.message(level, lost.left, lost.top, "the tile is missing, not its overview"))
         return pixels
 
     def _read_piece(self, level: int, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:

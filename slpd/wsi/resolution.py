@@ -5,6 +5,7 @@ import math
 from slpd.errors import SlideError
 
 LEAST_MPP, GREATEST_MPP = 0.1, 10.0  # µm/px; scanners for histology lie between 0.1 (100x) and 10 (1x)
+PRINTERS_DPI = (72, 96, 100, 150, 200, 300, 600, 1200)
 MPP_ANISOTROPY = 0.01  # relative difference of x and y up to which pixels count as square
 
 
@@ -34,6 +35,13 @@ def required_mpp(name: str, stated: tuple[float, float] | None) -> float:
     return (across + down) / 2
 
 
+def of_printers(mpp: float) -> str:
+    """A remark on a resolution that programs write for printers where they know none."""
+    dpi = 25_400 / mpp if mpp > 0 else math.nan
+    match = [known for known in PRINTERS_DPI if abs(dpi - known) < 0.5]
+    return f" (it is {match[0]} dots per inch, for printers)" if match else ""
+
+
 def refuse_oblong_pixels(name: str, stated: tuple[float, float] | None) -> None:
     """Refuse a slide whose file credibly states that its pixels are not square: one resolution cannot describe it.
 
@@ -54,7 +62,7 @@ def checked_mpp(name: str, mpp: float) -> float:
     """The resolution, refused where no scanner could have made it."""
     if not LEAST_MPP <= mpp <= GREATEST_MPP:
         raise SlideError(
-            f"slide {name}: {mpp:g} µm/px, expected {LEAST_MPP:g} to {GREATEST_MPP:g};"
+            f"slide {name}: {mpp:g} µm/px, expected {LEAST_MPP:g} to {GREATEST_MPP:g}{of_printers(mpp)};"
             " write the true resolution in the mpp column of the cohort sheet"
         )
     return mpp

@@ -6,7 +6,7 @@ Whatever is wrong with a slide becomes a SlideError that names it, so that a sta
 import hashlib
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
@@ -14,7 +14,8 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.errors import SlideError
+from slpd.artifacts.slide_files import files_of, quick_sha256, slide_file
+from slpd.errors import SlideError, UserError
 from slpd.geometry.read_plan import ReadPlan, coarsest_level
 from slpd.wsi.messages import OpenedSlide, OpenSlideFile, Reader, ReadPart, Refusal, UnreadableRegion
 from slpd.wsi.reading_process import NURSERY, ReadingProcess, ReadingProcessDiedError
@@ -44,7 +45,7 @@ class Slide:
     """
 
     def __init__(self, name: str, path: Path, sheet_mpp: float | None, reader: Reader = "auto") -> None:
-        self.name, self.path = name, path
+        self.name, self.path = name, entry_of(name, path)
         self._n_asked = 0  # requests whose answers were not fetched yet
         self.n_unreadable = 0
         self._process = ReadingProcess()
@@ -90,18 +91,36 @@ class Slide:
         return answer
 
     def identity(self) -> str:
-        """SHA-256 of what tells this slide from another: bytes in the file and OpenSlide's own quick hash.
+        """SHA-256 of what tells this slide from another: bytes in its files and OpenSlide's own quick hash.
 
-        Where OpenSlide has no quick hash, the whole file is hashed.
+        Where OpenSlide has no quick hash, its files are hashed whole.
         """
         quick = self._opened.quick_hash
         try:
+            files = files_of(self.path)
             if quick is not None:
-                return hashlib.sha256(f"{self.path.stat().st_size} {quick}".encode()).hexdigest()
-            with open(self.path, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+                return hashlib.sha256(f"{sum(file.stat().st_size for file in files)} {quick}".encode()).hexdigest()
+            return whole_hash(files)
         except OSError as error:
             raise SlideError(f"slide {self.name}: {self.path}: {error.strerror}; try again or copy it again") from error
+
+    def content(self) -> tuple[str, int]:
+        """What copies of this slide have in common: OpenSlide's quick hash, or one of the ends of its files; and bytes.
+
+        Raises:
+            SlideError: its files cannot be read.
+        """
+        try:
+            files = files_of(self.path)
+            quick = self._opened.quick_hash
+            return quick or hash_of_ends(files), sum(file.stat().st_size for file in files)
+        except OSError as error:
+            raise SlideError(f"slide {self.name}: {self.path}: {error.strerror}; try again or copy it again") from error
+
+    def looks_like(self, other: "Slide") -> bool:
+        """Whether levels and stated resolution are those of another slide, as a whole copy's are."""
+        mine, theirs = self._opened, other._opened
+        return (mine.level_sizes, mine.mpp, mine.quick_hash) == (theirs.level_sizes, theirs.mpp, theirs.quick_hash)
 
     def thumbnail(self, mpp: float) -> NDArray[np.uint8]:
         """The whole slide at `mpp` µm per pixel: (height, width, 3) RGB, area-averaged from the next finer level.
@@ -206,6 +225,31 @@ class Slide:
             f"slide {self.name}: {reader} ended with {death} while reading {self.path};"
             " set reading.reader to openslide, copy the file again or leave it out"
         )
+
+
+def entry_of(name: str, path: Path) -> Path:
+    """The file that OpenSlide is given for a slide."""
+    try:
+        return slide_file(path)
+    except UserError as error:
+        raise SlideError(f"slide {name}: {error}") from error
+    except OSError as error:
+        raise SlideError(f"slide {name}: {path}: {error.strerror}; mend access to it") from error
+
+
+def whole_hash(files: Sequence[Path]) -> str:
+    """SHA-256 of all bytes of files: of one file its own."""
+    digest = hashlib.sha256()
+    for path in files:
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_of_ends(files: Sequence[Path]) -> str:
+    """SHA-256 of the first and last bytes of files, by whatever names."""
+    return hashlib.sha256("".join(sorted(map(quick_sha256, files))).encode()).hexdigest()
 
 
 def region_part(x_lv0: int, y_lv0: int, plan: ReadPlan, offset: int) -> ReadPart:

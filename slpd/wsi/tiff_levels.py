@@ -26,6 +26,10 @@ class UnsuitableError(Exception):
     """A slide that cuCIM is not to read; the message says why."""
 
 
+class ChannelsError(Exception):
+    """A slide of which OpenSlide reads one of several channels; the message says so."""
+
+
 @dataclass(frozen=True)
 class TiledLevel:
     """The tiles of one level: rows of tiles from top to bottom."""
@@ -72,13 +76,21 @@ def tiff_structure(path: Path, level_sizes: Sequence[tuple[int, int]]) -> TiffSt
 
     Raises:
         UnsuitableError: a level is not just one tiled image of the file.
+        ChannelsError: its channels are images of their own.
         tifffile.TiffFileError: the file is no TIFF.
     """
     with tifffile.TiffFile(path) as file:
         images = [page for page in file.pages if isinstance(page, tifffile.TiffPage) and page.is_tiled]
         pages = [[page for page in images if (page.imagewidth, page.imagelength) == size] for size in level_sizes]
+        refuse_single_channels(pages[0])
         levels = [tiled_level(level, matching) for level, matching in enumerate(pages)]
         return TiffStructure(levels, int(pages[0][0].tags.valueof("Orientation", default=UPRIGHT)))
+
+
+def refuse_single_channels(pages: list[tifffile.TiffPage]) -> None:
+    """Refuse images of level 0 that are channels: of a fluorescence scanner, or red, green and blue by themselves."""
+    if len(pages) > 1 and all(page.samplesperpixel == 1 for page in pages):
+        raise ChannelsError(f"it holds {len(pages)} channels as images of their own, and OpenSlide reads one, not RGB")
 
 
 def tiled_level(level: int, pages: list[tifffile.TiffPage]) -> TiledLevel:

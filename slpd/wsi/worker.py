@@ -18,7 +18,8 @@ from slpd.geometry.area_resample import area_resample
 from slpd.wsi.cucim_reader import CucimReader
 from slpd.wsi.messages import OpenedSlide, OpenSlideFile, ReadPart, Refusal, UnreadableRegion
 from slpd.wsi.openslide_reader import OpenSlideReader, UnreadableTileError
-from slpd.wsi.tiff_levels import UPRIGHT, TileCheck, UnsuitableError, tiff_structure
+from slpd.wsi.refusals import why_no_slide
+from slpd.wsi.tiff_levels import UPRIGHT, ChannelsError, TileCheck, UnsuitableError, tiff_structure
 
 MAX_THREADS = 8  # that decode one region
 STRIP_PX = 2**24  # pixels of a large part that are decoded at a time: 50 MB, one region of the usual size
@@ -63,18 +64,19 @@ def open_slide(request: OpenSlideFile, memory: int) -> "tuple[OpenedSlide | Refu
     except OSError as error:
         return Refusal(f"{path}: {error.strerror}; correct the path column of the sheet"), None
     except openslide.OpenSlideError as error:
-        return Refusal(f"{path} is not a slide that can be read ({error}); copy it again"), None
+        return Refusal(f"{path} is not a slide that can be read: {why_no_slide(path, error)}"), None
     fault = distorted_level(plain.slide.level_dimensions)
     check, reason = None, ""
     try:
         check = look_into_tiff(plain)
-    except MisorientedError as error:
+    except (MisorientedError, ChannelsError) as error:
         fault = fault or str(error)
     except Exception as error:  # whatever tifffile or cuCIM find wrong, OpenSlide has opened the slide
         reason = why(error)
     if fault:
         return Refusal(f"{path}: {fault}; convert it with another program or leave it out"), None
-    plain.check, fast = check, None
+    plain.look_at_tiles(check)
+    fast = None
     if request.reader == "openslide":
         reason = "asked for"
     elif check:
@@ -113,6 +115,7 @@ def look_into_tiff(plain: OpenSlideReader) -> TileCheck:
     Raises:
         UnsuitableError: it is none.
         MisorientedError: it lies on its side or is mirrored.
+        ChannelsError: its channels are images of their own, of which OpenSlide reads one.
     """
     vendor = plain.slide.properties.get(openslide.PROPERTY_NAME_VENDOR)
     if vendor not in VENDORS:

@@ -3,6 +3,7 @@
 import ast
 import json
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ from snakemake.io import is_flagged
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness, RerunTrigger
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the package beside the Snakefile
+
+from slpd.caches import use_writable_caches
 
 SNAKEFILE = Path(__file__).resolve().parents[2] / "Snakefile"
 
@@ -84,6 +89,7 @@ def make_plan(arguments: Sequence[str] = (), folder: Path | None = None) -> Plan
         SystemExit: the config or an input is at fault; the message is printed.
     """
     logger.setLevel(logging.ERROR)
+    use_writable_caches()
     _, args = parse_args(["--workflow-profile", "none", "-s", str(SNAKEFILE), *arguments])
     resources = ResourceSettings(
         cores=args.cores or 1,

@@ -1,0 +1,106 @@
+"""The files that make up a slide: one, or several that lie together (DICOM, MIRAX, Hamamatsu VMS and VMU).
+
+What a file is, its content says and not its name; MIRAX alone is known by its suffix, as OpenSlide knows it.
+"""
+
+import hashlib
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+from slpd.artifacts.dicom_header import series_of
+from slpd.errors import UserError
+
+MIRAX = ".mrxs"  # its pixels lie in a folder of the slide's name
+HAMAMATSU = (b"[Virtual Microscope Specimen]", b"[Uncompressed Virtual Microscope Specimen]")  # a text that names files
+EDGE_BYTES = 2**16  # of a file, at its beginning and its end, that tell it from others
+SINGLE = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".czi", ".h5", ".hdf5", ".pt")  # formats of one file
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of a slide, that which OpenSlide is given first.
+
+    Args:
+        path: The slide's file, or a folder with one DICOM series in it.
+
+    Raises:
+        UserError: the folder holds no slide, or several.
+        OSError: something cannot be read.
+    """
+    entry = slide_file(path)
+    if entry.suffix.lower() == MIRAX:
+        return [entry, *sorted(file for file in entry.with_suffix("").rglob("*") if file.is_file())]
+    with open(entry, "rb") as file:
+        begin = file.read(len(max(HAMAMATSU, key=len)))
+    if begin.startswith(HAMAMATSU):
+        return [entry, *named_files(entry)]
+    series = series_of(entry)
+    members = series_in(entry.parent).get(series, []) if series else []
+    return [entry, *(file for file in members if file != entry)]
+
+
+def slide_file(path: Path) -> Path:
+    """The file that OpenSlide is given: of a folder the first one of its DICOM series.
+
+    Raises:
+        UserError: the folder holds no slide, or several.
+        OSError: the folder cannot be read.
+    """
+    if not path.is_dir():
+        return path
+    series = series_in(path)
+    if len(series) == 1:
+        return next(iter(series.values()))[0]
+    if not series:
+        likely = [file for file in (path.with_suffix(MIRAX), *sorted(path.iterdir())) if is_likely(file)]
+        remedy = f"give the file, as {likely[0]}" if likely else "and holds no slide; give the slide's file"
+        raise UserError(f"{path} is a folder, {remedy}")
+    examples = " or ".join(str(files[0]) for files in list(series.values())[:2])
+    raise UserError(f"{path} is a folder of {len(series)} DICOM series; give a file of the one meant, as {examples}")
+
+
+def is_likely(file: Path) -> bool:
+    """Whether a file looks like the one that was meant where a folder is named."""
+    return file.is_file() and file.suffix.lower() in (MIRAX, *SINGLE)
+
+
+def series_in(folder: Path) -> dict[str, list[Path]]:
+    """DICOM series -> its files in a folder, in order of name."""
+    return scan(folder, folder.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)  # many slides may lie in one folder
+def scan(folder: Path, changed: int) -> dict[str, list[Path]]:
+    """`series_in` a folder that was changed last at this time."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        with suppress(OSError):  # what cannot be read is no part of a slide that can
+            if series := series_of(path):
+                found.setdefault(series, []).append(path)
+    return found
+
+
+def named_files(entry: Path) -> list[Path]:
+    """The files beside a VMS or VMU slide that its text names."""
+    names = [line.partition("=")[2].strip() for line in entry.read_text(errors="replace").splitlines()]
+    return [entry.parent / name for name in dict.fromkeys(names) if name and (entry.parent / name).is_file()]
+
+
+def n_bytes_of(path: Path) -> int:
+    """Bytes of all files of a slide; files named as formats of one file are not looked into, for it is asked often.
+
+    Raises:
+        UserError: it is a folder that holds no slide, or several.
+        OSError: something cannot be read.
+    """
+    files = [path] if path.suffix.lower() in SINGLE and not path.is_dir() else files_of(path)
+    return sum(file.stat().st_size for file in files)
+
+
+def quick_sha256(path: Path) -> str:
+    """SHA-256 of a file's size, first and last 64 KiB: slides are gigabytes."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        first = file.read(EDGE_BYTES)
+        file.seek(max(0, size - EDGE_BYTES))
+        return hashlib.sha256(f"{size} ".encode() + first + file.read()).hexdigest()
