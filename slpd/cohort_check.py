@@ -9,7 +9,7 @@ from slpd.artifacts.slide_record import SlideRecord
 from slpd.errors import UserError
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import Task
-from slpd.settings.heads import Head
+from slpd.settings.heads import AnyHead
 from slpd.settings.section import Fraction, Section
 
 
@@ -22,7 +22,7 @@ class CohortPlan(Section):
     min_regions: dict[str, int] = Field(description="variant -> least regions of a slide with prototypes")
     linked: list[str] = Field(description="variants with an inter-slide term, which needs two slides with prototypes")
     tasks: list[Task] = Field(description="tasks on the cohort")
-    heads: dict[str, list[Head]] = Field(description="task -> heads that a table evaluates on it")
+    heads: dict[str, list[AnyHead]] = Field(description="task -> heads that a table evaluates on it")
 
 
 def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequence[SheetRow]) -> list[str]:

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from slpd.errors import UserError
 from slpd.settings.evaluation import Intervals, Task, TaskKind
-from slpd.settings.heads import AnyHead, Head, HeadPreset, TrainedHead
+from slpd.settings.heads import AnyHead, HeadPreset, TrainedHead
 from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset
 from slpd.settings.report import Report
@@ -108,7 +108,7 @@ class Experiment(Section):
     objective: Objective
     variants: list[Variant]
     tasks: list[Task]
-    heads: list[Head]
+    heads: list[AnyHead]
     head_presets: dict[Name, HeadPreset] = Field(description="how heads are trained, by name")
     intervals: Intervals
     tables: list[Table]
