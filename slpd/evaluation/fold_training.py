@@ -24,6 +24,7 @@ NETWORKS: dict[type[TrainedHead], Callable[[Any, Any], nn.Module]] = {
     MaxMilHead: MaxMil,
     VitWsiHead: VitWsi,
 }
+MOST_REGIONS = 2**13  # that go through a network together: 6 MB per activation of width 192
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
@@ -77,10 +78,11 @@ class FoldTraining:
         """One pass: as many draws as there are training cases."""
         self.network.train()
         for places in torch.split(self.draw(), self.preset.batch_size):
-            logits, _ = self.network(*self.bags(self.train, places))
-            loss = self.losses(logits, self.train, places).mean() / self.preset.loss_divisor
             self.optimiser.zero_grad()
-            torch.autograd.backward(loss)
+            for some in held_together(self.train, places):
+                logits, _ = self.network(*self.bags(self.train, some))
+                loss = self.losses(logits, self.train, some).sum() / len(places)
+                torch.autograd.backward(loss / self.preset.loss_divisor)
             self.optimiser.step()
 
     def draw(self) -> Tensor:
@@ -125,9 +127,15 @@ class FoldTraining:
         """Logits (n, C) and weights (T,) of all cases, as many at a time as in training."""
         self.network.eval()
         batches = torch.split(torch.arange(len(cases)), self.preset.batch_size)
-        passes = [self.network(*self.bags(cases, places)) for places in batches]
+        passes = [self.network(*self.bags(cases, some)) for places in batches for some in held_together(cases, places)]
         logits, weights = zip(*passes, strict=True)
         return torch.cat(logits), torch.cat(weights)
+
+
+def held_together(cases: CaseTensors, places: Tensor) -> tuple[Tensor, ...]:
+    """Some cases, in parts of at most MOST_REGIONS regions or one case: gradients of parts add up to that of all."""
+    largest = max(len(cases.rows[place]) for place in places.tolist())
+    return torch.split(places, max(1, MOST_REGIONS // largest))
 
 
 def balancing_weights(numbers: Tensor) -> Tensor:
