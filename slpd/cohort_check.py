@@ -11,7 +11,7 @@ from slpd.errors import UserError, first_of
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import Task
 from slpd.settings.experiment import Cohort, Experiment
-from slpd.settings.heads import Head
+from slpd.settings.heads import AnyHead
 from slpd.settings.section import Fraction, Section
 
 NAMED = 3  # pairs named in a message
@@ -26,7 +26,7 @@ class CohortPlan(Section):
     min_regions: dict[str, int] = Field(description="variant -> least regions of a slide with prototypes")
     linked: list[str] = Field(description="variants with an inter-slide term, which needs two slides with prototypes")
     tasks: list[Task] = Field(description="tasks on the cohort")
-    heads: dict[str, list[Head]] = Field(description="task -> heads that a table evaluates on it")
+    heads: dict[str, list[AnyHead]] = Field(description="task -> heads that a table evaluates on it")
 
     @classmethod
     def of(cls, experiment: Experiment, cohort: Cohort) -> Self:

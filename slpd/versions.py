@@ -30,7 +30,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "test_graph": 1,
     "pool_tokens": 1,
     "split_folds": 3,
-    "evaluate": 7,
+    "evaluate": 8,
     "make_table": 3,
     "make_report": 1,
 }

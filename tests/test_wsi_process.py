@@ -182,6 +182,40 @@ def test_the_process_ends_with_a_killed_user(tmp_path: Path, make_slide: MakeSli
     assert set(Path("/dev/shm").glob("psm_*")) == shared
 
 
+def test_a_reader_that_hangs_ends_with_a_killed_user(tmp_path: Path, make_slide: MakeSlide, pixels: Pixels) -> None:
+    """It does not come to notice: as in a decoder that never returns."""
+    path = make_slide(tmp_path / "s.tiff", pixels)
+    program = (
+        "import sys, time; from pathlib import Path; from slpd.wsi import Slide\n"
+        "slide = Slide('s', Path(sys.argv[1]), None); print(slide._process.number, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, path], cwd=ROOT, stdout=subprocess.PIPE, text=True) as user:
+        assert user.stdout
+        reader = psutil.Process(int(user.stdout.readline()))
+        nursery = reader.parent()
+        assert nursery
+        reader.suspend()
+        user.kill()
+    assert psutil.wait_procs([reader, nursery], timeout=10)[1] == []
+
+
+def test_readers_have_nothing_of_the_script_that_opens_a_slide(
+    tmp_path: Path, make_slide: MakeSlide, pixels: Pixels
+) -> None:
+    """Torch above all, after which cuCIM crashes; and the script is run once, though nothing guards its main part."""
+    path, script = make_slide(tmp_path / "s.tiff", pixels), tmp_path / "script.py"
+    script.write_text(
+        "import sys, torch; from pathlib import Path; from slpd.wsi import Slide\n"
+        "with Slide('s', Path(sys.argv[1]), None) as slide:\n"
+        "    maps = [Path(f'/proc/{number}/maps').read_text() for number in ('self', slide._process.number)]\n"
+        "    print(slide.reader, *['libtorch' in text for text in maps])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, script, path]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["cucim", "True", "False"]
+
+
 def test_memory_does_not_grow_with_regions(tmp_path: Path, make_slide: MakeSlide) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (1100, 1100, 3), dtype=np.uint8)
     with Slide("s", make_slide(tmp_path / "s.tiff", pixels, tile_px=256), None) as slide:

@@ -2,56 +2,48 @@
 
 Departures from the paper, all in the direction of the authors' published code or of common practice:
 V and U have biases (as in the authors' code; the equations show none), w has none, since the softmax over the
-regions cancels it. There is dropout behind the embedding, as HIPT and CLAM have it, and none in the attention.
+regions cancels it. There is dropout after the embedding, as HIPT and CLAM have it, and none in the attention.
 A softmax over classes with cross-entropy stands in place of the Bernoulli output, so that tasks may have more than two
 classes.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
-from slpd.evaluation.packed_bags import PackedBags
-from slpd.evaluation.stacked import StackedDropout, StackedLinear
+from slpd.evaluation.cases import TaskShape
+from slpd.evaluation.dropout import Dropout
 from slpd.settings.heads import AbmilHead
 
 
-class AttentionScores(nn.Module):
-    """The score of each region: eq. 9 if gated, else eq. 8, before the softmax."""
+class AttentionPooling(nn.Module):
+    """The mean of each bag's regions, weighted by attention: eq. 9 if gated, else eq. 8."""
 
-    def __init__(
-        self, width: int, hidden: int, gated: bool, generators: Sequence[torch.Generator], dropout: float = 0
-    ) -> None:
+    def __init__(self, width: int, hidden: int, gated: bool, dropout: float = 0) -> None:
         """`dropout` is that of what tanh and sigmoid give; none in the paper."""
         super().__init__()
-        self.dropout = StackedDropout(dropout)
-        self.v = StackedLinear(width, hidden, generators)
-        self.u = StackedLinear(width, hidden, generators) if gated else None
-        self.w = StackedLinear(hidden, 1, generators, bias=False)
+        self.v = nn.Sequential(nn.Linear(width, hidden), nn.Tanh(), Dropout(dropout))
+        self.u = nn.Sequential(nn.Linear(width, hidden), nn.Sigmoid(), Dropout(dropout)) if gated else None
+        self.w = nn.Linear(hidden, 1, bias=False)
 
-    def forward(self, h: Tensor, bags: PackedBags) -> Tensor:
-        """(F, T, E), of these bags -> (F, T)."""
-        drop = (bags.n_regions, bags.generators)
-        hidden = self.dropout(torch.tanh(self.v(h)), *drop)  # (F, T, A)
-        if self.u is not None:
-            hidden = hidden * self.dropout(torch.sigmoid(self.u(h)), *drop)  # (F, T, A)
-        return self.w(hidden).squeeze(-1)  # type: ignore[no-any-return]
+    def forward(self, h: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
+        """Regions (T, E) of B bags -> means (B, E), and weights (T,) that sum to 1 over each bag."""
+        hidden = self.v(h) if self.u is None else self.v(h) * self.u(h)  # (T, A)
+        scores = self.w(hidden).squeeze(1)  # (T,)
+        weights = [of_bag.softmax(dim=0) for of_bag in torch.split(scores, sizes)]
+        means = [a @ of_bag for a, of_bag in zip(weights, torch.split(h, sizes), strict=True)]  # eq. 7
+        return torch.stack(means), torch.cat(weights)
 
 
 class Abmil(nn.Module):
     """Bags of region vectors -> logits, and the attention each region received."""
 
-    def __init__(self, width: int, n_outputs: int, head: AbmilHead, generators: Sequence[torch.Generator]) -> None:
+    def __init__(self, head: AbmilHead, task: TaskShape) -> None:
         super().__init__()
-        self.embed = StackedLinear(width, head.embedding, generators)
-        self.dropout = StackedDropout(head.dropout)
-        self.attention = AttentionScores(head.embedding, head.attention, head.gated, generators)
-        self.classify = StackedLinear(head.embedding, n_outputs, generators)
+        self.embed = nn.Sequential(nn.Linear(task.width, head.embedding), nn.ReLU(), Dropout(head.dropout))
+        self.pool = AttentionPooling(head.embedding, head.attention, head.gated)
+        self.classify = nn.Linear(head.embedding, task.n_outputs)
 
-    def forward(self, bags: PackedBags) -> tuple[Tensor, Tensor]:
-        """Logits (F, B, C), and weights (F, T) that sum to 1 over each bag."""
-        h = torch.relu(self.embed(bags.regions))  # (F, T, E)
-        h = self.dropout(h, bags.n_regions, bags.generators)
-        z, weights = bags.pool(self.attention(h, bags), h)  # (F, B, E), eq. 7
+    def forward(self, regions: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
+        """Regions (T, D) of B bags of these sizes -> logits (B, C), and weights (T,) that sum to 1 over each bag."""
+        z, weights = self.pool(self.embed(regions), sizes)  # (B, E)
         return self.classify(z), weights

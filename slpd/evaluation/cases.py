@@ -54,6 +54,15 @@ class FoldCases:
 
 
 @dataclass(frozen=True)
+class TaskShape:
+    """What goes into a network and comes out of it."""
+
+    width: int  # values of a region vector
+    n_outputs: int  # classes, or intervals of time
+    survival: bool  # outputs are logits of hazards
+
+
+@dataclass(frozen=True)
 class EvaluationData:
     """All that a head is given."""
 
@@ -62,6 +71,11 @@ class EvaluationData:
     n_outputs: int  # classes, or intervals of time
     survival: bool
     level: Level  # what a case is
+
+    @property
+    def shape(self) -> TaskShape:
+        """Of networks for these cases."""
+        return TaskShape(self.features.shape[1], self.n_outputs, self.survival)
 
 
 def evaluation_data(

@@ -3,6 +3,7 @@
 from slpd.errors import UserError
 from slpd.evaluation.cases import EvaluationData
 from slpd.evaluation.head_output import HeadOutput
+from slpd.evaluation.train_heads import predict_trained
 from slpd.settings.heads import AnyHead, HeadPreset, KnnHead, LogisticHead
 
 
@@ -24,6 +25,4 @@ def predict(head: AnyHead, preset: HeadPreset | None, data: EvaluationData) -> l
         return predict_logistic(head, data)
     if preset is None:
         raise UserError(f"head {head.name}: no preset says how it is trained; give --preset")
-    from slpd.evaluation.train_heads import predict_trained  # noqa: PLC0415  only these are worth the wait for torch
-
     return predict_trained(head, preset, data)

@@ -5,24 +5,24 @@ from torch import Tensor, nn
 
 
 def class_loss(logits: Tensor, numbers: Tensor) -> Tensor:
-    """Cross-entropy.
+    """Cross-entropy of each case, (B,).
 
     Args:
-        logits: (..., C).
-        numbers: (...) class numbers.
+        logits: (B, C).
+        numbers: (B,) class numbers.
     """
-    return nn.functional.cross_entropy(logits.flatten(0, -2), numbers.flatten(), reduction="none").view(numbers.shape)
+    return nn.functional.cross_entropy(logits, numbers, reduction="none")
 
 
 def survival_loss(logits: Tensor, numbers: Tensor, observed: Tensor) -> Tensor:
-    """Negative log-likelihood of discrete-time hazards (Singer & Willett 1993; as a loss Zadeh & Schmid 2021).
+    """Negative log-likelihood of discrete-time hazards (Singer & Willett 1993; as a loss Zadeh & Schmid 2021), (B,).
 
     An event in interval y: it came through the intervals before, not through y. Censored in y: it came through y too.
 
     Args:
-        logits: (..., bins), logits of the hazards.
-        numbers: (...) interval of the event or the censoring.
-        observed: (...) whether the event was seen.
+        logits: (B, bins), logits of the hazards.
+        numbers: (B,) interval of the event or the censoring.
+        observed: (B,) whether the event was seen.
     """
     interval = torch.arange(logits.shape[-1])
     at_event = (interval == numbers[..., None]) & observed[..., None]

@@ -6,109 +6,94 @@ torch's layers: the layers of an encoder are copies of one.
 """
 
 import math
-from collections.abc import Sequence
 from copy import deepcopy
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from slpd.evaluation.abmil import AttentionScores
-from slpd.evaluation.packed_bags import PackedBags
-from slpd.evaluation.stacked import StackedDropout, StackedLayerNorm, StackedLinear, drawn_to_keep, uniform
+from slpd.evaluation.abmil import AttentionPooling
+from slpd.evaluation.cases import TaskShape
+from slpd.evaluation.dropout import Dropout
 from slpd.settings.heads import VitWsiHead
 
 MOST_SCORES = 2**20  # attention scores of a bag that are held at a time: 4 MB, a bag of 590 regions with 3 heads
 
 
-class EncoderLayer(nn.Module):
-    """`torch.nn.TransformerEncoderLayer` (post-norm, ReLU) with weights per fold."""
-
-    def __init__(self, head: VitWsiHead, generators: Sequence[torch.Generator]) -> None:
-        super().__init__()
-        width = head.embedding
-        self.n_heads = head.heads
-        self.qkv = StackedLinear(width, 3 * width, generators)
-        self.qkv.begin(uniform((width, 3 * width), math.sqrt(6 / (4 * width)), generators))  # Xavier
-        self.project = StackedLinear(width, width, generators)
-        self.project.begin(self.project.weight)
-        self.widen = StackedLinear(width, head.feedforward, generators)
-        self.narrow = StackedLinear(head.feedforward, width, generators)
-        self.norm_1, self.norm_2 = (StackedLayerNorm(width, len(generators)) for _ in range(2))
-        self.dropout = StackedDropout(head.dropout)
-
-    def forward(self, x: Tensor, bags: PackedBags) -> Tensor:
-        """(F, T, E) -> the same."""
-        drop = (bags.n_regions, bags.generators)
-        x = self.norm_1(x + self.dropout(self.project(self.attend(x, bags)), *drop))
-        hidden = self.dropout(torch.relu(self.widen(x)), *drop)
-        return self.norm_2(x + self.dropout(self.narrow(hidden), *drop))  # type: ignore[no-any-return]
-
-    def attend(self, x: Tensor, bags: PackedBags) -> Tensor:
-        """Self-attention within each bag, (F, T, E) -> the same, zeros behind the last bag."""
-        rows = []
-        for fold, (qkv, sizes) in enumerate(zip(self.qkv(x), bags.sizes.tolist(), strict=True)):
-            generator = bags.generators[fold] if bags.generators else None
-            pieces = torch.split(qkv[: sum(sizes)], [size for size in sizes if size])
-            row = torch.cat([self.attend_bag(bag, generator) for bag in pieces])
-            rows.append(nn.functional.pad(row, (0, 0, 0, x.shape[1] - len(row))))
-        return torch.stack(rows)
-
-    def attend_bag(self, qkv: Tensor, generator: np.random.Generator | None) -> Tensor:
-        """Self-attention of one bag, (n, 3E) -> (n, E); without a generator nothing is dropped."""
-        q, k, v = qkv.view(len(qkv), 3, self.n_heads, -1).permute(1, 2, 0, 3)  # each (heads, n, d)
-        if generator is None or not self.dropout.rate:
-            mixed = nn.functional.scaled_dot_product_attention(q[None], k[None], v[None])[0]
-        else:
-            mixed = attend_dropping(q, k, v, self.dropout.rate, generator)
-        return mixed.transpose(0, 1).reshape(len(qkv), -1)
-
-
-def attend_dropping(q: Tensor, k: Tensor, v: Tensor, rate: float, generator: np.random.Generator) -> Tensor:
-    """Attention with dropout of its weights, (heads, n, d) -> the same, in memory that grows with n alone.
+class SelfAttention(nn.Module):
+    """`torch.nn.MultiheadAttention` of a bag to itself, in memory that grows with its regions, not with their square.
 
     Queries go by so many at a time that MOST_SCORES scores are held. Where that is not all of them, the scores are not
-    kept for the gradient but computed again, with dropout from the same seed.
+    kept for the gradient but computed again, with the same dropout.
     """
-    pieces = torch.split(q, max(1, MOST_SCORES // (q.shape[0] * q.shape[1])), dim=1)
-    seeds = generator.integers(2**63, size=len(pieces)).tolist()
-    if len(pieces) == 1:
-        return mix(q, k, v, rate, seeds[0])
-    return torch.cat(
-        [
-            checkpoint(mix, piece, k, v, rate, seed, use_reentrant=False, preserve_rng_state=False)
-            for piece, seed in zip(pieces, seeds, strict=True)
-        ],
-        dim=1,
-    )
+
+    def __init__(self, width: int, n_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+        self.dropout = Dropout(dropout)
+        nn.init.xavier_uniform_(self.qkv.weight)
+        for layer in (self.qkv, self.project):
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, sizes: list[int]) -> Tensor:
+        """Regions (T, E) of bags of these sizes -> the same."""
+        bags = torch.split(self.qkv(x), sizes)
+        return self.project(torch.cat([self.mix_bag(bag) for bag in bags]))  # type: ignore[no-any-return]
+
+    def mix_bag(self, qkv: Tensor) -> Tensor:
+        """(n, 3E) of one bag -> (n, E)."""
+        q, k, v = qkv.view(len(qkv), 3, self.n_heads, -1).permute(1, 2, 0, 3)  # each (heads, n, d)
+        queries = torch.split(q, max(1, MOST_SCORES // (self.n_heads * len(qkv))), dim=1)
+        if len(queries) == 1:
+            mixed = self.mix(q, k, v)
+        else:
+            mixed = torch.cat([checkpoint(self.mix, some, k, v, use_reentrant=False) for some in queries], dim=1)
+        return mixed.transpose(0, 1).flatten(1)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """What some queries (heads, m, d) take of the values of all regions (heads, n, d)."""
+        weights = (q @ k.transpose(1, 2) / math.sqrt(q.shape[2])).softmax(dim=2)  # (heads, m, n)
+        return self.dropout(weights) @ v  # type: ignore[no-any-return]
 
 
-def mix(q: Tensor, k: Tensor, v: Tensor, rate: float, seed: int) -> Tensor:
-    """What some queries (heads, m, d) take of the values of all regions (heads, n, d)."""
-    weights = (q @ k.transpose(1, 2) / math.sqrt(q.shape[2])).softmax(dim=-1)  # (heads, m, n)
-    keep = drawn_to_keep(weights.shape, rate, np.random.default_rng(seed))
-    return weights * keep.to(weights.dtype).mul_(1 / (1 - rate)) @ v
+class EncoderLayer(nn.Module):
+    """`torch.nn.TransformerEncoderLayer` (post-norm, ReLU) for bags that lie one after the other."""
+
+    def __init__(self, head: VitWsiHead) -> None:
+        super().__init__()
+        width = head.embedding
+        self.attention = SelfAttention(width, head.heads, head.dropout)
+        self.feedforward = nn.Sequential(
+            nn.Linear(width, head.feedforward), nn.ReLU(), Dropout(head.dropout), nn.Linear(head.feedforward, width)
+        )
+        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.dropout = Dropout(head.dropout)
+
+    def forward(self, x: Tensor, sizes: list[int]) -> Tensor:
+        """Regions (T, E) of bags of these sizes -> the same."""
+        x = self.norm_1(x + self.dropout(self.attention(x, sizes)))
+        return self.norm_2(x + self.dropout(self.feedforward(x)))  # type: ignore[no-any-return]
 
 
 class VitWsi(nn.Module):
     """Bags of region vectors -> logits, and the attention each region received in the pooling."""
 
-    def __init__(self, width: int, n_outputs: int, head: VitWsiHead, generators: Sequence[torch.Generator]) -> None:
+    def __init__(self, head: VitWsiHead, task: TaskShape) -> None:
         super().__init__()
-        self.embed = StackedLinear(width, head.embedding, generators)
-        layer = EncoderLayer(head, generators)
+        width, dropout = head.embedding, head.dropout
+        self.embed = nn.Sequential(nn.Linear(task.width, width), nn.ReLU(), Dropout(dropout))
+        layer = EncoderLayer(head)
         self.layers = nn.ModuleList(deepcopy(layer) for _ in range(head.depth))
-        self.attention = AttentionScores(head.embedding, head.attention, True, generators, head.dropout)
-        self.rho = StackedLinear(head.embedding, head.embedding, generators)
-        self.classify = StackedLinear(head.embedding, n_outputs, generators)
-        self.dropout = StackedDropout(head.dropout)
+        self.pool = AttentionPooling(width, head.attention, gated=True, dropout=dropout)
+        self.rho = nn.Sequential(nn.Linear(width, width), nn.ReLU(), Dropout(dropout))
+        self.classify = nn.Linear(width, task.n_outputs)
 
-    def forward(self, bags: PackedBags) -> tuple[Tensor, Tensor]:
-        """Logits (F, B, C), and weights (F, T) that sum to 1 over each bag."""
-        h = self.dropout(torch.relu(self.embed(bags.regions)), bags.n_regions, bags.generators)  # (F, T, E)
+    def forward(self, regions: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
+        """Regions (T, D) of B bags of these sizes -> logits (B, C), and weights (T,) that sum to 1 over each bag."""
+        h = self.embed(regions)  # (T, E)
         for layer in self.layers:
-            h = layer(h, bags)
-        z, weights = bags.pool(self.attention(h, bags), h)  # (F, B, E)
-        z = self.dropout(torch.relu(self.rho(z)), bags.n_bags, bags.generators)
-        return self.classify(z), weights
+            h = layer(h, sizes)
+        z, weights = self.pool(h, sizes)  # (B, E)
+        return self.classify(self.rho(z)), weights

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from slpd.errors import UserError
 from slpd.settings.evaluation import Intervals, Task, TaskKind
-from slpd.settings.heads import AnyHead, Head, HeadPreset, TrainedHead
+from slpd.settings.heads import AnyHead, HeadPreset, TrainedHead
 from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset
 from slpd.settings.report import Report
@@ -109,7 +109,7 @@ class Experiment(Section):
     objective: Objective
     variants: list[Variant]
     tasks: list[Task]
-    heads: list[Head]
+    heads: list[AnyHead]
     head_presets: dict[Name, HeadPreset] = Field(description="how heads are trained, by name")
     intervals: Intervals
     tables: list[Table]
@@ -195,7 +195,7 @@ class Experiment(Section):
         """The variants with prototypes and a slide graph on a cohort: trained there, with prototypes of each slide."""
         return [variant for variant in self.trained_on(cohort) if self.has_slide_prototypes(cohort, variant)]
 
-    def heads_on(self, task: str) -> list[Head]:
+    def heads_on(self, task: str) -> list[AnyHead]:
         """The heads that some table evaluates on a task, in the order of the config."""
         wanted = {head for table in self.tables if task in table.tasks for head in table.heads}
         return [head for head in self.heads if head.name in wanted]

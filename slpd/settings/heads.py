@@ -92,9 +92,7 @@ class VitWsiHead(TrainedHead):
         return self
 
 
-AnyTrainedHead = AbmilHead | MaxMilHead | VitWsiHead
-AnyHead = KnnHead | LogisticHead | AnyTrainedHead
-Head = Annotated[KnnHead | LogisticHead | AbmilHead | MaxMilHead | VitWsiHead, Field(discriminator="kind")]
+AnyHead = Annotated[KnnHead | LogisticHead | AbmilHead | MaxMilHead | VitWsiHead, Field(discriminator="kind")]
 
 
 def head_from_json(text: str) -> AnyHead:
@@ -103,5 +101,5 @@ def head_from_json(text: str) -> AnyHead:
     Raises:
         UserError: a key is unknown, missing or out of range; the message names it.
     """
-    (head,) = checked_json(list[Head], f"[{text}]", "heads")
+    (head,) = checked_json(list[AnyHead], f"[{text}]", "heads")
     return head  # type: ignore[no-any-return]

@@ -1,6 +1,16 @@
 """The process that forks the reading processes of slides: `python -m slpd.wsi.nursery <socket>` (file descriptor).
 
 It has one thread, as a process that forks must. Readers end with it, and it ends with the process that started it.
+
+Why not the fork server of `multiprocessing`, which forks as cheaply and would be ten lines:
+
+- Its children import the main module of the program that uses slides. Where that imports torch, so do readers, and
+  cuCIM crashes after torch; and a script without `if __name__ == "__main__"` could open no slide at all.
+- Children hold the pipe whose end tells the server to stop. If the user of a slide is killed while its reader hangs in
+  a decoder, both stay; if the server is killed, readers stay too, and their exit status is unknown.
+- There is one server per program: whoever starts it first decides what it has imported, torch perhaps.
+
+`tests/test_wsi_process.py` has a test of each but the last.
 """
 
 import ctypes

@@ -1,0 +1,156 @@
+"""Training a head on one fold, bag by bag, and testing it."""
+
+import math
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from slpd.evaluation.abmil import Abmil
+from slpd.evaluation.cases import Cases, EvaluationData
+from slpd.evaluation.head_output import HeadOutput
+from slpd.evaluation.max_mil import MaxMil
+from slpd.evaluation.outcome_loss import class_loss, survival_loss
+from slpd.evaluation.vit_wsi import VitWsi
+from slpd.settings.heads import AbmilHead, HeadPreset, MaxMilHead, TrainedHead, VitWsiHead
+
+# Settings -> network, which is made of them and the task's shape.
+NETWORKS: dict[type[TrainedHead], Callable[[Any, Any], nn.Module]] = {
+    AbmilHead: Abmil,
+    MaxMilHead: MaxMil,
+    VitWsiHead: VitWsi,
+}
+MOST_REGIONS = 2**13  # that go through a network together: 6 MB per activation of width 192
+OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+class CaseTensors:
+    """The cases of a split as tensors."""
+
+    def __init__(self, cases: Cases) -> None:
+        """Made once: a step takes a few of them."""
+        self.rows = [torch.from_numpy(rows) for rows in cases.rows]
+        self.numbers = torch.from_numpy(cases.outcomes.numbers)
+        self.observed = torch.from_numpy(cases.outcomes.observed)
+
+    def __len__(self) -> int:
+        """Number of cases."""
+        return len(self.rows)
+
+
+class FoldTraining:
+    """A network in training on one fold. It draws from torch's generator, which is seeded for the fold."""
+
+    def __init__(self, head: TrainedHead, preset: HeadPreset, data: EvaluationData, number: int) -> None:
+        """Seed torch's generator by the preset's seed and the fold's number, and draw the weights."""
+        seed = np.random.SeedSequence((preset.seed, number)).generate_state(1)
+        torch.manual_seed(int(seed[0]))
+        fold, self.preset, self.survival = data.folds[number], preset, data.survival
+        self.train, self.val, self.tested = (CaseTensors(cases) for cases in (fold.train, fold.val, fold.test))
+        self.features = torch.from_numpy(data.features)  # (R, D)
+        self.mean, self.scale = region_moments(data.features, fold.train, preset.standardise)  # (D,)
+        self.network = NETWORKS[type(head)](head, data.shape)
+        self.optimiser = OPTIMISERS[preset.optimiser](
+            self.network.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay, fused=True
+        )
+
+    def fit(self) -> int:
+        """Train; the number from 0 of the epoch that was kept, whose weights the network has."""
+        lowest, kept, weights = math.inf, self.preset.epochs - 1, None
+        for epoch in range(self.preset.epochs):
+            self.train_epoch()
+            if not self.preset.patience or not len(self.val):
+                continue
+            loss = self.validation_loss()
+            if loss < lowest:
+                lowest, kept, weights = loss, epoch, deepcopy(self.network.state_dict())
+            elif epoch - kept >= self.preset.patience:
+                break
+        if weights:
+            self.network.load_state_dict(weights)
+        return kept
+
+    def train_epoch(self) -> None:
+        """One pass: as many draws as there are training cases."""
+        self.network.train()
+        for places in torch.split(self.draw(), self.preset.batch_size):
+            self.optimiser.zero_grad()
+            for some in held_together(self.train, places):
+                logits, _ = self.network(*self.bags(self.train, some))
+                loss = self.losses(logits, self.train, some).sum() / len(places)
+                torch.autograd.backward(loss / self.preset.loss_divisor)
+            self.optimiser.step()
+
+    def draw(self) -> Tensor:
+        """The training cases of an epoch, in order, (n,)."""
+        if not self.preset.balanced or self.survival:
+            return torch.randperm(len(self.train))
+        return torch.multinomial(balancing_weights(self.train.numbers), len(self.train), replacement=True)
+
+    def bags(self, cases: CaseTensors, places: Tensor) -> tuple[Tensor, list[int]]:
+        """The region vectors of some cases, one case after the other, (T, D), and how many each has."""
+        rows = [cases.rows[place] for place in places.tolist()]
+        regions = self.features[torch.cat(rows)]
+        if self.preset.standardise:
+            regions.sub_(self.mean).mul_(self.scale)
+        return regions, [len(of_case) for of_case in rows]
+
+    def losses(self, logits: Tensor, cases: CaseTensors, places: Tensor) -> Tensor:
+        """Of some cases with these logits (B, C), (B,)."""
+        if self.survival:
+            return survival_loss(logits, cases.numbers[places], cases.observed[places])
+        return class_loss(logits, cases.numbers[places])
+
+    @torch.no_grad()
+    def validation_loss(self) -> float:
+        """Mean loss of the validation cases; over classes, the mean of the means of those that occur."""
+        logits, _ = self.outputs(self.val)
+        losses = self.losses(logits, self.val, torch.arange(len(self.val)))
+        if self.survival:
+            return float(losses.mean())
+        weights = balancing_weights(self.val.numbers)
+        return float((losses * weights).sum() / weights.sum())
+
+    @torch.inference_mode()
+    def test(self) -> HeadOutput:
+        """What the network makes of the test cases."""
+        logits, weights = self.outputs(self.tested)
+        activated = logits.double().sigmoid() if self.survival else logits.double().softmax(dim=1)
+        sizes = [len(rows) for rows in self.tested.rows]
+        return HeadOutput(activated.numpy(), [piece.numpy() for piece in torch.split(weights, sizes)])
+
+    def outputs(self, cases: CaseTensors) -> tuple[Tensor, Tensor]:
+        """Logits (n, C) and weights (T,) of all cases, as many at a time as in training."""
+        self.network.eval()
+        batches = torch.split(torch.arange(len(cases)), self.preset.batch_size)
+        passes = [self.network(*self.bags(cases, some)) for places in batches for some in held_together(cases, places)]
+        logits, weights = zip(*passes, strict=True)
+        return torch.cat(logits), torch.cat(weights)
+
+
+def held_together(cases: CaseTensors, places: Tensor) -> tuple[Tensor, ...]:
+    """Some cases, in parts of at most MOST_REGIONS regions or one case: gradients of parts add up to that of all."""
+    largest = max(len(cases.rows[place]) for place in places.tolist())
+    return torch.split(places, max(1, MOST_REGIONS // largest))
+
+
+def balancing_weights(numbers: Tensor) -> Tensor:
+    """Of each case 1 over the number of cases of its class, (n,)."""
+    return 1 / torch.bincount(numbers)[numbers].float()
+
+
+def region_moments(features: NDArray[np.float32], train: Cases, standardise: bool) -> tuple[Tensor, Tensor]:
+    """What standardises region vectors: the mean (D,) of the training cases' regions, and 1 / standard deviation.
+
+    1 in place of a deviation of 0; without `standardise`, 0 and 1.
+    """
+    width = features.shape[1]
+    if not standardise:
+        return torch.zeros(width), torch.ones(width)
+    regions = features[np.concatenate(train.rows)]  # (R, D)
+    mean, std = regions.mean(axis=0, dtype=np.float64), regions.std(axis=0, dtype=np.float64)
+    return torch.from_numpy(mean).float(), torch.from_numpy(1 / np.where(std > 0, std, 1)).float()
