@@ -16,10 +16,10 @@ from slpd.artifacts.published import read_published
 from slpd.artifacts.sheet import read_sheet
 from slpd.artifacts.split_files import read_split_file
 from slpd.errors import UserError
+from slpd.evaluation.task_folds import folds_of
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import SurvivalTask, task_from_json
 from slpd.stages import import_hipt
-from slpd.stages.split_folds import folds_of
 
 HIPT = Path(__file__).parents[2] / "shared" / "hipt"
 ROOT = Path(__file__).parents[1]

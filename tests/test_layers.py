@@ -61,6 +61,12 @@ def imports(path: Path) -> set[str]:
     return {module.split(".")[1] for module in modules if module.startswith("slpd.")}
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "slpd/stages").glob("*.py")), ids=lambda p: p.stem)
+def test_stages_do_not_import_stages(path: Path) -> None:
+    """What two stages share has a home of its own."""
+    assert "stages" not in imports(path)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "slpd").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_point_down(path: Path) -> None:
     own = path.relative_to(ROOT / "slpd").parts[0].removesuffix(".py")

@@ -10,11 +10,11 @@ from slpd.artifacts.sheet import SheetRow, read_sheet
 from slpd.artifacts.slide_record import read_record
 from slpd.cohort_check import CohortPlan, check_cohort
 from slpd.evaluation.no_figures import no_figures_text
+from slpd.evaluation.task_folds import folds_of
 from slpd.evaluation.tasks import labelled_slides
 from slpd.evaluation.training_classes import untrained_text
 from slpd.settings.evaluation import ClassTask, SurvivalTask
 from slpd.settings.heads import AnyHead
-from slpd.stages.split_folds import folds_of
 
 log = logging.getLogger(__name__)
 

@@ -2,20 +2,17 @@
 
 import argparse
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 from slpd.artifacts.absent_slides import write_absent
-from slpd.artifacts.folds import Fold, LabelledSlide, write_folds
+from slpd.artifacts.folds import write_folds
 from slpd.artifacts.manifest import used_slides
 from slpd.artifacts.sheet import read_sheet
-from slpd.artifacts.split_files import SplitIds, read_split_files
-from slpd.evaluation.generated_folds import generate_folds
-from slpd.evaluation.imported_folds import absent_slides, import_folds
-from slpd.evaluation.tasks import check_task, labelled_slides, strata_of
-from slpd.evaluation.training_classes import check_training, untrained_text
-from slpd.evaluation.training_subset import thin_training
-from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask, task_from_json
+from slpd.evaluation.imported_folds import absent_slides
+from slpd.evaluation.task_folds import folds_of, splits_of
+from slpd.evaluation.tasks import check_task, labelled_slides
+from slpd.evaluation.training_classes import untrained_text
+from slpd.settings.evaluation import task_from_json
 
 log = logging.getLogger(__name__)
 
@@ -46,24 +43,3 @@ def run(args: argparse.Namespace) -> None:
     absent = absent_slides(splits_of(task), [row.slide for row in sheet], used, [slide.slide for slide in labelled])
     write_absent(args.absent, absent)
     write_folds(args.out, folds)
-
-
-def splits_of(task: ClassTask | SurvivalTask) -> list[SplitIds]:
-    """The split files of a task; none where its folds are generated."""
-    return read_split_files(Path(task.folds.folder)) if isinstance(task.folds, ImportedFolds) else []
-
-
-def folds_of(task: ClassTask | SurvivalTask, slides: Sequence[LabelledSlide]) -> list[Fold]:
-    """The folds of a task's labelled, usable slides: generated, or those of its split files.
-
-    Raises:
-        UserError: they cannot be made, or a fold cannot be trained on.
-    """
-    if isinstance(task.folds, ImportedFolds):
-        whole = import_folds(task.name, splits_of(task), slides, task.folds.allow_patient_overlap)
-        folds = thin_training(whole, task.folds.train_fraction)
-    else:
-        folds = generate_folds(strata_of(task), slides, task.folds)
-    for number, fold in enumerate(folds):
-        check_training(task, number, fold)
-    return folds

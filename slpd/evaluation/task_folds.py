@@ -1,0 +1,34 @@
+"""The folds of a task: generated, or those of its split files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from slpd.artifacts.folds import Fold, LabelledSlide
+from slpd.artifacts.split_files import SplitIds, read_split_files
+from slpd.evaluation.generated_folds import generate_folds
+from slpd.evaluation.imported_folds import import_folds
+from slpd.evaluation.tasks import strata_of
+from slpd.evaluation.training_classes import check_training
+from slpd.evaluation.training_subset import thin_training
+from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask
+
+
+def splits_of(task: ClassTask | SurvivalTask) -> list[SplitIds]:
+    """The split files of a task; none where its folds are generated."""
+    return read_split_files(Path(task.folds.folder)) if isinstance(task.folds, ImportedFolds) else []
+
+
+def folds_of(task: ClassTask | SurvivalTask, slides: Sequence[LabelledSlide]) -> list[Fold]:
+    """The folds of a task's labelled, usable slides: generated, or those of its split files.
+
+    Raises:
+        UserError: they cannot be made, or a fold cannot be trained on.
+    """
+    if isinstance(task.folds, ImportedFolds):
+        whole = import_folds(task.name, splits_of(task), slides, task.folds.allow_patient_overlap)
+        folds = thin_training(whole, task.folds.train_fraction)
+    else:
+        folds = generate_folds(strata_of(task), slides, task.folds)
+    for number, fold in enumerate(folds):
+        check_training(task, number, fold)
+    return folds
