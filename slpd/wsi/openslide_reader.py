@@ -23,15 +23,15 @@ class UnreadableTileError(Exception):
 class OpenSlideReader:
     """An open slide.
 
-        Places in OpenSlide are level-0 pixels, and where a downsample is not whole, most pixels of the level begin between
-        two of them. The nearer one, at most half a level-0 pixel off, is asked for; OpenSlide then interpolates linearly
-        between the level's pixels. Downsample 2.0005 moves pixels by up to a quarter of one: by 2 to 3 grey
-        levels on average, 16 in 1 %, 46 at most. cuCIM reads whole pixels of the level.
+    Places in OpenSlide are level-0 pixels, and where a downsample is not whole, most pixels of the level begin between
+    two of them. The nearer one, at most half a level-0 pixel off, is asked for; OpenSlide then interpolates linearly
+    between the level's pixels. On a slide of downsample 2.0005 that moves pixels by up to a quarter of one: by 2 to 3
+    grey levels on average, 16 in 1 %, 46 at most. cuCIM reads whole pixels of the level.
 
     Attributes:
-            slide: The handle; replaced after an error, which OpenSlide's handles do not survive.
-            check: Finds tiles without end, which OpenSlide may fill with a flat colour; None: they are not looked for.
-            holes: Fills tiles that a level does not have from finer levels; None: they are white.
+        slide: The handle; replaced after an error, which OpenSlide's handles do not survive.
+        check: Finds tiles without end, which OpenSlide may fill with a flat colour; None: they are not looked for.
+        holes: Fills tiles that a level does not have from finer levels; None: they are white.
     """
 
     def __init__(self, path: Path, threads: int) -> None:
