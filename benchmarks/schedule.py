@@ -27,10 +27,10 @@ from benchmarks.training import GRID, TOKEN_WIDTH, operations_of_view, operation
 from slpd.artifacts.cohort_tokens import open_cohort_tokens
 from slpd.artifacts.embeddings import CohortEmbeddings, write_embeddings
 from slpd.artifacts.manifest import ManifestRow, write_manifest
+from slpd.artifacts.run_manifest import sha256_of
 from slpd.artifacts.slide_record import SlideRecord
 from slpd.artifacts.tokens import TokenSource, write_tokens
 from slpd.artifacts.training_folder import TrainingFolder
-from slpd.stages.distill_slpd import sha256
 from slpd.training.learner import Learner
 from slpd.training.precision import Precision
 from slpd.training.progress import Progress
@@ -101,7 +101,7 @@ def measure(folder: Path) -> dict[str, float]:
         parameter.grad = torch.zeros_like(parameter)
     learner.optimiser.step()  # so that there are moments to save
     resume = ResumeFile(folder / "state.pt", {}, 60)
-    kept = TrainingFolder(folder / "training", folder / "iterations")
+    kept = TrainingFolder(folder / "training")
     renew = renewing(PROTOTYPES, SLIDE_GRAPH)
     write_embeddings(folder / "embeddings.h5", content)
     cluster = ("--embeddings", folder / "embeddings.h5", "--settings", PROTOTYPES.model_dump_json())
@@ -110,7 +110,7 @@ def measure(folder: Path) -> dict[str, float]:
     def renew_and_keep() -> None:
         renewal = renew(content)
         kept.keep_targets(0, renewal.prototypes, renewal.graph)
-        kept.show_targets(0)
+        kept.show_targets(0, folder / "iterations")
 
     return {
         "start and import": seconds(
@@ -119,7 +119,7 @@ def measure(folder: Path) -> dict[str, float]:
         "read tokens": seconds(lambda: read_tokens(manifest)),
         "write state": seconds(lambda: resume.save(learner, Progress(0), last=True)),
         "read state": seconds(lambda: (resume.find(), resume.load(learner))),
-        "hash of the warm-up's checkpoint": seconds(lambda: sha256(folder / "state.pt")),
+        "hash of the warm-up's checkpoint": seconds(lambda: sha256_of(folder / "state.pt")),
         "write embeddings": seconds(lambda: write_embeddings(folder / "last.h5", content)),
         "cluster_regions": seconds(lambda: run_stage("cluster_regions", *cluster, "--out", folder / "prototypes.npz")),
         "link_slides": seconds(lambda: run_stage("link_slides", *link, "--out", folder / "graph.npz")),

@@ -20,6 +20,11 @@ def logs_of(experiment: str) -> Path:
     return Path("logs", experiment)
 
 
+def iteration_name(iteration: int) -> str:
+    """The folder of an iteration, counted from 0."""
+    return f"{iteration:03d}"
+
+
 @dataclass(frozen=True)
 class Layout:
     """The folders of an experiment, and the files in them that several places of the code name."""
@@ -66,7 +71,7 @@ class Layout:
         self, cohort: str = "{cohort}", variant: str = "{variant}", iteration: int | str = "{iteration}"
     ) -> Path:
         """Prototypes and slide graph of one of its iterations, counted from 0."""
-        name = f"{iteration:03d}" if isinstance(iteration, int) else iteration
+        name = iteration_name(iteration) if isinstance(iteration, int) else iteration
         return self.variant(cohort, variant) / "iterations" / name
 
     def embeddings_after(

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from small_training import (
     write_cohort,
 )
 
+from slpd.__main__ import main
 from slpd.artifacts.checkpoint import read_checkpoint
 from slpd.artifacts.embeddings import kept_prototypes
 from slpd.artifacts.iterations import read_iterations
@@ -202,4 +204,86 @@ def test_nothing_but_the_last_encoder_and_the_targets_are_kept(warm: Path, tmp_p
     train_blocks(warm, out, [2, 4, 6])
     kept = {path.relative_to(f"{out}_training").as_posix() for path in Path(f"{out}_training").rglob("*.*")}
     targets = {f"{i:03d}/{name}.npz" for i in range(6) for name in ("prototypes", "graph")}
-    assert kept == {"state.pt", *targets, "006/teacher.safetensors", "006/metrics.csv", "006/embeddings.h5"}
+    assert kept == {
+        "state.pt",
+        *targets,
+        "006/teacher.safetensors",
+        "006/metrics.csv",
+        "006/embeddings.h5",
+        "006/sha256.json",
+    }
+
+
+def test_targets_of_another_training_are_not_taken_where_training_begins_anew(warm: Path, tmp_path: Path) -> None:
+    """They lie where the block's would, unknown to Snakemake: it plans the last block alone, with them as inputs."""
+    out, heavier = tmp_path / "stale", OBJECTIVE.model_copy(update={"intra": 3})
+    train_variant(warm / "slides.csv", out, warm / "warm", OBJECTIVE, LONG)
+    words = distill_arguments(warm / "slides.csv", out, warm / "warm", heavier, LONG)
+    given = Path(f"{out}_iterations/004")
+    files = ("--first-prototypes", str(given / "prototypes.npz"), "--first-graph", str(given / "graph.npz"))
+    stage("distill_slpd", *words, "--first", "4", "--until", "6", *files)
+    stage("collect_iterations", *collect_arguments(out, heavier, LONG))
+    train_variant(warm / "slides.csv", tmp_path / "honest", warm / "warm", heavier, LONG)
+    for suffix in RESULTS:
+        assert Path(f"{out}{suffix}").read_bytes() == (tmp_path / f"honest{suffix}").read_bytes(), suffix
+    for iteration in range(6):
+        ours, theirs = (tmp_path / f"{name}_iterations/{iteration:03d}/prototypes.npz" for name in ("stale", "honest"))
+        assert ours.read_bytes() == theirs.read_bytes(), iteration
+
+
+def test_a_graph_of_a_training_that_never_saved_itself_is_not_taken_over(warm: Path, tmp_path: Path) -> None:
+    out, alone = tmp_path / "unlinked", OBJECTIVE.model_copy(update={"inter": 0})
+    train_variant(warm / "slides.csv", out, warm / "warm", OBJECTIVE, LONG)
+    Path(f"{out}_training/state.pt").unlink()  # killed before its first checkpoint
+    train_variant(warm / "slides.csv", out, warm / "warm", alone, LONG)
+    train_variant(warm / "slides.csv", tmp_path / "honest", warm / "warm", alone, LONG)
+    for suffix in RESULTS:
+        assert Path(f"{out}{suffix}").read_bytes() == (tmp_path / f"honest{suffix}").read_bytes(), suffix
+    assert not list(tmp_path.glob("unlinked_*/*/graph.npz"))
+
+
+@pytest.mark.parametrize("name", ["teacher.safetensors", "embeddings.h5", "metrics.csv", "sha256.json"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "changed"])
+def test_an_encoder_that_is_damaged_is_made_again_of_the_state(
+    warm: Path, tmp_path: Path, steps: list[int], name: str, damage: str
+) -> None:
+    """The result and what is kept of it may be one file on the disk."""
+    shutil.copytree(warm, tmp_path / "damaged")
+    out, kept = tmp_path / "damaged/whole", tmp_path / "damaged/whole_training/006" / name
+    if damage == "gone":
+        kept.unlink()
+    else:
+        content = kept.read_bytes()
+        kept.write_bytes(content[:-40] if damage == "cut" else content[:-40] + bytes(40))
+    train_variant(warm / "slides.csv", out, warm / "warm", OBJECTIVE, LONG)
+    assert not steps
+    assert_equals_one_job(warm, out)
+
+
+@pytest.mark.parametrize("name", ["prototypes.npz", "graph.npz"])
+def test_lost_targets_are_named_with_what_to_do(
+    warm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    shutil.copytree(warm, tmp_path / "lost")
+    (tmp_path / "lost/whole_training/003" / name).unlink()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            sys, "argv", ["slpd", "collect_iterations", *collect_arguments(tmp_path / "lost/whole", OBJECTIVE, LONG)]
+        )
+        assert main() == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"003/{name}" in error
+    assert "delete the folder" in error
+    assert error.endswith("whole_training, and the variant is trained anew")
+
+
+def test_inputs_that_are_refused_leave_the_training_before_as_it_is(warm: Path, tmp_path: Path) -> None:
+    shutil.copytree(warm, tmp_path / "kept")
+    out = tmp_path / "kept/whole"
+    before = {path: path.read_bytes() for path in Path(f"{out}_training").rglob("*.*")}
+    words = distill_arguments(warm / "slides.csv", out, warm / "warm", OBJECTIVE.model_copy(update={"intra": 3}), LONG)
+    for refused in (("--first-prototypes", str(warm / "slides.csv")), ("--start", str(warm / "slides.csv"))):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(sys, "argv", ["slpd", "distill_slpd", *words, *refused])
+            assert main() == 2
+        assert {path: path.read_bytes() for path in Path(f"{out}_training").rglob("*.*")} == before

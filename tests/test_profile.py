@@ -66,3 +66,10 @@ def test_slurm_logs_are_found_by_failures() -> None:
     from slpd.stages.failures import LOGS
 
     assert PROFILE["slurm-logdir"] == str(LOGS)
+
+
+def test_a_block_of_iterations_asks_for_no_more_time_at_another_attempt() -> None:
+    """Its three rules share a job, whose time is the sum of theirs: it must stay within the partition's limit."""
+    times = [PROFILE["set-resources"][rule]["runtime"] for rule in ("cluster_regions", "link_slides", "distill_slpd")]
+    assert all(isinstance(time, int) for time in times)
+    assert sum(times) <= 24 * 60

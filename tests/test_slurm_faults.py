@@ -73,7 +73,8 @@ def test_cancelled_killed_out_of_time_and_headless_gives_the_same_table(
     folder = shutil.copytree(undisturbed, tmp_path / "faults", symlinks=True)
     quiet = start_local(undisturbed)
     log = folder / "logs/toy/distill_slpd/toy/slpd/090.log"
-    limit = ["--set-resources", "distill_slpd:runtime=1", "--retries", "6"]
+    limit = ["--set-resources", "distill_slpd:runtime=1", "cluster_regions:runtime=0", "link_slides:runtime=0"]
+    limit += ["--retries", "6"]
     head = start(cluster, folder, *limit)
 
     wait_until(lambda: says(log, "epoch 5 of"), "the fifth epoch")

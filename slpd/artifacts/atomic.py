@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from slpd.errors import UserError
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -69,7 +71,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def hand_out(kept: Path, path: Path) -> None:
-    """Give a kept file a second place, as new as if just made: by a hard link, or a copy where there are none."""
+    """Give a kept file a second place, as new as if just made: by a hard link, or a copy where there are none.
+
+    Raises:
+        UserError: the kept file is gone.
+    """
+    if not kept.exists():
+        raise UserError(
+            f"{kept}: gone, though training has passed it; delete {kept.parents[1]}, and it is trained anew"
+        )
     with atomic_path(path) as temporary:
         try:
             os.link(kept, temporary)

@@ -7,25 +7,25 @@ state.pt: learner and progress (see checkpoint.py); it stays when the training i
 <n>/prototypes.npz, <n>/graph.npz: of iteration n, counted from 0; no graph where no term of the objective needs one.
 <n>/teacher.safetensors, <n>/metrics.csv, <n>/embeddings.h5: of the encoder after n iterations, where a job ended, until
     prototypes have been made of them; those of the trained encoder stay.
+<n>/sha256.json: of these three, name -> hash; written last.
 
 Beside it lies `iterations/`, with the prototypes and the graph of every iteration under the same names, to look at
 while training goes on. Some of them are outputs of `cluster_regions` and `link_slides`.
 """
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from slpd.artifacts.atomic import hand_out
+from slpd.artifacts.atomic import hand_out, write_text
 from slpd.artifacts.prototypes import CohortPrototypes, read_prototypes, write_prototypes
+from slpd.artifacts.run_manifest import sha256_of
 from slpd.artifacts.slide_graph import SlideGraphArrays, read_slide_graph, write_slide_graph
+from slpd.errors import UserError
+from slpd.layout import iteration_name
 
 NUMBERS = "[0-9][0-9][0-9]*"  # folders of iterations
-
-
-def numbered(iteration: int) -> str:
-    """The folder of an iteration."""
-    return f"{iteration:03d}"
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,6 @@ class TrainingFolder:
     """The folder of one variant."""
 
     path: Path
-    iterations: Path  # to look at
 
     @property
     def state(self) -> Path:
@@ -42,55 +41,99 @@ class TrainingFolder:
 
     def teacher(self, iteration: int) -> Path:
         """The region encoder after so many iterations."""
-        return self.path / numbered(iteration) / "teacher.safetensors"
+        return self.path / iteration_name(iteration) / "teacher.safetensors"
 
     def metrics(self, iteration: int) -> Path:
         """Metrics of every epoch of the iterations before."""
-        return self.path / numbered(iteration) / "metrics.csv"
+        return self.path / iteration_name(iteration) / "metrics.csv"
 
     def embeddings(self, iteration: int) -> Path:
-        """Its region embeddings; written last, so that the others are there where they are."""
-        return self.path / numbered(iteration) / "embeddings.h5"
+        """The region embeddings of that encoder."""
+        return self.path / iteration_name(iteration) / "embeddings.h5"
 
     def prototypes(self, iteration: int) -> Path:
         """The prototypes that an iteration trains towards."""
-        return self.path / numbered(iteration) / "prototypes.npz"
+        return self.path / iteration_name(iteration) / "prototypes.npz"
 
     def graph(self, iteration: int) -> Path:
         """The slide graph that an iteration trains towards."""
-        return self.path / numbered(iteration) / "graph.npz"
+        return self.path / iteration_name(iteration) / "graph.npz"
 
     def keep_targets(self, iteration: int, prototypes: CohortPrototypes, graph: SlideGraphArrays | None) -> None:
         """Keep what an iteration trains towards."""
         write_prototypes(self.prototypes(iteration), prototypes)
-        if graph is not None:
+        if graph is None:
+            self.graph(iteration).unlink(missing_ok=True)  # of another training
+        else:
             write_slide_graph(self.graph(iteration), graph)
 
-    def show_targets(self, iteration: int) -> None:
-        """Lay out what an iteration trains towards, to be looked at."""
+    def show_targets(self, iteration: int, iterations: Path) -> None:
+        """Lay out what an iteration trains towards in the folder `iterations`, to be looked at."""
         for kept in (self.prototypes(iteration), self.graph(iteration)):
+            shown = iterations / iteration_name(iteration) / kept.name
             if kept.exists():
-                hand_out(kept, self.iterations / numbered(iteration) / kept.name)
+                hand_out(kept, shown)
+            else:
+                shown.unlink(missing_ok=True)
 
-    def read_targets(self, iteration: int) -> tuple[CohortPrototypes, SlideGraphArrays | None]:
-        """What an iteration trains towards, as it was kept."""
-        graph = self.graph(iteration)
-        return read_prototypes(self.prototypes(iteration)), read_slide_graph(graph) if graph.exists() else None
+    def read_targets(self, iteration: int, with_graph: bool) -> tuple[CohortPrototypes, SlideGraphArrays | None]:
+        """What an iteration trains towards, as it was kept.
+
+        Raises:
+            UserError: it is gone or damaged.
+        """
+        try:
+            prototypes = read_prototypes(self.prototypes(iteration))
+            return prototypes, read_slide_graph(self.graph(iteration)) if with_graph else None
+        except UserError as error:
+            raise UserError(f"{error}. {self.remedy}") from error
+
+    @property
+    def remedy(self) -> str:
+        """What to do where something kept is gone or damaged."""
+        return f"Training has passed it: delete the folder {self.path}, and the variant is trained anew"
+
+    def seal_encoder(self, iteration: int) -> None:
+        """Note the hashes of the encoder's files, all of which are there."""
+        write_text(self.seal(iteration), json.dumps(self.hashes(iteration)))
+
+    def has_encoder(self, iteration: int) -> bool:
+        """Whether the encoder after so many iterations is there as it was written."""
+        try:
+            return bool(json.loads(self.seal(iteration).read_text()) == self.hashes(iteration))
+        except (OSError, ValueError):  # not there, or damaged itself
+            return False
+
+    def seal(self, iteration: int) -> Path:
+        """The file of hashes."""
+        return self.path / iteration_name(iteration) / "sha256.json"
+
+    def encoder_files(self, iteration: int) -> list[Path]:
+        """What is kept of the encoder after so many iterations."""
+        return [self.teacher(iteration), self.metrics(iteration), self.embeddings(iteration)]
+
+    def hashes(self, iteration: int) -> dict[str, str]:
+        """Name -> SHA-256 of the encoder's files as they are."""
+        return {file.name: sha256_of(file) for file in self.encoder_files(iteration)}
 
     def drop_encoder(self, iteration: int) -> None:
         """Training has gone on: the encoder after so many iterations is needed no more."""
-        for file in (self.embeddings(iteration), self.metrics(iteration), self.teacher(iteration)):
+        for file in (self.seal(iteration), *self.encoder_files(iteration)):
             file.unlink(missing_ok=True)
 
-    def make_way(self, spared: int | None) -> None:
-        """Remove what another training left; `spared` is an iteration whose targets are already those of the new one.
+    def make_way(self, iterations: Path, spared: int | None) -> None:
+        """Remove what another training left, here and in the folder `iterations`.
 
         Without a state there is none: a twin of this job may have begun, after a head process that was killed.
+
+        Args:
+            iterations: Where targets are laid out.
+            spared: An iteration whose targets there are already those of the new training.
         """
         if self.state.exists():
             self.state.unlink()
-            kept = self.iterations / ("" if spared is None else numbered(spared))
-            for folder in (*self.path.glob(NUMBERS), *self.iterations.glob(NUMBERS)):
+            kept = iterations / ("" if spared is None else iteration_name(spared))
+            for folder in (*self.path.glob(NUMBERS), *iterations.glob(NUMBERS)):
                 if folder.is_dir() and folder != kept:  # beside them lie embeddings, outputs of `distill_slpd`
                     shutil.rmtree(folder)
         for folder in self.path.glob(NUMBERS):

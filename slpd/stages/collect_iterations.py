@@ -10,6 +10,7 @@ from slpd.artifacts.atomic import hand_out
 from slpd.artifacts.embeddings import open_embeddings
 from slpd.artifacts.iterations import Iterations, write_iterations
 from slpd.artifacts.training_folder import TrainingFolder
+from slpd.errors import UserError
 from slpd.settings.training import Objective
 
 
@@ -27,22 +28,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Hand out the last encoder, and put the assignments and neighbours of all iterations into one file."""
-    folder, last = TrainingFolder(args.folder, args.folder), args.n_iterations
-    n_targets = last if Objective.from_json(args.objective).needs_prototypes else 0
+    folder, last, objective = TrainingFolder(args.folder), args.n_iterations, Objective.from_json(args.objective)
+    if not folder.has_encoder(last):
+        raise UserError(
+            f"{folder.teacher(last)}: the encoder is gone or damaged; start again: distill_slpd makes it anew"
+        )
+    n_targets = last if objective.needs_prototypes else 0
     with open_embeddings(args.last_embeddings) as embeddings:
         slides, offsets = embeddings.slides, embeddings.offsets
-    write_iterations(args.iterations, history(folder, n_targets, slides, offsets))
+    write_iterations(args.iterations, history(folder, n_targets, objective.needs_graph, slides, offsets))
     hand_out(args.last_embeddings, args.embeddings)
     hand_out(folder.teacher(last), args.teacher)
     hand_out(folder.metrics(last), args.metrics)
 
 
-def history(folder: TrainingFolder, n: int, slides: list[str], offsets: NDArray[np.int64]) -> Iterations:
-    """What n iterations trained towards."""
+def history(folder: TrainingFolder, n: int, linked: bool, slides: list[str], offsets: NDArray[np.int64]) -> Iterations:
+    """What n iterations trained towards; `linked`: to a slide graph, too."""
     assignments = np.empty((n, int(offsets[-1])), np.int16)
     neighbours = [np.empty((len(slides), 0), np.int32)] * n  # without a graph, nobody
     for iteration in range(n):
-        prototypes, graph = folder.read_targets(iteration)
+        prototypes, graph = folder.read_targets(iteration, linked)
         assignments[iteration] = prototypes.assignments
         if graph is not None:
             neighbours[iteration] = graph.neighbours

@@ -5,7 +5,6 @@ prototypes that the next block begins with. What training keeps for itself is de
 """
 
 import argparse
-import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from slpd.artifacts.checkpoint import Identity, differences, read_checkpoint
 from slpd.artifacts.cohort_tokens import CohortTokens
 from slpd.artifacts.embeddings import write_embeddings, write_passed_embeddings
 from slpd.artifacts.prototypes import CohortPrototypes, read_prototypes
+from slpd.artifacts.run_manifest import sha256_of
 from slpd.artifacts.slide_graph import read_slide_graph
 from slpd.artifacts.training_folder import TrainingFolder
 from slpd.artifacts.training_metrics import write_metrics
@@ -109,23 +109,29 @@ def distill(args: argparse.Namespace, variant: VariantRecipe, renew: Renew | Non
     """
     job = TrainingJob.of(args)
     warm_up = experiment_identity(job.encoder, job.training, job.cohort)
-    identity = warm_up | variant.identity() | {"--start": sha256(args.start)}
-    folder = TrainingFolder(args.folder, args.iterations)
+    identity = warm_up | variant.identity() | {"--start": sha256_of(args.start)}
+    folder = TrainingFolder(args.folder)
     resume = ResumeFile(folder.state, identity, job.jobs.checkpoint_minutes)
     until = last_iteration(args, job)
     with QueueSignals() as signals, training_device() as device:
         progress = resume.find()
-        if progress is None and process_index() == 0:
-            folder.make_way(spared=args.first if args.first_prototypes else None)
         if progress is None or not from_first(is_over(progress, job, folder, until)):
             epochs = range(job.training.dino_epochs, end_of(job, until))
             trainer = open_trainer(job, variant.objective, epochs, resume, device, signals)
+            given = from_first(read_given(args, variant, job.cohort) if process_index() == 0 else None)
             if progress is None:
                 load_start(args.start, trainer, warm_up | {"epochs trained": epochs.start})
-            progress = resume.load(trainer.learner) if progress else Progress(epochs.start)
-            given = from_first(read_given(args, variant, job.cohort) if process_index() == 0 else None)
+                begins = args.first == 0
+                if process_index() == 0:
+                    folder.make_way(args.iterations, spared=0 if given and begins else None)
+                progress = Progress(epochs.start)
+            else:
+                progress = resume.load(trainer.learner)
+                begins = progress.epoch == job.training.epochs_of(args.first).start
             trainer.monitor.start(progress)
-            IterationLoop(trainer, variant.objective, renew, folder, given).train(progress, until)
+            # Elsewhere they may be of another training, which Snakemake does not know of.
+            loop = IterationLoop(trainer, variant.objective, renew, folder, args.iterations, given if begins else None)
+            loop.train(progress, until)
             keep_encoder(trainer, progress, folder, until)
         if process_index() == 0:
             hand_out_embeddings(progress, job, folder, until, args.out)
@@ -150,9 +156,7 @@ def end_of(job: TrainingJob, until: int) -> int:
 
 def is_over(progress: Progress, job: TrainingJob, folder: TrainingFolder, until: int) -> bool:
     """Whether training has passed the end of the job, or is there and has kept the encoder as it is."""
-    return has_passed(progress, job, until) or (
-        progress.epoch == end_of(job, until) and folder.embeddings(until).exists()
-    )
+    return has_passed(progress, job, until) or (progress.epoch == end_of(job, until) and folder.has_encoder(until))
 
 
 def has_passed(progress: Progress, job: TrainingJob, until: int) -> bool:
@@ -170,6 +174,7 @@ def keep_encoder(trainer: Trainer, progress: Progress, folder: TrainingFolder, u
         write_teacher(folder.teacher(until), trainer)
         write_metrics(folder.metrics(until), progress.finished)
         write_embeddings(folder.embeddings(until), embeddings)
+        folder.seal_encoder(until)
     trainer.resume.save(trainer.learner, progress, last=True)
 
 
@@ -219,9 +224,3 @@ def load_start(path: Path, trainer: Trainer, expected: Identity) -> None:
             " give the checkpoint of pretrain_dino with these settings, or run that stage again"
         )
     trainer.learner.load_state_dict(start["learner"])
-
-
-def sha256(path: Path) -> str:
-    """The hash of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

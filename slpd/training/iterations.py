@@ -1,6 +1,7 @@
 """The iterations of a variant: each renews prototypes and slide graph, then trains the epochs that use them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from slpd.artifacts.training_folder import TrainingFolder
 from slpd.method.processes import from_first, process_index
@@ -26,6 +27,7 @@ class IterationLoop:
     objective: Objective
     renew: Renew | None  # None: plain DINO, which has no targets to renew
     folder: TrainingFolder
+    shown: Path  # where the targets of iterations are laid out, to be looked at
     given: Given | None  # where a job begins; None: it makes all targets itself
 
     def train(self, progress: Progress, until: int) -> None:
@@ -44,7 +46,7 @@ class IterationLoop:
             progress.renewed_at = epochs.start
             self.trainer.pause(progress)
         if self.renew:
-            renewal = from_first(Renewal(*self.folder.read_targets(iteration)) if process_index() == 0 else None)
+            renewal = from_first(self.kept(iteration) if process_index() == 0 else None)
             assert renewal is not None, "the first process has read them"
             self.trainer.batches.prototypes = targets_of(renewal, self.objective, self.trainer.learner.device)
         self.trainer.train(epochs, progress)
@@ -58,7 +60,11 @@ class IterationLoop:
             assert renewal is not None, "the first process has embeddings"
             self.folder.keep_targets(iteration, renewal.prototypes, renewal.graph)
             if not self.given_for(iteration):  # else they lie there, as outputs of their rules
-                self.folder.show_targets(iteration)
+                self.folder.show_targets(iteration, self.shown)
+
+    def kept(self, iteration: int) -> Renewal:
+        """The targets of an iteration that has begun."""
+        return Renewal(*self.folder.read_targets(iteration, self.objective.needs_graph))
 
     def given_for(self, iteration: int) -> Renewal | None:
         """The targets of an iteration that were made before this job."""

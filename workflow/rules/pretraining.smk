@@ -125,7 +125,7 @@ rule distill_slpd:
         first=lambda wildcards, input: first_iteration(wildcards),
         until=lambda wildcards, input: int(wildcards.iteration),
         # What outlives a failed job: Snakemake would delete it with the outputs.
-        folder=lambda wildcards, output: Path(output.embeddings).parents[1] / "training",
+        folder=lambda wildcards, output: LAYOUT.training(wildcards.cohort, wildcards.variant),
         iterations=lambda wildcards, output: Path(output.embeddings).parent,
         live=lambda wildcards, input: f"{LIVE}/{wildcards.cohort}/{wildcards.variant}",
         version=result_version("distill_slpd"),
@@ -159,7 +159,7 @@ rule collect_iterations:
     params:
         objective=of_recipe("objective"),
         n_iterations=lambda wildcards: recipe_of(wildcards).training.n_iterations,
-        folder=lambda wildcards, output: Path(output.teacher).with_name("training"),
+        folder=lambda wildcards, output: LAYOUT.training(wildcards.cohort, wildcards.variant),
         version=result_version("collect_iterations"),
     message:
         "{wildcards.cohort}: {wildcards.variant}, the trained encoder and the history of its iterations"
