@@ -430,9 +430,9 @@ def page() -> str:
         "",
         "Stages run again from the first that reads the key; what depends on it follows. A job runs again when an",
         "input is newer or a param is another one. Which files it reads is such a param wherever that can change with",
-        "none of them newer: a slide taken out of a sheet is noticed, jobs that are cut another way are not. Where an
-earlier training of the same variant was cut as the config now asks, Snakemake may compare with its record and start
-blocks again: they hand out what is over, in seconds, and what depends on them runs again.",
+        "none of them newer: a slide taken out of a sheet is noticed, jobs that are cut another way are not. Where an",
+        "earlier training of the same variant was cut as the config now asks, Snakemake may compare with its record",
+        "and start blocks again: they hand out what is over, in seconds, and what depends on them runs again.",
         "",
         "| key | runs again |",
         "|---|---|",

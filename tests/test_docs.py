@@ -101,6 +101,11 @@ CHECKED: dict[str, tuple[str, str]] = {
     ),
     "python docs/pictures.py results/demo/report": ("python -m py_compile docs/pictures.py", "needs Chromium"),
     "gdc-client download -m gdc_manifest.txt -d /data/tcga/nsclc": ("test -s gdc_manifest.txt", "needs the GDC"),
+    "snakemake --configfile config/demo.yaml --rulegraph dot -- results/demo/tables/demo.md"
+    " | dot -Grankdir=LR -Gdpi=84 -Tpng > docs/pictures/rulegraph.png": (
+        "snakemake --configfile config/mine.yaml --rulegraph dot -- results/mine/tables/toy.md",
+        "needs Graphviz and the demo's slides",
+    ),
     "make why CONFIG=...": ("make why CONFIG=config/mine.yaml", "names a file of the reader's"),
 }
 
