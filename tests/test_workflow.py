@@ -142,7 +142,7 @@ def in_list(section: str, name: str, **values: object) -> Callable[[dict[str, An
 def test_edit_of_one_variant_leaves_the_others_alone(finished: Path) -> None:
     arguments = toy.edited(finished, in_list("variants", "slpd", prototypes={"n_prototypes": 3}))
     jobs = toy.planned(finished, *arguments)
-    assert (jobs["distill_slpd"], jobs["embed_bags"], jobs["evaluate"]) == (1, 1, 2)
+    assert (jobs["distill_slpd"], jobs["embed_bags"], jobs["evaluate"]) == (2, 1, 2)  # two iterations, a job each
 
 
 def test_an_edited_preset_trains_only_the_heads_that_use_it(finished: Path) -> None:
@@ -204,13 +204,13 @@ def test_a_variant_that_renews_more_rarely_shares_the_warm_up(finished: Path) ->
 
     jobs = toy.planned(finished, *toy.edited(finished, rarely))
     assert "pretrain_dino" not in jobs
-    assert (jobs["distill_slpd"], jobs["embed_bags"], jobs["evaluate"]) == (1, 1, 2)
+    assert (jobs["distill_slpd"], jobs["embed_bags"], jobs["evaluate"]) == (2, 1, 2)  # two iterations, a job each
 
 
 def test_another_preset_trains_again_what_has_prototypes(finished: Path) -> None:
     jobs = toy.planned(finished, *toy.edited(finished, lambda config: config.update(preset="released")))
     assert "pretrain_dino" not in jobs
-    assert (jobs["link_slides"], jobs["distill_slpd"], jobs["embed_bags"]) == (1, 1, 1)  # of slpd, not of dino
+    assert (jobs["link_slides"], jobs["distill_slpd"], jobs["embed_bags"]) == (3, 2, 1)  # of slpd, not of dino
 
 
 def pretrained_only(config: dict[str, Any], **pretrained: str) -> None:
@@ -447,7 +447,7 @@ def test_killed_twice_and_started_again_gives_the_same_table(
     tokens = tmp_path / "results/toy/cohorts/toy/tokens"
     finished_tokens = {path: path.stat().st_mtime_ns for path in tokens.glob("s*.h5")}
     assert finished_tokens
-    kill_when(tmp_path, "logs/toy/distill_slpd/toy/slpd.log", "at once", "--rerun-incomplete")
+    kill_when(tmp_path, "logs/toy/distill_slpd/toy/slpd/002.log", "at once", "--rerun-incomplete")
     assert toy.snakemake(tmp_path, "--unlock").returncode == 0
     run = toy.snakemake(tmp_path, "--rerun-incomplete")
     assert run.returncode == 0, run.stdout + run.stderr
