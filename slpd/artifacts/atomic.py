@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from slpd.errors import UserError
-
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -70,19 +68,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
 
 
-def hand_out(kept: Path, path: Path) -> None:
-    """Give a kept file a second place, as new as if just made: by a hard link, or a copy where there are none.
-
-    Raises:
-        UserError: the kept file is gone.
-    """
-    if not kept.exists():
-        raise UserError(
-            f"{kept}: gone, though training has passed it; delete {kept.parents[1]}, and it is trained anew"
-        )
-    with atomic_path(path) as temporary:
-        try:
-            os.link(kept, temporary)
-        except OSError:
-            shutil.copyfile(kept, temporary)
-        os.utime(temporary)
+def link_or_copy(source: Path, place: Path) -> None:
+    """Give a file a second place: by a hard link, or a copy where the file system has none."""
+    try:
+        os.link(source, place)
+    except OSError:
+        shutil.copyfile(source, place)

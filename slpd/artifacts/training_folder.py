@@ -14,11 +14,12 @@ while training goes on. Some of them are outputs of `cluster_regions` and `link_
 """
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from slpd.artifacts.atomic import hand_out, write_text
+from slpd.artifacts.atomic import atomic_path, link_or_copy, write_text
 from slpd.artifacts.prototypes import CohortPrototypes, read_prototypes, write_prototypes
 from slpd.artifacts.run_manifest import sha256_of
 from slpd.artifacts.slide_graph import SlideGraphArrays, read_slide_graph, write_slide_graph
@@ -138,3 +139,18 @@ class TrainingFolder:
                     shutil.rmtree(folder)
         for folder in self.path.glob(NUMBERS):
             self.drop_encoder(int(folder.name))
+
+
+def hand_out(kept: Path, path: Path) -> None:
+    """Give a file that training kept a second place, as new as if just made.
+
+    Raises:
+        UserError: the kept file is gone.
+    """
+    if not kept.exists():
+        raise UserError(
+            f"{kept}: gone, though training has passed it; delete {kept.parents[1]}, and it is trained anew"
+        )
+    with atomic_path(path) as temporary:
+        link_or_copy(kept, temporary)
+        os.utime(temporary)

@@ -4,8 +4,6 @@ Everything is static and local: pages open from a file and from any web server, 
 """
 
 import csv
-import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
 
+from slpd.artifacts.atomic import link_or_copy
 from slpd.report.embedding import data_script, to_json
 from slpd.report.page_figure import SHOWN_AS, as_page_svg, save_figure
 
@@ -145,10 +144,7 @@ class Site:
     def link_file(self, source: Path, path: str) -> str:
         """Put a file into the report, without a second copy on the disk where the file system can; its path there."""
         place = self.place(path)
-        try:
-            os.link(source, place)
-        except OSError:  # another file system, or one without hard links
-            shutil.copyfile(source, place)
+        link_or_copy(source, place)
         return path
 
     def place(self, path: str) -> Path:

@@ -84,10 +84,6 @@ class Training(Section):
         first = self.dino_epochs + iteration * self.epochs_per_iteration
         return range(first, min(first + self.epochs_per_iteration, self.epochs))
 
-    def iterations_before(self, epoch: int) -> int:
-        """How many iterations are over when an epoch begins."""
-        return math.ceil((min(epoch, self.epochs) - self.dino_epochs) / self.epochs_per_iteration)
-
 
 class Prototypes(Section):
     """`cluster_regions`: k-means of the regions of each slide, or of all."""

@@ -4,9 +4,9 @@ import argparse
 import logging
 from pathlib import Path
 
-from slpd.artifacts.atomic import hand_out
 from slpd.artifacts.embeddings import kept_prototypes, open_embeddings
 from slpd.artifacts.prototypes import write_prototypes
+from slpd.artifacts.training_folder import hand_out
 from slpd.method.global_prototypes import find_prototypes
 from slpd.settings.training import Prototypes
 

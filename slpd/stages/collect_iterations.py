@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.atomic import hand_out
 from slpd.artifacts.embeddings import open_embeddings
 from slpd.artifacts.iterations import Iterations, write_iterations
-from slpd.artifacts.training_folder import TrainingFolder
+from slpd.artifacts.training_folder import TrainingFolder, hand_out
 from slpd.errors import UserError
 from slpd.settings.training import Objective
 
