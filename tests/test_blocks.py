@@ -70,6 +70,13 @@ def assert_equals_one_job(warm: Path, out: Path) -> None:
             assert Path(f"{out}_{file}").read_bytes() == Path(f"{warm / 'whole'}_{file}").read_bytes(), file
 
 
+def test_what_is_collected_is_never_older_than_what_it_was_collected_from(warm: Path) -> None:
+    """Snakemake takes a job for failed otherwise. The last embeddings may be one file with those of their block."""
+    collect_from = warm / "whole_last.h5"
+    collected = [warm / f"whole{suffix}" for suffix in (".safetensors", ".h5", ".csv", ".npz")]
+    assert min(path.stat().st_mtime_ns for path in collected) >= collect_from.stat().st_mtime_ns
+
+
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with each step that is taken."""

@@ -33,10 +33,10 @@ def run(args: argparse.Namespace) -> None:
             f"{folder.teacher(last)}: the encoder is gone or damaged; start again: distill_slpd makes it anew"
         )
     n_targets = last if objective.needs_prototypes else 0
+    hand_out(args.last_embeddings, args.embeddings)  # first: one file with the input, whose time it renews
     with open_embeddings(args.last_embeddings) as embeddings:
         slides, offsets = embeddings.slides, embeddings.offsets
     write_iterations(args.iterations, history(folder, n_targets, objective.needs_graph, slides, offsets))
-    hand_out(args.last_embeddings, args.embeddings)
     hand_out(folder.teacher(last), args.teacher)
     hand_out(folder.metrics(last), args.metrics)
 
