@@ -46,7 +46,7 @@ def table_content(
     figures, sources = figures_of(table, published)
     rows = rows_of(table, columns, tasks, found, unavailable, figures)
     comparisons = comparisons_of(tasks, table.metrics, table.heads, variants, found, level)
-    return TableContent(table.name, table.caption, columns, rows, list(tasks), comparisons, sources, level)
+    return TableContent(table.name, table.caption, columns, rows, list(tasks), found, comparisons, sources, level)
 
 
 def rows_of(

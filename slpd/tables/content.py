@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from slpd.settings.tables import Metric
 from slpd.tables.cells import Cell, PrintedCell, Published
 from slpd.tables.comparisons import Comparison
+from slpd.tables.evaluations import Evaluations
 from slpd.tables.facts import TaskFacts
 
 TITLES: dict[Metric, str] = {
@@ -37,6 +38,7 @@ class TableContent:
     columns: list[tuple[str, Metric]]  # task, metric; the columns of a task stand together
     rows: list[Row]
     tasks: list[TaskFacts]
+    evaluations: Evaluations  # may be more than the rows show
     comparisons: list[Comparison]
     sources: list[str]  # of published figures; the first is number 1
     level: float  # confidence level of intervals and comparisons
