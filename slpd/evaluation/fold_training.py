@@ -81,8 +81,8 @@ class FoldTraining:
             self.optimiser.zero_grad()
             for some in held_together(self.train, places):
                 logits, _ = self.network(*self.bags(self.train, some))
-                loss = self.losses(logits, self.train, some).sum() / len(places)
-                torch.autograd.backward(loss / self.preset.loss_divisor)
+                loss = self.losses(logits, self.train, some).sum() / (len(places) * self.preset.loss_divisor)
+                torch.autograd.backward(loss)
             self.optimiser.step()
 
     def draw(self) -> Tensor:
