@@ -179,10 +179,10 @@ def test_balanced_draws_take_every_class_equally_often() -> None:
     train = data.folds[0].train
     train.outcomes.numbers[:] = [0] * 36 + [1] * 4
     training = FoldTraining(abmil(), preset(), data, 0)
-    drawn = np.concatenate([train.outcomes.numbers[training.draw().numpy()] for _ in range(100)])
+    drawn = np.concatenate([train.outcomes.numbers[training.sample_cases().numpy()] for _ in range(100)])
     assert drawn.mean() == pytest.approx(0.5, abs=0.03)
     plain = FoldTraining(abmil(), preset(balanced=False), data, 0)
-    assert sorted(plain.draw().tolist()) == list(range(40))
+    assert sorted(plain.sample_cases().tolist()) == list(range(40))
 
 
 def test_vectors_are_standardised_by_the_training_regions() -> None:
@@ -218,7 +218,7 @@ def test_training_is_that_of_a_plain_loop(optimiser: str, most_regions: int, mon
     torch_class = torch.optim.Adam if optimiser == "adam" else torch.optim.AdamW
     theirs = torch_class(twin.network.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
     for _ in range(4):
-        for places in torch.split(twin.draw(), 3):
+        for places in torch.split(twin.sample_cases(), 3):
             numbers = torch.from_numpy(fold.train.outcomes.numbers)[places]
             scores = torch.cat([logits(fold.train.rows[place]) for place in places])
             theirs.zero_grad()

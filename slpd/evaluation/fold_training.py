@@ -77,7 +77,7 @@ class FoldTraining:
     def train_epoch(self) -> None:
         """One pass: as many draws as there are training cases."""
         self.network.train()
-        for places in torch.split(self.draw(), self.preset.batch_size):
+        for places in torch.split(self.sample_cases(), self.preset.batch_size):
             self.optimiser.zero_grad()
             for some in held_together(self.train, places):
                 logits, _ = self.network(*self.bags(self.train, some))
@@ -85,7 +85,7 @@ class FoldTraining:
                 torch.autograd.backward(loss)
             self.optimiser.step()
 
-    def draw(self) -> Tensor:
+    def sample_cases(self) -> Tensor:
         """The training cases of an epoch, in order, (n,)."""
         if not self.preset.balanced or self.survival:
             return torch.randperm(len(self.train))

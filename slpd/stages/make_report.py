@@ -47,7 +47,7 @@ from slpd.settings.section import named
 from slpd.settings.tables import Table
 from slpd.tables.content import TableContent
 from slpd.tables.facts import TaskFacts
-from slpd.tables.sources import TaskFiles, read_table
+from slpd.tables.sources import TaskFiles, read_table_content
 from slpd.versions import RESULT_VERSIONS
 
 log = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ def read_curves(experiment: Experiment, layout: Layout, cohort: str) -> Curves:
 
 def write_results(site: Site, experiment: Experiment, layout: Layout, table: Table) -> TableContent:
     """The page of a table."""
-    content = read_table(
+    content = read_table_content(
         table,
         [layout.evaluation(*names) for names in experiment.evaluations_of(table)],
         [task_files(experiment, layout, task) for task in table.tasks],

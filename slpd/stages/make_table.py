@@ -12,7 +12,7 @@ from slpd.tables.csv_table import as_csv, differences_as_csv
 from slpd.tables.html_page import as_html
 from slpd.tables.latex import as_latex
 from slpd.tables.markdown import as_markdown
-from slpd.tables.sources import TaskFiles, read_table
+from slpd.tables.sources import TaskFiles, read_table_content
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read evaluations, folds, manifests and published figures, make the table, write it in every format."""
     table, level = Table.from_json(args.table), Intervals.from_json(args.settings).level
-    content = read_table(table, args.evaluations, task_files(table, args), json.loads(args.unavailable), level)
+    content = read_table_content(table, args.evaluations, task_files(table, args), json.loads(args.unavailable), level)
     write_text(args.csv, as_csv(content))
     write_text(args.differences, differences_as_csv(content))
     write_text(args.markdown, as_markdown(content))

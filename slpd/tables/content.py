@@ -99,6 +99,6 @@ class TableContent:
     def beaten_by(self, row: Row, column: int) -> set[str]:
         """The variants than which the row's is better in this column, under its head, beyond noise."""
         wanted = (*self.columns[column], row.head)
-        pairs = [found for found in self.comparisons if (found.task, found.metric, found.head) == wanted]
+        pairs = [pair for pair in self.comparisons if (pair.task, pair.metric, pair.head) == wanted]
         won = [{pair.first, pair.second} for pair in pairs if pair.better(self.level) == row.variant]
         return set().union(*won) - {row.variant}

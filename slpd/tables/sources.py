@@ -29,7 +29,7 @@ class TaskFiles:
     absent: Path  # not_in_folds.csv
 
 
-def read_table(
+def read_table_content(
     table: Table,
     evaluations: Iterable[Path],
     tasks: Iterable[TaskFiles],
