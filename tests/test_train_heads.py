@@ -188,11 +188,11 @@ def test_balanced_draws_take_every_class_equally_often() -> None:
 def test_vectors_are_standardised_by_the_training_regions() -> None:
     data = data_of([(6, 4, 5)])
     regions = data.features[np.concatenate(data.folds[0].train.rows)]
-    mean, scale = region_moments(data.features, data.folds[0].train, standardise=True)
+    mean, scale = region_moments(data.features, data.folds[0].train)
     np.testing.assert_allclose(((regions - mean.numpy()) * scale.numpy()).mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(((regions - mean.numpy()) * scale.numpy()).std(axis=0), 1, atol=1e-5)
     data.features[:, 1] = 7  # a constant dimension is left in scale
-    mean, scale = region_moments(data.features, data.folds[0].train, standardise=True)
+    mean, scale = region_moments(data.features, data.folds[0].train)
     assert (float(mean[1]), float(scale[1])) == (7, 1)
 
 

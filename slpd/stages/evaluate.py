@@ -55,19 +55,19 @@ def run(args: argparse.Namespace) -> None:
     folds, source = read_folds(args.folds), (task.name, args.variant, head.name)
     try:
         data = evaluation_data(read_bags(args.bags), folds, task)
-        predictions = predict(head, preset, data)
+        outputs = predict(head, preset, data)
     except EvaluationError as error:
         log.warning("no figures: %s", error)
         write_reason(args, task, source, len(folds), " ".join(str(error).split()))
         return
     tests = [fold.test for fold in data.folds]
-    metrics = fold_metrics_of(task, source, tests, predictions)
+    metrics = fold_metrics_of(task, source, tests, outputs)
     for fold in metrics:
         log_metrics(fold, isinstance(task, SurvivalTask))
-    intervals = metric_intervals(task.kind, tests, [output.outputs for output in predictions], settings)
-    write_predictions(args.predictions, source, task.outputs, predictions_of(task, tests, predictions))
-    write_region_weights(args.weights, region_weights(tests, predictions))
-    write_calibration(args.calibration, calibration_rows(task, source, tests, predictions))
+    intervals = metric_intervals(task.kind, tests, [output.outputs for output in outputs], settings)
+    write_predictions(args.predictions, source, task.outputs, predictions_of(task, tests, outputs))
+    write_region_weights(args.weights, region_weights(tests, outputs))
+    write_calibration(args.calibration, calibration_rows(task, source, tests, outputs))
     write_intervals(
         args.intervals,
         [MetricInterval(*source, metric, **vars(i), level=settings.level) for metric, i in intervals.items()],
@@ -91,27 +91,24 @@ def write_reason(
 
 
 def fold_metrics_of(
-    task: ClassTask | SurvivalTask,
-    source: tuple[str, str, str],
-    tests: Sequence[Cases],
-    predictions: Sequence[HeadOutput],
+    task: ClassTask | SurvivalTask, source: tuple[str, str, str], tests: Sequence[Cases], outputs: Sequence[HeadOutput]
 ) -> list[FoldMetrics]:
     """Lines of metrics.csv."""
     name, variant, head = source
     return [
         FoldMetrics(name, variant, head, number, **{str(metric): value for metric, value in metrics.items()})
-        for number, (test, output) in enumerate(zip(tests, predictions, strict=True))
+        for number, (test, output) in enumerate(zip(tests, outputs, strict=True))
         for metrics in [point_metrics(task.kind, test.outcomes, output.outputs)]
     ]
 
 
 def predictions_of(
-    task: ClassTask | SurvivalTask, tests: Sequence[Cases], predictions: Sequence[HeadOutput]
+    task: ClassTask | SurvivalTask, tests: Sequence[Cases], outputs: Sequence[HeadOutput]
 ) -> list[FoldPredictions]:
     """What is predicted for every test case."""
     return [
         FoldPredictions(test.slides, predicted(task, output), output.outputs)
-        for test, output in zip(tests, predictions, strict=True)
+        for test, output in zip(tests, outputs, strict=True)
     ]
 
 
@@ -122,26 +119,23 @@ def predicted(task: ClassTask | SurvivalTask, output: HeadOutput) -> list[str]:
     return [task.classes[number] for number in predicted_classes(output.outputs, task.kind)]
 
 
-def region_weights(tests: Sequence[Cases], predictions: Sequence[HeadOutput]) -> list[SlideWeights]:
+def region_weights(tests: Sequence[Cases], outputs: Sequence[HeadOutput]) -> list[SlideWeights]:
     """The weights of every fold and test slide; those of a patient are shared out to the patient's slides."""
     return [
         SlideWeights(number, slide.slide, piece)
-        for number, (test, output) in enumerate(zip(tests, predictions, strict=True))
+        for number, (test, output) in enumerate(zip(tests, outputs, strict=True))
         for case, sizes, weights in zip(test.slides, test.sizes, output.weights, strict=True)
         for slide, piece in zip(case, np.split(weights, np.cumsum(sizes)[:-1]), strict=True)
     ]
 
 
 def calibration_rows(
-    task: ClassTask | SurvivalTask,
-    source: tuple[str, str, str],
-    tests: Sequence[Cases],
-    predictions: Sequence[HeadOutput],
+    task: ClassTask | SurvivalTask, source: tuple[str, str, str], tests: Sequence[Cases], outputs: Sequence[HeadOutput]
 ) -> list[tuple[object, ...]]:
     """Lines of calibration.csv."""
     if isinstance(task, SurvivalTask):
         return []
-    bins = reliability([test.outcomes.numbers for test in tests], [output.outputs for output in predictions])
+    bins = reliability([test.outcomes.numbers for test in tests], [output.outputs for output in outputs])
     return [
         (*source, task.classes[b.class_number], b.low, b.high, b.n_cases, b.mean_probability, b.observed_share)
         for b in bins

@@ -30,20 +30,11 @@ class TaskFiles:
 
 
 def read_table_content(
-    table: Table,
-    evaluations: Iterable[Path],
-    tasks: Iterable[TaskFiles],
-    unavailable: Mapping[str, str],
-    level: float,
+    table: Table, evaluations: Iterable[Path], tasks: Iterable[TaskFiles], unavailable: Mapping[str, str], level: float
 ) -> TableContent:
-    """The content of a table.
+    """The content of a table, from the folders of evaluations and the files of its tasks, in its order.
 
-    Args:
-        table: Rows and columns wanted.
-        evaluations: Folders of evaluations; may be more than the table shows.
-        tasks: The tasks of the table, in its order.
-        unavailable: Variant -> why no evaluation of it can be made.
-        level: Confidence level of comparisons.
+    `unavailable` is why variants cannot be evaluated, `level` the confidence level of comparisons.
     """
     read = [read_evaluation(folder) for folder in evaluations]
     facts = [read_facts(files) for files in tasks]
