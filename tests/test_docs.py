@@ -174,7 +174,6 @@ def shell(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.workflow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in PAGES])
 def test_every_command_of_a_page_runs(checkout: Path, page: str) -> None:
     for path in shown_configs(ROOT / page):

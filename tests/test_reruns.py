@@ -25,7 +25,7 @@ from why import report
 
 from slpd.versions import RESULT_VERSIONS
 
-pytestmark = [pytest.mark.workflow, pytest.mark.timeout(900)]  # the fixture is two runs
+pytestmark = pytest.mark.workflow
 
 CONFIG = rerun_table.start_config()
 ENCODER = "results/toy/cohorts/toy/variants/slpd/encoder/region_encoder.safetensors"

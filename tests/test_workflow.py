@@ -9,7 +9,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import time
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 import toy
+from waiting import wait_until
 
 pytestmark = pytest.mark.workflow
 
@@ -418,21 +418,9 @@ def test_cohort_past_its_budget_stops_before_patches_are_encoded(tmp_path: Path,
 
 def kill_when(folder: Path, log: str, word: str, *arguments: str) -> None:
     """Start the workflow in `folder` and kill every process of it once `word` stands in `log`."""
-    with open(folder / "run.txt", "w") as output:
-        process = subprocess.Popen(
-            toy.command(*arguments),
-            cwd=folder,
-            env=toy.environment(),
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and process.poll() is None:
-        if any(word in path.read_text() for path in folder.glob(log)):
-            break
-        time.sleep(0.05)
-    assert process.poll() is None, (folder / "run.txt").read_text()
+    process = subprocess.Popen(toy.command(*arguments), cwd=folder, env=toy.environment(), start_new_session=True)
+    said = f"{word!r} in {log}"
+    wait_until(lambda: any(word in path.read_text() for path in folder.glob(log)), said, process, every=0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
