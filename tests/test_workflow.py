@@ -43,13 +43,9 @@ EVALUATION = {"evaluate", "make_table", "make_report"}
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, make_slide: toy.MakeSlide) -> Path:
+def finished(finished_toy: Path) -> Path:
     """A folder in which the toy cohort has been run to the end, undisturbed."""
-    folder = tmp_path_factory.mktemp("finished")
-    toy.make_toy(folder, make_slide)
-    run = toy.snakemake(folder, "--workflow-profile", str(toy.ROOT / "workflow/profiles/default"))
-    assert run.returncode == 0, run.stdout + run.stderr
-    return folder
+    return finished_toy
 
 
 def rows(path: Path) -> list[dict[str, str]]:
