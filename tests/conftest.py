@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import slurm_runs
 import tifffile
+import toy
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -18,6 +20,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.suffix == ".py" and "not torch" in config.getoption("markexpr"):
         return "pytestmark = pytest.mark.torch" in collection_path.read_text() or None
     return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that run the workflow come first: started last, one would keep a worker busy when the others have ended."""
+    slow = {item.path for item in items if item.get_closest_marker("workflow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Where every test was skipped, nothing was tested: not a success, as where none was found."""
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")  # workers have none
+    if terminal and exitstatus == pytest.ExitCode.OK and not session.config.option.collectonly:
+        session.exitstatus = pytest.ExitCode.OK if terminal.stats.get("passed") else pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +96,15 @@ def write_test_slide(
                 subsampling=subsampling,
             )
     return path
+
+
+@pytest.fixture(scope="module")
+def finished_toy(tmp_path_factory: pytest.TempPathFactory, make_slide: MakeSlide) -> Path:
+    """The module's own copy of the toy that has been run to the end, undisturbed."""
+    base = tmp_path_factory.getbasetemp()
+    folder = tmp_path_factory.mktemp("toy") / "finished"
+    toy.finished_toy(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base, folder, make_slide)
+    return folder
 
 
 @pytest.fixture

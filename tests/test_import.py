@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import toy
 
-pytestmark = [pytest.mark.workflow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.workflow
 
 PAGE = (toy.ROOT / "docs/import.md").read_text()
 # The page's Snakefile, with its hooks and without.

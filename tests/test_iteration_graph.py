@@ -99,12 +99,14 @@ def test_where_the_block_begins_that_ends_somewhere(length: int | None, until: i
 
 
 @pytest.fixture(scope="module")
-def finished(slides: Path) -> Path:
-    """The same folder when the method and plain DINO have been trained, every iteration in a job."""
-    (slides / "toy.yaml").write_text(yaml.safe_dump(short(config(1))))
-    run = toy.snakemake(slides, *PROFILE, "--", *TARGETS)
+def finished(finished_toy: Path) -> Path:
+    """A folder in which the method and plain DINO have been trained, a job for every iteration, on the toy's tokens."""
+    for trained in ("warmup", "variants"):
+        shutil.rmtree(finished_toy / "results/toy/cohorts/toy" / trained)
+    (finished_toy / "toy.yaml").write_text(yaml.safe_dump(short(config(1))))
+    run = toy.snakemake(finished_toy, *PROFILE, "--", *TARGETS)
     assert run.returncode == 0, run.stdout + run.stderr
-    return slides
+    return finished_toy
 
 
 def short(content: dict[str, Any]) -> dict[str, Any]:

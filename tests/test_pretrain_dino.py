@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -24,6 +23,7 @@ from small_training import (
     stop_at_every_step,
     write_cohort,
 )
+from waiting import wait_until
 
 from slpd.__main__ import main
 from slpd.artifacts.embeddings import read_embeddings
@@ -239,9 +239,8 @@ def test_a_warning_before_training_has_begun_ends_nothing(tmp_path: Path) -> Non
     process = subprocess.Popen(
         [sys.executable, "-m", "slpd", "pretrain_dino", *pretrain_arguments(write_cohort(tmp_path), tmp_path / "out")]
     )
-    deadline = time.monotonic() + 100
-    while time.monotonic() < deadline and "torch" not in Path(f"/proc/{process.pid}/maps").read_text():
-        time.sleep(0.01)  # torch is loaded long after the first line of main
+    maps = Path(f"/proc/{process.pid}/maps")
+    wait_until(lambda: "torch" in maps.read_text(), "torch, which is loaded long after the first line of main", process)
     process.send_signal(signal.SIGUSR1)
     assert process.wait() == 0
     assert (tmp_path / "out.pt").exists()

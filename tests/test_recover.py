@@ -69,7 +69,7 @@ def test_jobs_of_this_folder_alone_are_cancelled(folder: Path) -> None:
 
 def test_folder_of_a_living_run_is_left_alone(folder: Path) -> None:
     program = folder / "snakemake"
-    program.write_text("import time\nprint('up', flush=True)\ntime.sleep(60)\n")
+    program.write_text("import signal\nprint('up', flush=True)\nsignal.pause()\n")
     head = subprocess.Popen([sys.executable, program], cwd=folder, stdout=subprocess.PIPE, text=True)
     try:
         assert head.stdout is not None
@@ -86,7 +86,7 @@ def test_folder_of_a_living_run_is_left_alone(folder: Path) -> None:
 def test_head_in_a_job_on_this_machine_is_a_living_run(folder: Path, job: str) -> None:
     """It may run in the queue, as documented; jobs of single rules are Snakemake too, and no heads."""
     program = folder / "snakemake"
-    program.write_text("import time\nprint('up', flush=True)\ntime.sleep(60)\n")
+    program.write_text("import signal\nprint('up', flush=True)\nsignal.pause()\n")
     environment = {**os.environ, "SLURM_JOB_ID": job}
     started = [
         subprocess.Popen(

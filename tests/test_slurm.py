@@ -140,23 +140,23 @@ def test_preempted_job_and_lost_node_are_left_to_slurm(cluster: dict[str, str], 
     arguments = ["--forcerun", "embed_bags", "--retries", "0"]
     target = "results/toy/cohorts/toy/variants/slpd/bags.h5"
     head = start(cluster, finished, *arguments, "--", target, log="preempted.txt")
-    wait_until(lambda: job_of(cluster, finished, "embed_bags"), "a job that runs")
+    wait_until(lambda: job_of(cluster, finished, "embed_bags"), "a job that runs", head)
     job = job_of(cluster, finished, "embed_bags")
     whole = ["--nodes=2", "--exclusive", "-p", "high", "-t", "1"]
     subprocess.run(["sbatch", "-W", *whole, "-o", "/dev/null", "--wrap", "sleep 1"], env=cluster, check=True)
     restarts = ask(cluster, "scontrol", "show", "job", job)
     assert "Restarts=1" in restarts
-    wait_until(lambda: job_of(cluster, finished, "embed_bags") == job, "the job after preemption", 300)
+    wait_until(lambda: job_of(cluster, finished, "embed_bags") == job, "the job after preemption", head)
     node = ask(cluster, "squeue", "-h", "-j", job, "-o", "%N").strip()
     ask(cluster, "scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
-    wait_until(lambda: brought_back(cluster, node), "the node to come back")
+    wait_until(lambda: brought_back(cluster, node), "the node to come back", head)
     finish(head, finished, "preempted.txt")
     assert "Restarts=2" in ask(cluster, "scontrol", "show", "job", job)
 
 
 def test_silent_slurmctld_is_asked_again(cluster: dict[str, str], finished: Path) -> None:
     head = start(cluster, finished, "--forcerun", "make_table", log="silent.txt")
-    wait_until(lambda: job_of(cluster, finished, "make_table"), "a job that runs")
+    wait_until(lambda: job_of(cluster, finished, "make_table"), "a job that runs", head)
     slurmctld = int((Path(cluster["SLURM_CONF"]).parents[1] / "run/slurmctld.pid").read_text())
     os.kill(slurmctld, signal.SIGSTOP)
     try:  # longer than between two looks of the head process

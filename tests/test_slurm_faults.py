@@ -77,18 +77,18 @@ def test_cancelled_killed_out_of_time_and_headless_gives_the_same_table(
     limit += ["--retries", "6"]
     head = start(cluster, folder, *limit)
 
-    wait_until(lambda: says(log, "epoch 5 of"), "the fifth epoch")
+    wait_until(lambda: says(log, "epoch 5 of"), "the fifth epoch", head)
     cancelled = job_of(cluster, folder, BLOCK)
     ask(cluster, "scancel", cancelled)
-    wait_until(lambda: job_of(cluster, folder, BLOCK) not in ("", cancelled), "the second attempt")
-    wait_until(lambda: trainers(folder) and says(log, "resuming"), "a trainer that resumes")
+    wait_until(lambda: job_of(cluster, folder, BLOCK) not in ("", cancelled), "the second attempt", head)
+    wait_until(lambda: trainers(folder) and says(log, "resuming"), "a trainer that resumes", head)
     killed = job_of(cluster, folder, BLOCK)
     (trainer,) = trainers(folder)
     os.kill(trainer, signal.SIGKILL)
 
-    wait_until(lambda: job_of(cluster, folder, BLOCK) not in ("", cancelled, killed), "the third attempt")
+    wait_until(lambda: job_of(cluster, folder, BLOCK) not in ("", cancelled, killed), "the third attempt", head)
     third = job_of(cluster, folder, BLOCK)
-    wait_until(lambda: job_of(cluster, folder, BLOCK) not in ("", third), "an attempt after the time limit")
+    wait_until(lambda: job_of(cluster, folder, BLOCK) not in ("", third), "an attempt after the time limit", head)
     os.killpg(head.pid, signal.SIGKILL)
     head.wait()
 
@@ -98,7 +98,7 @@ def test_cancelled_killed_out_of_time_and_headless_gives_the_same_table(
     assert f"{BLOCK}: job {killed} was killed by SIGKILL = 9" in failures
     assert f"{BLOCK}: job {third} was stopped before its time limit, with its state saved" in failures
 
-    assert refused.wait(timeout=300) != 0
+    assert refused.wait() != 0
     assert "jobs of an earlier run are still in the queue" in (folder / "refused.txt").read_text()
     recovered = slpd(cluster, folder, "recover")
     assert recovered.returncode == 0, recovered.stderr
@@ -121,7 +121,7 @@ def test_killed_in_the_middle_of_a_grouped_chain(
     (folder / "chain.yaml").write_text(yaml.safe_dump(profile))
     logs = folder / "logs/toy/distill_slpd/toy/slpd"
     head = start(cluster, folder, "--set-resources", "distill_slpd:runtime=60", profile="chain.yaml")
-    wait_until(lambda: says(logs / "014.log", "epoch 11 of"), "the second block of three")
+    wait_until(lambda: says(logs / "014.log", "epoch 11 of"), "the second block of three", head)
     assert not says(logs / "014.log", "epoch 8 of"), "a block begins where the one before ended"
     cancelled = job_of(cluster, folder, "chain")
     ask(cluster, "scancel", cancelled)

@@ -109,7 +109,7 @@ def test_workers_end_with_a_killed_parent(number: signal.Signals) -> None:
         semaphores = re.findall(r"/dev/shm/\S+", Path(f"/proc/{process.pid}/maps").read_text())
         parent.send_signal(number)
     assert semaphores
-    assert psutil.wait_procs(workers, timeout=60)[1] == []
+    assert psutil.wait_procs(workers)[1] == []
     assert [name for name in semaphores if Path(name).exists()] == []
 
 

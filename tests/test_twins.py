@@ -30,7 +30,8 @@ def test_twins_of_a_training_leave_whole_and_equal_files(tmp_path: Path) -> None
         for _ in range(2)
     ]
     for twin in twins:
-        assert twin.wait(timeout=200) == 0, twin.stderr and twin.stderr.read()
+        _, errors = twin.communicate()
+        assert twin.returncode == 0, errors
     stage("collect_iterations", *collect_arguments(tmp_path / "twin"))
     for suffix in (".safetensors", ".h5", ".csv", ".npz"):
         assert Path(f"{tmp_path / 'twin'}{suffix}").read_bytes() == Path(f"{tmp_path / 'alone'}{suffix}").read_bytes()

@@ -1,6 +1,7 @@
 """A slide's reading process: what it costs, how it ends, and that nothing stays behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -37,6 +38,11 @@ def readers() -> list[psutil.Process]:
     return [reader for nursery in psutil.Process().children() for reader in nursery.children()]
 
 
+def shared_files(reader: psutil.Process) -> list[str]:
+    """Files of shared memory that a reader uses: pixels lie in memory without a name, which ends with its users."""
+    return re.findall(r"/dev/shm/\S+", Path(f"/proc/{reader.pid}/maps").read_text())
+
+
 def test_the_process_starts_light_and_its_user_lighter() -> None:
     program = "import sys, {module}; print(*[m for m in {names!r} if m in sys.modules])"
     for module, absent in [
@@ -52,14 +58,13 @@ def test_a_closed_slide_leaves_nothing(tmp_path: Path, make_slide: MakeSlide, pi
     path = make_slide(tmp_path / "s.tiff", pixels)
     Slide("s", path, None).__exit__()  # starts what forks readers
     files = len(list(Path("/proc/self/fd").iterdir()))
-    shared = set(Path("/dev/shm").glob("psm_*"))
     for _ in range(3):
         with Slide("s", path, None) as slide:
             plan = plan_read(slide.mpp, slide.downsamples, 0.5, 128)
             regions = slide.read_regions([(0, 0)] * 9, plan)
             next(regions)  # the rest was asked for and is not wanted
             assert len(readers()) == 1
-            assert set(Path("/dev/shm").glob("psm_*")) == shared
+            assert shared_files(readers()[0]) == []
     del regions
     assert (readers(), len(list(Path("/proc/self/fd").iterdir()))) == ([], files)
 
@@ -112,7 +117,7 @@ def test_a_killed_nursery_takes_its_readers_along_and_is_replaced(
     with Slide("s", path, None) as slide:
         reader = readers()[0]
         reader.parent().kill()
-        assert psutil.wait_procs([reader], timeout=10)[1] == []
+        assert psutil.wait_procs([reader])[1] == []
         with pytest.raises(SlideError, match="slide s: cucim ended with SIGKILL"):
             slide.thumbnail(1.0)
     with Slide("s", path, None) as slide:
@@ -156,38 +161,34 @@ def test_a_signal_in_the_middle_of_an_answer_does_not_wait_for_the_rest(
         regions = slide.read_regions([(0, 0)] * 9, plan_read(slide.mpp, slide.downsamples, 0.5, 128))
         next(regions)
         monkeypatch.setattr(Connection, "recv", begin)
-        start = time.monotonic()
         with pytest.raises(StopError):
             next(regions)
-    assert time.monotonic() - start < 5
     assert readers() == []
 
 
 def test_the_process_ends_with_a_killed_user(tmp_path: Path, make_slide: MakeSlide, pixels: Pixels) -> None:
     path = make_slide(tmp_path / "s.tiff", pixels)
     program = (
-        "import sys, time; from pathlib import Path; from slpd.wsi import Slide;"
+        "import signal, sys; from pathlib import Path; from slpd.wsi import Slide;"
         "from slpd.geometry.read_plan import plan_read\n"
         "slide = Slide('s', Path(sys.argv[1]), None)\n"
         "regions = slide.read_regions([(0, 0)] * 99, plan_read(slide.mpp, slide.downsamples, 0.5, 256))\n"
-        "next(regions); print(slide._process.number, flush=True); time.sleep(60)"
+        "next(regions); print(slide._process.number, flush=True); signal.pause()"
     )
-    shared = set(Path("/dev/shm").glob("psm_*"))
     with subprocess.Popen([sys.executable, "-c", program, path], cwd=ROOT, stdout=subprocess.PIPE, text=True) as user:
         assert user.stdout
         reader = psutil.Process(int(user.stdout.readline()))
+        assert shared_files(reader) == []
         user.kill()
-    reader_is_gone = psutil.wait_procs([reader], timeout=10)[1] == []
-    assert reader_is_gone
-    assert set(Path("/dev/shm").glob("psm_*")) == shared
+    assert psutil.wait_procs([reader])[1] == []
 
 
 def test_a_reader_that_hangs_ends_with_a_killed_user(tmp_path: Path, make_slide: MakeSlide, pixels: Pixels) -> None:
     """It does not come to notice: as in a decoder that never returns."""
     path = make_slide(tmp_path / "s.tiff", pixels)
     program = (
-        "import sys, time; from pathlib import Path; from slpd.wsi import Slide\n"
-        "slide = Slide('s', Path(sys.argv[1]), None); print(slide._process.number, flush=True); time.sleep(60)"
+        "import signal, sys; from pathlib import Path; from slpd.wsi import Slide\n"
+        "slide = Slide('s', Path(sys.argv[1]), None); print(slide._process.number, flush=True); signal.pause()"
     )
     with subprocess.Popen([sys.executable, "-c", program, path], cwd=ROOT, stdout=subprocess.PIPE, text=True) as user:
         assert user.stdout
@@ -196,7 +197,7 @@ def test_a_reader_that_hangs_ends_with_a_killed_user(tmp_path: Path, make_slide:
         assert nursery
         reader.suspend()
         user.kill()
-    assert psutil.wait_procs([reader, nursery], timeout=10)[1] == []
+    assert psutil.wait_procs([reader, nursery])[1] == []
 
 
 def test_readers_have_nothing_of_the_script_that_opens_a_slide(
