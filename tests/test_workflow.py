@@ -142,7 +142,7 @@ def in_list(section: str, name: str, **values: object) -> Callable[[dict[str, An
 def test_edit_of_one_variant_leaves_the_others_alone(finished: Path) -> None:
     arguments = toy.edited(finished, in_list("variants", "slpd", prototypes={"n_prototypes": 3}))
     jobs = toy.planned(finished, *arguments)
-    assert (jobs["distill_slpd"], jobs["embed_bags"], jobs["evaluate"]) == (1, 1, 2)  # one iteration of two epochs
+    assert (jobs["distill_slpd"], jobs["embed_bags"], jobs["evaluate"]) == (2, 1, 2)  # two iterations, a job each
 
 
 def test_an_edited_preset_trains_only_the_heads_that_use_it(finished: Path) -> None:
