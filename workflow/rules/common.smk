@@ -174,3 +174,16 @@ def trained_as(pattern, cohort, variant):
 def on_cohorts(variants_on):
     """Cohort and variant of all variants that a method of the experiment gives, cohort by cohort."""
     return [(cohort, variant.name) for cohort in COHORTS for variant in variants_on(cohort)]
+
+
+def given_configfiles(wildcards, input):
+    """Files of the command line, to repeat it: without the defaults, which would win where they are named last."""
+    given = [Path(file).resolve() for file in workflow.configfiles]
+    here, defaults = Path.cwd(), (ROOT / "config/config.yaml").resolve()
+    return [file.relative_to(here) if file.is_relative_to(here) else file for file in given if file != defaults]
+
+
+def gpus_per_job(wildcards, input):
+    """Stage -> GPUs that a job of it asks for, as JSON: the report counts GPU-hours by it."""
+    asked = {stage_of(rule): rule.resources["gpu"].raw for rule in workflow.rules if "gpu" in rule.resources}
+    return json.dumps({stage: int(gpus) for stage, gpus in asked.items() if stage and str(gpus).isdigit()})

@@ -1,41 +1,6 @@
 """Evaluation: region vectors without an encoder, folds, heads on frozen region vectors, tables."""
 
 
-def tested_bags(wildcards):
-    """The region vectors that a variant is tested by."""
-    return trained_as(f"{VARIANT}/bags.h5", TASKS[wildcards.task].cohort, wildcards.variant)
-
-
-def task_sheet(wildcards):
-    """The sheet that a task has its labels of."""
-    return COHORTS[TASKS[wildcards.task].cohort].sheet
-
-
-def imported_splits(wildcards):
-    """The files of imported folds."""
-    folds = TASKS[wildcards.task].folds
-    return list(map(str, split_files(Path(folds.folder)))) if folds.kind == "imported" else []
-
-
-def evaluations_of(file):
-    """An input function: a file of every evaluation that a table shows and that can be made."""
-    return lambda wildcards: [
-        f"{LAYOUT.evaluation(*names)}/{file}" for names in EXPERIMENT.evaluations_of(TABLES[wildcards.table])
-    ]
-
-
-def of_tasks(pattern):
-    """An input function: `pattern` for every task of a table."""
-    return lambda wildcards: [
-        path for task in TABLES[wildcards.table].tasks for path in expand(pattern, task=task, cohort=TASKS[task].cohort)
-    ]
-
-
-def every_table(wildcards):
-    """All tables, in every format."""
-    return expand(list(rules.make_table.output), table=TABLES)
-
-
 rule pool_tokens:
     input:
         manifest=rules.cohort_manifest.output.manifest,

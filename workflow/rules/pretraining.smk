@@ -6,56 +6,6 @@ GPU, less than starting a process and loading tokens; 1 makes every iteration a 
 """
 
 
-def first_iteration(wildcards):
-    """Where the block of iterations begins that ends with `iteration`."""
-    return EXPERIMENT.first_of_block(int(wildcards.iteration))
-
-
-def embeddings_after(wildcards, iterations):
-    """The embeddings of a variant's encoder after so many iterations: at first those of the warm-up."""
-    return str(LAYOUT.embeddings_after(wildcards.cohort, wildcards.variant, iterations))
-
-
-def embeddings_at(wildcards):
-    """The embeddings that prototypes are made of: those that an iteration begins with, or of the trained encoder."""
-    return embeddings_after(wildcards, int(Path(wildcards.at).name)) if wildcards.at else f"{VARIANT}/embeddings.h5"
-
-
-def first_of(name, needed):
-    """An input function: a file that a block of iterations begins with, where the objective needs it."""
-
-    def path(wildcards):
-        folder = LAYOUT.iteration(wildcards.cohort, wildcards.variant, first_iteration(wildcards))
-        return str(folder / name) if needed(recipe_of(wildcards).objective) else []
-
-    return path
-
-
-def block_before(wildcards):
-    """What a block of plain DINO waits for: the block before, which others reach by their prototypes."""
-    first = first_iteration(wildcards)
-    waits = first and not recipe_of(wildcards).objective.needs_prototypes
-    return embeddings_after(wildcards, first) if waits else []
-
-
-def block_of(wildcards):
-    """The group of jobs that make a block of iterations, or prototypes and graph of the trained encoder."""
-    if "iteration" in wildcards.keys():
-        place = f"{first_iteration(wildcards):03d}"
-    else:
-        place = Path(wildcards.at).name or "trained"
-    return f"{wildcards.cohort}_{wildcards.variant}_{place}"
-
-
-def encoder_weights(wildcards):
-    """The region encoder of a variant: what it is given, its last teacher, or that of another cohort's variant."""
-    variant = VARIANTS[wildcards.variant]
-    if variant.pretrained:
-        return ancient(variant.pretrained.checkpoint)  # known by its hash
-    of = variant.encoder_of or wildcards
-    return trained_as(f"{VARIANT}/teacher.safetensors", of.cohort, of.variant)
-
-
 rule pretrain_dino:
     input:
         manifest=rules.cohort_manifest.output.manifest,

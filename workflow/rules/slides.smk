@@ -1,40 +1,6 @@
 """From slides to patch tokens. A slide that cannot be used ends in a status record, not in a failed job."""
 
 
-def slide_file(wildcards):
-    """The file of a slide; known by its size."""
-    return ancient(SHEETS[wildcards.cohort][wildcards.slide].path)
-
-
-def given_mask(wildcards):
-    """The mask that the sheet has of a slide."""
-    return SHEETS[wildcards.cohort][wildcards.slide].mask or []
-
-
-def slides_of(wildcards):
-    """The slides of a batch; without one, of the cohort."""
-    if "batch" in wildcards.keys():
-        return BATCHES[wildcards.cohort][int(wildcards.batch)]
-    return SHEETS[wildcards.cohort]
-
-
-def of_slides(pattern):
-    """An input function: `pattern` for every slide of the batch or cohort."""
-    return lambda wildcards: expand(pattern, cohort=wildcards.cohort, slide=slides_of(wildcards))
-
-
-def slide_files(wildcards):
-    """The files of slides: of a batch, or the token files of a cohort."""
-    return ancient([SHEETS[wildcards.cohort][slide].path for slide in slides_of(wildcards)])
-
-
-def token_records(wildcards):
-    """The final records of all slides of a cohort, from the rule that writes their tokens."""
-    if starts_from_tokens(SHEETS[wildcards.cohort].values()):
-        return expand(f"{COHORT}/tokens/imported.json", cohort=wildcards.cohort)
-    return expand(f"{COHORT}/tokens/batch_{{batch}}.json", cohort=wildcards.cohort, batch=BATCHES[wildcards.cohort])
-
-
 rule segment_tissue:
     input:
         slide=slide_file,
