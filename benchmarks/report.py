@@ -19,8 +19,8 @@ from urllib.parse import unquote, urlsplit
 from playwright.sync_api import Browser, Error, Request, sync_playwright
 
 from benchmarks.report_cohort import draw_pictures, draw_results
-from slpd.report.maps import write_variant
 from slpd.report.site import HOME, Link, Site
+from slpd.report.variant_pages import write_variant
 
 GOAL_SECONDS, GOAL_MB = 2.0, 50.0
 REPEATS = 5

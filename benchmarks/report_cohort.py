@@ -21,7 +21,7 @@ from slpd.artifacts.slide_map import MappedSlide
 from slpd.method.slide_graph import best_matching
 from slpd.report.attention import PredictedCase
 from slpd.report.cohort_view import CohortView, SlideView
-from slpd.report.map_files import HeadResults, VariantResults
+from slpd.report.variant_results import HeadResults, VariantResults
 from slpd.settings.evaluation import ClassTask, GeneratedFolds
 
 REGIONS = 60  # per slide: the released cohort has 62,853 of 1,041 slides

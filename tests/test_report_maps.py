@@ -13,14 +13,14 @@ from sklearn.metrics import adjusted_rand_score
 from slpd.artifacts.graph_test import GraphTest
 from slpd.artifacts.prototypes import CohortPrototypes
 from slpd.artifacts.slide_graph import SlideGraphArrays
-from slpd.plots.maps import Group, draw_map
+from slpd.plots.prototype_figures import Group, draw_map
 from slpd.plots.style import COLOURS, FAINT
 from slpd.report.atlas import make_atlas, tissue_shares
 from slpd.report.attention import PredictedCase, patch_maps, ranking, top_regions
 from slpd.report.cohort_view import CohortView, SlideView, cohort_data, column, places_on_sheet
 from slpd.report.graph_browser import conclusion, in_words, mean_distance, slide_links
 from slpd.report.nearest_regions import nearest_regions, prototype_distances
-from slpd.report.palette import OTHER, SERIES, series_colour
+from slpd.report.palette import OTHER, SERIES_COLOURS, series_colour
 from slpd.report.qupath import regions_geojson
 from slpd.report.stability import stability
 
@@ -217,5 +217,5 @@ def test_regions_for_qupath_have_prototype_colour_and_measurements() -> None:
 
 
 def test_colours_run_out_into_one_grey() -> None:
-    assert len(set(SERIES)) == len(SERIES) and OTHER not in SERIES
-    assert series_colour(len(SERIES)) == series_colour(99) == OTHER
+    assert len(set(SERIES_COLOURS)) == len(SERIES_COLOURS) and OTHER not in SERIES_COLOURS
+    assert series_colour(len(SERIES_COLOURS)) == series_colour(99) == OTHER

@@ -74,10 +74,10 @@ def ranking(cases: Sequence[PredictedCase]) -> list[int]:
 
 def weights_of_slides(entries: Sequence[SlideWeights]) -> dict[str, dict[int, NDArray[np.float32]]]:
     """Slide -> fold -> weight of each region."""
-    found: dict[str, dict[int, NDArray[np.float32]]] = {}
+    weights: dict[str, dict[int, NDArray[np.float32]]] = {}
     for entry in entries:
-        found.setdefault(entry.slide, {})[entry.fold] = entry.weights
-    return found
+        weights.setdefault(entry.slide, {})[entry.fold] = entry.weights
+    return weights
 
 
 def slide_weights(folds: Mapping[int, NDArray[np.float32]]) -> dict[str, Any]:
@@ -106,18 +106,12 @@ def patch_maps(regions: Sequence[int], attention: NDArray[np.float16]) -> dict[s
     low, high = values.min(2), values.max(2)  # (n, heads)
     spread = np.maximum(high - low, np.finfo(np.float32).tiny)
     levels = np.rint((values - low[:, :, None]) / spread[:, :, None] * 255).astype(np.uint8)
+    extremes = [values.astype(np.float64).round(6).tolist() for values in (low, high)]  # over 256 patches six digits
     maps = {
-        str(region): {"low": own_low, "high": own_high, "bytes": b64encode(piece.tobytes()).decode()}
-        for region, own_low, own_high, piece in zip(
-            regions, significant(low).tolist(), significant(high).tolist(), levels, strict=True
-        )
+        str(region): {"low": least, "high": most, "bytes": b64encode(piece.tobytes()).decode()}
+        for region, least, most, piece in zip(regions, *extremes, levels, strict=True)
     }
     return {"heads": heads, "grid": round(n_patches**0.5), "regions": maps}
-
-
-def significant(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Values with six digits behind the point, which attention over 256 patches needs."""
-    return values.astype(np.float64).round(6)
 
 
 def case_rows(

@@ -22,6 +22,9 @@ HOME = "index.html"
 ASSETS = ("theme.js", "report.js", "report.css")  # on every page
 PLOTLY = "plotly.min.js"
 
+CsvTable = tuple[Sequence[str], Iterable[Sequence[object]]]  # columns and rows of a CSV file
+Fact = tuple[str, str, str]  # name, value and small print, as the macro `facts` of `blocks.html.j2` shows it
+
 
 @dataclass(frozen=True)
 class Link:

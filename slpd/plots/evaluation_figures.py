@@ -46,7 +46,7 @@ def draw_folds(panels: Mapping[str, Mapping[str, Sequence[Measured | None]]], va
             range(len(variants)), list(map(short, variants)), rotation=35, ha="right", rotation_mode="anchor"
         )
         axes.grid(visible=False, axis="x")
-    named(figure, list(next(iter(panels.values()))))
+    add_legend(figure, list(next(iter(panels.values()))))
     return figure
 
 
@@ -158,7 +158,7 @@ def line(number: int) -> dict[str, Any]:
     return {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}
 
 
-def named(figure: Figure, heads: Sequence[str]) -> None:
+def add_legend(figure: Figure, heads: Sequence[str]) -> None:
     """A legend of heads."""
     handles = [
         Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], linestyle="-", markersize=5)
