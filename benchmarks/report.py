@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from playwright.sync_api import Browser, Error, Request, sync_playwright
 
 from benchmarks.report_cohort import draw_pictures, draw_results
+from slpd.plots.style import drawing
 from slpd.report.site import HOME, Link, Site
 from slpd.report.variant_pages import write_variant
 
@@ -89,7 +90,8 @@ def write_report(folder: Path, n_slides: int) -> None:
     for slide in found.view.slides:
         site.link_file(thumbnail, f"thumbnails/cohort/{slide.number}.jpg")
         site.link_file(sheet, f"regions/cohort/{slide.number}.jpg")
-    write_variant(site, found, N_NEAREST, N_CASES)
+    with drawing():
+        write_variant(site, found, N_NEAREST, N_CASES)
 
 
 def opened(browser: Browser, page: Path) -> dict[str, float]:

@@ -12,6 +12,7 @@ from slpd.artifacts.prototypes import CohortPrototypes
 from slpd.artifacts.slide_graph import SlideGraphArrays
 from slpd.artifacts.slide_map import MappedSlide
 from slpd.report.cohort_view import CohortView, cohort_data, column_names
+from slpd.report.words import decimal
 
 ALPHA = 0.05  # of the adjusted p-value, for the sentence beside a test; the value itself is printed
 HOSPITAL = (  # beginnings of column names; scanners differ in their µm per pixel
@@ -150,19 +151,15 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def cells(tests: Sequence[GraphTest]) -> list[list[str]]:
+def rows_of_tests(tests: Sequence[GraphTest]) -> list[list[str]]:
     """The tests as cells."""
     return [
         [
             test.column,
-            str(test.n_slides),
-            str(test.n_values),
-            str(test.n_pairs),
-            share_text(test.observed),
-            share_text(test.expected),
-            "–" if math.isnan(test.ratio) else f"{test.ratio:.2f}",
-            "–" if math.isnan(test.p_value) else f"{test.p_value:.4f}",
-            "–" if math.isnan(test.p_adjusted) else f"{test.p_adjusted:.4f}",
+            *map(str, (test.n_slides, test.n_values, test.n_pairs)),
+            *map(share_text, (test.observed, test.expected)),
+            decimal(test.ratio, 2),
+            *(decimal(p, 4) for p in (test.p_value, test.p_adjusted)),
         ]
         for test in tests
     ]

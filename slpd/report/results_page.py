@@ -8,8 +8,7 @@ from typing import Any
 
 from slpd.report.navigation import page_name
 from slpd.report.result_figures import DrawnFigure, Evaluated, class_figures, confusion_figures, folds_figure
-from slpd.report.site import FigureBlock, Site
-from slpd.report.table_columns import columns
+from slpd.report.site import FigureBlock, Site, columns
 from slpd.report.words import decimal
 from slpd.settings.evaluation import ClassTask, SurvivalTask
 from slpd.settings.tables import Table
@@ -38,16 +37,7 @@ def write_results(
     downloads: Sequence[tuple[str, str]],
     differences: str,
 ) -> None:
-    """Write the page.
-
-    Args:
-        site: The report.
-        table: Its entry in the config.
-        content: The table.
-        tasks: Its tasks, in order.
-        downloads: Name and path in the report of the table's files.
-        differences: Path in the report of the file of paired differences.
-    """
+    """Write the page; `downloads` are names and paths of the table's files, `differences` the path of one more."""
     context = {
         **table_part(content),
         **differences_part(content),

@@ -8,9 +8,8 @@ from typing import Any
 import yaml
 
 from slpd.artifacts.run_manifest import RunManifest
-from slpd.report.site import Site
+from slpd.report.site import Site, columns
 from slpd.report.summary_page import RUN_COLUMNS, machine, run_row
-from slpd.report.table_columns import columns
 from slpd.settings.experiment import Experiment
 from slpd.versions import RESULT_VERSIONS
 
@@ -34,15 +33,7 @@ def config_yaml(experiment: Experiment) -> str:
 def write_settings(
     site: Site, experiment: Experiment, maker: Maker, runs: Sequence[RunManifest], configfiles: Sequence[str]
 ) -> None:
-    """Write the page.
-
-    Args:
-        site: The report.
-        experiment: The config.
-        maker: What made the report.
-        runs: Manifests of earlier runs, in order.
-        configfiles: What the workflow was started with.
-    """
+    """Write the page; `configfiles` are those that the workflow was started with."""
     config, text = experiment.model_dump(mode="json"), config_yaml(experiment)
     context = {
         "sections": [(name, as_yaml(section).removesuffix("...\n")) for name, section in config.items()],

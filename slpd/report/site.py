@@ -24,6 +24,13 @@ PLOTLY = "plotly.min.js"
 
 CsvTable = tuple[Sequence[str], Iterable[Sequence[object]]]  # columns and rows of a CSV file
 Fact = tuple[str, str, str]  # name, value and small print, as the macro `facts` of `blocks.html.j2` shows it
+Column = dict[str, str]  # `title` and `kind`, text or number, as its macro `table` has them
+
+
+def columns(texts: Sequence[str], numbers: Sequence[str] = ()) -> list[Column]:
+    """Columns of text, then those of numbers, by their titles."""
+    kinds = [*(("text", title) for title in texts), *(("number", title) for title in numbers)]
+    return [{"title": title, "kind": kind} for kind, title in kinds]
 
 
 @dataclass(frozen=True)
@@ -71,23 +78,22 @@ class Site:
         for name in ASSETS:
             self.asset(name)
 
-    def write_page(
-        self, name: str, template: str, context: Mapping[str, Any], scripts: Sequence[str] = (), plotly: bool = False
-    ) -> None:
+    def write_page(self, name: str, template: str, context: Mapping[str, Any], scripts: Sequence[str] = ()) -> None:
         """Write a page.
 
         Args:
             name: File name; its title is the navigation's.
             template: File of `slpd/report/templates`; it extends `base.html.j2`.
             context: What the template reads.
-            scripts: Files of `slpd/report/assets` that run on the page, in order.
-            plotly: Whether the page draws with plotly, which is large: its scripts load it once the page can be used.
+            scripts: Files of `slpd/report/assets` that run on the page, in order; `scatter.js` loads plotly.
         """
         (link,) = (link for link in self.navigation if link.page == name)
         for script in scripts:
             self.asset(script)
-        if plotly:
-            self.plotly()
+        draws_points = "scatter.js" in scripts
+        if draws_points and PLOTLY not in self.copied:
+            self.place(f"assets/{PLOTLY}").write_text(get_plotlyjs(), encoding="utf-8")
+            self.copied.add(PLOTLY)
         text = self.environment.get_template(template).render(
             **context,
             page=link,
@@ -95,7 +101,7 @@ class Site:
             navigation=self.navigation,
             home=HOME,
             scripts=list(scripts),
-            plotly=plotly,
+            plotly=draws_points,
         )
         self.place(name).write_text(text, encoding="utf-8")
 
@@ -104,12 +110,6 @@ class Site:
         if name not in self.copied:
             self.place(f"assets/{name}").write_bytes(files("slpd.report").joinpath("assets", name).read_bytes())
             self.copied.add(name)
-
-    def plotly(self) -> None:
-        """Copy plotly's JavaScript, once."""
-        if PLOTLY not in self.copied:
-            self.place(f"assets/{PLOTLY}").write_text(get_plotlyjs(), encoding="utf-8")
-            self.copied.add(PLOTLY)
 
     def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         """Write data that a page shows to `data/<name>.csv`; the path to link to."""

@@ -9,8 +9,7 @@ from slpd.artifacts.manifest import ManifestRow
 from slpd.artifacts.sheet import SheetRow
 from slpd.artifacts.slide_record import SlideRecord
 from slpd.report.navigation import page_name
-from slpd.report.site import CsvTable, Fact, Site
-from slpd.report.table_columns import columns
+from slpd.report.site import CsvTable, Fact, Site, columns
 from slpd.report.words import count, decimal, plural
 
 # Fields of the record that cards, filters and the table show, with their titles and units.
@@ -86,15 +85,13 @@ class Slides:
 
 def write_slides(site: Site, slides: Slides) -> None:
     """Write the page."""
-    csv = site.write_csv(f"slides-{slides.cohort}", *slides_table(slides))
-    left_out = [[record.slide, record.stage, reason_of(record)] for record in slides.left_out]
     context = {
         "cohort": slides.cohort,
         "facts": slide_facts(slides),
         "left_out_columns": columns(["slide", "stage", "reason"]),
-        "left_out": left_out,
+        "left_out": [[record.slide, record.stage, reason_of(record)] for record in slides.left_out],
         "data": slides_data(slides),
-        "csv": csv,
+        "csv": site.write_csv(f"slides-{slides.cohort}", *slides_table(slides)),
     }
     site.write_page(page_name("slides", slides.cohort), "slides.html.j2", context, scripts=["slides.js"])
 

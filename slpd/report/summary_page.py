@@ -5,9 +5,8 @@ from typing import Any
 
 from slpd.artifacts.run_manifest import RunManifest
 from slpd.report.costs import StageCost
-from slpd.report.site import HOME, Fact, Site
+from slpd.report.site import HOME, Fact, Site, columns
 from slpd.report.slides_page import COHORT_COLUMNS, Slides, cohort_row, reason_of, warnings_of
-from slpd.report.table_columns import columns
 from slpd.report.words import count, decimal, duration, plural, significant
 from slpd.settings.experiment import Experiment, Variant
 from slpd.settings.training import TERMS
@@ -26,17 +25,7 @@ def write_summary(
     tables: Sequence[TableContent],
     hardware: Mapping[str, Any],
 ) -> None:
-    """Write the page.
-
-    Args:
-        site: The report.
-        experiment: The config.
-        cohorts: The slides of every cohort.
-        costs: Of every stage, the sum last.
-        runs: Manifests of earlier runs, in order.
-        tables: All tables.
-        hardware: Of the machine that the report is made on.
-    """
+    """Write the page; costs are those of every stage, the sum last, hardware is of the machine that writes it."""
     context = {
         "facts": facts(experiment, cohorts, costs),
         **slides_part(site, cohorts),

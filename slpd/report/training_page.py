@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from slpd.artifacts.training_metrics import COLUMNS, EpochMetrics
 from slpd.plots.training_curves import COLLAPSE, LOSSES, SCHEDULE, Curves, draw_curves
 from slpd.report.navigation import page_name
-from slpd.report.site import CsvTable, Site
-from slpd.report.table_columns import columns
+from slpd.report.site import CsvTable, Site, columns
 from slpd.report.words import count, decimal, significant
 from slpd.settings.experiment import Experiment
 from slpd.settings.training import TERMS
@@ -18,14 +17,7 @@ EDGE_SHARE = 0.02  # of ln(outputs), from either end
 
 
 def write_training(site: Site, experiment: Experiment, cohort: str, curves: Curves) -> None:
-    """Write the page.
-
-    Args:
-        site: The report.
-        experiment: The config.
-        cohort: Its name.
-        curves: Of every variant.
-    """
+    """Write the page of the encoders trained on a cohort."""
     warmup, n_outputs = experiment.training.dino_epochs, experiment.region_encoder.outputs
     limit = math.log(n_outputs)
     csv = site.write_csv(f"training-{cohort}", *training_table(curves))

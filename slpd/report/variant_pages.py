@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slpd.plots.prototype_figures import Group, draw_map, draw_stability
-from slpd.plots.style import drawing
 from slpd.report.atlas import (
     DISTANCE,
     Atlas,
@@ -22,13 +21,12 @@ from slpd.report.atlas import (
 )
 from slpd.report.attention import TOP_REGIONS, attention_data, case_rows, patch_maps, slide_weights, top_regions
 from slpd.report.cohort_view import column, column_names, region_data
-from slpd.report.graph_browser import cells, conclusion, graph_data, in_words, link_rows, slide_links
+from slpd.report.graph_browser import conclusion, graph_data, in_words, link_rows, rows_of_tests, slide_links
 from slpd.report.navigation import page_name
 from slpd.report.page_figure import SHOWN_AS, save_figure
 from slpd.report.palette import SERIES_COLOURS
 from slpd.report.qupath import regions_geojson
-from slpd.report.site import FigureBlock, Site
-from slpd.report.table_columns import columns
+from slpd.report.site import FigureBlock, Site, columns
 from slpd.report.variant_results import HeadResults, VariantResults
 
 TEST_COLUMNS = columns(["column"], ["slides", "values", "pairs", "agree", "by chance", "ratio", "p", "adjusted p"])
@@ -36,7 +34,7 @@ SLIDE_SCRIPTS = ("colours.js", "pictures.js", "chooser.js")
 
 
 def write_variant(site: Site, results: VariantResults, n_nearest: int, n_cases: int) -> None:
-    """Write the pages of a variant, the data of its slides, tables and exports."""
+    """Write the pages of a variant, the data of its slides, tables and exports, within `plots.style.drawing()`."""
     site.asset("maps.css")
     atlas = make_atlas(results.variant, results.prototypes, results.embeddings, results.iterations, n_nearest)
     for slide in range(len(results.view.slides)):
@@ -123,15 +121,12 @@ def write_atlas(site: Site, results: VariantResults, atlas: Atlas) -> None:
         "distance": DISTANCE[results.prototypes.features],
     }
     scripts = (*SLIDE_SCRIPTS, "scatter.js", "atlas.js")
-    site.write_page(
-        page_name("prototypes", view.cohort, results.variant), "prototypes.html.j2", context, scripts, plotly=True
-    )
+    site.write_page(page_name("prototypes", view.cohort, results.variant), "prototypes.html.j2", context, scripts)
 
 
 def stability_figure(site: Site, results: VariantResults, atlas: Atlas, csv: str) -> FigureBlock:
     """The figure of how prototypes settled."""
-    with drawing():
-        figure = draw_stability(atlas.steps, quartiles(atlas.movement.moved))
+    figure = draw_stability(atlas.steps, quartiles(atlas.movement.moved))
     about = "Share of a slide's regions that moved to another prototype, after matching; median and quartiles of slides"
     name = f"stability-{results.view.cohort}-{results.variant}"
     return site.write_figure(name, figure, "How prototypes settled", about, csv)
@@ -143,8 +138,7 @@ def map_figures(site: Site, results: VariantResults) -> list[tuple[str, str]]:
     written = []
     for column_name in figure_columns(results):
         name = f"map-{results.view.cohort}-{results.variant}-{slug(column_name)}"
-        with drawing():
-            figure = draw_map(x, y, point_groups(results, column_name))
+        figure = draw_map(x, y, point_groups(results, column_name))
         for suffix in SHOWN_AS:
             save_figure(figure, site.place(f"figures/{name}.{suffix}"))
         written.append((column_name, name))
@@ -186,12 +180,12 @@ def write_graph(site: Site, results: VariantResults) -> None:
         "conclusion": conclusion(results.tests, results.view.classes),
         "sentences": [in_words(test) for test in results.tests],
         "test_columns": TEST_COLUMNS,
-        "test_rows": cells(results.tests),
+        "test_rows": rows_of_tests(results.tests),
         "permutations": max((test.n_permutations for test in results.tests), default=0),
         "neighbours": results.graph.neighbours.shape[1],
     }
     scripts = (*SLIDE_SCRIPTS, "scatter.js", "graph.js")
-    site.write_page(page_name("graph", view.cohort, results.variant), "graph.html.j2", context, scripts, plotly=True)
+    site.write_page(page_name("graph", view.cohort, results.variant), "graph.html.j2", context, scripts)
 
 
 def write_attention(site: Site, results: VariantResults, head: HeadResults, n_cases: int) -> None:
