@@ -13,6 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 from slpd.artifacts.graph_test import GraphTest
 from slpd.artifacts.prototypes import CohortPrototypes
 from slpd.artifacts.slide_graph import SlideGraphArrays
+from slpd.artifacts.slide_record import SlideRecord
 from slpd.plots.prototype_figures import Group, draw_map
 from slpd.plots.style import COLOURS, FAINT
 from slpd.report.atlas import make_atlas, tissue_shares
@@ -111,7 +112,7 @@ def test_the_last_step_of_the_atlas_leads_to_the_final_prototypes() -> None:
 
 
 def view(values: list[dict[str, str]]) -> CohortView:
-    slides = [SlideView(f"s{i}", i, value, 100, 100, 0.5, 10, 1) for i, value in enumerate(values)]
+    slides = [SlideView(SlideRecord(slide=f"s{i}", path=""), i, value, 1) for i, value in enumerate(values)]
     n = len(slides)
     return CohortView("c", slides, np.arange(n + 1), np.zeros((n, 2), np.int64), np.zeros(n, np.int32), 64, ["label"])
 

@@ -1,6 +1,6 @@
 """Prototype atlas: what prototypes look like, their share of the tissue, how they settled, all in one map."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from slpd.artifacts.prototype_map import MappedPrototype
 from slpd.artifacts.prototypes import CohortPrototypes
 from slpd.report.cohort_view import CohortView, cohort_data, column_names
 from slpd.report.nearest_regions import nearest_regions, prototype_distances
+from slpd.report.site import Rows
 from slpd.report.stability import Stability, stability
 
 DISTANCE = {"bottleneck": "cosine distance", "region_vector": "Euclidean distance"}
@@ -109,46 +110,34 @@ def slide_prototypes(atlas: Atlas, slide: int) -> dict[str, Any]:
     }
 
 
-def prototype_rows(
-    view: CohortView, atlas: Atlas, points: Sequence[MappedPrototype]
-) -> tuple[list[str], Iterator[list[object]]]:
+def prototype_rows(view: CohortView, atlas: Atlas, points: Sequence[MappedPrototype]) -> Rows:
     """A table of all prototypes: where they are in the map, their share of tissue, the columns of their slide."""
     names = column_names(view)
     index = {slide: number for number, slide in enumerate(atlas.prototypes.slides)}
-
-    def rows() -> Iterator[list[object]]:
-        for point in points:
-            slide = index[point.slide]
-            share = round(float(atlas.shares[slide, point.prototype]), 4)
-            values = [view.slides[slide].values.get(name, "") for name in names]
-            yield [point.slide, point.prototype + 1, point.n_regions, share, point.x, point.y, *values]
-
-    return ["slide", "prototype", "n_regions", "share", "x", "y", *names], rows()
+    yield ["slide", "prototype", "n_regions", "share", "x", "y", *names]
+    for point in points:
+        slide = index[point.slide]
+        share = round(float(atlas.shares[slide, point.prototype]), 4)
+        values = [view.slides[slide].values.get(name, "") for name in names]
+        yield [point.slide, point.prototype + 1, point.n_regions, share, point.x, point.y, *values]
 
 
-def region_rows(view: CohortView, atlas: Atlas) -> tuple[list[str], Iterator[list[object]]]:
+def region_rows(view: CohortView, atlas: Atlas) -> Rows:
     """A table of all regions: corner (level-0 px), prototype, distance to it, rank among its regions."""
-
-    def rows() -> Iterator[list[object]]:
-        for slide, about in enumerate(view.slides):
-            start, stop = view.offsets[slide], view.offsets[slide + 1]
-            for region in range(start, stop):
-                prototype = int(atlas.prototypes.assignments[region])
-                distance = "" if prototype < 0 else round(float(atlas.distances[region]), 4)
-                x, y = view.coords[region].tolist()
-                yield [about.slide, int(region - start), x, y, prototype + 1 if prototype >= 0 else "", distance]
-
-    return ["slide", "region", "x_lv0", "y_lv0", "prototype", "distance"], rows()
+    yield ["slide", "region", "x_lv0", "y_lv0", "prototype", "distance"]
+    for slide, about in enumerate(view.slides):
+        start, stop = view.offsets[slide], view.offsets[slide + 1]
+        for region in range(start, stop):
+            prototype = int(atlas.prototypes.assignments[region])
+            distance = "" if prototype < 0 else round(float(atlas.distances[region]), 4)
+            x, y = view.coords[region].tolist()
+            yield [about.slide, int(region - start), x, y, prototype + 1 if prototype >= 0 else "", distance]
 
 
-def stability_rows(atlas: Atlas) -> tuple[list[str], Iterator[list[object]]]:
+def stability_rows(atlas: Atlas) -> Rows:
     """A table of the movement of every slide between successive iterations."""
-
-    def rows() -> Iterator[list[object]]:
-        for slide in np.flatnonzero(atlas.prototypes.kept):
-            for step, moved, rand in zip(
-                atlas.steps, atlas.movement.moved[slide], atlas.movement.rand_index[slide], strict=True
-            ):
-                yield [atlas.prototypes.slides[slide], step, round(float(moved), 4), round(float(rand), 4)]
-
-    return ["slide", "iteration", "moved_share", "adjusted_rand_index"], rows()
+    yield ["slide", "iteration", "moved_share", "adjusted_rand_index"]
+    for slide in np.flatnonzero(atlas.prototypes.kept):
+        moved, rand = atlas.movement.moved[slide].tolist(), atlas.movement.rand_index[slide].tolist()
+        for step, share, index in zip(atlas.steps, moved, rand, strict=True):
+            yield [atlas.prototypes.slides[slide], step, round(share, 4), round(index, 4)]

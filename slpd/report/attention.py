@@ -1,7 +1,7 @@
 """Attention pages: regions that a head weighs, what the region encoder looks at in them, best and worst predictions."""
 
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from slpd.artifacts.region_weights import SlideWeights
 from slpd.report.cohort_view import CohortView, cohort_data
+from slpd.report.site import Rows
 
 TOP_REGIONS = 6  # per slide, fold and head, with the attention of their patches
 
@@ -114,18 +115,12 @@ def patch_maps(regions: Sequence[int], attention: NDArray[np.float16]) -> dict[s
     return {"heads": heads, "grid": round(n_patches**0.5), "regions": maps}
 
 
-def case_rows(
-    cases: Sequence[PredictedCase], folds: Mapping[str, Mapping[int, NDArray[np.float32]]]
-) -> tuple[list[str], Iterator[list[object]]]:
+def case_rows(cases: Sequence[PredictedCase], folds: Mapping[str, Mapping[int, NDArray[np.float32]]]) -> Rows:
     """A table of all cases, from the best prediction down, and the weight of each region of their slides."""
-    header = ["rank", "fold", "slide", "patient", "label", "event", "predicted", "score", "region", "weight"]
-
-    def rows() -> Iterator[list[object]]:
-        for rank, number in enumerate(ranking(cases)):
-            case = cases[number]
-            for slide in case.slides:
-                known = [case.patient, case.label, case.event, case.predicted, round(case.score, 4)]
-                for region, weight in enumerate(folds[slide][case.fold]):
-                    yield [rank + 1, case.fold, slide, *known, region, float(f"{weight:.4g}")]
-
-    return header, rows()
+    yield ["rank", "fold", "slide", "patient", "label", "event", "predicted", "score", "region", "weight"]
+    for rank, number in enumerate(ranking(cases)):
+        case = cases[number]
+        known = [case.patient, case.label, case.event, case.predicted, round(case.score, 4)]
+        for slide in case.slides:
+            for region, weight in enumerate(folds[slide][case.fold]):
+                yield [rank + 1, case.fold, slide, *known, region, float(f"{weight:.4g}")]

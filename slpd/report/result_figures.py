@@ -14,13 +14,13 @@ from slpd.artifacts.predictions import Prediction
 from slpd.evaluation.reliability import reliability
 from slpd.evaluation.roc import mean_roc
 from slpd.plots.evaluation_figures import Measured, draw_calibration, draw_confusion, draw_folds, draw_roc
-from slpd.report.site import CsvTable
+from slpd.report.site import Rows
 from slpd.settings.evaluation import ClassTask
 from slpd.settings.tables import Table, metrics_of
 from slpd.tables.content import TITLES
 from slpd.tables.facts import TaskFacts
 
-Value = TypeVar("Value")
+Shown = TypeVar("Shown")
 Panels = dict[str, dict[str, NDArray[np.float64]]]  # head -> variant -> points
 
 
@@ -48,7 +48,7 @@ class DrawnFigure:
     figure: Figure
     title: str
     description: str
-    numbers: CsvTable
+    numbers: Rows
 
 
 # ---- folds ----
@@ -90,10 +90,10 @@ def measured(evaluated: Evaluated | None, metric: str) -> Measured | None:
     return Measured(folds, interval.mean, interval.low, interval.high) if interval.n_folds else None
 
 
-def folds_table(evaluations: Sequence[Evaluated]) -> CsvTable:
+def folds_table(evaluations: Sequence[Evaluated]) -> Rows:
     """Every metric of every fold."""
     rows = [asdict(fold) for evaluation in evaluations for fold in evaluation.folds]
-    return list(rows[0]), [list(row.values()) for row in rows]
+    return [list(rows[0]), *(list(row.values()) for row in rows)]
 
 
 # ---- classes ----
@@ -131,9 +131,9 @@ def confusion_figures(task: ClassTask, evaluations: Sequence[Evaluated]) -> list
     ]
 
 
-def by_head(evaluations: Sequence[Evaluated], value_of: Callable[[Evaluated], Value]) -> dict[str, dict[str, Value]]:
+def by_head(evaluations: Sequence[Evaluated], value_of: Callable[[Evaluated], Shown]) -> dict[str, dict[str, Shown]]:
     """Head -> variant -> what a function gives of the evaluation."""
-    heads: dict[str, dict[str, Value]] = {}
+    heads: dict[str, dict[str, Shown]] = {}
     for evaluation in evaluations:
         heads.setdefault(evaluation.head, {})[evaluation.variant] = value_of(evaluation)
     return heads
@@ -188,22 +188,17 @@ def confusion_matrix(task: ClassTask, evaluation: Evaluated) -> NDArray[np.int64
     return cases
 
 
-def points_table(panels: Mapping[str, Mapping[str, NDArray[np.float64]]], columns: Sequence[str]) -> CsvTable:
+def points_table(panels: Mapping[str, Mapping[str, NDArray[np.float64]]], columns: Sequence[str]) -> Rows:
     """The points of curves."""
-    rows: list[list[object]] = [
-        [head, variant, *map(float, point)]
-        for head, curves in panels.items()
-        for variant, points in curves.items()
-        for point in points
-    ]
-    return ["head", "variant", *columns], rows
+    yield ["head", "variant", *columns]
+    for head, curves in panels.items():
+        for variant, points in curves.items():
+            yield from ([head, variant, *point] for point in points.tolist())
 
 
-def confusion_table(head: str, matrices: Mapping[str, NDArray[np.int64]], classes: Sequence[str]) -> CsvTable:
+def confusion_table(head: str, matrices: Mapping[str, NDArray[np.int64]], classes: Sequence[str]) -> Rows:
     """Every cell of the matrices of a head."""
-    rows = [
-        [head, variant, classes[true], classes[predicted], int(n_cases)]
-        for variant, cases in matrices.items()
-        for (true, predicted), n_cases in np.ndenumerate(cases)
-    ]
-    return ["head", "variant", "true", "predicted", "n_cases"], rows
+    yield ["head", "variant", "true", "predicted", "n_cases"]
+    for variant, cases in matrices.items():
+        for (true, predicted), n_cases in np.ndenumerate(cases):
+            yield [head, variant, classes[true], classes[predicted], int(n_cases)]

@@ -107,4 +107,4 @@ def task_section(site: Site, table: Table, content: TableContent, results: TaskR
 def write_drawn(site: Site, prefix: str, drawn: DrawnFigure) -> FigureBlock:
     """Write a figure with its numbers."""
     name = f"{prefix}-{drawn.kind}"
-    return site.write_figure(name, drawn.figure, drawn.title, drawn.description, site.write_csv(name, *drawn.numbers))
+    return site.write_figure(name, drawn.figure, drawn.title, drawn.description, site.write_csv(name, drawn.numbers))

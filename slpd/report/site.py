@@ -22,13 +22,12 @@ HOME = "index.html"
 ASSETS = ("theme.js", "report.js", "report.css")  # on every page
 PLOTLY = "plotly.min.js"
 
-CsvTable = tuple[Sequence[str], Iterable[Sequence[object]]]  # columns and rows of a CSV file
+Rows = Iterable[Sequence[object]]  # of a CSV file, the titles of its columns first
 Fact = tuple[str, str, str]  # name, value and small print, as the macro `facts` of `blocks.html.j2` shows it
-Column = dict[str, str]  # `title` and `kind`, text or number, as its macro `table` has them
 
 
-def columns(texts: Sequence[str], numbers: Sequence[str] = ()) -> list[Column]:
-    """Columns of text, then those of numbers, by their titles."""
+def columns(texts: Sequence[str], numbers: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Columns of text, then those of numbers, by their titles, as the macro `table` has them."""
     kinds = [*(("text", title) for title in texts), *(("number", title) for title in numbers)]
     return [{"title": title, "kind": kind} for kind, title in kinds]
 
@@ -66,7 +65,6 @@ class Site:
         self.folder = folder
         self.experiment = experiment
         self.navigation = list(navigation)
-        self.copied: set[str] = set()
         self.environment = Environment(
             loader=PackageLoader("slpd.report"),
             autoescape=True,
@@ -88,12 +86,9 @@ class Site:
             scripts: Files of `slpd/report/assets` that run on the page, in order; `scatter.js` loads plotly.
         """
         (link,) = (link for link in self.navigation if link.page == name)
-        for script in scripts:
-            self.asset(script)
         draws_points = "scatter.js" in scripts
-        if draws_points and PLOTLY not in self.copied:
-            self.place(f"assets/{PLOTLY}").write_text(get_plotlyjs(), encoding="utf-8")
-            self.copied.add(PLOTLY)
+        for script in [*scripts, *([PLOTLY] if draws_points else [])]:
+            self.asset(script)
         text = self.environment.get_template(template).render(
             **context,
             page=link,
@@ -106,18 +101,16 @@ class Site:
         self.place(name).write_text(text, encoding="utf-8")
 
     def asset(self, name: str) -> None:
-        """Copy a file of `slpd/report/assets`, once."""
-        if name not in self.copied:
-            self.place(f"assets/{name}").write_bytes(files("slpd.report").joinpath("assets", name).read_bytes())
-            self.copied.add(name)
+        """Copy a file of `slpd/report/assets`, or plotly's JavaScript, once."""
+        place, ours = self.place(f"assets/{name}"), files("slpd.report") / "assets" / name
+        if not place.exists():
+            place.write_bytes(get_plotlyjs().encode() if name == PLOTLY else ours.read_bytes())
 
-    def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    def write_csv(self, name: str, rows: Rows) -> str:
         """Write data that a page shows to `data/<name>.csv`; the path to link to."""
         path = f"data/{name}.csv"
         with open(self.place(path), "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(rows)
+            csv.writer(file, lineterminator="\n").writerows(rows)
         return path
 
     def write_text(self, path: str, text: str) -> str:

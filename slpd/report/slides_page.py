@@ -9,7 +9,7 @@ from slpd.artifacts.manifest import ManifestRow
 from slpd.artifacts.sheet import SheetRow
 from slpd.artifacts.slide_record import SlideRecord
 from slpd.report.navigation import page_name
-from slpd.report.site import CsvTable, Fact, Site, columns
+from slpd.report.site import Fact, Rows, Site, columns
 from slpd.report.words import count, decimal, plural
 
 # Fields of the record that cards, filters and the table show, with their titles and units.
@@ -91,7 +91,7 @@ def write_slides(site: Site, slides: Slides) -> None:
         "left_out_columns": columns(["slide", "stage", "reason"]),
         "left_out": [[record.slide, record.stage, reason_of(record)] for record in slides.left_out],
         "data": slides_data(slides),
-        "csv": site.write_csv(f"slides-{slides.cohort}", *slides_table(slides)),
+        "csv": site.write_csv(f"slides-{slides.cohort}", slides_table(slides)),
     }
     site.write_page(page_name("slides", slides.cohort), "slides.html.j2", context, scripts=["slides.js"])
 
@@ -115,7 +115,7 @@ def slides_data(slides: Slides) -> dict[str, Any]:
     filters = {name: filter_values(slides, name) for name in ["patient", *slides.columns]}
     pictures = slides.pictures or [""] * len(slides.manifest)
     return {
-        "slides": [slide_entry(slides, row, picture) for row, picture in zip(slides.manifest, pictures, strict=True)],
+        "slides": [as_script_data(slides, *shown) for shown in zip(slides.manifest, pictures, strict=True)],
         "columns": [{"name": name, "values": values} for name, values in filters.items() if values != [""]],
         "numbers": {key: title for key, title in NUMBER_TITLES.items() if key in known},
         "texts": {key: title for key, title in TEXT_TITLES.items() if key in known},
@@ -123,7 +123,7 @@ def slides_data(slides: Slides) -> dict[str, Any]:
     }
 
 
-def slide_entry(slides: Slides, row: ManifestRow, picture: str) -> dict[str, Any]:
+def as_script_data(slides: Slides, row: ManifestRow, picture: str) -> dict[str, Any]:
     """A slide as the page's script reads it."""
     record = row.record
     shown = {key: getattr(record, key) for key in (*NUMBER_TITLES, *TEXT_TITLES) if getattr(record, key) is not None}
@@ -160,20 +160,16 @@ def conflict(record: SlideRecord) -> str:
     return f"sheet says {record.slide_mpp:g} µm/px, file {record.file_mpp:g}"
 
 
-def slides_table(slides: Slides) -> CsvTable:
-    """Everything the page shows, as the columns and rows of a CSV file."""
+def slides_table(slides: Slides) -> Rows:
+    """Everything the page shows."""
     keys = [*NUMBER_TITLES, *TEXT_TITLES, "mpp_conflict", "file_mpp"]
     labels = ["patient", *slides.columns]
-    rows: list[list[object]] = [
-        [
-            *(record.slide, int(row.used), record.stage, record.reason),
-            *(slides.columns_of(record.slide).get(column, "") for column in labels),
-            *("" if getattr(record, key) is None else getattr(record, key) for key in keys),
-        ]
-        for row in slides.manifest
-        for record in [row.record]
-    ]
-    return ["slide", "used", "stage", "reason", *labels, *keys], rows
+    yield ["slide", "used", "stage", "reason", *labels, *keys]
+    for row in slides.manifest:
+        record, of_slide = row.record, slides.columns_of(row.record.slide)
+        facts = ("" if getattr(record, key) is None else getattr(record, key) for key in keys)
+        values = (of_slide.get(column, "") for column in labels)
+        yield [record.slide, int(row.used), record.stage, record.reason, *values, *facts]
 
 
 COHORT_COLUMNS = columns(

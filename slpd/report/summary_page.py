@@ -27,7 +27,7 @@ def write_summary(
 ) -> None:
     """Write the page; costs are those of every stage, the sum last, hardware is of the machine that writes it."""
     context = {
-        "facts": facts(experiment, cohorts, costs),
+        "facts": experiment_facts(experiment, cohorts, costs),
         **slides_part(site, cohorts),
         "schedule": schedule(experiment),
         "variant_columns": VARIANT_COLUMNS,
@@ -42,7 +42,7 @@ def write_summary(
     site.write_page(HOME, "summary.html.j2", context)
 
 
-def facts(experiment: Experiment, cohorts: Sequence[Slides], costs: Sequence[StageCost]) -> list[Fact]:
+def experiment_facts(experiment: Experiment, cohorts: Sequence[Slides], costs: Sequence[StageCost]) -> list[Fact]:
     """The experiment in six figures."""
     n_used, n_given = sum(len(slides.used) for slides in cohorts), sum(len(slides.manifest) for slides in cohorts)
     return [
@@ -74,7 +74,7 @@ def slides_part(site: Site, cohorts: Sequence[Slides]) -> dict[str, Any]:
         "warnings": [text for slides in cohorts for text in warnings_of(slides)],
         "left_out_columns": columns(titles),
         "left_out_rows": left_out,
-        "left_out_csv": site.write_csv("left-out", titles, left_out),
+        "left_out_csv": site.write_csv("left-out", [titles, *left_out]),
     }
 
 
@@ -92,10 +92,7 @@ def schedule(experiment: Experiment) -> list[tuple[str, str]]:
             f" {training.epochs_per_iteration} unless a variant says otherwise",
         ),
         ("batch", f"{training.batch_size} regions"),
-        (
-            "learning rate",
-            f"{training.learning_rate:g} at a batch of 256, {warmup} of warm-up",
-        ),
+        ("learning rate", f"{training.learning_rate:g} at a batch of 256, {warmup} of warm-up"),
         ("prototypes", f"M = {prototypes.n_prototypes} per slide of at least {prototypes.min_regions} regions"),
         ("similar slides", f"K = {experiment.slide_graph.n_neighbours}"),
         ("definitions", f"of the {experiment.preset}"),
@@ -132,12 +129,12 @@ def variant_row(experiment: Experiment, variant: Variant) -> list[str]:
     if not variant.trained:
         return [variant.name, source(variant), *["–"] * (len(WEIGHTED) + 3)]
     objective, graph = experiment.objective_of(variant), experiment.slide_graph_of(variant)
-    found = sorted({experiment.prototypes_of(cohort, variant).n_prototypes for cohort in experiment.cohorts})
+    n_prototypes = sorted({experiment.prototypes_of(cohort, variant).n_prototypes for cohort in experiment.cohorts})
     return [
         variant.name,
         training_source(experiment, variant),
         *(f"{objective.weight(term):g}" for term in WEIGHTED),
-        ", ".join(map(str, found)) if objective.needs_prototypes else "–",
+        ", ".join(map(str, n_prototypes)) if objective.needs_prototypes else "–",
         str(graph.n_neighbours) if objective.needs_graph else "–",
         str(experiment.training_of(variant).epochs_per_iteration) if objective.needs_prototypes else "–",
     ]
@@ -169,7 +166,7 @@ def costs_part(site: Site, costs: Sequence[StageCost]) -> dict[str, Any]:
         "cost_columns": COST_COLUMNS,
         "cost_rows": [cost_row(cost) for cost in costs[:-1]],
         "cost_total": cost_row(costs[-1]) if costs else [],
-        "cost_csv": site.write_csv("costs", fields, [list(vars(cost).values()) for cost in costs]),
+        "cost_csv": site.write_csv("costs", [fields, *(list(vars(cost).values()) for cost in costs)]),
         "gpu_note": "" if on_gpus else "No GPU here: what would run on one ran on the cores of this machine.",
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from slpd.artifacts.training_metrics import COLUMNS, EpochMetrics
 from slpd.plots.training_curves import COLLAPSE, LOSSES, SCHEDULE, Curves, draw_curves
 from slpd.report.navigation import page_name
-from slpd.report.site import CsvTable, Site, columns
+from slpd.report.site import Rows, Site, columns
 from slpd.report.words import count, decimal, significant
 from slpd.settings.experiment import Experiment
 from slpd.settings.training import TERMS
@@ -20,7 +20,7 @@ def write_training(site: Site, experiment: Experiment, cohort: str, curves: Curv
     """Write the page of the encoders trained on a cohort."""
     warmup, n_outputs = experiment.training.dino_epochs, experiment.region_encoder.outputs
     limit = math.log(n_outputs)
-    csv = site.write_csv(f"training-{cohort}", *training_table(curves))
+    csv = site.write_csv(f"training-{cohort}", training_table(curves))
     context = {
         "cohort": cohort,
         "variants": list(curves),
@@ -89,10 +89,10 @@ def signs(variant: str, epochs: Sequence[EpochMetrics], n_outputs: int) -> list[
     return [f"{variant}: {text}." for text, is_so in faults.items() if is_so]
 
 
-def training_table(curves: Curves) -> CsvTable:
-    """Every epoch of every variant, as columns and rows of a CSV file."""
+def training_table(curves: Curves) -> Rows:
+    """Every epoch of every variant."""
     rows = [[variant, *epoch.columns().values()] for variant, epochs in curves.items() for epoch in epochs]
-    return ["variant", *COLUMNS], rows
+    return [["variant", *COLUMNS], *rows]
 
 
 FIGURES = {  # name -> title, description, panels

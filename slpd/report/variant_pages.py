@@ -84,14 +84,15 @@ def export_regions(
     """Write a slide's regions for QuPath, the path; nothing where their places are not known."""
     view, about = results.view, results.view.slides[slide]
     of_slide = slice(view.offsets[slide], view.offsets[slide + 1])
-    if about.region_lv0 is None or (view.coords[of_slide] < 0).any():
+    region_lv0 = about.record.region_lv0
+    if region_lv0 is None or (view.coords[of_slide] < 0).any():
         return None
     measurements = {
         "distance to prototype": atlas.distances[of_slide],
         **{f"weight {name}": np.mean(list(folds.values()), axis=0) for name, folds in weights.items()},
     }
     assignments = results.prototypes.assignments[of_slide]
-    text = regions_geojson(view.coords[of_slide], about.region_lv0, assignments, measurements)
+    text = regions_geojson(view.coords[of_slide], region_lv0, assignments, measurements)
     return site.write_text(f"exports/{view.cohort}/{results.variant}/{about.number}_{slug(about.slide)}.geojson", text)
 
 
@@ -107,9 +108,9 @@ def write_atlas(site: Site, results: VariantResults, atlas: Atlas) -> None:
     """Write the page of prototypes with its tables and figures."""
     view, name = results.view, f"{results.view.cohort}-{results.variant}"
     files = {
-        "prototypes": site.write_csv(f"prototypes-{name}", *prototype_rows(view, atlas, results.prototype_points)),
-        "regions": site.write_csv(f"regions-{name}", *region_rows(view, atlas)),
-        "stability": site.write_csv(f"stability-{name}", *stability_rows(atlas)),
+        "prototypes": site.write_csv(f"prototypes-{name}", prototype_rows(view, atlas, results.prototype_points)),
+        "regions": site.write_csv(f"regions-{name}", region_rows(view, atlas)),
+        "stability": site.write_csv(f"stability-{name}", stability_rows(atlas)),
     }
     context = {
         "cohort": view.cohort,
@@ -167,15 +168,14 @@ def point_groups(results: VariantResults, name: str) -> list[Group]:
 def write_graph(site: Site, results: VariantResults) -> None:
     """Write the page of the slide graph."""
     view, name = results.view, f"{results.view.cohort}-{results.variant}"
-    tests = [[getattr(test, field) for field in vars(test)] for test in results.tests]
-    header = list(vars(results.tests[0])) if results.tests else []
+    tests = [list(vars(results.tests[0])) if results.tests else [], *(list(vars(t).values()) for t in results.tests)]
     context = {
         "cohort": view.cohort,
         "variant": results.variant,
         "data": graph_data(view, results.variant, results.graph, results.prototypes, results.slide_points),
         "files": {
-            "graph": site.write_csv(f"graph-{name}", *link_rows(view, results.graph, results.prototypes)),
-            "tests": site.write_csv(f"graph-test-{name}", header, tests),
+            "graph": site.write_csv(f"graph-{name}", link_rows(view, results.graph, results.prototypes)),
+            "tests": site.write_csv(f"graph-test-{name}", tests),
         },
         "conclusion": conclusion(results.tests, results.view.classes),
         "sentences": [in_words(test) for test in results.tests],
@@ -203,7 +203,7 @@ def write_attention(site: Site, results: VariantResults, head: HeadResults, n_ca
         "why": head.why,
         "grid": round(results.attention.attention.shape[2] ** 0.5),
         "data": data,
-        "file": site.write_csv(f"attention-{'-'.join(names)}", *case_rows(head.cases, head.weights)),
+        "file": site.write_csv(f"attention-{'-'.join(names)}", case_rows(head.cases, head.weights)),
     }
     scripts = () if head.why else (*SLIDE_SCRIPTS, "attention.js")  # without cases there is nothing to choose
     site.write_page(page_name("attention", *names), "attention.html.j2", context, scripts)

@@ -63,16 +63,7 @@ def slide_views(
     rows = [sheet[record.slide] for _, record in used]
     properties = slide_properties(rows, {record.slide: record.slide_mpp for _, record in used})
     return [
-        SlideView(
-            record.slide,
-            number,
-            {name: values[place] for name, values in properties.items()},
-            record.width_lv0,
-            record.height_lv0,
-            record.slide_mpp,
-            record.region_lv0,
-            n_pictures[place],
-        )
+        SlideView(record, number, {name: values[place] for name, values in properties.items()}, n_pictures[place])
         for place, (number, record) in enumerate(used)
     ]
 

@@ -43,8 +43,7 @@ function cssColour([red, green, blue]) {
 
 /** A bar of the scale's colours with the numbers at its ends. */
 function scaleLegend(name, low, high, unit = "") {
-  const style = `background: linear-gradient(to right, ${CIVIDIS.join(", ")})`;
-  const bar = element("span", { class: "scale-bar", style, "aria-hidden": "true" });
+  const bar = element("span", { class: "scale-bar", "aria-hidden": "true" });
   const text = (value) => `${Number.isInteger(value) ? value : value.toPrecision(3)}${unit}`;
   return element("span", { class: "scale" }, `${name}: ${text(low)} `, bar, ` ${text(high)}`);
 }
