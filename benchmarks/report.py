@@ -13,6 +13,7 @@ import json
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -101,8 +102,8 @@ def opened(browser: Browser, page: Path) -> dict[str, float]:
         tab = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
         errors: list[Error] = []
         requests: list[Request] = []
-        tab.on("pageerror", errors.append)
-        tab.on("request", requests.append)
+        tab.on("pageerror", partial(errors.append))  # playwright sets an attribute, which built-in methods refuse
+        tab.on("request", partial(requests.append))
         tab.goto(page.as_uri())
         tab.wait_for_function(READY, timeout=120_000)
         seconds.append(tab.evaluate(MARKS))
