@@ -32,36 +32,36 @@ class TaskResults:
 def write_results(
     site: Site,
     table: Table,
-    content: TableContent,
+    shown: TableContent,
     tasks: Sequence[TaskResults],
     downloads: Sequence[tuple[str, str]],
     differences: str,
 ) -> None:
     """Write the page; `downloads` are names and paths of the table's files, `differences` the path of one more."""
     context = {
-        **table_part(content),
-        **differences_part(content),
+        **table_part(shown),
+        **differences_part(shown),
         "downloads": downloads,
         "differences_csv": differences,
-        "sections": [task_section(site, table, content, results) for results in tasks],
+        "sections": [task_section(site, table, shown, results) for results in tasks],
     }
     site.write_page(page_name("results", table.name), "results.html.j2", context)
 
 
-def table_part(content: TableContent) -> dict[str, Any]:
+def table_part(shown: TableContent) -> dict[str, Any]:
     """What the page shows of the table itself."""
     return {
-        "caption": content.caption,
-        "groups": [(task, len(list(group))) for task, group in groupby(content.printed, key=lambda column: column[0])],
-        "titles": [title for _, title in content.printed],
+        "caption": shown.caption,
+        "groups": [(task, len(list(group))) for task, group in groupby(shown.printed, key=lambda column: column[0])],
+        "titles": [title for _, title in shown.printed],
         "rows": [
-            {"head": row.head, "variant": row.variant, "cells": list(map(shown_cell, content.printed_cells(row)))}
-            for row in content.rows
+            {"head": row.head, "variant": row.variant, "cells": list(map(shown_cell, shown.printed_cells(row)))}
+            for row in shown.rows
         ],
-        "legend": content.legend,
-        "sources": content.source_texts,
-        "facts": content.tasks,
-        "level": f"{100 * content.level:g}",
+        "legend": shown.legend,
+        "sources": shown.source_texts,
+        "facts": shown.tasks,
+        "level": f"{100 * shown.level:g}",
     }
 
 
@@ -73,10 +73,10 @@ def shown_cell(cell: PrintedCell) -> dict[str, Any]:
     return {"text": text, "small": bracket.lstrip() + rest, "best": cell.is_best, "reason": False}
 
 
-def differences_part(content: TableContent) -> dict[str, Any]:
+def differences_part(shown: TableContent) -> dict[str, Any]:
     """What the page shows of the paired differences of variants."""
     rows = []
-    for comparison in content.comparisons:
+    for comparison in shown.comparisons:
         difference = comparison.difference
         names = [comparison.task, TITLES[comparison.metric], comparison.head, comparison.first, comparison.second]
         mean = "–" if math.isnan(difference.mean) else f"{difference.mean:+.3f}"
@@ -85,12 +85,12 @@ def differences_part(content: TableContent) -> dict[str, Any]:
     return {"difference_columns": DIFFERENCE_COLUMNS, "differences": rows}
 
 
-def task_section(site: Site, table: Table, content: TableContent, results: TaskResults) -> dict[str, object]:
+def task_section(site: Site, table: Table, shown: TableContent, results: TaskResults) -> dict[str, object]:
     """What the page shows of a task, its figures written."""
     task, tested = results.task, [evaluation for evaluation in results.evaluations if evaluation.predictions]
     drawn, confusion = [], []
     if tested:
-        drawn += folds_figure(results.facts, tested, table, content.level)
+        drawn += folds_figure(results.facts, tested, table, shown.level)
     if tested and isinstance(task, ClassTask):
         drawn += class_figures(task, tested)
         confusion += confusion_figures(task, tested)
