@@ -13,14 +13,16 @@ import json
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from playwright.sync_api import Browser, Error, Request, sync_playwright
 
 from benchmarks.report_cohort import draw_pictures, draw_results
-from slpd.report.maps import write_variant
+from slpd.plots.style import drawing
 from slpd.report.site import HOME, Link, Site
+from slpd.report.variant_pages import write_variant
 
 GOAL_SECONDS, GOAL_MB = 2.0, 50.0
 REPEATS = 5
@@ -89,7 +91,8 @@ def write_report(folder: Path, n_slides: int) -> None:
     for slide in found.view.slides:
         site.link_file(thumbnail, f"thumbnails/cohort/{slide.number}.jpg")
         site.link_file(sheet, f"regions/cohort/{slide.number}.jpg")
-    write_variant(site, found, N_NEAREST, N_CASES)
+    with drawing():
+        write_variant(site, found, N_NEAREST, N_CASES)
 
 
 def opened(browser: Browser, page: Path) -> dict[str, float]:
@@ -99,8 +102,8 @@ def opened(browser: Browser, page: Path) -> dict[str, float]:
         tab = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
         errors: list[Error] = []
         requests: list[Request] = []
-        tab.on("pageerror", errors.append)
-        tab.on("request", requests.append)
+        tab.on("pageerror", partial(errors.append))  # playwright sets an attribute, which built-in methods refuse
+        tab.on("request", partial(requests.append))
         tab.goto(page.as_uri())
         tab.wait_for_function(READY, timeout=120_000)
         seconds.append(tab.evaluate(MARKS))

@@ -18,10 +18,11 @@ from slpd.artifacts.prototype_map import MappedPrototype
 from slpd.artifacts.prototypes import CohortPrototypes
 from slpd.artifacts.slide_graph import SlideGraphArrays
 from slpd.artifacts.slide_map import MappedSlide
+from slpd.artifacts.slide_record import SlideRecord
 from slpd.method.slide_graph import best_matching
 from slpd.report.attention import PredictedCase
 from slpd.report.cohort_view import CohortView, SlideView
-from slpd.report.map_files import HeadResults, VariantResults
+from slpd.report.variant_results import HeadResults, VariantResults
 from slpd.settings.evaluation import ClassTask, GeneratedFolds
 
 REGIONS = 60  # per slide: the released cohort has 62,853 of 1,041 slides
@@ -106,7 +107,9 @@ def draw_view(regions: Regions, slides: list[str], rng: np.random.Generator) -> 
             "age": str(int(rng.integers(35, 90))),
         }
         size = int(sides[number] + 2) * REGION_LV0
-        views.append(SlideView(slide, number, values, size, size, 0.25, REGION_LV0, int(counts[number])))
+        sizes = {"width_lv0": size, "height_lv0": size, "slide_mpp": 0.25, "region_lv0": REGION_LV0}
+        record = SlideRecord(slide=slide, path="").model_copy(update=sizes)
+        views.append(SlideView(record, number, values, int(counts[number])))
     return CohortView("cohort", views, regions.offsets, coords, places.astype(np.int32), SIDE, ["class"])
 
 

@@ -67,18 +67,14 @@ class Layout:
         """All that was learned by a variant on a cohort."""
         return self.cohort(cohort) / "variants" / variant
 
-    def iteration(
-        self, cohort: str = "{cohort}", variant: str = "{variant}", iteration: int | str = "{iteration}"
-    ) -> Path:
+    def iteration(self, cohort: str, variant: str, iteration: int) -> Path:
         """Prototypes and slide graph of one of its iterations, counted from 0."""
-        name = iteration_name(iteration) if isinstance(iteration, int) else iteration
-        return self.variant(cohort, variant) / "iterations" / name
+        return self.variant(cohort, variant) / "iterations" / iteration_name(iteration)
 
-    def embeddings_after(
-        self, cohort: str = "{cohort}", variant: str = "{variant}", iteration: int | str = "{iteration}"
-    ) -> Path:
-        """Region embeddings after so many iterations, where a block ends."""
-        return self.iteration(cohort, variant, iteration).with_suffix(".h5")
+    def embeddings_after(self, cohort: str, variant: str, iterations: int) -> Path:
+        """Region embeddings of the encoder after so many iterations, where a block ends; at first of the warm-up."""
+        after = self.iteration(cohort, variant, iterations).with_suffix(".h5")
+        return after if iterations else self.warmup(cohort) / "embeddings.h5"
 
     def training(self, cohort: str = "{cohort}", variant: str = "{variant}") -> Path:
         """What its training keeps, unknown to Snakemake."""

@@ -98,9 +98,15 @@ def linked_files(page: Page, folder: Path) -> list[str]:
     return sorted(name for name in files if not (folder / name).is_file())
 
 
+MAPS_ARE_DRAWN = (
+    """() => !document.querySelector("script[src$='scatter.js']") || "ready" in document.documentElement.dataset"""
+)
+
+
 def settle(page: Page) -> None:
     """Wait until scripts that were asked for have come and the page is drawn."""
     page.wait_for_load_state("load")
+    page.wait_for_function(MAPS_ARE_DRAWN)
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 

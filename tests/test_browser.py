@@ -42,6 +42,7 @@ COLUMN = "<img src=x onerror=executed=1>"
 CLASSES = ["<script>executed=1</script>", 'b"onmouseover="executed=1']
 PATIENT = "p<svg onload=executed=1>"
 FILE = "s<img src=x onerror=executed=1>"
+BARCODE = "TCGA-05-4244-01Z-00-DX1.d4ff32cd-38cf-40ea-8213-45c2b100ac0"
 CAPTION = "</script><img src=x onerror=executed=1>"
 
 
@@ -63,6 +64,7 @@ def make_hostile(folder: Path, make_slide: toy.MakeSlide) -> None:
         path = Path("slides") / f"{FILE}{i}.tiff"
         (folder / row["path"]).rename(folder / path)
         row |= {"path": str(path), "patient": f"{PATIENT}{i}", "dx": CLASSES[i % 2], COLUMN: CLASSES[i // 5]}
+        row["barcode"] = f"{BARCODE}{i}"
     with open(folder / "slides.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -279,6 +281,34 @@ def test_filters_of_slides_leave_those_of_the_csv(chromium: Browser, disk: str, 
         assert [regions[name] for name in names] == sorted(regions.values())[: len(names)]
     assert n_chosen
     watch.check("slides")
+    context.close()
+
+
+# Cells of a table whose text stands on several lines; reasons may, they are sentences.
+BROKEN_CELLS = """() => [...document.querySelectorAll("#rows :is(th, td):not(.bad)")].filter(cell => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return new Set([...range.getClientRects()].map(line => line.top)).size > 1;
+}).map(cell => cell.textContent)"""
+WIDTHS = """() => [document.documentElement.scrollWidth - innerWidth, document.getElementById("rows").clientWidth,
+    document.getElementById("rows").scrollWidth]"""
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_table_of_slides_breaks_no_names_and_scrolls_within_the_page(
+    chromium: Browser, disk: str, report: Path, look: str
+) -> None:
+    context, page, watch = opened(chromium, disk, *LOOKS[look])
+    for path in report.glob("slides-*.html"):
+        page.goto(disk + path.name)
+        if page.locator("#view").count():
+            page.select_option("#view", "table")
+        assert page.locator("#rows tbody tr").count(), path.name
+        assert page.evaluate(BROKEN_CELLS) == [], path.name
+        beyond, shown, whole = page.evaluate(WIDTHS)
+        assert beyond <= 1, f"{path.name}: the page is wider than the window"
+        assert look != "narrow" or whole > shown, f"{path.name}: the table is narrower than a telephone"
+    watch.check("table of slides")
     context.close()
 
 

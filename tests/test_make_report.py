@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -21,12 +22,15 @@ from slpd.artifacts.atomic import atomic_folder
 from slpd.artifacts.benchmarks import JobCost, read_job_costs
 from slpd.artifacts.training_metrics import EpochMetrics
 from slpd.evaluation.roc import mean_roc
-from slpd.plots.evaluation import draw_confusion
+from slpd.inputs import read_sheets
+from slpd.layout import Layout
+from slpd.plots.evaluation_figures import draw_confusion
 from slpd.plots.style import drawing
 from slpd.report.costs import stage_costs
 from slpd.report.embedding import data_script, to_json
-from slpd.report.repeat import config_text
-from slpd.report.training import signs
+from slpd.report.settings_page import config_yaml
+from slpd.report.sources import report_files
+from slpd.report.training_page import signs
 from slpd.settings.experiment import Experiment, load_experiment
 
 PAGES = {
@@ -117,8 +121,8 @@ def test_links_lead_to_files_of_the_report_alone(report: Path, pages: dict[str, 
 
 def test_markup_in_data_is_text_on_every_page(pages: dict[str, Page]) -> None:
     """No element, attribute or script comes of data; what was written is what is read."""
-    known = {f"{name}.js" for name in ("theme", "report", "slides", "training", "maps", "atlas", "graph", "attention")}
-    known.add("plotly.min.js")
+    known = {f"{name}.js" for name in ("theme", "report", "slides", "training", "atlas", "graph", "attention")}
+    known |= {"colours.js", "pictures.js", "chooser.js", "scatter.js", "plotly.min.js"}
     for name, page in pages.items():
         assert {tag for tag, _ in page.elements} <= {
             *("html", "head", "meta", "title", "link", "script", "body", "a", "header", "p", "nav", "ul", "li", "h1"),
@@ -155,6 +159,13 @@ def test_hostile_ids_and_labels_reach_the_script_of_the_page_unchanged(pages: di
     assert [column["name"] for column in data["columns"]] == ["patient", COLUMN]
 
 
+def test_the_table_of_slides_has_no_column_without_a_value(pages: dict[str, Page]) -> None:
+    """A cohort of tokens knows neither pen nor readers; its sheet here has no line of these slides, so no patients."""
+    data = json.loads(pages["slides-tokens.html"].scripts[0])
+    assert set(data["numbers"]) == {"n_regions", "tissue_mm2", "slide_mpp"}
+    assert (data["texts"], data["columns"]) == ({}, [])
+
+
 def test_scripts_make_no_markup_of_data(report: Path) -> None:
     ours = [path for path in (report / "assets").glob("*.js") if path.name != "plotly.min.js"]
     assert len(ours) > 4
@@ -172,6 +183,25 @@ def test_file_names_come_of_no_data(report: Path) -> None:
     assert {
         f"figures/toy-dx-{kind}.{suffix}" for kind in ("folds", "roc", "calibration") for suffix in ("svg", "pdf")
     } <= names
+
+
+def test_the_files_that_the_workflow_asks_for_are_all_that_is_read(
+    report: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no other file of the results at hand, but tables and what runs and jobs took, the pages are the same."""
+    experiment, results = report_cases.hostile_experiment(), Path("results/toy")
+    files = report_files(experiment, read_sheets(experiment), Layout(results))
+    others = [path for folder in ("tables", "benchmarks") for path in (results / folder).rglob("*.*")]
+    for path in [*files, *others]:
+        if path.is_relative_to(results) and path.exists():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, tmp_path / path)
+    for sheet in ("slides.csv", "tokens.csv"):
+        shutil.copy(sheet, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    again = report_cases.write_report(experiment)
+    for page in PAGES:
+        assert (again / page).read_text() == (report / page).read_text(), page
 
 
 def test_pictures_take_no_second_place_on_the_disk(report: Path) -> None:
@@ -216,7 +246,7 @@ def test_the_config_of_the_report_is_a_config(report: Path) -> None:
     stored = yaml.safe_load((report / "data/config.yaml").read_text(encoding="utf-8"))
     assert load_experiment(stored) == experiment
     over_defaults = yaml.safe_load((toy.ROOT / "config/config.yaml").read_text())
-    update_config(over_defaults, yaml.safe_load(config_text(experiment)))
+    update_config(over_defaults, yaml.safe_load(config_yaml(experiment)))
     assert load_experiment(over_defaults) == experiment
 
 

@@ -13,7 +13,7 @@ from slpd.artifacts.picture import read_picture
 from slpd.artifacts.region_sheet import n_columns, place_of
 from slpd.artifacts.regions import Region, write_regions
 from slpd.artifacts.slide_record import SlideRecord
-from slpd.plots.region_sheet import gap
+from slpd.plots.contact_sheet import gap
 
 pytestmark = pytest.mark.slides
 

@@ -13,14 +13,15 @@ from sklearn.metrics import adjusted_rand_score
 from slpd.artifacts.graph_test import GraphTest
 from slpd.artifacts.prototypes import CohortPrototypes
 from slpd.artifacts.slide_graph import SlideGraphArrays
-from slpd.plots.maps import Group, draw_map
+from slpd.artifacts.slide_record import SlideRecord
+from slpd.plots.prototype_figures import Group, draw_map
 from slpd.plots.style import COLOURS, FAINT
 from slpd.report.atlas import make_atlas, tissue_shares
 from slpd.report.attention import PredictedCase, patch_maps, ranking, top_regions
 from slpd.report.cohort_view import CohortView, SlideView, cohort_data, column, places_on_sheet
 from slpd.report.graph_browser import conclusion, in_words, mean_distance, slide_links
 from slpd.report.nearest_regions import nearest_regions, prototype_distances
-from slpd.report.palette import OTHER, SERIES, series_colour
+from slpd.report.palette import OTHER, SERIES_COLOURS, series_colour
 from slpd.report.qupath import regions_geojson
 from slpd.report.stability import stability
 
@@ -111,7 +112,7 @@ def test_the_last_step_of_the_atlas_leads_to_the_final_prototypes() -> None:
 
 
 def view(values: list[dict[str, str]]) -> CohortView:
-    slides = [SlideView(f"s{i}", i, value, 100, 100, 0.5, 10, 1) for i, value in enumerate(values)]
+    slides = [SlideView(SlideRecord(slide=f"s{i}", path=""), i, value, 1) for i, value in enumerate(values)]
     n = len(slides)
     return CohortView("c", slides, np.arange(n + 1), np.zeros((n, 2), np.int64), np.zeros(n, np.int32), 64, ["label"])
 
@@ -217,5 +218,5 @@ def test_regions_for_qupath_have_prototype_colour_and_measurements() -> None:
 
 
 def test_colours_run_out_into_one_grey() -> None:
-    assert len(set(SERIES)) == len(SERIES) and OTHER not in SERIES
-    assert series_colour(len(SERIES)) == series_colour(99) == OTHER
+    assert len(set(SERIES_COLOURS)) == len(SERIES_COLOURS) and OTHER not in SERIES_COLOURS
+    assert series_colour(len(SERIES_COLOURS)) == series_colour(99) == OTHER

@@ -44,7 +44,7 @@ def read_hipt_labels(path: Path, label: str) -> list[HiptSlide]:
     lines = parse_table(path, text, "label table", COLUMNS)
     for _, cells in lines[:1]:
         check_label(path, label, list(cells))
-    refuse_repeats(path, lines)
+    refuse_second_lines(path, lines)
     return [parse_row(path, line, cells, label) for line, cells in lines]
 
 
@@ -71,7 +71,7 @@ def check_label(path: Path, label: str, columns: Sequence[str]) -> None:
         )
 
 
-def refuse_repeats(path: Path, lines: Sequence[Line]) -> None:
+def refuse_second_lines(path: Path, lines: Sequence[Line]) -> None:
     """Refuse a slide that has more than one line."""
     lines_of: dict[str, list[str]] = {}
     for line, cells in lines:

@@ -1,10 +1,12 @@
 """How the figures of the report look: colours, dashes and markers that everybody can tell apart, text as text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 # Okabe & Ito (2008): told apart with every kind of colour vision. In order of use; black is left to text.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
@@ -54,6 +56,17 @@ def drawing() -> Iterator[None]:
     """The report's style, for what is drawn and saved in the block."""
     with matplotlib.rc_context(STYLE):
         yield
+
+
+def curve_style(number: int) -> dict[str, Any]:
+    """Colour and dashes of a curve, by its number."""
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}
+
+
+def add_legend(figure: Figure, names: Sequence[str], styles: Sequence[dict[str, Any]], n_columns: int) -> None:
+    """A legend below the panels, of lines in these styles."""
+    lines = [Line2D([], [], **style) for style in styles]
+    figure.legend(lines, list(map(short, names)), loc="outside lower left", ncols=min(len(lines), n_columns) or 1)
 
 
 def short(name: str) -> str:

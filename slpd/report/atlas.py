@@ -1,6 +1,6 @@
 """Prototype atlas: what prototypes look like, their share of the tissue, how they settled, all in one map."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from slpd.artifacts.prototype_map import MappedPrototype
 from slpd.artifacts.prototypes import CohortPrototypes
 from slpd.report.cohort_view import CohortView, cohort_data, column_names
 from slpd.report.nearest_regions import nearest_regions, prototype_distances
+from slpd.report.site import Rows
 from slpd.report.stability import Stability, stability
 
 DISTANCE = {"bottleneck": "cosine distance", "region_vector": "Euclidean distance"}
@@ -21,7 +22,7 @@ class Atlas:
     """The prototypes of a variant, as its pages show them."""
 
     variant: str
-    content: CohortPrototypes
+    prototypes: CohortPrototypes
     distances: NDArray[np.float32]  # (R,) of each region to its prototype
     nearest: Sequence[Sequence[Sequence[int]]]  # (S, M, up to n): regions within the slide, nearest first
     shares: NDArray[np.float64]  # (S, M) of the slide's regions
@@ -31,7 +32,7 @@ class Atlas:
 
 def make_atlas(
     variant: str,
-    content: CohortPrototypes,
+    prototypes: CohortPrototypes,
     embeddings: NDArray[np.float32],
     iterations: NDArray[np.int16],
     n_nearest: int,
@@ -40,19 +41,20 @@ def make_atlas(
 
     Args:
         variant: Its name.
-        content: Its final prototypes.
+        prototypes: Its final prototypes.
         embeddings: (R, D) final features that were clustered.
         iterations: (I, R) assignments of each iteration.
         n_nearest: Regions shown per prototype.
     """
-    M = content.prototypes.shape[1]
-    distances = prototype_distances(embeddings, content)
-    pieces = [slice(start, stop) for start, stop in zip(content.offsets[:-1], content.offsets[1:], strict=True)]
-    nearest = [nearest_regions(content.assignments[own], distances[own], M, n_nearest) for own in pieces]
-    shares = np.array([tissue_shares(content.assignments[own], M) for own in pieces])
-    groupings = np.concatenate([iterations, content.assignments[None]])
+    M = prototypes.prototypes.shape[1]
+    distances = prototype_distances(embeddings, prototypes)
+    pieces = [slice(start, stop) for start, stop in zip(prototypes.offsets[:-1], prototypes.offsets[1:], strict=True)]
+    assignments = prototypes.assignments
+    nearest = [nearest_regions(assignments[piece], distances[piece], M, n_nearest) for piece in pieces]
+    shares = np.array([tissue_shares(assignments[piece], M) for piece in pieces])
+    groupings = np.concatenate([iterations, assignments[None]])
     names = [*(str(number + 1) for number in range(len(iterations))), "final"]
-    return Atlas(variant, content, distances, nearest, shares, names[1:], stability(groupings, content.offsets))
+    return Atlas(variant, prototypes, distances, nearest, shares, names[1:], stability(groupings, prototypes.offsets))
 
 
 def tissue_shares(assignments: NDArray[np.int16], n_prototypes: int) -> NDArray[np.float64]:
@@ -63,13 +65,13 @@ def tissue_shares(assignments: NDArray[np.int16], n_prototypes: int) -> NDArray[
 
 def atlas_data(view: CohortView, atlas: Atlas, points: Sequence[MappedPrototype]) -> dict[str, Any]:
     """What the page of the atlas holds; the rest is loaded slide by slide."""
-    index = {slide: number for number, slide in enumerate(atlas.content.slides)}
+    index = {slide: number for number, slide in enumerate(atlas.prototypes.slides)}
     return {
         **cohort_data(view),
         "variant": atlas.variant,
-        "prototypes": atlas.content.prototypes.shape[1],
-        "distance": DISTANCE[atlas.content.features],
-        "kept": atlas.content.kept,
+        "prototypes": atlas.prototypes.prototypes.shape[1],
+        "distance": DISTANCE[atlas.prototypes.features],
+        "kept": atlas.prototypes.kept,
         "map": {
             "slide": [index[point.slide] for point in points],
             "prototype": [point.prototype for point in points],
@@ -97,10 +99,10 @@ def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def slide_prototypes(atlas: Atlas, slide: int) -> dict[str, Any]:
     """What is loaded when a slide is chosen."""
-    own = slice(atlas.content.offsets[slide], atlas.content.offsets[slide + 1])
+    of_slide = slice(atlas.prototypes.offsets[slide], atlas.prototypes.offsets[slide + 1])
     return {
-        "assignment": atlas.content.assignments[own],
-        "distance": atlas.distances[own].round(4),
+        "assignment": atlas.prototypes.assignments[of_slide],
+        "distance": atlas.distances[of_slide].round(4),
         "nearest": atlas.nearest[slide],
         "share": atlas.shares[slide].round(4),
         "moved": atlas.movement.moved[slide].round(4),
@@ -108,46 +110,34 @@ def slide_prototypes(atlas: Atlas, slide: int) -> dict[str, Any]:
     }
 
 
-def prototype_rows(
-    view: CohortView, atlas: Atlas, points: Sequence[MappedPrototype]
-) -> tuple[list[str], Iterator[list[object]]]:
+def prototype_rows(view: CohortView, atlas: Atlas, points: Sequence[MappedPrototype]) -> Rows:
     """A table of all prototypes: where they are in the map, their share of tissue, the columns of their slide."""
     names = column_names(view)
-    index = {slide: number for number, slide in enumerate(atlas.content.slides)}
-
-    def rows() -> Iterator[list[object]]:
-        for point in points:
-            slide = index[point.slide]
-            share = round(float(atlas.shares[slide, point.prototype]), 4)
-            values = [view.slides[slide].values.get(name, "") for name in names]
-            yield [point.slide, point.prototype + 1, point.n_regions, share, point.x, point.y, *values]
-
-    return ["slide", "prototype", "n_regions", "share", "x", "y", *names], rows()
+    index = {slide: number for number, slide in enumerate(atlas.prototypes.slides)}
+    yield ["slide", "prototype", "n_regions", "share", "x", "y", *names]
+    for point in points:
+        slide = index[point.slide]
+        share = round(float(atlas.shares[slide, point.prototype]), 4)
+        values = [view.slides[slide].values.get(name, "") for name in names]
+        yield [point.slide, point.prototype + 1, point.n_regions, share, point.x, point.y, *values]
 
 
-def region_rows(view: CohortView, atlas: Atlas) -> tuple[list[str], Iterator[list[object]]]:
+def region_rows(view: CohortView, atlas: Atlas) -> Rows:
     """A table of all regions: corner (level-0 px), prototype, distance to it, rank among its regions."""
-
-    def rows() -> Iterator[list[object]]:
-        for slide, about in enumerate(view.slides):
-            start, stop = view.offsets[slide], view.offsets[slide + 1]
-            for region in range(start, stop):
-                prototype = int(atlas.content.assignments[region])
-                distance = "" if prototype < 0 else round(float(atlas.distances[region]), 4)
-                x, y = view.coords[region].tolist()
-                yield [about.slide, int(region - start), x, y, prototype + 1 if prototype >= 0 else "", distance]
-
-    return ["slide", "region", "x_lv0", "y_lv0", "prototype", "distance"], rows()
+    yield ["slide", "region", "x_lv0", "y_lv0", "prototype", "distance"]
+    for slide, about in enumerate(view.slides):
+        start, stop = view.offsets[slide], view.offsets[slide + 1]
+        for region in range(start, stop):
+            prototype = int(atlas.prototypes.assignments[region])
+            distance = "" if prototype < 0 else round(float(atlas.distances[region]), 4)
+            x, y = view.coords[region].tolist()
+            yield [about.slide, int(region - start), x, y, prototype + 1 if prototype >= 0 else "", distance]
 
 
-def stability_rows(atlas: Atlas) -> tuple[list[str], Iterator[list[object]]]:
+def stability_rows(atlas: Atlas) -> Rows:
     """A table of the movement of every slide between successive iterations."""
-
-    def rows() -> Iterator[list[object]]:
-        for slide in np.flatnonzero(atlas.content.kept):
-            for step, moved, rand in zip(
-                atlas.steps, atlas.movement.moved[slide], atlas.movement.rand_index[slide], strict=True
-            ):
-                yield [atlas.content.slides[slide], step, round(float(moved), 4), round(float(rand), 4)]
-
-    return ["slide", "iteration", "moved_share", "adjusted_rand_index"], rows()
+    yield ["slide", "iteration", "moved_share", "adjusted_rand_index"]
+    for slide in np.flatnonzero(atlas.prototypes.kept):
+        moved, rand = atlas.movement.moved[slide].tolist(), atlas.movement.rand_index[slide].tolist()
+        for step, share, index in zip(atlas.steps, moved, rand, strict=True):
+            yield [atlas.prototypes.slides[slide], step, round(share, 4), round(index, 4)]

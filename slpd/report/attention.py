@@ -1,7 +1,7 @@
 """Attention pages: regions that a head weighs, what the region encoder looks at in them, best and worst predictions."""
 
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from slpd.artifacts.region_weights import SlideWeights
 from slpd.report.cohort_view import CohortView, cohort_data
+from slpd.report.site import Rows
 
 TOP_REGIONS = 6  # per slide, fold and head, with the attention of their patches
 
@@ -74,10 +75,10 @@ def ranking(cases: Sequence[PredictedCase]) -> list[int]:
 
 def weights_of_slides(entries: Sequence[SlideWeights]) -> dict[str, dict[int, NDArray[np.float32]]]:
     """Slide -> fold -> weight of each region."""
-    found: dict[str, dict[int, NDArray[np.float32]]] = {}
+    weights: dict[str, dict[int, NDArray[np.float32]]] = {}
     for entry in entries:
-        found.setdefault(entry.slide, {})[entry.fold] = entry.weights
-    return found
+        weights.setdefault(entry.slide, {})[entry.fold] = entry.weights
+    return weights
 
 
 def slide_weights(folds: Mapping[int, NDArray[np.float32]]) -> dict[str, Any]:
@@ -106,32 +107,20 @@ def patch_maps(regions: Sequence[int], attention: NDArray[np.float16]) -> dict[s
     low, high = values.min(2), values.max(2)  # (n, heads)
     spread = np.maximum(high - low, np.finfo(np.float32).tiny)
     levels = np.rint((values - low[:, :, None]) / spread[:, :, None] * 255).astype(np.uint8)
+    extremes = [values.astype(np.float64).round(6).tolist() for values in (low, high)]  # over 256 patches six digits
     maps = {
-        str(region): {"low": own_low, "high": own_high, "bytes": b64encode(piece.tobytes()).decode()}
-        for region, own_low, own_high, piece in zip(
-            regions, significant(low).tolist(), significant(high).tolist(), levels, strict=True
-        )
+        str(region): {"low": least, "high": most, "bytes": b64encode(piece.tobytes()).decode()}
+        for region, least, most, piece in zip(regions, *extremes, levels, strict=True)
     }
     return {"heads": heads, "grid": round(n_patches**0.5), "regions": maps}
 
 
-def significant(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Values with six digits behind the point, which attention over 256 patches needs."""
-    return values.astype(np.float64).round(6)
-
-
-def case_rows(
-    cases: Sequence[PredictedCase], folds: Mapping[str, Mapping[int, NDArray[np.float32]]]
-) -> tuple[list[str], Iterator[list[object]]]:
+def case_rows(cases: Sequence[PredictedCase], folds: Mapping[str, Mapping[int, NDArray[np.float32]]]) -> Rows:
     """A table of all cases, from the best prediction down, and the weight of each region of their slides."""
-    header = ["rank", "fold", "slide", "patient", "label", "event", "predicted", "score", "region", "weight"]
-
-    def rows() -> Iterator[list[object]]:
-        for rank, number in enumerate(ranking(cases)):
-            case = cases[number]
-            for slide in case.slides:
-                known = [case.patient, case.label, case.event, case.predicted, round(case.score, 4)]
-                for region, weight in enumerate(folds[slide][case.fold]):
-                    yield [rank + 1, case.fold, slide, *known, region, float(f"{weight:.4g}")]
-
-    return header, rows()
+    yield ["rank", "fold", "slide", "patient", "label", "event", "predicted", "score", "region", "weight"]
+    for rank, number in enumerate(ranking(cases)):
+        case = cases[number]
+        known = [case.patient, case.label, case.event, case.predicted, round(case.score, 4)]
+        for slide in case.slides:
+            for region, weight in enumerate(folds[slide][case.fold]):
+                yield [rank + 1, case.fold, slide, *known, region, float(f"{weight:.4g}")]

@@ -8,21 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slpd.artifacts.slide_record import SlideRecord
+
 MAX_VALUES = 8  # told apart by colour; a column of numbers with more is a scale
 
 
 @dataclass(frozen=True)
 class SlideView:
-    """One slide used. Sizes are None in cohorts of imported tokens."""
+    """One slide used. Sizes in its record are None in cohorts of imported tokens."""
 
-    slide: str
+    record: SlideRecord
     number: int  # of its pictures and data in the report
     values: Mapping[str, str]  # column of the sheet, or derived from it -> value; empty: not given
-    width_lv0: int | None
-    height_lv0: int | None
-    slide_mpp: float | None  # µm per level-0 pixel
-    region_lv0: int | None  # side of a region, level-0 pixels
     n_pictures: int  # regions on its sheet of pictures; 0: it has no sheet
+
+    @property
+    def slide(self) -> str:
+        """Its id."""
+        return self.record.slide
 
 
 @dataclass(frozen=True)
@@ -97,14 +100,14 @@ def cohort_data(view: CohortView) -> dict[str, Any]:
 
 def region_data(view: CohortView, slide: int) -> dict[str, Any]:
     """The places of a slide's regions: on the slide and on its sheet of pictures."""
-    about, own = view.slides[slide], slice(view.offsets[slide], view.offsets[slide + 1])
+    about, of_slide = view.slides[slide], slice(view.offsets[slide], view.offsets[slide + 1])
     return {
-        "width": about.width_lv0,
-        "height": about.height_lv0,
-        "mpp": about.slide_mpp,
-        "side": about.region_lv0,
+        "width": about.record.width_lv0,
+        "height": about.record.height_lv0,
+        "mpp": about.record.slide_mpp,
+        "side": about.record.region_lv0,
         "nPictures": about.n_pictures,
-        "x": view.coords[own, 0],
-        "y": view.coords[own, 1],
-        "place": view.places[own],
+        "x": view.coords[of_slide, 0],
+        "y": view.coords[of_slide, 1],
+        "place": view.places[of_slide],
     }

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slpd.artifacts.benchmarks import JobCost
 
@@ -28,8 +28,11 @@ def stage_costs(jobs: Sequence[JobCost], gpus: Mapping[str, int]) -> list[StageC
         gpus: Stage -> GPUs that a job holds; the others hold none.
     """
     stages = {stage: [job for job in jobs if job.stage == stage] for stage in dict.fromkeys(job.stage for job in jobs)}
-    costs = [stage_cost(stage, found, gpus.get(stage, 0)) for stage, found in stages.items()]
-    return [*costs, total(costs)] if costs else []
+    costs = [stage_cost(stage, of_stage, gpus.get(stage, 0)) for stage, of_stage in stages.items()]
+    if not costs:
+        return []
+    total = stage_cost("all", jobs, n_gpus=0)
+    return [*costs, replace(total, gpu_hours=sum(cost.gpu_hours for cost in costs))]
 
 
 def stage_cost(stage: str, jobs: Sequence[JobCost], n_gpus: int) -> StageCost:
@@ -44,17 +47,4 @@ def stage_cost(stage: str, jobs: Sequence[JobCost], n_gpus: int) -> StageCost:
         gpu_hours=hours * n_gpus,
         cpu_hours=sum(job.cpu_seconds for job in jobs if not math.isnan(job.cpu_seconds)) / 3600,
         memory_gb=max(memory) / 1000 if memory else math.nan,
-    )
-
-
-def total(costs: Sequence[StageCost]) -> StageCost:
-    """All stages together."""
-    return StageCost(
-        "all",
-        sum(cost.n_jobs for cost in costs),
-        sum(cost.hours for cost in costs),
-        max(cost.longest_hours for cost in costs),
-        sum(cost.gpu_hours for cost in costs),
-        sum(cost.cpu_hours for cost in costs),
-        max((cost.memory_gb for cost in costs if not math.isnan(cost.memory_gb)), default=math.nan),
     )

@@ -16,20 +16,20 @@ def to_json(value: Any) -> Markup:  # noqa: ANN401  # any JSON value
 
     Arrays become lists. What JSON has no number for (NaN, infinity) becomes null.
     """
-    text = json.dumps(plain(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(as_python(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for character, escape in UNSAFE.items():
         text = text.replace(character, escape)
     return Markup(text)  # escaped above
 
 
-def plain(value: Any) -> Any:  # noqa: ANN401  # any JSON value
+def as_python(value: Any) -> Any:  # noqa: ANN401  # any JSON value
     """Arrays and numbers of numpy as Python's; None for numbers that are none."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
+        return {str(key): as_python(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
+        return [as_python(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -1,7 +1,7 @@
 """Slide graph browser: neighbours and their matched prototypes; whether neighbours share biology or the hospital."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,18 +12,12 @@ from slpd.artifacts.prototypes import CohortPrototypes
 from slpd.artifacts.slide_graph import SlideGraphArrays
 from slpd.artifacts.slide_map import MappedSlide
 from slpd.report.cohort_view import CohortView, cohort_data, column_names
+from slpd.report.site import Rows
+from slpd.report.words import decimal
 
 ALPHA = 0.05  # of the adjusted p-value, for the sentence beside a test; the value itself is printed
-HOSPITAL = (  # beginnings of column names; scanners differ in their µm per pixel
-    "site",
-    "scanner",
-    "hospital",
-    "centre",
-    "center",
-    "institution",
-    "batch",
-    "slide_mpp",
-)
+# Beginnings of column names; scanners differ in their µm per pixel.
+HOSPITAL = ("site", "scanner", "hospital", "centre", "center", "institution", "batch", "slide_mpp")
 
 
 def graph_data(
@@ -66,25 +60,19 @@ def row_cosines(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDAr
     return np.asarray((a * b).sum(1) / np.where(lengths > 0, lengths, 1))
 
 
-def link_rows(
-    view: CohortView, graph: SlideGraphArrays, prototypes: CohortPrototypes
-) -> tuple[list[str], Iterator[list[object]]]:
+def link_rows(view: CohortView, graph: SlideGraphArrays, prototypes: CohortPrototypes) -> Rows:
     """A table of all links with their matched prototypes and, per column, the values of both slides."""
     names = column_names(view)
     header = ["slide", "rank", "neighbour", "similarity", "mean_cosine_distance", "prototype", "matched", "cosine"]
-    header += [f"{side}_{name}" for name in names for side in ("slide", "neighbour")]
+    yield [*header, *(f"{side}_{name}" for name in names for side in ("slide", "neighbour"))]
     distances = mean_distance(graph, prototypes.prototypes.shape[1])
-
-    def rows() -> Iterator[list[object]]:
-        for slide, about in enumerate(view.slides):
-            for rank, link in enumerate(slide_links(graph, prototypes, slide)):
-                other = view.slides[graph.neighbours[slide, rank]]
-                values = [side.values.get(name, "") for name in names for side in (about, other)]
-                numbers = [round(float(array[slide, rank]), 4) for array in (graph.similarity, distances)]
-                for k, (target, cosine) in enumerate(link):
-                    yield [about.slide, rank + 1, other.slide, *numbers, k + 1, target + 1, cosine, *values]
-
-    return header, rows()
+    for slide, about in enumerate(view.slides):
+        for rank, link in enumerate(slide_links(graph, prototypes, slide)):
+            other = view.slides[graph.neighbours[slide, rank]]
+            values = [side.values.get(name, "") for name in names for side in (about, other)]
+            numbers = [round(float(array[slide, rank]), 4) for array in (graph.similarity, distances)]
+            for k, (target, cosine) in enumerate(link):
+                yield [about.slide, rank + 1, other.slide, *numbers, k + 1, target + 1, cosine, *values]
 
 
 def in_words(test: GraphTest) -> str:
@@ -150,19 +138,15 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def cells(tests: Sequence[GraphTest]) -> list[list[str]]:
+def rows_of_tests(tests: Sequence[GraphTest]) -> list[list[str]]:
     """The tests as cells."""
     return [
         [
             test.column,
-            str(test.n_slides),
-            str(test.n_values),
-            str(test.n_pairs),
-            share_text(test.observed),
-            share_text(test.expected),
-            "–" if math.isnan(test.ratio) else f"{test.ratio:.2f}",
-            "–" if math.isnan(test.p_value) else f"{test.p_value:.4f}",
-            "–" if math.isnan(test.p_adjusted) else f"{test.p_adjusted:.4f}",
+            *map(str, (test.n_slides, test.n_values, test.n_pairs)),
+            *map(share_text, (test.observed, test.expected)),
+            decimal(test.ratio, 2),
+            *(decimal(p, 4) for p in (test.p_value, test.p_adjusted)),
         ]
         for test in tests
     ]

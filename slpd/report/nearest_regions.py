@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from slpd.artifacts.prototypes import CohortPrototypes
 
 
-def prototype_distances(embeddings: NDArray[np.float32], content: CohortPrototypes) -> NDArray[np.float32]:
+def prototype_distances(embeddings: NDArray[np.float32], learned: CohortPrototypes) -> NDArray[np.float32]:
     """The distance of every region to its own prototype.
 
     Of bottleneck features the cosine distance, 0 (same direction) to 2 (opposite), since prototypes have length 1; of
@@ -14,19 +14,19 @@ def prototype_distances(embeddings: NDArray[np.float32], content: CohortPrototyp
 
     Args:
         embeddings: (R, D), the features that were clustered.
-        content: Prototypes and assignments of the R regions.
+        learned: Prototypes and assignments of the R regions.
 
     Returns:
         (R,), nan in slides without prototypes.
     """
     distances = np.full(len(embeddings), np.nan, np.float32)
-    for slide in np.flatnonzero(content.kept):
-        own = slice(content.offsets[slide], content.offsets[slide + 1])
-        prototypes = content.prototypes[slide][content.assignments[own]]  # (n, D)
-        if content.features == "bottleneck":
-            distances[own] = np.maximum(1 - (embeddings[own] * prototypes).sum(1), 0)  # -1e-8 by rounding
+    for slide in np.flatnonzero(learned.kept):
+        of_slide = slice(learned.offsets[slide], learned.offsets[slide + 1])
+        prototypes = learned.prototypes[slide][learned.assignments[of_slide]]  # (n, D)
+        if learned.features == "bottleneck":
+            distances[of_slide] = np.maximum(1 - (embeddings[of_slide] * prototypes).sum(1), 0)  # -1e-8 by rounding
         else:
-            distances[own] = np.linalg.norm(embeddings[own] - prototypes, axis=1)
+            distances[of_slide] = np.linalg.norm(embeddings[of_slide] - prototypes, axis=1)
     return distances
 
 

@@ -4,12 +4,12 @@ from slpd.artifacts.colours import Colour
 from slpd.plots.style import COLOURS
 
 OTHER = COLOURS[-1]
-SERIES = (*COLOURS[:-1], "#7F5F3A")  # as in assets/maps.js; brown, since grey stands for all others
+SERIES_COLOURS = (*COLOURS[:-1], "#7F5F3A")  # as in assets/colours.js; brown, since grey stands for all others
 
 
 def series_colour(number: int) -> str:
     """The colour of a prototype or category by its number, from 0; those past the palette share one grey."""
-    return SERIES[number] if 0 <= number < len(SERIES) else OTHER
+    return SERIES_COLOURS[number] if 0 <= number < len(SERIES_COLOURS) else OTHER
 
 
 def rgb(colour: str) -> Colour:

@@ -22,6 +22,15 @@ HOME = "index.html"
 ASSETS = ("theme.js", "report.js", "report.css")  # on every page
 PLOTLY = "plotly.min.js"
 
+Rows = Iterable[Sequence[object]]  # of a CSV file, the titles of its columns first
+Fact = tuple[str, str, str]  # name, value and small print, as the macro `facts` of `blocks.html.j2` shows it
+
+
+def columns(texts: Sequence[str], numbers: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Columns of text, then those of numbers, by their titles, as the macro `table` has them."""
+    kinds = [*(("text", title) for title in texts), *(("number", title) for title in numbers)]
+    return [{"title": title, "kind": kind} for kind, title in kinds]
+
 
 @dataclass(frozen=True)
 class Link:
@@ -56,7 +65,6 @@ class Site:
         self.folder = folder
         self.experiment = experiment
         self.navigation = list(navigation)
-        self.copied: set[str] = set()
         self.environment = Environment(
             loader=PackageLoader("slpd.report"),
             autoescape=True,
@@ -68,23 +76,19 @@ class Site:
         for name in ASSETS:
             self.asset(name)
 
-    def write_page(
-        self, name: str, template: str, context: Mapping[str, Any], scripts: Sequence[str] = (), plotly: bool = False
-    ) -> None:
+    def write_page(self, name: str, template: str, context: Mapping[str, Any], scripts: Sequence[str] = ()) -> None:
         """Write a page.
 
         Args:
             name: File name; its title is the navigation's.
             template: File of `slpd/report/templates`; it extends `base.html.j2`.
             context: What the template reads.
-            scripts: Files of `slpd/report/assets` that run on the page, in order.
-            plotly: Whether the page draws with plotly, which is large: its scripts load it once the page can be used.
+            scripts: Files of `slpd/report/assets` that run on the page, in order; `scatter.js` loads plotly.
         """
         (link,) = (link for link in self.navigation if link.page == name)
-        for script in scripts:
+        draws_points = "scatter.js" in scripts
+        for script in [*scripts, *([PLOTLY] if draws_points else [])]:
             self.asset(script)
-        if plotly:
-            self.plotly()
         text = self.environment.get_template(template).render(
             **context,
             page=link,
@@ -92,29 +96,21 @@ class Site:
             navigation=self.navigation,
             home=HOME,
             scripts=list(scripts),
-            plotly=plotly,
+            plotly=draws_points,
         )
         self.place(name).write_text(text, encoding="utf-8")
 
     def asset(self, name: str) -> None:
-        """Copy a file of `slpd/report/assets`, once."""
-        if name not in self.copied:
-            self.place(f"assets/{name}").write_bytes(files("slpd.report").joinpath("assets", name).read_bytes())
-            self.copied.add(name)
+        """Copy a file of `slpd/report/assets`, or plotly's JavaScript, once."""
+        place, ours = self.place(f"assets/{name}"), files("slpd.report") / "assets" / name
+        if not place.exists():
+            place.write_bytes(get_plotlyjs().encode() if name == PLOTLY else ours.read_bytes())
 
-    def plotly(self) -> None:
-        """Copy plotly's JavaScript, once."""
-        if PLOTLY not in self.copied:
-            self.place(f"assets/{PLOTLY}").write_text(get_plotlyjs(), encoding="utf-8")
-            self.copied.add(PLOTLY)
-
-    def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    def write_csv(self, name: str, rows: Rows) -> str:
         """Write data that a page shows to `data/<name>.csv`; the path to link to."""
         path = f"data/{name}.csv"
         with open(self.place(path), "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(rows)
+            csv.writer(file, lineterminator="\n").writerows(rows)
         return path
 
     def write_text(self, path: str, text: str) -> str:

@@ -3,64 +3,89 @@
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 from slpd.artifacts.sheet import starts_from_tokens
 from slpd.inputs import Sheet
 from slpd.layout import Layout
 from slpd.settings.experiment import Experiment
 
-OF_EVALUATION = ("predictions.csv", "metrics.csv", "intervals.csv", "calibration.csv", "region_weights.h5")
-OF_REPORTED = (  # variants with pages of prototypes, slide graph and attention
-    *("prototypes.npz", "embeddings.h5", "iterations.npz", "graph.npz", "bags.h5"),
-    *("patch_attention.h5", "prototype_map.csv", "slide_map.csv", "graph_test.csv"),
-)
+
+class EvaluationFiles(NamedTuple):
+    """What an evaluation left."""
+
+    predictions: Path
+    metrics: Path
+    intervals: Path
+    calibration: Path
+    weights: Path
+
+
+class VariantFiles(NamedTuple):
+    """What a variant with pages of prototypes, slide graph and attention has learned."""
+
+    prototypes: Path
+    embeddings: Path
+    iterations: Path
+    graph: Path
+    bags: Path
+    attention: Path
+    prototype_map: Path
+    slide_map: Path
+    graph_test: Path
+
+
+def evaluation_files(folder: Path) -> EvaluationFiles:
+    """The files of an evaluation, by its folder."""
+    names = ("predictions.csv", "metrics.csv", "intervals.csv", "calibration.csv", "region_weights.h5")
+    return EvaluationFiles(*(folder / name for name in names))
+
+
+def variant_files(folder: Path) -> VariantFiles:
+    """The files of a variant, by its folder."""
+    arrays = ("prototypes.npz", "embeddings.h5", "iterations.npz", "graph.npz", "bags.h5", "patch_attention.h5")
+    tables = ("prototype_map.csv", "slide_map.csv", "graph_test.csv")
+    return VariantFiles(*(folder / name for name in (*arrays, *tables)))
+
+
+def curve_file(folder: Path) -> Path:
+    """The metrics of every epoch, by the folder of a variant or of the warm-up."""
+    return folder / "metrics.csv"
 
 
 def report_files(experiment: Experiment, sheets: Mapping[str, Sheet], layout: Layout) -> list[Path]:
     """Every file that the report reads, once; without the tables' own, of which `make_table` knows the formats."""
-    files = (
-        *slide_files(experiment, sheets, layout),
-        *training_files(experiment, layout),
-        *result_files(experiment, layout),
-        *learned_files(experiment, sheets, layout),
-    )
-    return list(dict.fromkeys(files))
+    of_cohorts = (path for cohort in experiment.cohorts for path in cohort_files(experiment, layout, cohort.name))
+    pictures = (path for cohort, sheet in sheets.items() for path in picture_files(experiment, layout, cohort, sheet))
+    sheet_files = (Path(cohort.sheet) for cohort in experiment.cohorts)
+    return list(dict.fromkeys([*sheet_files, *of_cohorts, *pictures, *table_sources(experiment, layout)]))
 
 
-def slide_files(experiment: Experiment, sheets: Mapping[str, Sheet], layout: Layout) -> Iterator[Path]:
-    """The slides of every cohort; of token files there are no pictures."""
-    for cohort in experiment.cohorts:
-        yield Path(cohort.sheet)
-        yield layout.manifest(cohort.name)
-        if not starts_from_tokens(sheets[cohort.name].values()):
-            yield from (layout.overlay(cohort.name, slide) for slide in sheets[cohort.name])
+def cohort_files(experiment: Experiment, layout: Layout, cohort: str) -> Iterator[Path]:
+    """The slides of a cohort, the curves of its encoders, what the variants in the report have learned."""
+    yield layout.manifest(cohort)
+    trained = experiment.trained_on(cohort)
+    if trained:
+        yield curve_file(layout.warmup(cohort))
+    yield from (curve_file(layout.variant(cohort, variant.name)) for variant in trained)
+    for variant in experiment.reported_on(cohort):
+        yield from variant_files(layout.variant(cohort, variant.name))
 
 
-def training_files(experiment: Experiment, layout: Layout) -> Iterator[Path]:
-    """The curves of every encoder."""
-    for cohort in experiment.cohorts:
-        trained = experiment.trained_on(cohort.name)
-        folders = [layout.warmup(cohort.name)] if trained else []
-        folders += [layout.variant(cohort.name, variant.name) for variant in trained]
-        yield from (folder / "metrics.csv" for folder in folders)
+def picture_files(experiment: Experiment, layout: Layout, cohort: str, sheet: Sheet) -> Iterator[Path]:
+    """Pictures of slides and, where a variant is in the report, of their regions; of token files there are none."""
+    kinds = [layout.overlay]
+    if experiment.reported_on(cohort):
+        kinds += [layout.thumbnail, layout.regions, layout.pictures]
+    if not starts_from_tokens(sheet.values()):
+        yield from (kind(cohort, slide) for kind, slide in product(kinds, sheet))
 
 
-def result_files(experiment: Experiment, layout: Layout) -> Iterator[Path]:
+def table_sources(experiment: Experiment, layout: Layout) -> Iterator[Path]:
     """The evaluations, folds and published figures of every table."""
     for table in experiment.tables:
-        for names, file in product(experiment.evaluations_of(table), OF_EVALUATION):
-            yield layout.evaluation(*names) / file
+        for names in experiment.evaluations_of(table):
+            yield from evaluation_files(layout.evaluation(*names))
         for task in table.tasks:
             yield from (layout.folds(task), layout.absent(task))
         yield from map(Path, table.published)
-
-
-def learned_files(experiment: Experiment, sheets: Mapping[str, Sheet], layout: Layout) -> Iterator[Path]:
-    """What the variants in the report have learned, with pictures of slides and regions; of token files none."""
-    for cohort in (entry.name for entry in experiment.cohorts):
-        reported = experiment.reported_on(cohort)
-        for variant, file in product(reported, OF_REPORTED):
-            yield layout.variant(cohort, variant.name) / file
-        if reported and not starts_from_tokens(sheets[cohort].values()):
-            for slide in sheets[cohort]:
-                yield from (picture(cohort, slide) for picture in (layout.thumbnail, layout.regions, layout.pictures))

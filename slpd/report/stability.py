@@ -32,9 +32,9 @@ def stability(groupings: NDArray[np.int16], offsets: NDArray[np.int64]) -> Stabi
     T, S = max(len(groupings) - 1, 0), len(offsets) - 1
     moved, rand_index = np.full((S, T), np.nan), np.full((S, T), np.nan)
     for slide in range(S):
-        own = groupings[:, offsets[slide] : offsets[slide + 1]].astype(np.int64)
-        if own.size and own.min() >= 0:
-            tables = contingency(own, n_groups)
+        of_slide = groupings[:, offsets[slide] : offsets[slide + 1]].astype(np.int64)
+        if of_slide.size and of_slide.min() >= 0:
+            tables = contingency(of_slide, n_groups)
             moved[slide], rand_index[slide] = moved_shares(tables), adjusted_rand(tables)
     return Stability(moved, rand_index)
 
@@ -53,7 +53,7 @@ def moved_shares(tables: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def adjusted_rand(tables: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The adjusted Rand index, (T,); 1 where both groupings have one group, or each region is its own."""
+    """The adjusted Rand index, (T,); 1 where both groupings have one group, or each region is its of_slide."""
 
     def pairs(counts: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.asarray(counts * (counts - 1) / 2, np.float64)

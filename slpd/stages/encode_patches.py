@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from slpd.artifacts.cohort_tokens import Stamp, stamp_of
 from slpd.artifacts.encoder_weights import read_encoder_weights
 from slpd.artifacts.node_copy import node_copy
 from slpd.artifacts.regions import Region, read_regions
@@ -66,7 +67,7 @@ class Task:
     corners: NDArray[np.int64]  # (R, 2) level-0 pixels
     plan: ReadPlan
     source: TokenSource
-    stamp: list[tuple[int, int, int]]  # of its files when it was opened
+    stamps: list[Stamp]  # of its files when it was opened
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def open_slide(record: SlideRecord, regions: list[Region], batch: Batch, out: Pa
         if batch.jobs.copy_to is not None:
             slide = copied(slide, record, batch.jobs.copy_to, stack)
         corners = np.array([(region.x_lv0, region.y_lv0) for region in regions], np.int64)
-        task = Task(slide, corners, plan, source, stamp_of(slide.path))
+        task = Task(slide, corners, plan, source, stamps_of(slide.path))
         return Prepared(record, task, out, stack.pop_all())
 
 
@@ -206,13 +207,12 @@ def copied(slide: Slide, record: SlideRecord, folder: str, stack: ExitStack) -> 
     return slide
 
 
-def stamp_of(path: Path) -> list[tuple[int, int, int]]:
+def stamps_of(path: Path) -> list[Stamp]:
     """What a slide whose files were written anew, or replaced, has another of; empty: it is gone."""
     try:
-        found = [file.stat() for file in files_of(path)]
+        return [stamp_of(file) for file in files_of(path)]
     except (OSError, UserError):
         return []
-    return [(status.st_ino, status.st_size, status.st_mtime_ns) for status in found]
 
 
 def finish(prepared: Prepared, batch: Batch) -> SlideRecord:
@@ -253,7 +253,7 @@ def encode_regions(task: Task, batch: Batch, out: Path) -> None:
             if region is not None:
                 refuse_infinite(task.slide.name, region)
             journal.append(region)
-        if stamp_of(task.slide.path) != task.stamp:
+        if stamps_of(task.slide.path) != task.stamps:
             raise SlideError(f"slide {task.slide.name}: {task.slide.path} changed while it was read; run again")
         rate = n_todo / (time.monotonic() - start)
         collect_tokens(journal, task, out)

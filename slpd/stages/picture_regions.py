@@ -11,8 +11,8 @@ from slpd.artifacts.regions import Region, read_regions
 from slpd.artifacts.slide_record import SlideRecord, read_record
 from slpd.errors import SlideError, UserError
 from slpd.geometry.read_plan import plan_read
+from slpd.plots.contact_sheet import draw_region_sheet
 from slpd.plots.overlay import Picture, draw_message
-from slpd.plots.region_sheet import draw_region_sheet
 from slpd.wsi import Slide, UnreadableRegion
 
 log = logging.getLogger(__name__)

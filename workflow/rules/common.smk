@@ -151,58 +151,6 @@ def result_version(stage):
     return RESULT_VERSIONS[stage]
 
 
-def sheet_row(wildcards):
-    """The line of the cohort's sheet that describes the slide."""
-    return SHEETS[wildcards.cohort][wildcards.slide]
-
-
-def slide_file(wildcards):
-    """The file of a slide; known by its size."""
-    return ancient(sheet_row(wildcards).path)
-
-
-def given_mask(wildcards):
-    """The mask that the sheet has of a slide."""
-    return sheet_row(wildcards).mask or []
-
-
-def slides_of(wildcards):
-    """The slides of a batch."""
-    return BATCHES[wildcards.cohort][int(wildcards.batch)]
-
-
-def slide_files(wildcards):
-    """The files of a batch's slides."""
-    return ancient([SHEETS[wildcards.cohort][slide].path for slide in slides_of(wildcards)])
-
-
-def of_batch(pattern):
-    """An input function: `pattern` for every slide of the batch."""
-    return lambda wildcards: expand(pattern, cohort=wildcards.cohort, slide=slides_of(wildcards))
-
-
-def of_slides(pattern):
-    """An input function: `pattern` for every slide of the cohort."""
-    return lambda wildcards: expand(pattern, cohort=wildcards.cohort, slide=SHEETS[wildcards.cohort])
-
-
-def from_tokens(cohort):
-    """Whether the cohort's sheet leads to token files instead of slides."""
-    return starts_from_tokens(SHEETS[cohort].values())
-
-
-def token_records(wildcards):
-    """The final records of all slides of a cohort, from the rule that writes their tokens."""
-    if from_tokens(wildcards.cohort):
-        return expand(f"{COHORT}/tokens/imported.json", cohort=wildcards.cohort)
-    return expand(f"{COHORT}/tokens/batch_{{batch}}.json", cohort=wildcards.cohort, batch=BATCHES[wildcards.cohort])
-
-
-def plan_of(wildcards, input):
-    """What a cohort must have before GPU time is spent on it."""
-    return CohortPlan.of(EXPERIMENT, COHORTS[wildcards.cohort]).model_dump_json()
-
-
 def recipe_of(wildcards):
     """All settings that shaped a variant's region encoder on a cohort."""
     return Recipe.of(EXPERIMENT, COHORTS[wildcards.cohort], VARIANTS[wildcards.variant])
@@ -210,69 +158,12 @@ def recipe_of(wildcards):
 
 def of_recipe(section):
     """A param: a section as the training of the variant has it; nothing where its objective does not need it."""
-
-    def param(wildcards):
-        found = getattr(recipe_of(wildcards), section)
-        return found.model_dump_json() if found else []
-
-    return param
+    return lambda wildcards: as_json(getattr(recipe_of(wildcards), section))
 
 
-def prototypes_of(wildcards):
-    """The `prototypes` section as the cohort and the variant change it."""
-    return EXPERIMENT.prototypes_of(COHORTS[wildcards.cohort], VARIANTS[wildcards.variant]).model_dump_json()
-
-
-def slide_graph_of(wildcards):
-    """The `slide_graph` section as the variant changes it."""
-    return EXPERIMENT.slide_graph_of(VARIANTS[wildcards.variant]).model_dump_json()
-
-
-def first_iteration(wildcards):
-    """Where the block of iterations begins that ends with `iteration`."""
-    return EXPERIMENT.first_of_block(int(wildcards.iteration))
-
-
-def embeddings_after(wildcards, iterations):
-    """The embeddings of a variant's encoder after so many iterations: at first those of the warm-up."""
-    after = LAYOUT.embeddings_after(wildcards.cohort, wildcards.variant, iterations)
-    return str(after if iterations else LAYOUT.warmup(wildcards.cohort) / "embeddings.h5")
-
-
-def embeddings_at(wildcards):
-    """The embeddings that prototypes are made of: those that an iteration begins with, or of the trained encoder."""
-    return embeddings_after(wildcards, int(Path(wildcards.at).name)) if wildcards.at else f"{VARIANT}/embeddings.h5"
-
-
-def first_of(name, needed):
-    """An input function: a file that a block of iterations begins with, where the objective needs it."""
-
-    def path(wildcards):
-        folder = LAYOUT.iteration(wildcards.cohort, wildcards.variant, first_iteration(wildcards))
-        return str(folder / name) if needed(recipe_of(wildcards).objective) else []
-
-    return path
-
-
-def block_before(wildcards):
-    """What a block of plain DINO waits for: the block before, which others reach by their prototypes."""
-    first = first_iteration(wildcards)
-    waits = first and not recipe_of(wildcards).objective.needs_prototypes
-    return embeddings_after(wildcards, first) if waits else []
-
-
-def last_embeddings(wildcards):
-    """The embeddings after the last iteration."""
-    return embeddings_after(wildcards, recipe_of(wildcards).training.n_iterations)
-
-
-def block_of(wildcards):
-    """The group of jobs that make a block of iterations, or prototypes and graph of the trained encoder."""
-    if "iteration" in wildcards.keys():
-        place = f"{first_iteration(wildcards):03d}"
-    else:
-        place = Path(wildcards.at).name or "trained"
-    return f"{wildcards.cohort}_{wildcards.variant}_{place}"
+def as_json(section):
+    """A section as a param; of None nothing."""
+    return section.model_dump_json() if section else []
 
 
 def trained_as(pattern, cohort, variant):
@@ -280,89 +171,16 @@ def trained_as(pattern, cohort, variant):
     return expand(pattern, cohort=cohort, variant=EXPERIMENT.trained_as(cohort, VARIANTS[variant]).name)
 
 
-def encoder_weights(wildcards):
-    """The region encoder of a variant: what it is given, its last teacher, or that of another cohort's variant."""
-    variant = VARIANTS[wildcards.variant]
-    if variant.pretrained:
-        return ancient(variant.pretrained.checkpoint)  # known by its hash
-    of = variant.encoder_of or wildcards
-    return trained_as(f"{VARIANT}/teacher.safetensors", of.cohort, of.variant)
-
-
-def encoder_section(wildcards):
-    """The `region_encoder` section where a variant's weights may not say their architecture."""
-    return settings("region_encoder") if VARIANTS[wildcards.variant].pretrained else []
-
-
-def encoder_sha256(wildcards):
-    """The hash of a variant's weights, where they come from elsewhere."""
-    pretrained = VARIANTS[wildcards.variant].pretrained
-    return pretrained.sha256 if pretrained else []
-
-
-def tested_bags(wildcards):
-    """The region vectors that a variant is tested by."""
-    return trained_as(f"{VARIANT}/bags.h5", TASKS[wildcards.task].cohort, wildcards.variant)
-
-
-def task_sheet(wildcards):
-    """The sheet that a task has its labels of."""
-    return COHORTS[TASKS[wildcards.task].cohort].sheet
-
-
-def imported_splits(wildcards):
-    """The files of imported folds."""
-    folds = TASKS[wildcards.task].folds
-    return list(map(str, split_files(Path(folds.folder)))) if folds.kind == "imported" else []
-
-
-def head_preset(wildcards):
-    """How a head is trained, if it is trained in steps."""
-    preset = EXPERIMENT.preset_of(HEADS[wildcards.head])
-    return preset.model_dump_json() if preset else []
-
-
-def evaluations_of(file):
-    """An input function: a file of every evaluation that a table shows and that can be made."""
-    return lambda wildcards: [
-        f"{LAYOUT.evaluation(*names)}/{file}" for names in EXPERIMENT.evaluations_of(TABLES[wildcards.table])
-    ]
-
-
-def of_tasks(pattern):
-    """An input function: `pattern` for every task of a table."""
-    return lambda wildcards: [
-        path for task in TABLES[wildcards.table].tasks for path in expand(pattern, task=task, cohort=TASKS[task].cohort)
-    ]
-
-
-def of_trained(pattern, variants_on):
-    """The file of every variant that a method of the experiment gives for each cohort."""
-    return [
-        path
-        for cohort in COHORTS
-        for path in expand(pattern, cohort=cohort, variant=[variant.name for variant in variants_on(cohort)])
-    ]
-
-
-def every_table(wildcards):
-    """All tables, in every format."""
-    return expand(list(rules.make_table.output), table=TABLES)
-
-
-def report_inputs(wildcards):
-    """All that the report shows."""
-    return [*map(str, report_files(EXPERIMENT, SHEETS, LAYOUT)), *every_table(wildcards)]
+def on_cohorts(variants_on):
+    """Cohort and variant of all variants that a method of the experiment gives, cohort by cohort."""
+    return [(cohort, variant.name) for cohort in COHORTS for variant in variants_on(cohort)]
 
 
 def given_configfiles(wildcards, input):
     """Files of the command line, to repeat it: without the defaults, which would win where they are named last."""
-    defaults = ROOT / "config/config.yaml"
     given = [Path(file).resolve() for file in workflow.configfiles]
-    here = Path.cwd()
-    return [
-        file.relative_to(here) if file.is_relative_to(here) else file for file in given if file != defaults.resolve()
-    ]
+    here, defaults = Path.cwd(), (ROOT / "config/config.yaml").resolve()
+    return [file.relative_to(here) if file.is_relative_to(here) else file for file in given if file != defaults]
 
 
 def gpus_per_job(wildcards, input):

@@ -73,7 +73,7 @@ rule evaluate:
         files=files_of(tested_bags),
         task=lambda wildcards: TASKS[wildcards.task].model_dump_json(),
         head=lambda wildcards: HEADS[wildcards.head].model_dump_json(),
-        preset=head_preset,
+        preset=lambda wildcards: as_json(EXPERIMENT.preset_of(HEADS[wildcards.head])),
         settings=settings("intervals"),
         version=result_version("evaluate"),
     message:

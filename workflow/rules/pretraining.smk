@@ -57,7 +57,9 @@ rule cluster_regions:
         mem_mb=4000,
         runtime=10,
     params:
-        settings=prototypes_of,
+        settings=lambda wildcards: EXPERIMENT.prototypes_of(
+            COHORTS[wildcards.cohort], VARIANTS[wildcards.variant]
+        ).model_dump_json(),
         version=result_version("cluster_regions"),
     message:
         "{wildcards.cohort}: prototypes of {wildcards.variant}{wildcards.at}"
@@ -81,7 +83,7 @@ rule link_slides:
         mem_mb=8000,
         runtime=20,
     params:
-        settings=slide_graph_of,
+        settings=lambda wildcards: EXPERIMENT.slide_graph_of(VARIANTS[wildcards.variant]).model_dump_json(),
         version=result_version("link_slides"),
     message:
         "{wildcards.cohort}: slide graph of {wildcards.variant}{wildcards.at}"
@@ -142,7 +144,7 @@ rule distill_slpd:
 
 rule collect_iterations:
     input:
-        embeddings=last_embeddings,
+        embeddings=lambda wildcards: embeddings_after(wildcards, recipe_of(wildcards).training.n_iterations),
     output:
         teacher=f"{VARIANT}/teacher.safetensors",
         embeddings=f"{VARIANT}/embeddings.h5",
@@ -191,8 +193,9 @@ rule embed_bags:
         runtime=120,
     params:
         files=files_of(encoder_weights),
-        encoder=encoder_section,
-        sha256=encoder_sha256,
+        # Weights from elsewhere may not say their architecture.
+        encoder=lambda wildcards: settings("region_encoder") if VARIANTS[wildcards.variant].pretrained else [],
+        sha256=lambda wildcards: pretrained.sha256 if (pretrained := VARIANTS[wildcards.variant].pretrained) else [],
         version=result_version("embed_bags"),
     message:
         "{wildcards.cohort}: {wildcards.variant}: region vectors of every slide"

@@ -18,8 +18,8 @@ rule segment_tissue:
         mem_mb=2000,
         runtime=10,
     params:
-        mpp=lambda wildcards: sheet_row(wildcards).mpp or "",
-        slide_bytes=lambda wildcards: sheet_row(wildcards).n_bytes,
+        mpp=lambda wildcards: SHEETS[wildcards.cohort][wildcards.slide].mpp or "",
+        slide_bytes=lambda wildcards: SHEETS[wildcards.cohort][wildcards.slide].n_bytes,
         files=files_of(slide_file, given_mask),
         given_mask=lambda wildcards, input: ["--given-mask", input.given_mask] if input.given_mask else [],
         settings=settings("tissue"),
@@ -99,7 +99,7 @@ rule check_cohort:
     params:
         # Functions of `input` are no reason to run again: a changed label or M encodes nothing anew, and the
         # stages that use them check them once more.
-        plan=plan_of,
+        plan=lambda wildcards, input: CohortPlan.of(EXPERIMENT, COHORTS[wildcards.cohort]).model_dump_json(),
         files=files_of(of_slides(rules.tile_regions.output.record)),
         sheet=lambda wildcards, input: COHORTS[wildcards.cohort].sheet,
         records=lambda wildcards, input: Path(input.records[0]).parent,
@@ -114,8 +114,8 @@ rule check_cohort:
 rule encode_patches:
     input:
         slides=slide_files,
-        regions=of_batch(rules.tile_regions.output.regions),
-        records=of_batch(rules.tile_regions.output.record),
+        regions=of_slides(rules.tile_regions.output.regions),
+        records=of_slides(rules.tile_regions.output.record),
         checked=rules.check_cohort.output.report,
         weights=ancient(EXPERIMENT.patch_encoder.checkpoint or []),  # known by their hash
     output:
@@ -134,7 +134,7 @@ rule encode_patches:
     params:
         # Token files lie here, undeclared: Snakemake would delete those of finished slides with a failed job.
         tokens=lambda wildcards, output: Path(output.records).parent,
-        files=files_of(slide_files, of_batch(rules.tile_regions.output.record)),
+        files=files_of(slide_files, of_slides(rules.tile_regions.output.record)),
         settings=settings("patch_encoder"),
         reading=settings("reading"),
         jobs=without_effect("jobs"),
@@ -149,7 +149,7 @@ rule encode_patches:
 
 rule import_tokens:
     input:
-        tokens=lambda wildcards: ancient([row.path for row in SHEETS[wildcards.cohort].values()]),
+        tokens=slide_files,
     output:
         records=f"{COHORT}/tokens/imported.json",
     log:

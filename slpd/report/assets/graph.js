@@ -5,14 +5,17 @@ const cohort = pageData("cohort");
 const PAIR_PICTURES = 3; // per prototype and side
 const MAX_CHIPS = 24;
 
+const allEdges = cohort.neighbours.flatMap((row, slide) =>
+  row.filter((other) => other >= 0).map((other) => [slide, other]));
 const chosenBy = cohort.slides.map(() => []); // slide -> slides that have it as neighbour
-cohort.neighbours.forEach((row, slide) => row.forEach((other) => { if (other >= 0) chosenBy[other].push(slide); }));
-const allEdges = cohort.neighbours.flatMap((row, slide) => row.filter((other) => other >= 0).map((other) => [slide, other]));
+allEdges.forEach(([slide, other]) => chosenBy[other].push(slide));
 
 let chosenSlide = -1;
 
 function neighboursOf(slide) {
-  return cohort.neighbours[slide].map((other, rank) => ({ other, rank, distance: cohort.distance[slide][rank] })).filter(({ other }) => other >= 0);
+  const distance = cohort.distance[slide];
+  const links = cohort.neighbours[slide].map((other, rank) => ({ other, rank, distance: distance[rank] }));
+  return links.filter(({ other }) => other >= 0);
 }
 
 // ---- the chosen slide -------------------------------------------------------------------------------------------
@@ -21,12 +24,13 @@ async function showSlide(slide) {
   chosenSlide = slide;
   keepInHash({ slide: cohort.slides[slide] });
   byId("slide-title").textContent = cohort.slides[slide];
-  const facts = cohort.columns.flatMap((column) => [element("dt", {}, column.name), element("dd", {}, valueOf(column, slide) || "not given")]);
-  byId("slide-facts").replaceChildren(...facts);
+  byId("slide-facts").replaceChildren(...definitions(columnFacts(cohort, slide)));
   const links = neighboursOf(slide);
   byId("neighbours").replaceChildren(...links.map((link) => element("li", {}, neighbourButton(slide, link))));
   byId("no-neighbours").hidden = links.length > 0;
-  byId("no-neighbours").textContent = cohort.kept[slide] ? "No neighbours: no other slide has prototypes." : "Not in the graph: too few regions for prototypes (prototypes.min_regions).";
+  byId("no-neighbours").textContent = cohort.kept[slide]
+    ? "No neighbours: no other slide has prototypes."
+    : "Not in the graph: too few regions for prototypes (prototypes.min_regions).";
   showChosenBy(slide);
   if (links.length) await showPair(slide, links[0]);
   else byId("pair").hidden = true;
@@ -35,27 +39,33 @@ async function showSlide(slide) {
 
 function neighbourButton(slide, link) {
   const values = cohort.columns.flatMap((column, k) => {
-    const [own, theirs] = [valueOf(column, slide), valueOf(column, link.other)];
-    const same = own && own === theirs;
-    return [k ? " · " : "", element("span", { class: same ? "same" : null }, `${column.name}: ${theirs || "not given"}${same ? " (same)" : ""}`)];
+    const theirs = valueOf(column, link.other);
+    const same = theirs && theirs === valueOf(column, slide);
+    const text = `${column.name}: ${theirs || "not given"}${same ? " (same)" : ""}`;
+    return [k ? " · " : "", element("span", { class: same ? "same" : null }, text)];
   });
-  return element(
-    "button", { type: "button", "aria-pressed": "false", "data-rank": link.rank, onclick: () => showPair(slide, link) },
-    `${link.rank + 1}. ${cohort.slides[link.other]} — distance ${decimals(link.distance)}`, element("span", { class: "values" }, ...values),
+  return button(
+    () => showPair(slide, link), { "aria-pressed": "false", "data-rank": link.rank },
+    `${link.rank + 1}. ${cohort.slides[link.other]} — distance ${decimals(link.distance)}`,
+    element("span", { class: "values" }, ...values),
   );
 }
 
 function showChosenBy(slide) {
-  const chips = chosenBy[slide].slice(0, MAX_CHIPS).map((other) => element("button", { type: "button", onclick: () => slides.take(other) }, cohort.slides[other]));
-  if (chosenBy[slide].length > MAX_CHIPS) chips.push(element("span", { class: "note" }, `and ${chosenBy[slide].length - MAX_CHIPS} more (CSV)`));
-  byId("chosen-by-count").textContent = String(chosenBy[slide].length);
+  const others = chosenBy[slide];
+  const chips = others.slice(0, MAX_CHIPS).map((other) => button(() => slides.take(other), {}, cohort.slides[other]));
+  const more = `and ${others.length - MAX_CHIPS} more (CSV)`;
+  if (others.length > MAX_CHIPS) chips.push(element("span", { class: "note" }, more));
+  byId("chosen-by-count").textContent = String(others.length);
   byId("chosen-by").replaceChildren(...chips);
 }
 
 // ---- two slides side by side ------------------------------------------------------------------------------------
 
 async function showPair(slide, link) {
-  document.querySelectorAll("#neighbours button").forEach((button) => button.setAttribute("aria-pressed", String(Number(button.dataset.rank) === link.rank)));
+  for (const neighbour of document.querySelectorAll("#neighbours button")) {
+    neighbour.setAttribute("aria-pressed", String(Number(neighbour.dataset.rank) === link.rank));
+  }
   const place = byId("pair-rows");
   const data = await slideData(cohort, slide, place);
   const theirs = await slideData(cohort, link.other, place);
@@ -76,7 +86,8 @@ async function showPair(slide, link) {
 }
 
 function prototypeCell(slide, data, k) {
-  const pictures = data.nearest[k].slice(0, PAIR_PICTURES).map((region) => pictureButton(cohort, slide, data, region, `prototype ${k + 1}`));
+  const regions = data.nearest[k].slice(0, PAIR_PICTURES);
+  const pictures = regions.map((region) => pictureButton(cohort, slide, data, region, `prototype ${k + 1}`));
   return element(
     "div", {},
     badge(k), element("span", { class: "note" }, ` ${percent(data.share[k])} of regions`),
@@ -85,9 +96,17 @@ function prototypeCell(slide, data, k) {
 }
 
 function prototypeMap(slide, data) {
-  const paint = (i) => ({ fill: seriesColour(data.assignment[i]), opacity: 0.5, text: data.x.length <= 400 && data.assignment[i] >= 0 ? String(data.assignment[i] + 1) : "" });
-  const pick = (i) => [pictureButton(cohort, slide, data, i, `prototype ${data.assignment[i] + 1}`), `Region ${i}: prototype ${data.assignment[i] + 1}`];
-  return slideMap(cohort, slide, data, { paint, pick, label: `${cohort.slides[slide]}: regions by prototype; arrow keys move` }).node;
+  const numbered = data.x.length <= MAX_NUMBERED;
+  const paint = (i) => {
+    const k = data.assignment[i];
+    return { fill: seriesColour(k), opacity: 0.5, text: numbered && k >= 0 ? String(k + 1) : "" };
+  };
+  const pick = (i) => {
+    const about = `prototype ${data.assignment[i] + 1}`;
+    return [pictureButton(cohort, slide, data, i, about), `Region ${i}: ${about}`];
+  };
+  const label = `${cohort.slides[slide]}: regions by prototype; arrow keys move`;
+  return slideMap(cohort, slide, data, { paint, pick, label });
 }
 
 // ---- the map of slides ------------------------------------------------------------------------------------------
@@ -96,8 +115,7 @@ function edgesToDraw() {
   const kind = byId("map-edges").value;
   if (kind === "none") return [];
   if (kind === "all") return allEdges;
-  const out = neighboursOf(chosenSlide).map(({ other }) => [chosenSlide, other]);
-  return [...out, ...chosenBy[chosenSlide].map((other) => [other, chosenSlide])];
+  return allEdges.filter((edge) => edge.includes(chosenSlide));
 }
 
 function markOnMap(slide) {
@@ -109,18 +127,20 @@ function markOnMap(slide) {
 
 function describeSlide(i) {
   const near = neighboursOf(i)[0];
-  return [cohort.slides[i], ...cohort.columns.slice(0, 5).map((column) => `${column.name}: ${valueOf(column, i) || "not given"}`), near ? `nearest: ${cohort.slides[near.other]} (${decimals(near.distance)})` : "not in the graph"];
+  const facts = columnFacts(cohort, i).slice(0, 5).map(([name, value]) => `${name}: ${value}`);
+  const nearest = near ? `nearest: ${cohort.slides[near.other]} (${decimals(near.distance)})` : "not in the graph";
+  return [cohort.slides[i], ...facts, nearest];
 }
 
-/** Whether a slide agrees with its nearest neighbour in the first column of categories, by group. */
 const map = new ScatterMap(byId("map"), {
   x: cohort.x, y: cohort.y, describe: describeSlide, pick: (slide) => slides.take(slide), fileName: "slide-graph",
   label: "Map of slides; arrow keys move to the nearest slide in that direction",
 });
+const distanceToNearest = () => cohort.distance.map((row, i) => (cohort.neighbours[i][0] >= 0 ? row[0] : null));
 const colours = new ColourControls({
-  select: byId("map-colour"), only: byId("map-only"), legend: byId("map-legend"), map, columns: cohort.columns, slideOf: (i) => i,
+  map, columns: cohort.columns, slideOf: (i) => i,
   extras: [
-    { name: "distance to the nearest slide", numbers: () => cohort.distance.map((row, i) => (cohort.neighbours[i][0] >= 0 ? row[0] : null)) },
+    { name: "distance to the nearest slide", numbers: distanceToNearest },
     { name: "how many slides have it as neighbour", numbers: () => chosenBy.map((list) => list.length) },
   ],
 });
@@ -130,8 +150,7 @@ const slides = chooser(byId("choose"), "Slide", cohort.slides, showSlide);
 
 // ---- start ------------------------------------------------------------------------------------------------------
 
-const asked = cohort.slides.indexOf(hashValues().get("slide"));
-const first = asked >= 0 ? asked : Math.max(cohort.kept.indexOf(true), 0);
+const first = firstSlide(cohort);
 slides.show(first);
 showSlide(first).then(async () => {
   performance.mark("usable"); // for benchmarks: slides can be chosen, their regions are seen

@@ -6,7 +6,7 @@
 
 /** The JSON that the page holds under an id. */
 function pageData(id) {
-  return JSON.parse(document.getElementById(id).textContent);
+  return JSON.parse(byId(id).textContent);
 }
 
 const waiting = new Map(); // path -> what resolves its promise
@@ -24,28 +24,61 @@ function loadData(path) {
   if (!loaded.has(path)) {
     loaded.set(path, new Promise((resolve, reject) => {
       waiting.set(path, resolve);
-      const script = document.createElement("script");
-      script.src = path;
-      script.onload = () => script.remove();
-      script.onerror = () => {
+      const onerror = () => {
         loaded.delete(path);
         reject(new Error(`${path} cannot be loaded`));
       };
+      const script = element("script", { src: path, onload: () => script.remove(), onerror });
       document.head.append(script);
     }));
   }
   return loaded.get(path);
 }
 
-/** An element: attributes by name (null and false are left out), children as nodes or text. */
+// ---- elements ---------------------------------------------------------------------------------------------------
+
+function byId(id) {
+  return document.getElementById(id);
+}
+
+/** Attributes by name (null and false are left out); those that begin with "on" are listeners. */
+function setAttributes(node, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (![null, false, undefined].includes(value)) node.setAttribute(name, value === true ? "" : value);
+  }
+}
+
+/** An element with attributes; children are nodes or text, null is left out. */
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== false && value !== undefined) made.setAttribute(name, value === true ? "" : value);
-  }
+  setAttributes(made, attributes);
   made.append(...children.filter((child) => child !== null && child !== undefined));
   return made;
+}
+
+function svgElement(tag, attributes = {}, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  setAttributes(made, attributes);
+  made.append(...children);
+  return made;
+}
+
+function button(onclick, attributes, ...children) {
+  return element("button", { type: "button", ...attributes, onclick }, ...children);
+}
+
+/** Pairs of name and value, as the children of a list of definitions. */
+function definitions(pairs) {
+  return pairs.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
+}
+
+function percent(share) {
+  return share === null || share === undefined ? "–" : `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
+}
+
+function decimals(number, places = 3) {
+  return number === null || number === undefined ? "–" : number.toFixed(places).replace("-", "−");
 }
 
 // ---- theme ------------------------------------------------------------------------------------------------------
@@ -56,21 +89,16 @@ function currentTheme() {
   return document.documentElement.dataset.theme || "auto";
 }
 
-function isDark() {
-  const theme = currentTheme();
-  return theme === "dark" || (theme === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
-}
-
 /** Pages that draw with colours of their own listen to "themechange" on document. */
 function announceTheme() {
-  document.dispatchEvent(new CustomEvent("themechange", { detail: { dark: isDark() } }));
+  document.dispatchEvent(new Event("themechange"));
 }
 
 function showTheme() {
-  document.getElementById("theme").textContent = `Theme: ${currentTheme()}`;
+  byId("theme").textContent = `Theme: ${currentTheme()}`;
 }
 
-document.getElementById("theme").addEventListener("click", () => {
+byId("theme").addEventListener("click", () => {
   const next = THEMES[(THEMES.indexOf(currentTheme()) + 1) % THEMES.length];
   if (next === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = next;

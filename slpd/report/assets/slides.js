@@ -4,12 +4,14 @@
 (() => {
   const data = pageData("slides");
   const BATCH = 60;
-  const byId = (id) => document.getElementById(id);
   const texts = new Map(); // slide -> what the search looks at
 
+  const EXCLUDED = {
+    n_little_tissue: "little tissue", n_pen: "pen", n_padding: "padding", n_blurred: "blurred", n_invalid: "invalid",
+  };
   const remarks = {
     "": ["all", () => true],
-    excluded: ["has excluded regions", (slide) => ["n_little_tissue", "n_pen", "n_padding", "n_blurred", "n_invalid"].some((key) => slide[key])],
+    excluded: ["has excluded regions", (slide) => Object.keys(EXCLUDED).some((key) => slide[key])],
     pen: ["pen", (slide) => slide.pen_share || slide.n_pen],
     padding: ["padding", (slide) => slide.padding_share || slide.n_padding],
     blurred: ["blurred regions", (slide) => slide.n_blurred],
@@ -33,7 +35,8 @@
 
   function searched(slide) {
     if (!texts.has(slide)) {
-      texts.set(slide, [slide.slide, slide.reason, slide.stage, ...Object.values(slide.labels)].join(" ").toLowerCase());
+      const words = [slide.slide, slide.reason, slide.stage, ...Object.values(slide.labels)];
+      texts.set(slide, words.join(" ").toLowerCase());
     }
     return texts.get(slide);
   }
@@ -52,25 +55,28 @@
     return key ? [...found].sort((a, b) => key(a) - key(b)) : found;
   }
 
-  const EXCLUDED = { n_little_tissue: "little tissue", n_pen: "pen", n_padding: "padding", n_blurred: "blurred", n_invalid: "invalid" };
-
   function number(value) {
     if (value === undefined || value === null) return "–";
     return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(3)));
   }
 
+  function picture({ picture: src, slide }) {
+    const image = { src, loading: "lazy", decoding: "async", alt: `${slide}: tissue and regions` };
+    return element("a", { class: "picture", href: src, target: "_blank", rel: "noopener" }, element("img", image));
+  }
+
   function card(slide) {
-    const excluded = Object.entries(EXCLUDED).filter(([key]) => slide[key]).map(([key, name]) => `${slide[key]} ${name}`);
+    const reasons = Object.entries(EXCLUDED).filter(([key]) => slide[key]);
+    const excluded = reasons.map(([key, name]) => `${slide[key]} ${name}`).join(", ");
     const area = slide.tissue_mm2 === undefined ? "" : `, ${number(slide.tissue_mm2)} mm²`;
     const labels = Object.entries(slide.labels).filter(([, value]) => value).map(([name, value]) => `${name} ${value}`);
     return element("li", { class: "card" },
-      slide.picture ? element("a", { class: "picture", href: slide.picture, target: "_blank", rel: "noopener" },
-        element("img", { src: slide.picture, loading: "lazy", decoding: "async", alt: `${slide.slide}: tissue and regions` })) : null,
+      slide.picture ? picture(slide) : null,
       element("h3", {}, slide.slide),
       slide.used
         ? element("p", {}, `${slide.n_regions ?? 0} regions${area}`)
         : element("p", { class: "bad" }, `left out in ${slide.stage}: ${slide.reason}`),
-      excluded.length ? element("p", {}, `excluded: ${excluded.join(", ")}`) : null,
+      excluded ? element("p", {}, `excluded: ${excluded}`) : null,
       slide.conflict ? element("p", { class: "bad" }, slide.conflict) : null,
       element("p", {}, labels.join(" · ")));
   }
@@ -79,17 +85,18 @@
     const labels = data.columns.map((column) => element("td", {}, slide.labels[column.name] ?? ""));
     const numbers = Object.keys(data.numbers).map((key) => element("td", { class: "number" }, number(slide[key])));
     const words = Object.keys(data.texts).map((key) => element("td", {}, slide[key] ?? "–"));
-    const status = slide.used ? element("td", {}, "used") : element("td", { class: "bad" }, `left out: ${slide.reason}`);
+    const status = element("td", { class: slide.used ? null : "bad" }, slide.used ? "used" : `left out: ${slide.reason}`);
     return element("tr", {}, element("th", { scope: "row" }, slide.slide), status, ...labels, ...numbers, ...words);
   }
 
   function emptyTable() {
-    const heads = ["slide", "status", ...data.columns.map((column) => column.name)].map((text) => element("th", { scope: "col" }, text));
-    heads.push(...Object.values(data.numbers).map((text) => element("th", { scope: "col", class: "number" }, text)));
-    heads.push(...Object.values(data.texts).map((text) => element("th", { scope: "col" }, text)));
+    const head = (kind) => (text) => element("th", { scope: "col", class: kind }, text);
+    const texts = ["slide", "status", ...data.columns.map((column) => column.name)].map(head("text"));
+    const numbers = Object.values(data.numbers).map(head("number"));
+    const row = element("tr", {}, ...texts, ...numbers, ...Object.values(data.texts).map(head("text")));
+    const caption = element("caption", { class: "unseen" }, "Slides");
     const body = element("tbody");
-    byId("rows").replaceChildren(element("table", {}, element("caption", { class: "unseen" }, "Slides"),
-      element("thead", {}, element("tr", {}, ...heads)), body));
+    byId("rows").replaceChildren(element("table", {}, caption, element("thead", {}, row), body));
     return body;
   }
 

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from slpd.plots.style import COLOURS, DASHES, FAINT, INK, MARKERS, short
+from slpd.plots.style import COLOURS, FAINT, INK, MARKERS, add_legend, curve_style, short
 
 WIDEST = 4  # panels beside each other
 SHORT_NAME = 8  # letters of a class beside a confusion matrix that need no more room
@@ -46,13 +45,14 @@ def draw_folds(panels: Mapping[str, Mapping[str, Sequence[Measured | None]]], va
             range(len(variants)), list(map(short, variants)), rotation=35, ha="right", rotation_mode="anchor"
         )
         axes.grid(visible=False, axis="x")
-    named(figure, list(next(iter(panels.values()))))
+    names = list(next(iter(panels.values())))
+    add_legend(figure, names, [head_style(number) | {"markersize": 5} for number in range(len(names))], 6)
     return figure
 
 
 def draw_head(axes: Axes, number: int, n_heads: int, measured: Sequence[Measured | None]) -> None:
     """The folds, means and intervals of one head."""
-    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    colour, marker = head_style(number).values()
     shift = (number - (n_heads - 1) / 2) * 0.7 / n_heads
     for place, one in enumerate(measured):
         if one is None:
@@ -65,6 +65,11 @@ def draw_head(axes: Axes, number: int, n_heads: int, measured: Sequence[Measured
     xs, means = zip(*shown, strict=True) if shown else ([], [])
     axes.plot(xs, means, linestyle=":", linewidth=0.7, color=colour, alpha=0.6)  # leads the eye along an ablation
     axes.plot(xs, means, linestyle="", marker=marker, markersize=5.5, color=colour, markeredgecolor="none")
+
+
+def head_style(number: int) -> dict[str, Any]:
+    """Colour and marker of a head, by its number."""
+    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
 
 
 def draw_roc(
@@ -82,7 +87,7 @@ def draw_roc(
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8)
         for name, curve in curves.items():
             label = f"{short(name)} {aucs[head][name]:.3f}"
-            axes.plot(curve[:, 0], curve[:, 1], label=label, **line(names.index(name)))
+            axes.plot(curve[:, 0], curve[:, 1], label=label, **curve_style(names.index(name)))
         axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
         axes.legend(loc="lower right", fontsize=7, handlelength=1.6)
     return figure
@@ -101,14 +106,13 @@ def draw_calibration(panels: Mapping[str, Mapping[str, NDArray[np.float64]]]) ->
         for name, points in curves.items():
             number = names.index(name)
             sizes = 6 + 60 * points[:, 2] / points[:, 2].sum()
-            style = line(number)
+            style = curve_style(number)
             axes.plot(points[:, 0], points[:, 1], **(style | {"linewidth": 1.0}))
             axes.scatter(points[:, 0], points[:, 1], s=sizes, color=style["color"], linewidths=0)
         axes.set(
             xlabel="mean probability", ylabel="observed share", aspect="equal", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03)
         )
-    lines = [Line2D([], [], **line(number)) for number in range(len(names))]
-    figure.legend(lines, list(map(short, names)), loc="outside lower left", ncols=min(len(names), 3 * len(places)))
+    add_legend(figure, names, list(map(curve_style, range(len(names)))), 3 * len(places))
     return figure
 
 
@@ -151,17 +155,3 @@ def grid(titles: Sequence[str], width: float, height: float, widest: int = WIDES
     for axes, title in zip(places, titles, strict=False):
         axes.set_title(short(title))
     return figure, places[: len(titles)]
-
-
-def line(number: int) -> dict[str, Any]:
-    """Colour and dashes of a curve."""
-    return {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}
-
-
-def named(figure: Figure, heads: Sequence[str]) -> None:
-    """A legend of heads."""
-    handles = [
-        Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], linestyle="-", markersize=5)
-        for i in range(len(heads))
-    ]
-    figure.legend(handles, list(map(short, heads)), loc="outside lower left", ncols=min(len(heads), 6))

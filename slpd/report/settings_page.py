@@ -8,58 +8,42 @@ from typing import Any
 import yaml
 
 from slpd.artifacts.run_manifest import RunManifest
-from slpd.report.summary import RUN_COLUMNS, machine, run_row
+from slpd.report.site import Site, columns
+from slpd.report.summary_page import RUN_COLUMNS, machine, run_row
 from slpd.settings.experiment import Experiment
+from slpd.versions import RESULT_VERSIONS
 
 
 @dataclass(frozen=True)
 class Maker:
-    """What made the report: code, packages and machine, as a run's manifest has them."""
+    """What made the report: code, packages, seeds and machine, as a run's manifest has them."""
 
     packages: Mapping[str, str]  # name -> version
+    seeds: Mapping[str, int]  # key of the config -> seed
     git: Mapping[str, str]
     hardware: Mapping[str, Any]
 
 
-def config_text(experiment: Experiment) -> str:
+def config_yaml(experiment: Experiment) -> str:
     """The whole config as YAML, after defaults and preset; it is a config itself."""
     head = f"# Experiment {experiment.experiment}: every setting, after defaults and preset.\n"
-    return head + str(
-        yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
-    )
+    return head + as_yaml(experiment.model_dump(mode="json"))
 
 
-def settings_context(
-    experiment: Experiment,
-    versions: Mapping[str, int],
-    maker: Maker,
-    seeds: Mapping[str, int],
-    runs: Sequence[RunManifest],
-    configfiles: Sequence[str],
-    config_path: str,
-) -> dict[str, Any]:
-    """What the page shows.
-
-    Args:
-        experiment: The config.
-        versions: Stage -> result version.
-        maker: What made the report.
-        seeds: Key -> seed.
-        runs: Manifests of earlier runs, in order.
-        configfiles: What the workflow was started with.
-        config_path: Of the config in the report.
-    """
-    text = config_text(experiment)
-    sections = [(name, section_text(value)) for name, value in experiment.model_dump(mode="json").items()]
-    columns = [{"title": "name", "kind": "text"}, {"title": "version", "kind": "text"}]
-    return {
-        "sections": sections,
-        "config_path": config_path,
+def write_settings(
+    site: Site, experiment: Experiment, maker: Maker, runs: Sequence[RunManifest], configfiles: Sequence[str]
+) -> None:
+    """Write the page; `configfiles` are those that the workflow was started with."""
+    config, text = experiment.model_dump(mode="json"), config_yaml(experiment)
+    context = {
+        "sections": [(name, as_yaml(section).removesuffix("...\n")) for name, section in config.items()],
+        "config_path": site.write_text("data/config.yaml", text),
         "n_lines": text.count("\n"),
-        "columns": columns,
+        "columns": columns(["name", "version"]),
         "packages": [list(item) for item in maker.packages.items()],
-        "versions": [[stage, str(version)] for stage, version in versions.items()],
-        "seeds": [[key, str(seed)] for key, seed in seeds.items()],
+        "versions": [[stage, str(version)] for stage, version in RESULT_VERSIONS.items()],
+        "seed_columns": columns(["key"], ["seed"]),
+        "seeds": [[key, str(seed)] for key, seed in maker.seeds.items()],
         "commit": maker.git.get("commit", ""),
         "changed_files": maker.git.get("changed_files", ""),
         "machine": machine(maker.hardware),
@@ -69,11 +53,12 @@ def settings_context(
         "commands": [shlex.join(run.command) for run in runs[-1:]],
         "repeat": repeat_commands(maker.git, configfiles),
     }
+    site.write_page("settings.html", "settings.html.j2", context)
 
 
-def section_text(value: Any) -> str:  # noqa: ANN401  # any JSON value
-    """A section as YAML."""
-    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110)).removesuffix("...\n")
+def as_yaml(value: Any) -> str:  # noqa: ANN401  # any JSON value
+    """A part of the config as YAML."""
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110))
 
 
 def repeat_commands(git: Mapping[str, str], configfiles: Sequence[str]) -> list[str]:

@@ -5,67 +5,76 @@ from typing import Any
 
 from slpd.artifacts.run_manifest import RunManifest
 from slpd.report.costs import StageCost
-from slpd.report.slides import COHORT_COLUMNS, Slides, cohort_row, reason_of, warnings_of
+from slpd.report.site import HOME, Fact, Site, columns
+from slpd.report.slides_page import COHORT_COLUMNS, Slides, cohort_row, reason_of, warnings_of
 from slpd.report.words import count, decimal, duration, plural, significant
 from slpd.settings.experiment import Experiment, Variant
 from slpd.settings.training import TERMS
+from slpd.tables.cells import PrintedCell
 from slpd.tables.content import TableContent
 
 WEIGHTED = [term for term in TERMS if term.weight_key]
 
 
-def numbers(*titles: str) -> list[dict[str, str]]:
-    """Columns of a table: the first of text, the others of numbers."""
-    return [{"title": title, "kind": "number" if place else "text"} for place, title in enumerate(titles)]
-
-
-def summary_context(
+def write_summary(
+    site: Site,
     experiment: Experiment,
     cohorts: Sequence[Slides],
     costs: Sequence[StageCost],
     runs: Sequence[RunManifest],
     tables: Sequence[TableContent],
-) -> dict[str, Any]:
-    """What the page shows, without the machine it was made on.
+    hardware: Mapping[str, Any],
+) -> None:
+    """Write the page; costs are those of every stage, the sum last, hardware is of the machine that writes it."""
+    context = {
+        "facts": experiment_facts(experiment, cohorts, costs),
+        **slides_part(site, cohorts),
+        "schedule": schedule(experiment),
+        "variant_columns": VARIANT_COLUMNS,
+        "variant_rows": [variant_row(experiment, variant) for variant in shown_variants(experiment)],
+        "without_pages": without_pages(experiment),
+        **costs_part(site, costs),
+        "machine": machine(hardware),
+        "run_columns": RUN_COLUMNS,
+        "runs": [run_row(run) for run in runs],
+        "tables": [table_summary(content) for content in tables],
+    }
+    site.write_page(HOME, "summary.html.j2", context)
 
-    Args:
-        experiment: The config.
-        cohorts: The slides of every cohort.
-        costs: Of every stage, the sum last.
-        runs: Manifests of earlier runs, in order.
-        tables: All tables.
-    """
+
+def experiment_facts(experiment: Experiment, cohorts: Sequence[Slides], costs: Sequence[StageCost]) -> list[Fact]:
+    """The experiment in six figures."""
     n_used, n_given = sum(len(slides.used) for slides in cohorts), sum(len(slides.manifest) for slides in cohorts)
-    trained = {variant.name for cohort in experiment.cohorts for variant in experiment.trained_on(cohort.name)}
+    return [
+        ("slides used", count(n_used), f"of {count(n_given)}"),
+        ("regions", count(sum(sum(slides.region_counts) for slides in cohorts)), ""),
+        ("encoders trained", count(len(trained_names(experiment))), "variants"),
+        ("tasks · tables", f"{len(experiment.tasks)} · {len(experiment.tables)}", ""),
+        ("measured time", duration(costs[-1].hours) if costs else "none", ""),
+        ("GPU-hours", significant(costs[-1].gpu_hours) if costs else "none", ""),
+    ]
+
+
+def trained_names(experiment: Experiment) -> set[str]:
+    """The variants that are trained on some cohort."""
+    return {variant.name for cohort in experiment.cohorts for variant in experiment.trained_on(cohort.name)}
+
+
+def slides_part(site: Site, cohorts: Sequence[Slides]) -> dict[str, Any]:
+    """What the page shows of slides."""
+    left_out = [
+        [record.slide, slides.cohort, record.stage, reason_of(record)]
+        for slides in cohorts
+        for record in slides.left_out
+    ]
+    titles = ["slide", "cohort", "stage", "reason"]
     return {
-        "facts": [
-            ("slides used", count(n_used), f"of {count(n_given)}"),
-            ("regions", count(sum(slides.n_regions for slides in cohorts)), ""),
-            ("encoders trained", count(len(trained)), "variants"),
-            ("tasks · tables", f"{len(experiment.tasks)} · {len(experiment.tables)}", ""),
-            ("measured time", duration(costs[-1].hours) if costs else "none", ""),
-            ("GPU-hours", significant(costs[-1].gpu_hours) if costs else "none", ""),
-        ],
         "cohort_columns": COHORT_COLUMNS,
         "cohort_rows": [cohort_row(slides) for slides in cohorts],
         "warnings": [text for slides in cohorts for text in warnings_of(slides)],
-        "left_out_rows": [
-            [record.slide, slides.cohort, record.stage, reason_of(record)]
-            for slides in cohorts
-            for record in slides.left_out
-        ],
-        "left_out_columns": [{"title": title, "kind": "text"} for title in ("slide", "cohort", "stage", "reason")],
-        "schedule": schedule(experiment),
-        "variant_columns": variant_columns(),
-        "without_pages": without_pages(experiment),
-        "variant_rows": [variant_row(experiment, variant) for variant in shown_variants(experiment)],
-        "cost_columns": numbers(
-            "stage", "jobs", "time, all jobs", "longest job", "GPU-hours", "CPU-hours", "memory, GB"
-        ),
-        "cost_rows": [cost_row(cost) for cost in costs[:-1]],
-        "cost_total": cost_row(costs[-1]) if costs else [],
-        "runs": [run_row(run) for run in runs],
-        "tables": [table_summary(content) for content in tables],
+        "left_out_columns": columns(titles),
+        "left_out_rows": left_out,
+        "left_out_csv": site.write_csv("left-out", [titles, *left_out]),
     }
 
 
@@ -83,10 +92,7 @@ def schedule(experiment: Experiment) -> list[tuple[str, str]]:
             f" {training.epochs_per_iteration} unless a variant says otherwise",
         ),
         ("batch", f"{training.batch_size} regions"),
-        (
-            "learning rate",
-            f"{training.learning_rate:g} at a batch of 256, {warmup} of warm-up",
-        ),
+        ("learning rate", f"{training.learning_rate:g} at a batch of 256, {warmup} of warm-up"),
         ("prototypes", f"M = {prototypes.n_prototypes} per slide of at least {prototypes.min_regions} regions"),
         ("similar slides", f"K = {experiment.slide_graph.n_neighbours}"),
         ("definitions", f"of the {experiment.preset}"),
@@ -96,27 +102,26 @@ def schedule(experiment: Experiment) -> list[tuple[str, str]]:
 def shown_variants(experiment: Experiment) -> list[Variant]:
     """The variants that are trained or stand in a table."""
     wanted = {name for table in experiment.tables for name in table.variants}
-    wanted |= {variant.name for cohort in experiment.cohorts for variant in experiment.trained_on(cohort.name)}
+    wanted |= trained_names(experiment)
     return [variant for variant in experiment.variants if variant.name in wanted]
 
 
 def without_pages(experiment: Experiment) -> list[str]:
     """The variants that `report` names and that have no pages, and why."""
     shown = [(cohort.name, experiment.reported_on(cohort.name)) for cohort in experiment.cohorts]
-    named = [variant for variant in experiment.variants if variant.name in (experiment.report.variants or [])]
+    asked = [variant for variant in experiment.variants if variant.name in (experiment.report.variants or [])]
     return [
         f"{variant.name} stands in report.variants and has no pages of prototypes, slide graph and attention: it is not"
         " trained with prototypes of each slide, or no table uses it."
-        for variant in named
+        for variant in asked
         if not any(experiment.trained_as(cohort, variant) in variants for cohort, variants in shown)
     ]
 
 
-def variant_columns() -> list[dict[str, str]]:
-    """Columns of the table of variants."""
-    texts = [{"title": title, "kind": "text"} for title in ("variant", "region vectors")]
-    weights = [f"weight of {term.symbol}" for term in WEIGHTED]
-    return [*texts, *numbers("", *weights, "M", "K", "epochs per iteration")[1:]]
+VARIANT_COLUMNS = columns(
+    ["variant", "region vectors"],
+    [*(f"weight of {term.symbol}" for term in WEIGHTED), "M", "K", "epochs per iteration"],
+)
 
 
 def variant_row(experiment: Experiment, variant: Variant) -> list[str]:
@@ -124,12 +129,12 @@ def variant_row(experiment: Experiment, variant: Variant) -> list[str]:
     if not variant.trained:
         return [variant.name, source(variant), *["–"] * (len(WEIGHTED) + 3)]
     objective, graph = experiment.objective_of(variant), experiment.slide_graph_of(variant)
-    found = sorted({experiment.prototypes_of(cohort, variant).n_prototypes for cohort in experiment.cohorts})
+    n_prototypes = sorted({experiment.prototypes_of(cohort, variant).n_prototypes for cohort in experiment.cohorts})
     return [
         variant.name,
         training_source(experiment, variant),
         *(f"{objective.weight(term):g}" for term in WEIGHTED),
-        ", ".join(map(str, found)) if objective.needs_prototypes else "–",
+        ", ".join(map(str, n_prototypes)) if objective.needs_prototypes else "–",
         str(graph.n_neighbours) if objective.needs_graph else "–",
         str(experiment.training_of(variant).epochs_per_iteration) if objective.needs_prototypes else "–",
     ]
@@ -153,6 +158,22 @@ def source(variant: Variant) -> str:
     return variant.why_unavailable or "encoder from elsewhere"
 
 
+def costs_part(site: Site, costs: Sequence[StageCost]) -> dict[str, Any]:
+    """What the page shows of the time and memory of stages."""
+    fields = list(StageCost.__dataclass_fields__)
+    on_gpus = costs and costs[-1].gpu_hours
+    return {
+        "cost_columns": COST_COLUMNS,
+        "cost_rows": [cost_row(cost) for cost in costs[:-1]],
+        "cost_total": cost_row(costs[-1]) if costs else [],
+        "cost_csv": site.write_csv("costs", [fields, *(list(vars(cost).values()) for cost in costs)]),
+        "gpu_note": "" if on_gpus else "No GPU here: what would run on one ran on the cores of this machine.",
+    }
+
+
+COST_COLUMNS = columns(["stage"], ["jobs", "time, all jobs", "longest job", "GPU-hours", "CPU-hours", "memory, GB"])
+
+
 def cost_row(cost: StageCost) -> list[Any]:
     """The cost of a stage as a line."""
     return [
@@ -170,7 +191,7 @@ def run_row(run: RunManifest) -> list[str]:
     """An earlier run as a line."""
     nodes = ", ".join(sorted({job["nodes"] for job in run.jobs if job.get("nodes")}))
     return [
-        stamp(run.run),
+        started(run.run),
         "completed" if run.succeeded else "failed",
         machine(run.hardware),
         f"{count(len(run.jobs))} jobs on {nodes}" if run.jobs else "this machine",
@@ -178,10 +199,10 @@ def run_row(run: RunManifest) -> list[str]:
     ]
 
 
-RUN_COLUMNS = [{"title": title, "kind": "text"} for title in ("started (UTC)", "ended", "machine", "jobs", "commit")]
+RUN_COLUMNS = columns(["started (UTC)", "ended", "machine", "jobs", "commit"])
 
 
-def stamp(run: str) -> str:
+def started(run: str) -> str:
     """`20261124-174416` as `2026-11-24 17:44`."""
     return f"{run[:4]}-{run[4:6]}-{run[6:8]} {run[9:11]}:{run[11:13]}" if len(run) == 15 else run
 
@@ -199,16 +220,13 @@ def table_summary(content: TableContent) -> dict[str, Any]:
     return {
         "name": content.name,
         "caption": content.caption,
-        "columns": [
-            *({"title": title, "kind": "text"} for title in ("variant", "head")),
-            *({"title": f"{task} {title}", "kind": "number"} for task, title in content.printed),
-        ],
+        "columns": columns(["variant", "head"], [f"{task} {title}" for task, title in content.printed]),
         "rows": [
-            [
-                row.variant,
-                row.head,
-                *(cell.text if cell.is_reason else cell.text.partition(" (")[0] for cell in content.printed_cells(row)),
-            ]
-            for row in content.rows
+            [row.variant, row.head, *(short_text(cell) for cell in content.printed_cells(row))] for row in content.rows
         ],
     }
+
+
+def short_text(cell: PrintedCell) -> str:
+    """A cell without its interval."""
+    return cell.text if cell.is_reason else cell.text.partition(" (")[0]

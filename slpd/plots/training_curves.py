@@ -1,14 +1,12 @@
 """Training curves: every measure over all epochs, one curve per variant."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from slpd.artifacts.training_metrics import EpochMetrics
-from slpd.plots.style import COLOURS, DASHES, FAINT, INK, short
+from slpd.plots.style import FAINT, INK, add_legend, curve_style
 from slpd.settings.training import TERMS
 
 Curves = Mapping[str, Sequence[EpochMetrics]]  # variant -> its epochs from the first of the warm-up, in order
@@ -44,8 +42,7 @@ def draw_curves(curves: Curves, panels: Mapping[str, str], warmup: int, levels: 
         axes.axvline(warmup + 0.5, color=FAINT, linewidth=0.8)
         axes.set(xlabel="epoch", title=title)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    lines = [Line2D([], [], **style(number)) for number in range(len(curves))]
-    figure.legend(lines, list(map(short, curves)), loc="outside lower left", ncols=min(len(lines), 6) or 1)
+    add_legend(figure, list(curves), list(map(curve_style, range(len(curves)))), 6)
     return figure
 
 
@@ -56,12 +53,7 @@ def draw_curve(axes: Axes, number: int, key: str, epochs: Sequence[EpochMetrics]
         [epoch.epoch for epoch in used],
         [epoch.columns()[key] for epoch in used],
         gid=f"curve-{number}-{key}",
-        **style(number),
+        **curve_style(number),
         marker="." if len(used) < 30 else "",
         markersize=4,
     )
-
-
-def style(number: int) -> dict[str, Any]:
-    """Colour and dashes of a variant's curve."""
-    return {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}

@@ -1,0 +1,110 @@
+"""The page of a table: its figures with intervals, and per task folds, ROC curves, calibration and confusion."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from slpd.report.navigation import page_name
+from slpd.report.result_figures import DrawnFigure, Evaluated, class_figures, confusion_figures, folds_figure
+from slpd.report.site import FigureBlock, Site, columns
+from slpd.report.words import decimal
+from slpd.settings.evaluation import ClassTask, SurvivalTask
+from slpd.settings.tables import Table
+from slpd.tables.cells import PrintedCell
+from slpd.tables.content import TITLES, TableContent
+from slpd.tables.facts import TaskFacts
+
+DIFFERENCE_COLUMNS = columns(["task", "metric", "head", "first", "second"], ["difference", "interval", "p"])
+SURVIVAL_NOTE = "A survival task: ROC curves, calibration and confusion are of classes."
+
+
+@dataclass(frozen=True)
+class TaskResults:
+    """What a table's page shows of a task."""
+
+    task: ClassTask | SurvivalTask
+    facts: TaskFacts
+    evaluations: Sequence[Evaluated]
+
+
+def write_results(
+    site: Site,
+    table: Table,
+    shown: TableContent,
+    tasks: Sequence[TaskResults],
+    downloads: Sequence[tuple[str, str]],
+    differences: str,
+) -> None:
+    """Write the page; `downloads` are names and paths of the table's files, `differences` the path of one more."""
+    context = {
+        **table_part(shown),
+        **differences_part(shown),
+        "downloads": downloads,
+        "differences_csv": differences,
+        "sections": [task_section(site, table, shown, results) for results in tasks],
+    }
+    site.write_page(page_name("results", table.name), "results.html.j2", context)
+
+
+def table_part(shown: TableContent) -> dict[str, Any]:
+    """What the page shows of the table itself."""
+    return {
+        "caption": shown.caption,
+        "groups": [(task, len(list(group))) for task, group in groupby(shown.printed, key=lambda column: column[0])],
+        "titles": [title for _, title in shown.printed],
+        "rows": [
+            {"head": row.head, "variant": row.variant, "cells": list(map(shown_cell, shown.printed_cells(row)))}
+            for row in shown.rows
+        ],
+        "legend": shown.legend,
+        "sources": shown.source_texts,
+        "facts": shown.tasks,
+        "level": f"{100 * shown.level:g}",
+    }
+
+
+def shown_cell(cell: PrintedCell) -> dict[str, Any]:
+    """A cell as mean and what stands behind it in small print."""
+    if cell.is_reason:
+        return {"text": cell.text, "small": "", "best": False, "reason": True}
+    text, bracket, rest = cell.text.partition(" (")
+    return {"text": text, "small": bracket.lstrip() + rest, "best": cell.is_best, "reason": False}
+
+
+def differences_part(shown: TableContent) -> dict[str, Any]:
+    """What the page shows of the paired differences of variants."""
+    rows = []
+    for comparison in shown.comparisons:
+        difference = comparison.difference
+        names = [comparison.task, TITLES[comparison.metric], comparison.head, comparison.first, comparison.second]
+        mean = "–" if math.isnan(difference.mean) else f"{difference.mean:+.3f}"
+        interval = "–" if math.isnan(difference.low) else f"{difference.low:+.3f} to {difference.high:+.3f}"
+        rows.append([*names, mean, interval, decimal(difference.p_value)])
+    return {"difference_columns": DIFFERENCE_COLUMNS, "differences": rows}
+
+
+def task_section(site: Site, table: Table, shown: TableContent, results: TaskResults) -> dict[str, object]:
+    """What the page shows of a task, its figures written."""
+    task, tested = results.task, [evaluation for evaluation in results.evaluations if evaluation.predictions]
+    drawn, confusion = [], []
+    if tested:
+        drawn += folds_figure(results.facts, tested, table, shown.level)
+    if tested and isinstance(task, ClassTask):
+        drawn += class_figures(task, tested)
+        confusion += confusion_figures(task, tested)
+    prefix = f"{table.name}-{task.name}"
+    return {
+        "task": task.name,
+        "figures": [write_drawn(site, prefix, figure) for figure in drawn],
+        "confusion": [write_drawn(site, prefix, figure) for figure in confusion],
+        "notes": [] if isinstance(task, ClassTask) else [SURVIVAL_NOTE],
+        "failed": [f"{failed.head} on {failed.variant}: {failed.why}" for failed in results.evaluations if failed.why],
+    }
+
+
+def write_drawn(site: Site, prefix: str, drawn: DrawnFigure) -> FigureBlock:
+    """Write a figure with its numbers."""
+    name = f"{prefix}-{drawn.kind}"
+    return site.write_figure(name, drawn.figure, drawn.title, drawn.description, site.write_csv(name, drawn.numbers))

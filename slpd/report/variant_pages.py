@@ -1,0 +1,209 @@
+"""The pages of a variant's prototypes, slide graph and attention, with all that they load, and exports besides."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slpd.plots.prototype_figures import Group, draw_map, draw_stability
+from slpd.report.atlas import (
+    DISTANCE,
+    Atlas,
+    atlas_data,
+    make_atlas,
+    prototype_rows,
+    quartiles,
+    region_rows,
+    slide_prototypes,
+    stability_rows,
+)
+from slpd.report.attention import TOP_REGIONS, attention_data, case_rows, patch_maps, slide_weights, top_regions
+from slpd.report.cohort_view import column, column_names, region_data
+from slpd.report.graph_browser import conclusion, graph_data, in_words, link_rows, rows_of_tests, slide_links
+from slpd.report.navigation import page_name
+from slpd.report.page_figure import SHOWN_AS, save_figure
+from slpd.report.palette import SERIES_COLOURS
+from slpd.report.qupath import regions_geojson
+from slpd.report.site import FigureBlock, Site, columns
+from slpd.report.variant_results import HeadResults, VariantResults
+
+TEST_COLUMNS = columns(["column"], ["slides", "values", "pairs", "agree", "by chance", "ratio", "p", "adjusted p"])
+SLIDE_SCRIPTS = ("colours.js", "pictures.js", "chooser.js")
+
+
+def write_variant(site: Site, results: VariantResults, n_nearest: int, n_cases: int) -> None:
+    """Write the pages of a variant, the data of its slides, tables and exports, within `plots.style.drawing()`."""
+    site.asset("maps.css")
+    atlas = make_atlas(results.variant, results.prototypes, results.embeddings, results.iterations, n_nearest)
+    for slide in range(len(results.view.slides)):
+        write_slide_data(site, results, atlas, slide)
+    write_atlas(site, results, atlas)
+    write_graph(site, results)
+    for head in results.heads:
+        write_attention(site, results, head, n_cases)
+
+
+# ---- what is loaded slide by slide ----
+
+
+def write_slide_data(site: Site, results: VariantResults, atlas: Atlas, slide: int) -> None:
+    """Write a slide's data and its regions for QuPath."""
+    view, about = results.view, results.view.slides[slide]
+    weights = {f"{h.task.name}/{h.head}": h.weights[about.slide] for h in results.heads if about.slide in h.weights}
+    data = {
+        **region_data(view, slide),
+        **slide_prototypes(atlas, slide),
+        "links": slide_links(results.graph, results.prototypes, slide),
+        "weights": {name: slide_weights(folds) for name, folds in weights.items()},
+        "patches": patches_of(results, slide, weights),
+        "geojson": export_regions(site, results, atlas, slide, weights),
+    }
+    site.write_data(f"data/{view.cohort}/{results.variant}/{about.number}.js", data)
+
+
+def patches_of(
+    results: VariantResults, slide: int, weights: Mapping[str, Mapping[int, NDArray[np.float32]]]
+) -> dict[str, Any] | None:
+    """The attention over the patches of the regions that weigh most in some fold of some head."""
+    tops = {region for folds in weights.values() for fold in folds.values() for region in top_regions(fold)}
+    if not tops:
+        return None
+    regions, start = sorted(tops), int(results.attention.offsets[slide])
+    return patch_maps(regions, results.attention.attention[[start + region for region in regions]])
+
+
+def export_regions(
+    site: Site,
+    results: VariantResults,
+    atlas: Atlas,
+    slide: int,
+    weights: Mapping[str, Mapping[int, NDArray[np.float32]]],
+) -> str | None:
+    """Write a slide's regions for QuPath, the path; nothing where their places are not known."""
+    view, about = results.view, results.view.slides[slide]
+    of_slide = slice(view.offsets[slide], view.offsets[slide + 1])
+    region_lv0 = about.record.region_lv0
+    if region_lv0 is None or (view.coords[of_slide] < 0).any():
+        return None
+    measurements = {
+        "distance to prototype": atlas.distances[of_slide],
+        **{f"weight {name}": np.mean(list(folds.values()), axis=0) for name, folds in weights.items()},
+    }
+    assignments = results.prototypes.assignments[of_slide]
+    text = regions_geojson(view.coords[of_slide], region_lv0, assignments, measurements)
+    return site.write_text(f"exports/{view.cohort}/{results.variant}/{about.number}_{slug(about.slide)}.geojson", text)
+
+
+def slug(name: str) -> str:
+    """A name with only what is safe in file names and addresses."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:80]
+
+
+# ---- pages ----
+
+
+def write_atlas(site: Site, results: VariantResults, atlas: Atlas) -> None:
+    """Write the page of prototypes with its tables and figures."""
+    view, name = results.view, f"{results.view.cohort}-{results.variant}"
+    files = {
+        "prototypes": site.write_csv(f"prototypes-{name}", prototype_rows(view, atlas, results.prototype_points)),
+        "regions": site.write_csv(f"regions-{name}", region_rows(view, atlas)),
+        "stability": site.write_csv(f"stability-{name}", stability_rows(atlas)),
+    }
+    context = {
+        "cohort": view.cohort,
+        "variant": results.variant,
+        "data": atlas_data(view, atlas, results.prototype_points),
+        "files": files,
+        "figure": stability_figure(site, results, atlas, files["stability"]),
+        "maps": map_figures(site, results),
+        "distance": DISTANCE[results.prototypes.features],
+    }
+    scripts = (*SLIDE_SCRIPTS, "scatter.js", "atlas.js")
+    site.write_page(page_name("prototypes", view.cohort, results.variant), "prototypes.html.j2", context, scripts)
+
+
+def stability_figure(site: Site, results: VariantResults, atlas: Atlas, csv: str) -> FigureBlock:
+    """The figure of how prototypes settled."""
+    figure = draw_stability(atlas.steps, quartiles(atlas.movement.moved))
+    about = "Share of a slide's regions that moved to another prototype, after matching; median and quartiles of slides"
+    name = f"stability-{results.view.cohort}-{results.variant}"
+    return site.write_figure(name, figure, "How prototypes settled", about, csv)
+
+
+def map_figures(site: Site, results: VariantResults) -> list[tuple[str, str]]:
+    """The map of prototypes for a paper: by which column, name of its files. Too many shapes to stand in a page."""
+    x, y = (np.array([getattr(point, axis) for point in results.prototype_points]) for axis in ("x", "y"))
+    written = []
+    for column_name in figure_columns(results):
+        name = f"map-{results.view.cohort}-{results.variant}-{slug(column_name)}"
+        figure = draw_map(x, y, point_groups(results, column_name))
+        for suffix in SHOWN_AS:
+            save_figure(figure, site.place(f"figures/{name}.{suffix}"))
+        written.append((column_name, name))
+    return written
+
+
+def figure_columns(results: VariantResults) -> list[str]:
+    """The columns that maps for a paper are coloured by: what tasks predict, site and scanner, where slides differ."""
+    names = column_names(results.view)
+    return [name for name in dict.fromkeys([*results.view.classes, "site", "scanner"]) if name in names]
+
+
+def point_groups(results: VariantResults, name: str) -> list[Group]:
+    """The points of the map by their slide's value in a column: the most frequent values, others, not given."""
+    value_of = {slide.slide: slide.values.get(name, "") for slide in results.view.slides}
+    values = np.array([value_of[point.slide] for point in results.prototype_points])
+    shown = column(name, values.tolist()).get("categories", [])[: len(SERIES_COLOURS) - 2]
+    groups = [
+        *(Group(value, np.flatnonzero(values == value), True) for value in shown),
+        Group("(others)", np.flatnonzero(~np.isin(values, [*shown, ""])), False),
+        Group("(not given)", np.flatnonzero(values == ""), False),
+    ]
+    return [group for group in groups if len(group.members)]
+
+
+def write_graph(site: Site, results: VariantResults) -> None:
+    """Write the page of the slide graph."""
+    view, name = results.view, f"{results.view.cohort}-{results.variant}"
+    tests = [list(vars(results.tests[0])) if results.tests else [], *(list(vars(t).values()) for t in results.tests)]
+    context = {
+        "cohort": view.cohort,
+        "variant": results.variant,
+        "data": graph_data(view, results.variant, results.graph, results.prototypes, results.slide_points),
+        "files": {
+            "graph": site.write_csv(f"graph-{name}", link_rows(view, results.graph, results.prototypes)),
+            "tests": site.write_csv(f"graph-test-{name}", tests),
+        },
+        "conclusion": conclusion(results.tests, results.view.classes),
+        "sentences": [in_words(test) for test in results.tests],
+        "test_columns": TEST_COLUMNS,
+        "test_rows": rows_of_tests(results.tests),
+        "permutations": max((test.n_permutations for test in results.tests), default=0),
+        "neighbours": results.graph.neighbours.shape[1],
+    }
+    scripts = (*SLIDE_SCRIPTS, "scatter.js", "graph.js")
+    site.write_page(page_name("graph", view.cohort, results.variant), "graph.html.j2", context, scripts)
+
+
+def write_attention(site: Site, results: VariantResults, head: HeadResults, n_cases: int) -> None:
+    """Write the page of a head."""
+    view, names = results.view, (head.task.name, results.variant, head.head)
+    data = attention_data(view, names, head.task.kind, head.cases, n_cases)
+    data |= {"heads": results.attention.attention.shape[1], "top": TOP_REGIONS}
+    context = {
+        "cohort": view.cohort,
+        "variant": results.variant,
+        "task": head.task.name,
+        "head": head.head,
+        "survival": head.task.kind == "survival",
+        "level": head.task.level,
+        "why": head.why,
+        "grid": round(results.attention.attention.shape[2] ** 0.5),
+        "data": data,
+        "file": site.write_csv(f"attention-{'-'.join(names)}", case_rows(head.cases, head.weights)),
+    }
+    scripts = () if head.why else (*SLIDE_SCRIPTS, "attention.js")  # without cases there is nothing to choose
+    site.write_page(page_name("attention", *names), "attention.html.j2", context, scripts)

@@ -1,0 +1,74 @@
+"""What the pages of a variant show: what it has learned of a cohort, and what heads predict with it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slpd.analysis.slide_properties import slide_properties
+from slpd.artifacts.graph_test import GraphTest
+from slpd.artifacts.manifest import ManifestRow
+from slpd.artifacts.patch_attention import PatchAttention
+from slpd.artifacts.predictions import Prediction
+from slpd.artifacts.prototype_map import MappedPrototype
+from slpd.artifacts.prototypes import CohortPrototypes
+from slpd.artifacts.sheet import SheetRow
+from slpd.artifacts.slide_graph import SlideGraphArrays
+from slpd.artifacts.slide_map import MappedSlide
+from slpd.report.attention import PredictedCase
+from slpd.report.cohort_view import CohortView, SlideView
+from slpd.settings.evaluation import ClassTask, SurvivalTask
+
+
+@dataclass(frozen=True)
+class HeadResults:
+    """What a head predicts, and by which regions."""
+
+    task: ClassTask | SurvivalTask
+    head: str
+    cases: Sequence[PredictedCase]
+    weights: Mapping[str, Mapping[int, NDArray[np.float32]]]  # slide -> fold -> weight of each region
+    why: str  # the data did not allow the evaluation: there are no cases; empty: they did
+
+
+@dataclass(frozen=True)
+class VariantResults:
+    """All that the pages of a variant show of a cohort."""
+
+    view: CohortView
+    variant: str
+    prototypes: CohortPrototypes
+    embeddings: NDArray[np.float32]  # (R, D), the features that were clustered
+    iterations: NDArray[np.int16]  # (I, R)
+    graph: SlideGraphArrays
+    prototype_points: Sequence[MappedPrototype]
+    slide_points: Sequence[MappedSlide]
+    tests: Sequence[GraphTest]
+    heads: Sequence[HeadResults]
+    attention: PatchAttention
+
+
+def slide_views(
+    manifest: Sequence[ManifestRow], sheet: Mapping[str, SheetRow], n_pictures: Sequence[int]
+) -> list[SlideView]:
+    """What pages know of the slides used.
+
+    Args:
+        manifest: Of the cohort.
+        sheet: Its sheet, by slide.
+        n_pictures: Of each slide used, regions on its sheet of pictures.
+    """
+    used = [(number, row.record) for number, row in enumerate(manifest) if row.used]
+    rows = [sheet[record.slide] for _, record in used]
+    properties = slide_properties(rows, {record.slide: record.slide_mpp for _, record in used})
+    return [
+        SlideView(record, number, {name: values[place] for name, values in properties.items()}, n_pictures[place])
+        for place, (number, record) in enumerate(used)
+    ]
+
+
+def predicted_case(task: ClassTask | SurvivalTask, line: Prediction) -> PredictedCase:
+    """A test case with its score: the probability of the true class, or the risk."""
+    score = float(line.predicted) if isinstance(task, SurvivalTask) else line.outputs[task.classes.index(line.label)]
+    return PredictedCase(line.fold, line.slides, line.patient, line.label, line.event, line.predicted, score)

@@ -1,0 +1,136 @@
+"""Which files rules read: functions of their wildcards, in the order of the rules."""
+
+# ---- slides ----
+
+
+def slide_file(wildcards):
+    """The file of a slide; known by its size."""
+    return ancient(SHEETS[wildcards.cohort][wildcards.slide].path)
+
+
+def given_mask(wildcards):
+    """The mask that the sheet has of a slide."""
+    return SHEETS[wildcards.cohort][wildcards.slide].mask or []
+
+
+def slides_of(wildcards):
+    """The slides of a batch; without one, of the cohort."""
+    if "batch" in wildcards.keys():
+        return BATCHES[wildcards.cohort][int(wildcards.batch)]
+    return SHEETS[wildcards.cohort]
+
+
+def of_slides(pattern):
+    """An input function: `pattern` for every slide of the batch or cohort."""
+    return lambda wildcards: expand(pattern, cohort=wildcards.cohort, slide=slides_of(wildcards))
+
+
+def slide_files(wildcards):
+    """The files of slides: of a batch, or the token files of a cohort."""
+    return ancient([SHEETS[wildcards.cohort][slide].path for slide in slides_of(wildcards)])
+
+
+def token_records(wildcards):
+    """The final records of all slides of a cohort, from the rule that writes their tokens."""
+    if starts_from_tokens(SHEETS[wildcards.cohort].values()):
+        return expand(f"{COHORT}/tokens/imported.json", cohort=wildcards.cohort)
+    return expand(f"{COHORT}/tokens/batch_{{batch}}.json", cohort=wildcards.cohort, batch=BATCHES[wildcards.cohort])
+
+
+# ---- pretraining ----
+
+
+def first_iteration(wildcards):
+    """Where the block of iterations begins that ends with `iteration`."""
+    return EXPERIMENT.first_of_block(int(wildcards.iteration))
+
+
+def embeddings_after(wildcards, iterations):
+    """The embeddings of a variant's encoder after so many iterations: at first those of the warm-up."""
+    return str(LAYOUT.embeddings_after(wildcards.cohort, wildcards.variant, iterations))
+
+
+def embeddings_at(wildcards):
+    """The embeddings that prototypes are made of: those that an iteration begins with, or of the trained encoder."""
+    return embeddings_after(wildcards, int(Path(wildcards.at).name)) if wildcards.at else f"{VARIANT}/embeddings.h5"
+
+
+def first_of(name, needed):
+    """An input function: a file that a block of iterations begins with, where the objective needs it."""
+
+    def path(wildcards):
+        folder = LAYOUT.iteration(wildcards.cohort, wildcards.variant, first_iteration(wildcards))
+        return str(folder / name) if needed(recipe_of(wildcards).objective) else []
+
+    return path
+
+
+def block_before(wildcards):
+    """What a block of plain DINO waits for: the block before, which others reach by their prototypes."""
+    first = first_iteration(wildcards)
+    waits = first and not recipe_of(wildcards).objective.needs_prototypes
+    return embeddings_after(wildcards, first) if waits else []
+
+
+def block_of(wildcards):
+    """The group of jobs that make a block of iterations, or prototypes and graph of the trained encoder."""
+    if "iteration" in wildcards.keys():
+        place = f"{first_iteration(wildcards):03d}"
+    else:
+        place = Path(wildcards.at).name or "trained"
+    return f"{wildcards.cohort}_{wildcards.variant}_{place}"
+
+
+def encoder_weights(wildcards):
+    """The region encoder of a variant: what it is given, its last teacher, or that of another cohort's variant."""
+    variant = VARIANTS[wildcards.variant]
+    if variant.pretrained:
+        return ancient(variant.pretrained.checkpoint)  # known by its hash
+    of = variant.encoder_of or wildcards
+    return trained_as(f"{VARIANT}/teacher.safetensors", of.cohort, of.variant)
+
+
+# ---- evaluation ----
+
+
+def tested_bags(wildcards):
+    """The region vectors that a variant is tested by."""
+    return trained_as(f"{VARIANT}/bags.h5", TASKS[wildcards.task].cohort, wildcards.variant)
+
+
+def task_sheet(wildcards):
+    """The sheet that a task has its labels of."""
+    return COHORTS[TASKS[wildcards.task].cohort].sheet
+
+
+def imported_splits(wildcards):
+    """The files of imported folds."""
+    folds = TASKS[wildcards.task].folds
+    return list(map(str, split_files(Path(folds.folder)))) if folds.kind == "imported" else []
+
+
+def evaluations_of(file):
+    """An input function: a file of every evaluation that a table shows and that can be made."""
+    return lambda wildcards: [
+        f"{LAYOUT.evaluation(*names)}/{file}" for names in EXPERIMENT.evaluations_of(TABLES[wildcards.table])
+    ]
+
+
+def of_tasks(pattern):
+    """An input function: `pattern` for every task of a table."""
+    return lambda wildcards: [
+        path for task in TABLES[wildcards.table].tasks for path in expand(pattern, task=task, cohort=TASKS[task].cohort)
+    ]
+
+
+def every_table(wildcards):
+    """All tables, in every format."""
+    return expand(list(rules.make_table.output), table=TABLES)
+
+
+# ---- report ----
+
+
+def report_inputs(wildcards):
+    """All that the report shows."""
+    return [*map(str, report_files(EXPERIMENT, SHEETS, LAYOUT)), *every_table(wildcards)]
