@@ -1,4 +1,8 @@
-"""CSV tables that people write (sheets, split files, tile manifests), read strictly: faults are named, not guessed."""
+"""CSV tables that people write (sheets, split files, tile manifests), read strictly: faults are named, not guessed.
+
+The standard library reads them. pandas takes a short line for one with empty cells, renames a column that is there
+twice, and cannot say in which line a quote went wrong.
+"""
 
 import csv
 from collections.abc import Sequence
