@@ -58,9 +58,11 @@ def read_rows(path: Path, kind: type[Row]) -> list[Row]:
 
 
 def read_cells(path: Path) -> list[dict[str, str]]:
-    """The lines of a table: column -> cell, as text."""
+    """The lines of a table: column -> cell, as text; an emptied file has none."""
     import pandas as pd  # noqa: PLC0415
 
+    if not path.stat().st_size:
+        return []
     table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
     return [dict(zip(table.columns, line, strict=True)) for line in table.to_numpy().tolist()]
 
@@ -74,4 +76,4 @@ def checked_rows(path: Path, kind: type[Row], lines: Sequence[dict[str, str]]) -
         line, column = fault["loc"][:2]
         value = f" (it is {fault['input']!r})" if isinstance(fault["input"], str) else ""
         where = f"{path}, line {int(line) + 2}, column {column}"
-        raise UserError(f"{where}: {fault['msg'].lower()}{value}; delete the file and run again") from error
+        raise UserError(f"{where}: {fault['msg'].lower()}{value}; delete the file and run snakemake again") from error
