@@ -44,8 +44,8 @@ def read_hipt_labels(path: Path, label: str) -> list[HiptSlide]:
     lines = parse_table(path, text, "label table", COLUMNS)
     for _, cells in lines[:1]:
         check_label(path, label, list(cells))
-    refuse_repeats(path, lines)
-    return [parse_row(path, line, cells, label) for line, cells in lines]
+    refuse_second_lines(path, lines)
+    return [hipt_slide(path, line, cells, label) for line, cells in lines]
 
 
 def zipped_text(path: Path) -> str:
@@ -71,7 +71,7 @@ def check_label(path: Path, label: str, columns: Sequence[str]) -> None:
         )
 
 
-def refuse_repeats(path: Path, lines: Sequence[Line]) -> None:
+def refuse_second_lines(path: Path, lines: Sequence[Line]) -> None:
     """Refuse a slide that has more than one line."""
     lines_of: dict[str, list[str]] = {}
     for line, cells in lines:
@@ -86,7 +86,7 @@ def slide_id(cells: dict[str, str]) -> str:
     return cells["slide_id"].removesuffix(".svs")
 
 
-def parse_row(path: Path, line: int, cells: dict[str, str], label: str) -> HiptSlide:
+def hipt_slide(path: Path, line: int, cells: dict[str, str], label: str) -> HiptSlide:
     """One line of the table."""
     slide, censored = slide_id(cells), cells.get(CENSORED, "")
     if censored not in EVENTS:

@@ -39,7 +39,7 @@ def node_copy(slide: str, path: Path, folder: str) -> Iterator[Path]:
         raise UserError(f"jobs.copy_to {folder}: the variable is not set on this node; set it or name the folder")
     with ExitStack() as stack:
         try:
-            copy = copy_slide(path, stack.enter_context(own_folder(base)))
+            copy = copy_slide(path, stack.enter_context(locked_folder(base)))
         except OSError as error:
             stack.close()
             log.warning("slide %s: not copied to %s (%s); read in place", slide, base, error.strerror)
@@ -65,7 +65,7 @@ def copy_slide(path: Path, folder: Path) -> Path:
 
 
 @contextmanager
-def own_folder(base: Path) -> Iterator[Path]:
+def locked_folder(base: Path) -> Iterator[Path]:
     """A new, locked folder, removed at the end; folders of killed jobs are removed before."""
     base.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

@@ -15,7 +15,7 @@ from slpd.errors import UserError
 from slpd.models.region_encoder import positions_for
 from slpd.models.sharpness import sharpness
 from slpd.models.weights import load_exactly
-from slpd.settings.slides import PatchEncoder as Settings
+from slpd.settings.slides import PatchEncoderSettings as Settings
 
 POSITIONS = "pos_embed"  # timm's name, and HIPT's
 
@@ -128,7 +128,7 @@ def build_model(settings: Settings) -> nn.Module:
             model: nn.Module = timm.create_model(settings.model, pretrained=False, num_classes=0, **settings.arguments)
     except (RuntimeError, TypeError, ValueError) as error:
         raise UserError(
-            f"patch_encoder.model {settings.model} with the arguments {settings.arguments}: {one_line(error)};"
+            f"patch_encoder.model {settings.model} with the arguments {settings.arguments}: {first_line(error)};"
             " see timm.list_models() and timm.create_model"
         ) from error
     model.eval()
@@ -144,7 +144,7 @@ def refuse_wrong_input(model: nn.Module, settings: Settings) -> None:
     except (AssertionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"patch_encoder.model {settings.model} does not take patches of {settings.patch_px} px"
-            f" ({one_line(error)}); set img_size: {settings.patch_px} in patch_encoder.arguments"
+            f" ({first_line(error)}); set img_size: {settings.patch_px} in patch_encoder.arguments"
         ) from error
     if tokens.ndim != 2:
         raise UserError(
@@ -173,6 +173,6 @@ def resize_positions(table: Tensor, wanted: Tensor) -> Tensor:
     return positions_for(table, wanted_side, wanted_side)
 
 
-def one_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error's message."""
     return str(error).partition("\n")[0]
