@@ -51,7 +51,7 @@ class Batches:
             tokens: Tokens of (at least) the regions of this process.
             n_regions: R, of the whole cohort.
             encoder: For depth and stochastic depth.
-            training: ViewBatch size, views, seed.
+            training: Batch size, views, seed.
             grid: Patches along a region's side.
         """
         self.tokens, self.n_regions, self.encoder, self.training, self.grid = tokens, n_regions, encoder, training, grid
