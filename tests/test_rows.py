@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slpd.artifacts.rows import read_rows, write_rows, write_table
@@ -35,6 +35,7 @@ def as_csv(rows: list[Line]) -> bytes:
     return text.getvalue().encode()
 
 
+@settings(deadline=None)  # the first example imports pandas
 @given(
     names=st.lists(st.sampled_from(HOSTILE), max_size=8),
     share=st.floats(allow_infinity=False),
