@@ -40,5 +40,5 @@ TRAINED_WITH = {"faiss-cpu", "faiss-gpu", "numpy", "torch"}
 
 def training_versions() -> dict[str, str]:
     """Name -> version of what trains an encoder here: this package, Python, and the packages that compute."""
-    found = {package.name: package.version for package in distributions() if package.name in TRAINED_WITH}
-    return {"slpd": VERSION, "python": platform.python_version(), **dict(sorted(found.items()))}
+    versions = {package.name: package.version for package in distributions() if package.name in TRAINED_WITH}
+    return {"slpd": VERSION, "python": platform.python_version(), **dict(sorted(versions.items()))}

@@ -61,8 +61,8 @@ class CohortTokens:
         """
         bounds = np.searchsorted(regions, self.offsets)
         for slide in np.flatnonzero(np.diff(bounds)).tolist():
-            place = slice(int(bounds[slide]), int(bounds[slide + 1]))
-            yield place, self.read_slide(slide, regions[place] - self.offsets[slide])
+            part = slice(int(bounds[slide]), int(bounds[slide + 1]))
+            yield part, self.read_slide(slide, regions[part] - self.offsets[slide])
 
     def describe_regions(self, regions: NDArray[np.int64]) -> str:
         """Regions by slide, for messages: `slide_1: 0 4; slide_7: 12`."""
@@ -122,8 +122,8 @@ def open_cohort_tokens(manifest: Path) -> CohortTokens:
 
 def file_stamp(path: Path) -> Stamp:
     """How a file is told from one that takes its place."""
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def read_cohort_coords(manifest: Path) -> dict[str, NDArray[np.int64]]:

@@ -72,10 +72,10 @@ def locked_folder(base: Path) -> Iterator[Path]:
         with ExitStack() as meanwhile:  # no other job takes the new folder for an abandoned one
             meanwhile.callback(os.close, lock(base))
             remove_abandoned(base)
-            own = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-            stack.callback(shutil.rmtree, own)
-            stack.callback(os.close, lock(own))
-        yield own
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+            stack.callback(shutil.rmtree, folder)
+            stack.callback(os.close, lock(folder))
+        yield folder
 
 
 def remove_abandoned(base: Path) -> None:

@@ -68,14 +68,14 @@ def number(where: str, column: str, text: str, low: float, high: float, fault: s
     if not text:
         return None
     try:
-        found = float(text)
+        value = float(text)
     except ValueError:
-        found = math.nan
-    if not math.isfinite(found):
+        value = math.nan
+    if not math.isfinite(value):
         raise UserError(f"{where}: {column} {text!r} is no number; write one, or leave it empty")
-    if not low <= found <= high:
+    if not low <= value <= high:
         raise UserError(f"{where}: {column} {text!r} {fault}; write shares of 1, 87.9 % as 0.879")
-    return found
+    return value
 
 
 def misspelt_names(figures: Iterable[PublishedFigure], names: Mapping[str, Sequence[str]]) -> list[str]:

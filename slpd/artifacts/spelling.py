@@ -80,7 +80,7 @@ def slide_key(text: str) -> str:
 
 def groups(ids: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:
     """The ids, each once, that have their key in common with others, by key."""
-    found: dict[str, list[str]] = {}
+    by_key: dict[str, list[str]] = {}
     for text in dict.fromkeys(ids):
-        found.setdefault(key(text), []).append(text)
-    return [same for same in found.values() if len(same) > 1]
+        by_key.setdefault(key(text), []).append(text)
+    return [same for same in by_key.values() if len(same) > 1]

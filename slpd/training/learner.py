@@ -137,13 +137,13 @@ class Learner:
             (n,) what STEP_METRICS names, of the whole batch.
         """
         self.gradients.begin()
-        found = self.find_gradients(batch)
-        found["gradient_norm"] = self.finish_gradients(freeze_last_layer)
+        values = self.find_gradients(batch)
+        values["gradient_norm"] = self.finish_gradients(freeze_last_layer)
         set_rates(self.optimiser, rates)
         self.precision.scaler.step(self.optimiser)
         self.precision.scaler.update()
         self.follow_student(rates.teacher_momentum)
-        return torch.stack([found[name] for name in STEP_METRICS])
+        return torch.stack([values[name] for name in STEP_METRICS])
 
     def find_gradients(self, batch: ViewBatch) -> dict[str, Tensor]:
         """Add the gradients of this process's share to the student's; what the loss gives for the whole batch, by name.
