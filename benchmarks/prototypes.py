@@ -1,8 +1,7 @@
-"""Time and memory of `cluster_regions` and `link_slides` by size of cohort, and how many true nearest slides are found.
+"""Time and memory of `cluster_regions` and `link_slides` by size of cohort.
 
-Each runs as a process of its own, start included, on drawn embeddings of 60 regions per slide. Neighbours among
-candidates are compared with those among all slides. The last line is JSON.
-Usage: `python -m benchmarks.prototypes [--slides 1041 10000 100000] [--recall 10000]`.
+Each runs as a process of its own, start included, on drawn embeddings of 60 regions per slide. The last line is JSON.
+Usage: `python -m benchmarks.prototypes [--slides 1041 10000 100000]`.
 """
 
 import argparse
@@ -18,8 +17,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.method import slide_candidates
-from slpd.method.slide_graph import link_slides
 from slpd.settings.training import Prototypes, SlideGraph
 
 REGIONS, DIMENSIONS, SHOWN, KINDS, RANK = 60, 256, 4, 24, 24
@@ -91,32 +88,17 @@ def measure(n_slides: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def recall(n_slides: int) -> dict[str, float]:
-    """The share of slides whose nearest slide is found among candidates, and both times."""
-    prototypes, kept = draw(np.random.default_rng(2), n_slides, SHOWN, spread=0.4), np.ones(n_slides, bool)
-    found, seconds = {}, {}
-    for name, limit in (("all pairs", n_slides), ("candidates", 0)):
-        slide_candidates.EXACT_SLIDES = limit
-        started = time.monotonic()
-        found[name] = link_slides(prototypes, kept, SLIDE_GRAPH)[0]
-        seconds[name] = time.monotonic() - started
-    share = float((found["all pairs"] == found["candidates"]).mean())
-    return {"slides": n_slides, "recall": share, **{f"seconds, {name}": value for name, value in seconds.items()}}
-
-
 def main() -> None:
     """Measure every size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--slides", type=int, nargs="+", default=[1041, 10_000, 100_000])
-    parser.add_argument("--recall", type=int, default=10_000, help="slides of the comparison with all pairs; 0: none")
     args = parser.parse_args()
     results = []
     for n_slides in args.slides:
         with tempfile.TemporaryDirectory(prefix="prototypes-") as folder:
             results.append(measure(n_slides, Path(folder)))
             print(results[-1], flush=True)
-    compared = recall(args.recall) if args.recall else None
-    print(json.dumps({"sizes": results, "recall": compared}))
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

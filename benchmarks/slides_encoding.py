@@ -27,7 +27,7 @@ from slpd.geometry.read_plan import plan_read
 from slpd.models.patch_encoder import PatchEncoder, split_patches
 from slpd.models.sharpness import sharpness
 from slpd.settings.jobs import Jobs
-from slpd.settings.slides import PatchEncoder as Settings
+from slpd.settings.slides import PatchEncoderSettings as Settings
 from slpd.settings.slides import Reading
 from slpd.stages.encode_patches import Batch, encode_slides
 from slpd.synthetic.slide_file import write_slide

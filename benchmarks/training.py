@@ -30,7 +30,7 @@ from slpd.method.schedules import StepRates
 from slpd.settings.experiment import load_experiment
 from slpd.settings.training import INTER, INTRA, TERMS, Objective, RegionEncoder, Training
 from slpd.training.batches import Batches, PrototypeTargets
-from slpd.training.learner import Batch, Learner
+from slpd.training.learner import Learner, ViewBatch
 from slpd.training.memory import regions_at_once
 from slpd.training.precision import Precision
 from slpd.training.token_store import ResidentTokens
@@ -115,7 +115,7 @@ def our_steps(batch: int, device: torch.device) -> Iterator[Callable[[], None]]:
     batches = Batches(store, n_regions, encoder, training, GRID)
     batches.prototypes = prototype_targets(n_regions, batch, encoder, device)
 
-    def step(batch_at: Batch) -> None:
+    def step(batch_at: ViewBatch) -> None:
         learner.step(batch_at, RATES, freeze_last_layer=False)
 
     for epoch in range(10**6):

@@ -120,8 +120,8 @@ def check_regions(cohort: str, variant: str, least: int, n_slides: int, usable: 
 def copies_of(usable: Sequence[SlideRecord]) -> list[tuple[SlideRecord, SlideRecord]]:
     """Pairs of slides with the same content: a slide's first one, with every other."""
     first: dict[str, SlideRecord] = {}
-    found = [(first.setdefault(record.content, record), record) for record in usable if record.content]
-    return [(one, other) for one, other in found if one is not other]
+    pairs = [(first.setdefault(record.content, record), record) for record in usable if record.content]
+    return [(one, other) for one, other in pairs if one is not other]
 
 
 def refuse_parted_copies(

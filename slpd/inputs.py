@@ -127,10 +127,10 @@ def marks_of(entry: Path, crowded: bool) -> dict[object, str]:
         entry: A slide's file.
         crowded: Whether other slides lie in its folder, as files of one DICOM series do.
     """
-    found = entry.stat()
+    status = entry.stat()
     series = series_of(entry) if crowded and entry.suffix.lower() not in SINGLE else None
     same_series: dict[object, str] = {(entry.parent, series): "files of one DICOM series"} if series else {}
-    return {(found.st_dev, found.st_ino): "the same file"} | same_series
+    return {(status.st_dev, status.st_ino): "the same file"} | same_series
 
 
 def refuse_braces(where: str, path: str) -> None:
@@ -161,12 +161,12 @@ def warn_of_spellings(sheets: Mapping[str, Sheet]) -> None:
 def begun_by(sheets: Mapping[str, Sheet]) -> list[tuple[str, str]]:
     """Patients that begin the id of another one, where that is the id of its slide: (P1, P1-2) of slide P1-2."""
     known = {likely_key(row.patient): row.patient for sheet in sheets.values() for row in sheet.values()}
-    found = []
+    pairs = []
     for row in (row for sheet in sheets.values() for row in sheet.values() if row.patient == row.slide):
         ends = [end.start() for end in re.finditer(SEPARATORS, row.patient)]
         shorter = (known.get(likely_key(row.patient[:end])) for end in ends if end)
-        found += [(patient, row.patient) for patient in shorter if patient is not None]
-    return found
+        pairs += [(patient, row.patient) for patient in shorter if patient is not None]
+    return pairs
 
 
 def warn_of_barcodes(path: str, sheet: Sheet) -> None:

@@ -46,10 +46,10 @@ def seconds_left() -> float | None:
     """Time until SLURM ends this job; None: no limit, or SLURM does not say."""
     ask = ["squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%L"]
     left = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
-    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", left)
-    if not found:
+    parts = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", left)
+    if not parts:
         return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    days, hours, minutes, seconds = (int(part or 0) for part in parts.groups())
     return ((24 * days + hours) * 60 + minutes) * 60 + seconds
 
 

@@ -83,8 +83,8 @@ def manifest_before(results: Path) -> RunManifest | None:
 def seeds(config: Any, where: str = "") -> Iterator[tuple[str, int]]:  # noqa: ANN401  # any JSON value
     """Every seed of the config with its key; of lists' entries with their name."""
     if isinstance(config, list):
-        for place, entry in enumerate(config):
-            name = entry.get("name", place) if isinstance(entry, dict) else place
+        for position, entry in enumerate(config):
+            name = entry.get("name", position) if isinstance(entry, dict) else position
             yield from seeds(entry, f"{where}.{name}")
     elif isinstance(config, dict):
         for key, value in config.items():
@@ -95,8 +95,10 @@ def seeds(config: Any, where: str = "") -> Iterator[tuple[str, int]]:  # noqa: A
 
 def packages() -> dict[str, str]:
     """Name -> version of what computes, and of Python."""
-    found = {one.name: one.version for one in distributions() if RECORDED.fullmatch(one.name.lower())}
-    return {"python": platform.python_version(), **dict(sorted(found.items()))}
+    versions = {
+        package.name: package.version for package in distributions() if RECORDED.fullmatch(package.name.lower())
+    }
+    return {"python": platform.python_version(), **dict(sorted(versions.items()))}
 
 
 def git_state(folder: Path) -> dict[str, str]:

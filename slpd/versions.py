@@ -20,8 +20,8 @@ RESULT_VERSIONS: dict[str, int] = {
     "cohort_manifest": 2,
     "pretrain_dino": 4,
     "cluster_regions": 2,
-    "link_slides": 3,
-    "distill_slpd": 4,
+    "link_slides": 4,
+    "distill_slpd": 5,
     "collect_iterations": 1,
     "embed_bags": 1,
     "export_encoder": 1,
@@ -40,5 +40,5 @@ TRAINED_WITH = {"faiss-cpu", "faiss-gpu", "numpy", "torch"}
 
 def training_versions() -> dict[str, str]:
     """Name -> version of what trains an encoder here: this package, Python, and the packages that compute."""
-    found = {package.name: package.version for package in distributions() if package.name in TRAINED_WITH}
-    return {"slpd": VERSION, "python": platform.python_version(), **dict(sorted(found.items()))}
+    versions = {package.name: package.version for package in distributions() if package.name in TRAINED_WITH}
+    return {"slpd": VERSION, "python": platform.python_version(), **dict(sorted(versions.items()))}

@@ -24,7 +24,7 @@ from slpd.artifacts.tokens import read_coords, read_quality, read_source, read_t
 from slpd.errors import SlideError
 from slpd.geometry.read_plan import ReadPlan
 from slpd.models.patch_encoder import PatchEncoder
-from slpd.settings.slides import PatchEncoder as Settings
+from slpd.settings.slides import PatchEncoderSettings as Settings
 from slpd.wsi import Slide, UnreadableRegion
 
 MakeSlide = Callable[..., Path]

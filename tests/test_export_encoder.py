@@ -33,7 +33,7 @@ from slpd.artifacts.slide_record import SlideRecord
 from slpd.models.network import build_region_encoder
 from slpd.settings.experiment import Variant
 from slpd.settings.recipe import Recipe
-from slpd.settings.slides import PatchEncoder, Reading, Regions, Tissue
+from slpd.settings.slides import PatchEncoderSettings, Reading, Regions, Tissue
 from slpd.settings.training import RegionEncoder
 from slpd.versions import VERSION, training_versions
 
@@ -49,7 +49,7 @@ RECIPE = Recipe(
     regions=Regions(mpp=0.5, region_px=24, min_tissue=0.1, max_pen=1, max_padding=1),
     reading=Reading(reader="auto"),
     min_sharpness=0,
-    patch_encoder=PatchEncoder(
+    patch_encoder=PatchEncoderSettings(
         model="vit_of_ours",
         arguments={"img_size": 4},
         checkpoint="/somewhere/on/this/machine.pth",

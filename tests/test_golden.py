@@ -18,8 +18,8 @@ from slpd.method.prototypes import unit
 from slpd.method.schedules import make_schedules
 from slpd.method.slide_graph import best_matching, link_slides
 from slpd.method.views import Crops, cut_views
-from slpd.models.head import ProjectionHead
 from slpd.models.network import Network, build_region_encoder
+from slpd.models.projection_head import ProjectionHead
 from slpd.settings.experiment import load_experiment
 from slpd.settings.training import INTER, INTRA, SELF, TERMS, SlideGraph
 from slpd.training.batches import Batches, PrototypeTargets

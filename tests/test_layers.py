@@ -21,7 +21,7 @@ LAYERS = [
         "synthetic",
         "inputs",
         "cohort_check",
-        "batches",
+        "slide_batches",
         "doctor",
     },
     {"method", "models", "slurm", "tissue", "wsi"},

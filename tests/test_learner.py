@@ -11,7 +11,7 @@ from small_training import ENCODER, FLOAT32, GRID, OBJECTIVE, TOKEN_WIDTH, TRAIN
 from slpd.method.schedules import StepRates
 from slpd.settings.training import INTER, INTRA, SELF, TERMS, Features, Training
 from slpd.training.batches import Batches, PrototypeTargets
-from slpd.training.learner import Batch, Learner
+from slpd.training.learner import Learner, ViewBatch
 from slpd.training.precision import Precision
 from slpd.training.token_store import ResidentTokens
 
@@ -31,7 +31,7 @@ def make_batches(training: Training = TRAINING) -> Batches:
     return batches
 
 
-def batch_at(batches: Batches, epoch: int, step: int) -> Batch:
+def batch_at(batches: Batches, epoch: int, step: int) -> ViewBatch:
     return next(batches.batches_from(epoch, step))
 
 

@@ -11,7 +11,7 @@ import torch
 
 from slpd.errors import UserError
 from slpd.models.patch_encoder import PatchEncoder, build_model, load_weights, split_patches
-from slpd.settings.slides import PatchEncoder as Settings
+from slpd.settings.slides import PatchEncoderSettings as Settings
 
 pytestmark = pytest.mark.torch
 

@@ -27,7 +27,7 @@ from small_training import (
 )
 
 from slpd.artifacts.manifest import read_manifest, write_manifest
-from slpd.method import slide_candidates, slide_graph
+from slpd.method import slide_graph
 from slpd.method.prototypes import unit
 from slpd.method.schedules import StepRates
 from slpd.method.slide_graph import link_slides
@@ -218,7 +218,7 @@ def test_sixteen_prototypes_cost_no_more_than_their_cosines(monkeypatch: pytest.
         return solve(cosines, maximize=maximize)
 
     monkeypatch.setattr(slide_graph, "linear_sum_assignment", counted)
-    monkeypatch.setattr(slide_candidates, "BLOCK_BYTES", 1)  # one slide at a time
+    monkeypatch.setattr(slide_graph, "BLOCK_BYTES", 1)  # one slide at a time
     tracemalloc.start()
     link_slides(
         draw(n_slides, n_prototypes), np.ones(n_slides, bool), SlideGraph(n_neighbours=1, correspondence="matching")

@@ -3,14 +3,11 @@
 Columns: slide, reason. Only the header where folds are generated.
 """
 
-import csv
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from slpd.artifacts.atomic import atomic_path
-
-COLUMNS = ("slide", "reason")
+from slpd.artifacts.rows import read_rows, write_rows
 
 
 @dataclass(frozen=True)
@@ -23,13 +20,9 @@ class AbsentSlide:
 
 def write_absent(path: Path, slides: Sequence[AbsentSlide]) -> None:
     """Write the slides."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(map(astuple, slides))
+    write_rows(path, AbsentSlide, slides)
 
 
 def read_absent(path: Path) -> list[AbsentSlide]:
     """The slides, in the order of the file."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [AbsentSlide(cells["slide"], cells["reason"]) for cells in csv.DictReader(file)]
+    return read_rows(path, AbsentSlide)

@@ -30,8 +30,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def abandoned_by_killed(path: Path) -> list[Path]:
     """Temporary files or folders of `path` whose process was killed, if it ran on this machine."""
     beginning = f".{path.stem}.{socket.gethostname()}."
-    found = path.parent.glob(f"{beginning}*.partial{path.suffix}")
-    processes = {temporary: temporary.name.removeprefix(beginning).split(".")[0] for temporary in found}
+    partial = path.parent.glob(f"{beginning}*.partial{path.suffix}")
+    processes = {temporary: temporary.name.removeprefix(beginning).split(".")[0] for temporary in partial}
     return [left for left, process in processes.items() if process.isdigit() and not Path(f"/proc/{process}").exists()]
 
 

@@ -1,9 +1,9 @@
 """What heavy jobs took (`benchmarks/<stage>/.../*.tsv`), as Snakemake measures them: one line per repetition."""
 
-import csv
-import math
 from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,6 @@ def read_job_costs(folder: Path) -> list[JobCost]:
 
 def read_cost(folder: Path, path: Path) -> JobCost:
     """One file; of repetitions the last."""
-    with open(path, newline="", encoding="utf-8") as file:
-        cells = list(csv.DictReader(file, delimiter="\t"))[-1]
+    last = pd.read_csv(path, sep="\t", na_values="-").iloc[-1]  # Snakemake writes - or NA in place of a number
     stage, *job = path.relative_to(folder).with_suffix("").parts
-    return JobCost(stage, " ".join(job), float(cells["s"]), number(cells["cpu_time"]), number(cells["max_rss"]))
-
-
-def number(cell: str) -> float:
-    """A cell; NaN for what Snakemake writes in place of a number."""
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan
+    return JobCost(stage, " ".join(job), float(last["s"]), float(last["cpu_time"]), float(last["max_rss"]))

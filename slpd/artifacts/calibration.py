@@ -4,18 +4,14 @@ Columns: task, variant, head, class, low, high (the tenth, its upper end open), 
 observed_share (of the cases that belong to the class). Over the test cases of all folds; no lines in survival tasks.
 """
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from slpd.artifacts.atomic import atomic_path
+from slpd.artifacts.rows import write_table
 
 COLUMNS = ("task", "variant", "head", "class", "low", "high", "n_cases", "mean_probability", "observed_share")
 
 
 def write_calibration(path: Path, rows: Sequence[Sequence[object]]) -> None:
     """Write lines of values in the order of COLUMNS."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
+    write_table(path, COLUMNS, rows)

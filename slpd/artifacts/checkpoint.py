@@ -18,10 +18,10 @@ from slpd.errors import UserError
 Identity = dict[str, str | int | float]
 
 
-def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
     """Write a checkpoint; equal content gives equal bytes."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        torch.save(dict(content), file)  # to a file object: given a path, torch stores its name
+        torch.save(dict(checkpoint), file)  # to a file object: given a path, torch stores its name
 
 
 def read_checkpoint(path: Path, device: torch.device, mapped: bool = False) -> dict[str, Any]:
@@ -36,13 +36,13 @@ def read_checkpoint(path: Path, device: torch.device, mapped: bool = False) -> d
         UserError: the file is missing, damaged, or no checkpoint of ours.
     """
     try:
-        content = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
+        checkpoint = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
     except (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]  # a file of another kind can trip the unpickler anywhere
         raise UserError(f"checkpoint {path}: cannot be read ({reason}); run the stage that makes it again") from error
-    if not isinstance(content, dict) or not {"identity", "learner"} <= content.keys():
+    if not isinstance(checkpoint, dict) or not {"identity", "learner"} <= checkpoint.keys():
         raise UserError(f"checkpoint {path}: not a training checkpoint of this pipeline")
-    return content
+    return checkpoint
 
 
 def differences(saved: Identity, expected: Identity) -> list[str]:

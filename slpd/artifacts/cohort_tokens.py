@@ -61,8 +61,8 @@ class CohortTokens:
         """
         bounds = np.searchsorted(regions, self.offsets)
         for slide in np.flatnonzero(np.diff(bounds)).tolist():
-            place = slice(int(bounds[slide]), int(bounds[slide + 1]))
-            yield place, self.read_slide(slide, regions[place] - self.offsets[slide])
+            part = slice(int(bounds[slide]), int(bounds[slide + 1]))
+            yield part, self.read_slide(slide, regions[part] - self.offsets[slide])
 
     def describe_regions(self, regions: NDArray[np.int64]) -> str:
         """Regions by slide, for messages: `slide_1: 0 4; slide_7: 12`."""
@@ -80,7 +80,7 @@ def map_tokens(path: Path, start: int, shape: tuple[int, ...], stamp: Stamp) -> 
     Raises:
         UserError: the file is not the one that was opened first.
     """
-    if stamp_of(path) != stamp:
+    if file_stamp(path) != stamp:
         raise UserError(f"token file {path}: was changed while it was used; run again")
     return np.memmap(path, np.float16, "r", start, shape)
 
@@ -95,7 +95,7 @@ def open_cohort_tokens(manifest: Path) -> CohortTokens:
     if not rows:
         raise UserError(f"{manifest}: no slide is used; see the reasons in its status and reason columns")
     paths = [row.tokens or Path() for row in rows]  # used slides have a token file
-    heads, stamps = [read_head(path) for path in paths], [stamp_of(path) for path in paths]
+    heads, stamps = [read_layout(path) for path in paths], [file_stamp(path) for path in paths]
     shapes = [head[0] for head in heads]
     for path, shape in zip(paths, shapes, strict=True):
         if shape[1:] != shapes[0][1:] or math.isqrt(shape[1]) ** 2 != shape[1]:
@@ -120,10 +120,10 @@ def open_cohort_tokens(manifest: Path) -> CohortTokens:
     )
 
 
-def stamp_of(path: Path) -> Stamp:
+def file_stamp(path: Path) -> Stamp:
     """How a file is told from one that takes its place."""
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def read_cohort_coords(manifest: Path) -> dict[str, NDArray[np.int64]]:
@@ -135,7 +135,7 @@ def read_cohort_coords(manifest: Path) -> dict[str, NDArray[np.int64]]:
     return coords
 
 
-def read_head(path: Path) -> tuple[tuple[int, int, int], int, str]:
+def read_layout(path: Path) -> tuple[tuple[int, int, int], int, str]:
     """Shape of a token file's features, the byte at which they start, and its fingerprint."""
     with open_tokens(path) as file:
         features = file["features"]

@@ -36,32 +36,32 @@ def series_of(path: Path) -> str | None:
 
 def find_series(header: bytes) -> str | None:
     """The series of a file that begins so."""
-    place, implicit = PREAMBLE + len(MAGIC), False
+    position, implicit = PREAMBLE + len(MAGIC), False
     while True:
-        tag, begin, length = element(header, place, implicit and struct.unpack_from("<H", header, place)[0] > 2)
+        tag, begin, length = element(header, position, implicit and struct.unpack_from("<H", header, position)[0] > 2)
         if tag > SERIES:
             return None
         value = header[begin : begin + length].rstrip(b"\0 ")
         if tag == SERIES:
             return value.decode("ascii", "replace")
         implicit = value == IMPLICIT if tag == TRANSFER_SYNTAX else implicit
-        place = after_sequence(header, begin, implicit) if length == UNDEFINED else begin + length
+        position = after_sequence(header, begin, implicit) if length == UNDEFINED else begin + length
 
 
-def element(header: bytes, place: int, implicit: bool) -> tuple[tuple[int, int], int, int]:
+def element(header: bytes, position: int, implicit: bool) -> tuple[tuple[int, int], int, int]:
     """Tag of the element at a place, where its value begins, and the value's length in bytes."""
-    tag = struct.unpack_from("<HH", header, place)
+    tag = struct.unpack_from("<HH", header, position)
     if implicit or tag[0] == ITEM[0]:
-        return tag, place + 8, struct.unpack_from("<I", header, place + 4)[0]
-    if header[place + 4 : place + 6] in LONG:
-        return tag, place + 12, struct.unpack_from("<I", header, place + 8)[0]
-    return tag, place + 8, struct.unpack_from("<H", header, place + 6)[0]
+        return tag, position + 8, struct.unpack_from("<I", header, position + 4)[0]
+    if header[position + 4 : position + 6] in LONG:
+        return tag, position + 12, struct.unpack_from("<I", header, position + 8)[0]
+    return tag, position + 8, struct.unpack_from("<H", header, position + 6)[0]
 
 
-def after_sequence(header: bytes, place: int, implicit: bool) -> int:
+def after_sequence(header: bytes, position: int, implicit: bool) -> int:
     """Where a sequence, or an item of one, of undefined length is over."""
     while True:
-        tag, begin, length = element(header, place, implicit)
+        tag, begin, length = element(header, position, implicit)
         if tag in (ITEM_END, SEQUENCE_END):
             return begin
-        place = after_sequence(header, begin, implicit) if length == UNDEFINED else begin + length
+        position = after_sequence(header, begin, implicit) if length == UNDEFINED else begin + length

@@ -40,13 +40,13 @@ class CohortEmbeddings:
         return self.bottleneck if features == "bottleneck" else self.region_vector
 
 
-def write_embeddings(path: Path, content: CohortEmbeddings) -> None:
+def write_embeddings(path: Path, embeddings: CohortEmbeddings) -> None:
     """Write the embeddings of a cohort."""
     with new_hdf5_file(path) as file:
-        file.create_dataset("bottleneck", data=content.bottleneck)
-        file.create_dataset("region_vector", data=content.region_vector)
-        file.create_dataset("offsets", data=content.offsets)
-        file.create_dataset("slides", data=content.slides, dtype=h5py.string_dtype())
+        file.create_dataset("bottleneck", data=embeddings.bottleneck)
+        file.create_dataset("region_vector", data=embeddings.region_vector)
+        file.create_dataset("offsets", data=embeddings.offsets)
+        file.create_dataset("slides", data=embeddings.slides, dtype=h5py.string_dtype())
 
 
 def write_passed_embeddings(path: Path, prototypes: Path) -> None:
@@ -62,8 +62,8 @@ def kept_prototypes(path: Path) -> Path | None:
         UserError: the file is missing, damaged, or another file.
     """
     with open_hdf5_file(path, MADE_BY) as file:
-        place = file.attrs.get("prototypes")
-    return None if place is None else path.parent / str(place)
+        prototypes = file.attrs.get("prototypes")
+    return None if prototypes is None else path.parent / str(prototypes)
 
 
 @contextmanager
@@ -84,6 +84,6 @@ def read_embeddings(path: Path) -> CohortEmbeddings:
     Raises:
         UserError: the file is missing, damaged, or another file.
     """
-    with open_embeddings(path) as content:
-        bottleneck, region_vector = np.asarray(content.bottleneck), np.asarray(content.region_vector)
-        return CohortEmbeddings(bottleneck, region_vector, content.offsets, content.slides)
+    with open_embeddings(path) as stored:
+        bottleneck, region_vector = np.asarray(stored.bottleneck), np.asarray(stored.region_vector)
+        return CohortEmbeddings(bottleneck, region_vector, stored.offsets, stored.slides)

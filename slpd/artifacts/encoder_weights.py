@@ -31,21 +31,21 @@ def read_encoder_weights(path: Path, sha256: str | None, source: str) -> dict[st
     """
     refuse_other_file(path, sha256, source)
     try:
-        content: object = load_file(path) if is_safetensors(path) else load_pickle(path)
+        stored: object = load_file(path) if is_safetensors(path) else load_pickle(path)
     except Exception as error:  # a file that is torn, or of another kind, trips the readers anywhere
         raise UserError(f"{source} {path}: cannot be read as weights ({reason(error)}); get the right file") from error
-    tensors = content.get("teacher", content) if isinstance(content, dict) else None
+    tensors = stored.get("teacher", stored) if isinstance(stored, dict) else None
     if not isinstance(tensors, dict) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
     ):
         raise UserError(f"{source} {path}: no state dict in it, plain or under the key `teacher`; get the right file")
-    named: dict[str, Tensor] = {}
+    by_name: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        own = name.removeprefix("module.").removeprefix("backbone.")
-        if own in named:
-            raise UserError(f"{source} {path}: holds {own} twice, with and without a prefix; get the right file")
-        named[own] = tensor
-    return {name: tensor for name, tensor in named.items() if not name.startswith(HEAD)}
+        short_name = name.removeprefix("module.").removeprefix("backbone.")
+        if short_name in by_name:
+            raise UserError(f"{source} {path}: holds {short_name} twice, with and without a prefix; get the right file")
+        by_name[short_name] = tensor
+    return {name: tensor for name, tensor in by_name.items() if not name.startswith(HEAD)}
 
 
 def reason(error: Exception) -> str:
@@ -59,12 +59,12 @@ def refuse_other_file(path: Path, sha256: str | None, source: str) -> None:
     """Refuse a weights file that is absent or another than it should be."""
     try:
         with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{source} {path}: {error.strerror}; put the weights there") from error
-    if sha256 is not None and found != sha256:
+    if sha256 is not None and digest != sha256:
         raise UserError(
-            f"{source} {path}: its SHA-256 is {found}, expected {sha256}; get the right file or correct the sha256"
+            f"{source} {path}: its SHA-256 is {digest}, expected {sha256}; get the right file or correct the sha256"
             " beside its path"
         )
 
@@ -89,5 +89,5 @@ def load_pickle(path: Path) -> object:
     with warnings.catch_warnings(), open(path, "rb") as file:  # of a path torch would look at the suffix
         warnings.simplefilter("ignore")  # of other kinds of file torch first warns, then raises
         with torch.serialization.safe_globals([argparse.Namespace, *((LeftOut, name) for name in numbers)]):
-            content: object = torch.load(file, map_location="cpu", weights_only=True)
-    return content
+            stored: object = torch.load(file, map_location="cpu", weights_only=True)
+    return stored

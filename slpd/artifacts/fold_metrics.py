@@ -4,13 +4,12 @@ Columns: the fields of FoldMetrics. Numbers have full precision; `nan`: not defi
 of task.
 """
 
-import csv
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from slpd.artifacts.atomic import atomic_path
+from slpd.artifacts.rows import read_rows, write_rows
 
 
 @dataclass(frozen=True)
@@ -32,19 +31,9 @@ class FoldMetrics:
 
 def write_fold_metrics(path: Path, folds: Sequence[FoldMetrics]) -> None:
     """Write the metrics of every fold."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [column.name for column in fields(FoldMetrics)])
-        writer.writeheader()
-        writer.writerows(asdict(fold) for fold in folds)
+    write_rows(path, FoldMetrics, folds)
 
 
 def read_fold_metrics(path: Path) -> list[FoldMetrics]:
     """The metrics of every fold, in the order of the file."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [parse_row(cells) for cells in csv.DictReader(file)]
-
-
-def parse_row(cells: dict[str, str]) -> FoldMetrics:
-    """One line of the file."""
-    task, variant, head, fold = (cells.pop(name) for name in ("task", "variant", "head", "fold"))
-    return FoldMetrics(task, variant, head, int(fold), **{name: float(value) for name, value in cells.items()})
+    return read_rows(path, FoldMetrics)

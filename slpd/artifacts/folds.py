@@ -5,12 +5,11 @@ task), event (1 seen, 0 censored; empty for classes). The order within a split i
 on it.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
-from slpd.artifacts.atomic import atomic_path
+from slpd.artifacts.rows import read_cells, write_table
 
 COLUMNS = ("fold", "split", "slide", "patient", "label", "event")
 SPLITS = ("train", "val", "test")
@@ -52,21 +51,21 @@ class Fold:
 
 def write_folds(path: Path, folds: Sequence[Fold]) -> None:
     """Write the folds of a task."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for number, fold in enumerate(folds):
-            for split, slides in fold.splits.items():
-                writer.writerows((number, split, *astuple(slide)) for slide in slides)
+    lines = [
+        (number, split, *astuple(slide))
+        for number, fold in enumerate(folds)
+        for split, slides in fold.splits.items()
+        for slide in slides
+    ]
+    write_table(path, COLUMNS, lines)
 
 
 def read_folds(path: Path) -> list[Fold]:
     """The folds of a task, in order."""
     folds: list[Fold] = []
-    with open(path, newline="", encoding="utf-8") as file:
-        for cells in csv.DictReader(file):
-            if int(cells["fold"]) == len(folds):
-                folds.append(Fold())
-            slide = LabelledSlide(cells["slide"], cells["patient"], cells["label"], cells["event"])
-            folds[int(cells["fold"])].splits[cells["split"]].append(slide)
+    for cells in read_cells(path):
+        number, split = int(cells.pop("fold")), cells.pop("split")
+        if number == len(folds):
+            folds.append(Fold())
+        folds[number].splits[split].append(LabelledSlide(**cells))
     return folds

@@ -49,17 +49,17 @@ class ForeignTokens:
             SlideError: a token is not finite, or beyond float16; at the end: regions hold no information.
         """
         n_regions, n_patches, width = self.shape
-        for place in range(n_regions):
+        for number in range(n_regions):
             try:
-                tokens = self.features[place]  # (P, D) or (D, side, side)
+                tokens = self.features[number]  # (P, D) or (D, side, side)
             except OSError as error:
-                raise fault(self.slide, self.path, f"region {place} cannot be read ({error})") from error
+                raise fault(self.slide, self.path, f"region {number} cannot be read ({error})") from error
             tokens = tokens.float().numpy() if isinstance(tokens, torch.Tensor) else tokens
             tokens = tokens.reshape(width, n_patches).T if tokens.ndim == 3 else tokens
             with np.errstate(over="ignore"):
                 half = tokens.astype(np.float16)
             if not np.isfinite(half).all():
-                raise fault(self.slide, self.path, f"region {place} has tokens that are not finite or beyond 65504")
+                raise fault(self.slide, self.path, f"region {number} has tokens that are not finite or beyond 65504")
             self.information.add(tokens, half)
             yield half
         if self.information.faults:
@@ -76,8 +76,8 @@ def open_foreign_tokens(slide: str, path: Path) -> Iterator[ForeignTokens]:
         SlideError: the file cannot be read, or does not hold whole square regions.
     """
     if path.suffix.lower() == ".pt":
-        content = load_torch(slide, path)
-        yield checked(slide, path, content.get("features"), content.get("coords"), {})
+        arrays = load_torch(slide, path)
+        yield checked(slide, path, arrays.get("features"), arrays.get("coords"), {})
         return
     try:
         file = h5py.File(path, "r")
@@ -99,10 +99,10 @@ def open_foreign_tokens(slide: str, path: Path) -> Iterator[ForeignTokens]:
 def load_torch(slide: str, path: Path) -> dict[str, Any]:
     """The `features` and, if there, `coords` of a torch file, mapped and not read."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a file that is torn, or of another kind, trips the unpickler anywhere
         raise fault(slide, path, f"cannot be read as tensors ({str(error).partition(chr(10))[0]})") from error
-    tensors = content if isinstance(content, dict) else {"features": content}
+    tensors = stored if isinstance(stored, dict) else {"features": stored}
     return {name: value.detach() if isinstance(value, torch.Tensor) else value for name, value in tensors.items()}
 
 

@@ -94,13 +94,13 @@ def read_polygons(slide: str, path: Path) -> tuple[list[Polygon], list[Polygon]]
     return tissue, ignored
 
 
-def features_of(content: Json | list[Json]) -> list[Json]:
+def features_of(parsed: Json | list[Json]) -> list[Json]:
     """The features of a file: a FeatureCollection, a list of features, one feature, or a bare geometry."""
-    if isinstance(content, list):
-        return content
-    if content["type"] == "FeatureCollection":
-        return list(content["features"])
-    return [content] if content["type"] == "Feature" else [{"geometry": content}]
+    if isinstance(parsed, list):
+        return parsed
+    if parsed["type"] == "FeatureCollection":
+        return list(parsed["features"])
+    return [parsed] if parsed["type"] == "Feature" else [{"geometry": parsed}]
 
 
 def polygons_of(geometry: Json) -> Iterator[Polygon]:

@@ -38,13 +38,15 @@ def read_given_mask(slide: str, path: Path, size_lv0: tuple[int, int], shape: tu
         check_shape(slide, path, greys.shape, size_lv0)
         binary = Image.fromarray(np.where(greys >= LEAST_TISSUE_GREY, 255, 0).astype(np.uint8))
         mask = np.asarray(binary.resize(shape[::-1], Image.Resampling.BOX)) >= LEAST_TISSUE_GREY
-        found = f"its greys are {greys.min()} to {greys.max()}, and above 127 is tissue"
+        likely_cause = f"its greys are {greys.min()} to {greys.max()}, and above 127 is tissue"
     else:
         tissue, ignored = read_polygons(slide, path)
         mask = rasterise(tissue, size_lv0, shape) & ~rasterise(ignored, size_lv0, shape)
-        found = f"none of its {len(tissue)} polygons covers a pixel of {size_lv0[0]} x {size_lv0[1]} level-0 px"
+        likely_cause = f"none of its {len(tissue)} polygons covers a pixel of {size_lv0[0]} x {size_lv0[1]} level-0 px"
     if not mask.any():
-        raise SlideError(f"slide {slide}: no tissue in mask {path}: {found}; correct the mask or its coordinates")
+        raise SlideError(
+            f"slide {slide}: no tissue in mask {path}: {likely_cause}; correct the mask or its coordinates"
+        )
     return mask
 
 

@@ -3,15 +3,11 @@
 Columns: the fields of GraphTest. `nan`: there is no pair to judge by, or none could agree by chance.
 """
 
-import csv
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from slpd.artifacts.atomic import atomic_path
-
-COUNTS = ("n_slides", "n_values", "n_pairs", "n_permutations")
-SHARES = ("observed", "expected", "ratio", "p_value", "p_adjusted")
+from slpd.artifacts.rows import read_rows, write_rows
 
 
 @dataclass(frozen=True)
@@ -32,22 +28,9 @@ class GraphTest:
 
 def write_graph_test(path: Path, rows: Sequence[GraphTest]) -> None:
     """Write the tests of a slide graph."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [column.name for column in fields(GraphTest)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    write_rows(path, GraphTest, rows)
 
 
 def read_graph_test(path: Path) -> list[GraphTest]:
     """The tests of a slide graph, in the order of the file."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [parse_row(cells) for cells in csv.DictReader(file)]
-
-
-def parse_row(cells: dict[str, str]) -> GraphTest:
-    """One line of the file."""
-    n_slides, n_values, n_pairs, n_permutations = (int(cells[name]) for name in COUNTS)
-    observed, expected, ratio, p_value, p_adjusted = (float(cells[name]) for name in SHARES)
-    return GraphTest(
-        cells["column"], n_slides, n_values, n_pairs, observed, expected, ratio, p_value, p_adjusted, n_permutations
-    )
+    return read_rows(path, GraphTest)

@@ -17,15 +17,15 @@ class WrittenFile(io.FileIO):
 
     error: OSError | None = None
 
-    def write(self, content: Any) -> int:  # noqa: ANN401 - whatever has bytes
-        """Write all of `content`; after an error, nothing."""
-        rest = memoryview(content).cast("B")
+    def write(self, data: Any) -> int:  # noqa: ANN401 - whatever has bytes
+        """Write all of `data`; after an error, nothing."""
+        rest = memoryview(data).cast("B")
         try:
             while len(rest) and not self.error:
                 rest = rest[super().write(rest) :]
         except OSError as error:
             self.error = error
-        return memoryview(content).nbytes
+        return memoryview(data).nbytes
 
     def truncate(self, size: int | None = None) -> int:
         """Set the size; after an error, nothing."""

@@ -45,7 +45,7 @@ def read_hipt_labels(path: Path, label: str) -> list[HiptSlide]:
     for _, cells in lines[:1]:
         check_label(path, label, list(cells))
     refuse_second_lines(path, lines)
-    return [parse_row(path, line, cells, label) for line, cells in lines]
+    return [hipt_slide(path, line, cells, label) for line, cells in lines]
 
 
 def zipped_text(path: Path) -> str:
@@ -86,7 +86,7 @@ def slide_id(cells: dict[str, str]) -> str:
     return cells["slide_id"].removesuffix(".svs")
 
 
-def parse_row(path: Path, line: int, cells: dict[str, str], label: str) -> HiptSlide:
+def hipt_slide(path: Path, line: int, cells: dict[str, str], label: str) -> HiptSlide:
     """One line of the table."""
     slide, censored = slide_id(cells), cells.get(CENSORED, "")
     if censored not in EVENTS:

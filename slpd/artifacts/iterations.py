@@ -28,9 +28,9 @@ class Iterations:
     slides: list[str]
 
 
-def write_iterations(path: Path, content: Iterations) -> None:
+def write_iterations(path: Path, history: Iterations) -> None:
     """Write the history of a variant."""
-    write_arrays(path, {**vars(content), "slides": np.array(content.slides)})
+    write_arrays(path, {**vars(history), "slides": np.array(history.slides)})
 
 
 def read_iterations(path: Path) -> Iterations:

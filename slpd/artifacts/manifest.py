@@ -4,11 +4,10 @@ Columns: the fields of SlideRecord, then `tokens`, the path of the slide's token
 The order makes every later result independent of the order of the sheet.
 """
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from slpd.artifacts.atomic import atomic_path
+from slpd.artifacts.rows import checked_rows, read_cells, write_table
 from slpd.artifacts.slide_record import SlideRecord
 
 
@@ -27,26 +26,24 @@ class ManifestRow:
 
 def write_manifest(path: Path, rows: list[ManifestRow]) -> None:
     """Write the manifest, ordered by slide id."""
-    columns = [*SlideRecord.model_fields, "tokens"]
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        for row in sorted(rows, key=lambda row: row.record.slide):
-            writer.writerow({**row.record.model_dump(), "tokens": row.tokens or ""})
+    lines = []
+    for row in sorted(rows, key=lambda row: row.record.slide):
+        values = [*row.record.model_dump().values(), row.tokens]
+        lines.append(["" if value is None else str(value) for value in values])
+    write_table(path, [*SlideRecord.model_fields, "tokens"], lines)
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:
-    """All slides of a manifest, ordered by slide id."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [parse_row(cells) for cells in csv.DictReader(file)]
+    """All slides of a manifest, ordered by slide id; empty cells are unknown values.
 
-
-def parse_row(cells: dict[str, str]) -> ManifestRow:
-    """One line of the manifest; empty cells are unknown values."""
-    tokens = cells.pop("tokens")
-    text = {"stage", "reason"}
-    record = SlideRecord.model_validate({key: value for key, value in cells.items() if value or key in text})
-    return ManifestRow(record, Path(tokens) if tokens else None)
+    Raises:
+        UserError: the file is damaged.
+    """
+    lines = read_cells(path)
+    tokens = [line.pop("tokens") for line in lines]
+    known = [{column: cell for column, cell in line.items() if cell} for line in lines]
+    records = checked_rows(path, SlideRecord, known)
+    return [ManifestRow(record, Path(file) if file else None) for record, file in zip(records, tokens, strict=True)]
 
 
 def used_slides(path: Path) -> list[ManifestRow]:

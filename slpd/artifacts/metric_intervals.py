@@ -3,12 +3,11 @@
 Columns: the fields of MetricInterval. `nan`: not defined in enough folds.
 """
 
-import csv
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from slpd.artifacts.atomic import atomic_path
+from slpd.artifacts.rows import read_rows, write_rows
 
 
 @dataclass(frozen=True)
@@ -30,20 +29,9 @@ class MetricInterval:
 
 def write_intervals(path: Path, rows: Sequence[MetricInterval]) -> None:
     """Write all metrics of an evaluation."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [column.name for column in fields(MetricInterval)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    write_rows(path, MetricInterval, rows)
 
 
 def read_intervals(path: Path) -> list[MetricInterval]:
     """All metrics of an evaluation, in the order of the file."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [parse_row(cells) for cells in csv.DictReader(file)]
-
-
-def parse_row(cells: dict[str, str]) -> MetricInterval:
-    """One line of the file."""
-    task, variant, head, metric = (cells[name] for name in ("task", "variant", "head", "metric"))
-    numbers = {name: float(cells[name]) for name in ("mean", "std", "low", "high", "level")}
-    return MetricInterval(task, variant, head, metric, **numbers, n_folds=int(cells["n_folds"]), why=cells["why"])
+    return read_rows(path, MetricInterval)

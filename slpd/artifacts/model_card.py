@@ -8,7 +8,7 @@ import yaml
 from slpd.artifacts.atomic import write_text
 from slpd.artifacts.region_encoder import RegionEncoderCard
 from slpd.settings.recipe import Recipe
-from slpd.settings.slides import PatchEncoder
+from slpd.settings.slides import PatchEncoderSettings
 from slpd.settings.training import SELF, Objective
 
 # Left out of the settings: what the card's heading says, and what says where and how fast.
@@ -127,7 +127,7 @@ def write_model_card(path: Path, card: ModelCard) -> None:
     write_text(path, text)
 
 
-def describe_patch_encoder(settings: PatchEncoder) -> str:
+def describe_patch_encoder(settings: PatchEncoderSettings) -> str:
     """The patch encoder and its weights."""
     weights = (
         f"weights of SHA-256 `{settings.sha256}`" if settings.sha256 else f"random weights of seed {settings.seed}"

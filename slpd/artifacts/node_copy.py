@@ -39,7 +39,7 @@ def node_copy(slide: str, path: Path, folder: str) -> Iterator[Path]:
         raise UserError(f"jobs.copy_to {folder}: the variable is not set on this node; set it or name the folder")
     with ExitStack() as stack:
         try:
-            copy = copy_slide(path, stack.enter_context(own_folder(base)))
+            copy = copy_slide(path, stack.enter_context(locked_folder(base)))
         except OSError as error:
             stack.close()
             log.warning("slide %s: not copied to %s (%s); read in place", slide, base, error.strerror)
@@ -65,17 +65,17 @@ def copy_slide(path: Path, folder: Path) -> Path:
 
 
 @contextmanager
-def own_folder(base: Path) -> Iterator[Path]:
+def locked_folder(base: Path) -> Iterator[Path]:
     """A new, locked folder, removed at the end; folders of killed jobs are removed before."""
     base.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         with ExitStack() as meanwhile:  # no other job takes the new folder for an abandoned one
             meanwhile.callback(os.close, lock(base))
             remove_abandoned(base)
-            own = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-            stack.callback(shutil.rmtree, own)
-            stack.callback(os.close, lock(own))
-        yield own
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+            stack.callback(shutil.rmtree, folder)
+            stack.callback(os.close, lock(folder))
+        yield folder
 
 
 def remove_abandoned(base: Path) -> None:

@@ -1,4 +1,8 @@
-"""CSV tables that people write (sheets, split files, tile manifests), read strictly: faults are named, not guessed."""
+"""CSV tables that people write (sheets, split files, tile manifests), read strictly: faults are named, not guessed.
+
+The standard library reads them. pandas takes a short line for one with empty cells, renames a column that is there
+twice, and cannot say in which line a quote went wrong.
+"""
 
 import csv
 from collections.abc import Sequence
@@ -49,16 +53,16 @@ def read_text(path: Path, what: str, columns: Sequence[str]) -> str:
         raise UserError(f"{what} {path}: not a UTF-8 text ({error}); export it as CSV in UTF-8") from error
 
 
-def check_header(path: Path, what: str, columns: Sequence[str], found: Sequence[str]) -> None:
+def check_header(path: Path, what: str, columns: Sequence[str], header: Sequence[str]) -> None:
     """Refuse a header with a column missing or twice."""
     for column in columns:
-        if column not in found:
+        if column not in header:
             raise UserError(
                 f"{path}: no column {column!r}; a {what} has the columns {', '.join(columns)}, separated by commas;"
-                f" found: {' | '.join(found)}"
+                f" found: {' | '.join(header)}"
             )
-    for column in found:
-        if found.count(column) > 1:
+    for column in header:
+        if header.count(column) > 1:
             raise UserError(f"{path}: column {column!r} is there twice; keep one")
 
 

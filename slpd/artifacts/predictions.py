@@ -5,7 +5,6 @@ event (survival: 1 seen, 0 censored), predicted (class; survival: the risk, high
 gives: prob_<class>, in the order of the task's classes, or hazard_<interval>.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.atomic import atomic_path
 from slpd.artifacts.folds import LabelledSlide
+from slpd.artifacts.rows import read_cells, write_table
 
 COLUMNS = ("task", "variant", "head", "fold", "slide", "patient", "label", "event", "predicted")
 
@@ -52,22 +51,18 @@ def write_predictions(
         outputs: Names of the columns of `FoldPredictions.outputs`.
         folds: Fold 0 first.
     """
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*COLUMNS, *outputs])
-        for number, fold in enumerate(folds):
-            for case, predicted, row in zip(fold.cases, fold.predicted, fold.outputs, strict=True):
-                slides = " ".join(slide.slide for slide in case)
-                known = [case[0].patient, case[0].label, case[0].event]
-                writer.writerow([*source, number, slides, *known, predicted, *map(float, row)])
+    lines = []
+    for number, fold in enumerate(folds):
+        for case, predicted, row in zip(fold.cases, fold.predicted, fold.outputs, strict=True):
+            slides = " ".join(slide.slide for slide in case)
+            known = [case[0].patient, case[0].label, case[0].event]
+            lines.append([*source, number, slides, *known, predicted, *map(float, row)])
+    write_table(path, [*COLUMNS, *outputs], lines)
 
 
 def read_predictions(path: Path) -> list[Prediction]:
     """The predictions of all folds, in the order of the file."""
-    with open(path, newline="", encoding="utf-8") as file:
-        lines = csv.reader(file)
-        next(lines)
-        return [parse_line(cells) for cells in lines]
+    return [parse_line(list(cells.values())) for cells in read_cells(path)]
 
 
 def parse_line(cells: Sequence[str]) -> Prediction:

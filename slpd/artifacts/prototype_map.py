@@ -4,15 +4,15 @@ Columns: slide; prototype (0 to M - 1, numbered within its slide); n_regions (re
 unit: distances within a neighbourhood have a meaning, axes and distances between groups have none).
 """
 
-import csv
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from slpd.artifacts.atomic import atomic_path
+from slpd.artifacts.rows import read_rows, write_rows
 
 
-class MappedPrototype(NamedTuple):
+@dataclass(frozen=True)
+class MappedPrototype:
     """One prototype."""
 
     slide: str
@@ -24,18 +24,9 @@ class MappedPrototype(NamedTuple):
 
 def write_prototype_map(path: Path, points: Sequence[MappedPrototype]) -> None:
     """Write the map; coordinates keep three digits."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(MappedPrototype._fields)
-        writer.writerows((*point[:3], f"{point.x:.3f}", f"{point.y:.3f}") for point in points)
+    write_rows(path, MappedPrototype, points, decimals=3)
 
 
 def read_prototype_map(path: Path) -> list[MappedPrototype]:
     """The map, in order of slide id and prototype."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [
-            MappedPrototype(
-                row["slide"], int(row["prototype"]), int(row["n_regions"]), float(row["x"]), float(row["y"])
-            )
-            for row in csv.DictReader(file)
-        ]
+    return read_rows(path, MappedPrototype)

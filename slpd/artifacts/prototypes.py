@@ -30,10 +30,10 @@ class CohortPrototypes:
     slides: list[str]
 
 
-def write_prototypes(path: Path, content: CohortPrototypes) -> None:
+def write_prototypes(path: Path, prototypes: CohortPrototypes) -> None:
     """Write the prototypes of a cohort."""
-    texts = {"features": np.array(content.features), "slides": np.array(content.slides)}
-    write_arrays(path, {**vars(content), **texts})
+    texts = {"features": np.array(prototypes.features), "slides": np.array(prototypes.slides)}
+    write_arrays(path, {**vars(prototypes), **texts})
 
 
 def read_prototypes(path: Path) -> CohortPrototypes:

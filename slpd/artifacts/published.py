@@ -41,10 +41,12 @@ def read_published(path: Path) -> list[PublishedFigure]:
         UserError: a column is missing, a metric is unknown, a value is no number in the metric's range, a deviation
             is negative or wider than the range or stands without a value, or a figure has no source.
     """
-    return [parse_row(path, line, cells) for line, cells in read_table(path, "file of published figures", COLUMNS)]
+    return [
+        published_figure(path, line, cells) for line, cells in read_table(path, "file of published figures", COLUMNS)
+    ]
 
 
-def parse_row(path: Path, line: int, cells: dict[str, str]) -> PublishedFigure:
+def published_figure(path: Path, line: int, cells: dict[str, str]) -> PublishedFigure:
     """One line of the file."""
     where = f"{path}, line {line}"
     task, variant, head, metric = (cells[column] for column in COLUMNS[:4])
@@ -66,14 +68,14 @@ def number(where: str, column: str, text: str, low: float, high: float, fault: s
     if not text:
         return None
     try:
-        found = float(text)
+        value = float(text)
     except ValueError:
-        found = math.nan
-    if not math.isfinite(found):
+        value = math.nan
+    if not math.isfinite(value):
         raise UserError(f"{where}: {column} {text!r} is no number; write one, or leave it empty")
-    if not low <= found <= high:
+    if not low <= value <= high:
         raise UserError(f"{where}: {column} {text!r} {fault}; write shares of 1, 87.9 % as 0.879")
-    return found
+    return value
 
 
 def misspelt_names(figures: Iterable[PublishedFigure], names: Mapping[str, Sequence[str]]) -> list[str]:

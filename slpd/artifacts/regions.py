@@ -8,6 +8,8 @@ import csv
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from pydantic import TypeAdapter
+
 from slpd.artifacts.atomic import atomic_path
 
 Exclusion = Literal["", "little tissue", "pen", "padding"]  # empty: kept
@@ -38,17 +40,9 @@ def write_regions(path: Path, regions: list[Region]) -> None:
 def read_grid(path: Path) -> list[Region]:
     """All regions of a table, kept and excluded."""
     with open(path, newline="", encoding="utf-8") as file:
-        return [parse_region(cells) for cells in csv.DictReader(file)]
+        return TypeAdapter(list[Region]).validate_python(list(csv.DictReader(file)))
 
 
 def read_regions(path: Path) -> list[Region]:
     """The regions of a table that are kept."""
     return [region for region in read_grid(path) if not region.excluded]
-
-
-def parse_region(cells: dict[str, str]) -> Region:
-    """One line of the table."""
-    row, column, x_lv0, y_lv0 = (int(cells[name]) for name in ("row", "column", "x_lv0", "y_lv0"))
-    tissue, pen, padding = (float(cells[name]) for name in ("tissue_share", "pen_share", "padding_share"))
-    excluded = next(reason for reason in get_args(Exclusion) if reason == cells["excluded"])
-    return Region(row, column, x_lv0, y_lv0, tissue, pen, padding, excluded)

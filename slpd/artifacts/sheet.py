@@ -17,9 +17,9 @@ from slpd.artifacts.people_table import parse_table, read_text
 from slpd.artifacts.slide_files import n_bytes_of
 from slpd.artifacts.spelling import groups, no_id, sure_key
 from slpd.errors import UserError, first_of
-from slpd.settings.section import SAFE_NAME
+from slpd.settings.section import SAFE_NAME, SHEET_COLUMNS
 
-COLUMNS = ("slide", "path", "patient", "mpp")
+COLUMNS = SHEET_COLUMNS
 TOKEN_SUFFIXES = (".h5", ".hdf5", ".pt")
 MASK = "mask"  # a column that may be absent
 NAMED = 3  # ids named in a message
@@ -75,7 +75,7 @@ def read_sheet(path: Path) -> list[SheetRow]:
 
 def parse_sheet(path: Path, text: str) -> list[SheetRow]:
     """The rows of a sheet of which the text is known already; as `read_sheet`."""
-    rows = [parse_row(path, line, cells) for line, cells in parse_table(path, text, "cohort sheet", COLUMNS)]
+    rows = [sheet_row(path, line, cells) for line, cells in parse_table(path, text, "cohort sheet", COLUMNS)]
     refuse_repeats(path, rows)
     refuse_no_ids(path, rows)
     refuse_two_spellings(path, rows)
@@ -83,7 +83,7 @@ def parse_sheet(path: Path, text: str) -> list[SheetRow]:
     return rows
 
 
-def parse_row(path: Path, line: int, cells: dict[str, str]) -> SheetRow:
+def sheet_row(path: Path, line: int, cells: dict[str, str]) -> SheetRow:
     """One line of the sheet as a row."""
     slide = cells["slide"]
     if not re.fullmatch(SAFE_NAME, slide) or len(slide) > 120:
@@ -100,10 +100,10 @@ def parse_row(path: Path, line: int, cells: dict[str, str]) -> SheetRow:
         raise UserError(
             f"{path}: slide {slide} has mask {mask!r}; give a {', '.join(MASK_SUFFIXES)} file, or leave it empty"
         )
-    return SheetRow(slide, cells["path"], cells["patient"], parse_mpp(path, slide, cells["mpp"]), labels, mask)
+    return SheetRow(slide, cells["path"], cells["patient"], sheet_mpp(path, slide, cells["mpp"]), labels, mask)
 
 
-def parse_mpp(path: Path, slide: str, text: str) -> float | None:
+def sheet_mpp(path: Path, slide: str, text: str) -> float | None:
     """The sheet's µm per pixel, or None for an empty cell."""
     if not text:
         return None

@@ -72,12 +72,12 @@ def series_in(folder: Path) -> dict[str, list[Path]]:
 @lru_cache(maxsize=64)  # many slides may lie in one folder
 def scan(folder: Path, changed: int) -> dict[str, list[Path]]:
     """`series_in` a folder that was changed last at this time."""
-    found: dict[str, list[Path]] = {}
+    files_of_series: dict[str, list[Path]] = {}
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         with suppress(OSError):  # what cannot be read is no part of a slide that can
             if series := series_of(path):
-                found.setdefault(series, []).append(path)
-    return found
+                files_of_series.setdefault(series, []).append(path)
+    return files_of_series
 
 
 def named_files(entry: Path) -> list[Path]:

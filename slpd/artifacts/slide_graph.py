@@ -25,9 +25,9 @@ class SlideGraphArrays:
     slides: list[str]
 
 
-def write_slide_graph(path: Path, content: SlideGraphArrays) -> None:
+def write_slide_graph(path: Path, graph: SlideGraphArrays) -> None:
     """Write the slide graph."""
-    write_arrays(path, {**vars(content), "slides": np.array(content.slides)})
+    write_arrays(path, {**vars(graph), "slides": np.array(graph.slides)})
 
 
 def read_slide_graph(path: Path) -> SlideGraphArrays:

@@ -4,15 +4,15 @@ Columns: slide; x, y (t-SNE of the slides' mean region vectors, no unit: distanc
 meaning, axes and distances between groups have none).
 """
 
-import csv
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from slpd.artifacts.atomic import atomic_path
+from slpd.artifacts.rows import read_rows, write_rows
 
 
-class MappedSlide(NamedTuple):
+@dataclass(frozen=True)
+class MappedSlide:
     """One slide."""
 
     slide: str
@@ -22,13 +22,9 @@ class MappedSlide(NamedTuple):
 
 def write_slide_map(path: Path, points: Sequence[MappedSlide]) -> None:
     """Write the map; coordinates keep three digits."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(MappedSlide._fields)
-        writer.writerows((point.slide, f"{point.x:.3f}", f"{point.y:.3f}") for point in points)
+    write_rows(path, MappedSlide, points, decimals=3)
 
 
 def read_slide_map(path: Path) -> list[MappedSlide]:
     """The map, in order of slide id."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [MappedSlide(row["slide"], float(row["x"]), float(row["y"])) for row in csv.DictReader(file)]
+    return read_rows(path, MappedSlide)

@@ -30,7 +30,7 @@ UUID = re.compile(r"\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.IGNORECASE
 
 def no_id(text: str) -> str:
     """Why a text cannot be an id, or nothing."""
-    if plain(text).lower() in NO_ID:
+    if visible_text(text).lower() in NO_ID:
         return "stands for no id"
     if ROUNDED.fullmatch(text):
         return "is a number that a spreadsheet has rounded"
@@ -44,11 +44,11 @@ def likely_date(text: str) -> bool:
 
 def sure_key(text: str) -> str:
     """What ids have in common that surely are one patient's."""
-    whole = FRACTION.fullmatch(plain(text))
-    return whole[1] if whole else barcode(text) or plain(text)
+    whole = FRACTION.fullmatch(visible_text(text))
+    return whole[1] if whole else barcode(text) or visible_text(text)
 
 
-def plain(text: str) -> str:
+def visible_text(text: str) -> str:
     """A text without what cannot be seen: characters without width, and other forms of the same letters."""
     normal = unicodedata.normalize("NFKC", text)
     return "".join(letter for letter in normal if unicodedata.category(letter) != "Cf").strip(" '\"")
@@ -56,7 +56,7 @@ def plain(text: str) -> str:
 
 def barcode(text: str) -> str:
     """The patient's part of a barcode, in lower case; empty: it has none."""
-    parts = re.split(SEPARATORS, plain(text).lower())
+    parts = re.split(SEPARATORS, visible_text(text).lower())
     n_parts = BARCODES.get(parts[0], 0)
     return "-".join(parts[:n_parts]) if n_parts and len(parts) >= n_parts else ""
 
@@ -74,13 +74,13 @@ def likely_key(text: str) -> str:
 
 def slide_key(text: str) -> str:
     """What slide ids have in common that likely are one slide's: also without a file's suffix and TCGA's UUID."""
-    whole = UUID.sub("", SUFFIX.sub("", plain(text)))
+    whole = UUID.sub("", SUFFIX.sub("", visible_text(text)))
     return likely_key(whole) if not barcode(whole) else " ".join(re.split(SEPARATORS, whole.lower()))
 
 
 def groups(ids: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:
     """The ids, each once, that have their key in common with others, by key."""
-    found: dict[str, list[str]] = {}
+    by_key: dict[str, list[str]] = {}
     for text in dict.fromkeys(ids):
-        found.setdefault(key(text), []).append(text)
-    return [same for same in found.values() if len(same) > 1]
+        by_key.setdefault(key(text), []).append(text)
+    return [same for same in by_key.values() if len(same) > 1]

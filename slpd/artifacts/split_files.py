@@ -31,13 +31,13 @@ def read_split_files(folder: Path) -> list[SplitIds]:
     Raises:
         UserError: the folder holds no split files, they are not numbered 0, 1, ..., or a file lacks a column.
     """
-    found = {path.name for path in split_files(folder) if re.fullmatch(r"splits_[0-9]+\.csv", path.name)}
-    if not found:
+    present = {path.name for path in split_files(folder) if re.fullmatch(r"splits_[0-9]+\.csv", path.name)}
+    if not present:
         raise UserError(f"folds folder {folder}: no files splits_<k>.csv in it; give the folder of the split files")
-    expected = [split_file(number) for number in range(len(found))]
-    missing = [name for name in expected if name not in found]
+    expected = [split_file(number) for number in range(len(present))]
+    missing = [name for name in expected if name not in present]
     if missing:
-        others = sorted(found - set(expected))
+        others = sorted(present - set(expected))
         raise UserError(
             f"folds folder {folder}: no {missing[0]}, but {first_of(others, NAMED)}; number the files"
             " splits_0.csv, splits_1.csv, ... without gaps and leading zeros"

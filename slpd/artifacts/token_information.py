@@ -35,23 +35,23 @@ class TokenInformation:
             tokens: (P, D) as the file has them, finite.
             half: (P, D) as they are kept.
         """
-        content = hashlib.sha256(half.tobytes()).digest()
-        self._content.update(content)
+        digest = hashlib.sha256(half.tobytes()).digest()
+        self._content.update(digest)
         self.n_regions += 1
-        if fault := self._fault_of(tokens, half, content):
+        if fault := self._fault_of(tokens, half, digest):
             self._counts[fault] += 1
         else:
             self.n_zero_tokens += int((~tokens.any(axis=1)).sum())
-        self._known.add(content)
+        self._known.add(digest)
 
-    def _fault_of(self, tokens: NDArray[np.floating], half: NDArray[np.float16], content: bytes) -> str:
+    def _fault_of(self, tokens: NDArray[np.floating], half: NDArray[np.float16], digest: bytes) -> str:
         if not tokens.any():
             return ZERO
         if (tokens == tokens[0]).all():
             return CONSTANT
         if lost_share(tokens, half) > MOST_LOST:
             return LOST
-        return REPEATED if content in self._known else ""
+        return REPEATED if digest in self._known else ""
 
     @property
     def faults(self) -> str:

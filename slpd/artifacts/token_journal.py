@@ -87,8 +87,8 @@ class TokenJournal:
         record["place"] = len(self)
         if region is not None:
             record["readable"], record["tokens"], record["sharpness"] = True, region.tokens, region.sharpness
-        content = record.tobytes()
-        self._write(content + zlib.crc32(content).to_bytes(4, "little"), self._offset(len(self)))
+        encoded = record.tobytes()
+        self._write(encoded + zlib.crc32(encoded).to_bytes(4, "little"), self._offset(len(self)))
         self.sharpness.append(math.nan if region is None else region.sharpness)
 
     def remove(self) -> None:
@@ -98,10 +98,10 @@ class TokenJournal:
     def _open(self) -> int:
         """The file, begun anew unless it begins with this header."""
         file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-        found = os.pread(file, len(self.header), 0)
-        if found == self.header:
+        header = os.pread(file, len(self.header), 0)
+        if header == self.header:
             return file
-        if found:
+        if header:
             log.warning("%s: damaged, or of other regions or settings; started over", self.path)
             os.close(file)
             self.path.unlink()
@@ -116,18 +116,18 @@ class TokenJournal:
 
     def _record(self, place: int) -> np.void | None:
         """The record at a place, if it is there and whole."""
-        content = os.pread(self.file, self.size, self._offset(place))
-        if len(content) < self.size or zlib.crc32(content[:-4]).to_bytes(4, "little") != content[-4:]:
+        encoded = os.pread(self.file, self.size, self._offset(place))
+        if len(encoded) < self.size or zlib.crc32(encoded[:-4]).to_bytes(4, "little") != encoded[-4:]:
             return None
-        record: np.void = np.frombuffer(content[:-4], self.dtype)[0]
+        record: np.void = np.frombuffer(encoded[:-4], self.dtype)[0]
         return record if record["place"] == place else None
 
-    def _write(self, content: bytes, offset: int) -> None:
+    def _write(self, rest: bytes, offset: int) -> None:
         """Write all bytes at an offset."""
         try:
-            while content:
-                written = os.pwrite(self.file, content, offset)
-                content, offset = content[written:], offset + written
+            while rest:
+                written = os.pwrite(self.file, rest, offset)
+                rest, offset = rest[written:], offset + written
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise

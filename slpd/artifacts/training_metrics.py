@@ -1,12 +1,11 @@
 """Training metrics (CSV): one line per epoch. Speed is in the log, so that equal runs give equal bytes."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from slpd.artifacts.atomic import atomic_path
+from slpd.artifacts.rows import checked_rows, read_cells, write_table
 from slpd.settings.training import TERMS
 
 TERM_NAMES = tuple(term.name for term in TERMS)
@@ -43,15 +42,9 @@ class EpochMetrics:
 
 def write_metrics(path: Path, epochs: list[EpochMetrics]) -> None:
     """Write one line per epoch."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(epoch.columns() for epoch in epochs)
+    write_table(path, COLUMNS, [list(epoch.columns().values()) for epoch in epochs], line_end="\n")
 
 
 def read_metrics(path: Path) -> list[EpochMetrics]:
     """Read the epochs of one training stage."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [
-            EpochMetrics.of({name: float(value) for name, value in cells.items()}) for cells in csv.DictReader(file)
-        ]
+    return [EpochMetrics.of(columns) for columns in checked_rows(path, dict[str, float], read_cells(path))]

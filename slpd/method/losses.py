@@ -106,10 +106,10 @@ class DistillationLoss(nn.Module):
         """
         centres = {}
         for term, given in targets.items():
-            own = self.objective.has_own_centre(term)
-            centre = self.prototype_centre if own else self.self_centre
+            has_own = self.objective.has_own_centre(term)
+            centre = self.prototype_centre if has_own else self.self_centre
             centres[term] = centre.value.clone()
-            if own or term is SELF:  # others borrow the centre of L_self as it is
+            if has_own or term is SELF:  # others borrow the centre of L_self as it is
                 centre.update(given, layer)
         return Goals(targets, centres)
 
@@ -126,15 +126,15 @@ class DistillationLoss(nn.Module):
             Name -> value: `loss`, every term unweighted (0: no targets), and `teacher_entropy`, of the teacher's views.
         """
         vectors, centres = goals.stacked()
-        found = self.cross_entropy(views, vectors, (student, teacher), centres, self.temperatures)
+        losses = self.cross_entropy(views, vectors, (student, teacher), centres, self.temperatures)
         values = dict.fromkeys(TERMS, views.new_zeros(()))
-        for term, pairs in goals.by_term(found.pairs).items():  # (T, V, B)
+        for term, pairs in goals.by_term(losses.pairs).items():  # (T, V, B)
             of_batch = goals.targets[term].mean_over_regions(pairs)
             values[term] = mean_over_pairs(of_batch, self.objective.skips_same_view(term))
         loss = torch.stack([self.objective.weight(term) * value for term, value in values.items()]).sum()
-        entropies = goals.targets[SELF].mean_over_regions(goals.by_term(found.entropies)[SELF])
-        named = {term.name: value for term, value in values.items()}
-        return {"loss": loss, **named, "teacher_entropy": entropies.mean()}
+        entropies = goals.targets[SELF].mean_over_regions(goals.by_term(losses.entropies)[SELF])
+        of_terms = {term.name: value for term, value in values.items()}
+        return {"loss": loss, **of_terms, "teacher_entropy": entropies.mean()}
 
 
 def mean_over_pairs(values: Tensor, skip_same_view: bool) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from slpd.models.head import ProjectionHead
+from slpd.models.projection_head import ProjectionHead
 from slpd.models.region_encoder import RegionViT
 from slpd.settings.training import Features, RegionEncoder
 

@@ -15,7 +15,7 @@ from slpd.errors import UserError
 from slpd.models.region_encoder import positions_for
 from slpd.models.sharpness import sharpness
 from slpd.models.weights import load_exactly
-from slpd.settings.slides import PatchEncoder as Settings
+from slpd.settings.slides import PatchEncoderSettings as Settings
 
 POSITIONS = "pos_embed"  # timm's name, and HIPT's
 

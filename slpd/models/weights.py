@@ -29,14 +29,14 @@ def load_exactly(model: nn.Module, weights: Mapping[str, Tensor], misfit: str) -
     expected = model.state_dict()
     faults = [f"{name} is missing" for name in expected.keys() - weights.keys()]
     faults += [f"{name} is surplus" for name in weights.keys() - expected.keys()]
-    found = {name: fault_of(weights[name], expected[name]) for name in expected.keys() & weights.keys()}
+    found = {name: fault_of_tensor(weights[name], expected[name]) for name in expected.keys() & weights.keys()}
     faults += [f"{name} {fault}" for name, fault in found.items() if fault]
     if faults:
         raise UserError(f"{misfit}: {'; '.join(sorted(faults))}")
     model.load_state_dict(weights)
 
 
-def fault_of(tensor: Tensor, expected: Tensor) -> str:
+def fault_of_tensor(tensor: Tensor, expected: Tensor) -> str:
     """Why a tensor cannot take the place of another; empty if it can."""
     if tensor.shape != expected.shape:
         return f"has shape {tuple(tensor.shape)}, expected {tuple(expected.shape)}"

@@ -12,9 +12,9 @@ from slpd.settings.heads import AnyHead, HeadPreset, TrainedHead
 from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset
 from slpd.settings.report import Report
-from slpd.settings.section import Name, Named, Section, describe, named
-from slpd.settings.slides import Manifest, PatchEncoder, Reading, Regions, Tissue
-from slpd.settings.tables import Table, metrics_of, refuse_shared_files
+from slpd.settings.section import Name, Named, Section, first_fault, named
+from slpd.settings.slides import Manifest, PatchEncoderSettings, Reading, Regions, Tissue
+from slpd.settings.tables import Table, metrics_of, refuse_names_of_differences
 from slpd.settings.training import PLAIN_DINO, Objective, Prototypes, RegionEncoder, SlideGraph, Training
 
 Changes = Mapping[str, Any]  # keys of a section that an entry sets differently
@@ -99,7 +99,7 @@ class Experiment(Section):
     tissue: Tissue
     regions: Regions
     reading: Reading
-    patch_encoder: PatchEncoder
+    patch_encoder: PatchEncoderSettings
     manifest: Manifest
     jobs: Jobs
     region_encoder: RegionEncoder
@@ -247,7 +247,7 @@ def changed(section: AnySection, changes: Changes, where: str) -> AnySection:
     try:
         return type(section).model_validate(given)
     except ValidationError as error:
-        raise UserError(describe(error, type(section), where, given)) from error
+        raise UserError(first_fault(error, type(section), where, given)) from error
 
 
 def load_experiment(config: Mapping[str, Any]) -> Experiment:
@@ -260,9 +260,9 @@ def load_experiment(config: Mapping[str, Any]) -> Experiment:
     try:
         experiment = Experiment.model_validate(given)
     except ValidationError as error:
-        raise UserError(describe(error, Experiment, "config", given)) from error
+        raise UserError(first_fault(error, Experiment, "config", given)) from error
     check_names(experiment)
-    refuse_shared_files(experiment.tables)
+    refuse_names_of_differences(experiment.tables)
     check_metrics(experiment)
     check_geometry(experiment)
     for variant in experiment.variants:

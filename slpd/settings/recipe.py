@@ -4,7 +4,7 @@ from typing import Self
 
 from slpd.settings.experiment import Cohort, Experiment, Variant
 from slpd.settings.section import Name, Section
-from slpd.settings.slides import PatchEncoder, Reading, Regions, Tissue
+from slpd.settings.slides import PatchEncoderSettings, Reading, Regions, Tissue
 from slpd.settings.training import Objective, Prototypes, RegionEncoder, SlideGraph, Training
 
 
@@ -18,7 +18,7 @@ class Recipe(Section):
     regions: Regions
     reading: Reading
     min_sharpness: float  # of `manifest`
-    patch_encoder: PatchEncoder
+    patch_encoder: PatchEncoderSettings
     region_encoder: RegionEncoder
     training: Training
     objective: Objective

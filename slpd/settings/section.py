@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from slpd.errors import UserError
 
 SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # becomes part of file names
+SHEET_COLUMNS = ("slide", "path", "patient", "mpp")  # of every cohort sheet; the rest of its columns are labels
 
 Name = Annotated[str, Field(pattern=SAFE_NAME, max_length=120)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -64,10 +65,10 @@ def checked_json(kind: Any, text: str, where: str) -> Any:  # noqa: ANN401  # an
         return TypeAdapter(kind).validate_json(text)
     except ValidationError as error:
         is_json = error.errors()[0]["type"] != "json_invalid"
-        raise UserError(describe(error, kind, where, json.loads(text) if is_json else None)) from error
+        raise UserError(first_fault(error, kind, where, json.loads(text) if is_json else None)) from error
 
 
-def describe(error: ValidationError, kind: object, where: str, given: object) -> str:
+def first_fault(error: ValidationError, kind: object, where: str, given: object) -> str:
     """The first fault of a validation error in one line: key, value, what was expected.
 
     Args:

@@ -35,7 +35,7 @@ class Reading(Section):
     )
 
 
-class PatchEncoder(Section):
+class PatchEncoderSettings(Section):
     """`encode_patches`: the frozen encoder of patches."""
 
     model: str = Field(description="timm model name")
@@ -53,7 +53,7 @@ class PatchEncoder(Section):
     )
 
     @model_validator(mode="after")
-    def weights_are_identified(self) -> "PatchEncoder":
+    def weights_are_identified(self) -> "PatchEncoderSettings":
         """A checkpoint comes with its hash, random weights without one."""
         if (self.checkpoint is None) != (self.sha256 is None):
             raise ValueError("checkpoint and sha256 are given together, or both are null")

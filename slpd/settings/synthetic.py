@@ -4,14 +4,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from slpd.artifacts.sheet import COLUMNS
-from slpd.settings.section import Fraction, Name, Section, Seed
+from slpd.settings.section import SHEET_COLUMNS, Fraction, Name, Section, Seed
 
 
 def no_sheet_column(name: str) -> str:
     """Refuse a label column that would replace a column of the sheet."""
-    if name in COLUMNS:
-        raise ValueError(f"a label column cannot be called {', '.join(COLUMNS)}")
+    if name in SHEET_COLUMNS:
+        raise ValueError(f"a label column cannot be called {', '.join(SHEET_COLUMNS)}")
     return name
 
 

@@ -48,7 +48,7 @@ class Table(Section):
         return self
 
 
-def refuse_shared_files(tables: Sequence[Table]) -> None:
+def refuse_names_of_differences(tables: Sequence[Table]) -> None:
     """Refuse two tables of which one has the name of the other's file of differences."""
     names = [table.name for table in tables]
     for name in names:

@@ -13,7 +13,7 @@ from slpd.artifacts.patch_attention import write_patch_attention
 from slpd.models.encoder_files import read_encoder
 from slpd.models.region_encoder import RegionViT
 from slpd.training.devices import training_device
-from slpd.training.embed import embed_in_batches, refuse_infinite
+from slpd.training.embed import embed_in_batches, refuse_infinite_vectors
 from slpd.training.token_store import TokenStore, open_token_store
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,6 @@ def attend(encoder: RegionViT, tokens: TokenStore, cohort: CohortTokens) -> Iter
     """(n, heads, P) of the cohort's regions in order, some at a time."""
     regions, done = np.arange(cohort.n_regions), 0
     for attention in embed_in_batches(encoder.class_attention, tokens, regions, crop=cohort.grid):
-        refuse_infinite(attention.reshape(len(attention), -1), cohort, first=done)
+        refuse_infinite_vectors(attention.reshape(len(attention), -1), cohort, first=done)
         done += len(attention)
         yield attention.astype(np.float16)

@@ -11,7 +11,7 @@ from slpd.artifacts.cohort_tokens import open_cohort_tokens, read_cohort_coords
 from slpd.models.encoder_files import read_encoder
 from slpd.settings.training import RegionEncoder
 from slpd.training.devices import training_device
-from slpd.training.embed import embed_regions, refuse_infinite
+from slpd.training.embed import embed_regions, refuse_infinite_vectors
 from slpd.training.token_store import open_token_store
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
         regions = np.arange(cohort.n_regions)
         tokens = open_token_store(cohort, regions, device, "disk", reserve=0)  # each is read once
         vectors = embed_regions(encoder.to(device), tokens, regions, crop=cohort.grid)
-    refuse_infinite(vectors, cohort)
+    refuse_infinite_vectors(vectors, cohort)
     bags = dict(zip(cohort.slides, np.split(vectors, cohort.offsets[1:-1]), strict=True))
     coords = read_cohort_coords(args.manifest)
     logger.info("%d regions of %d slides embedded, %d values each", *vectors.shape[:1], len(bags), vectors.shape[1])

@@ -34,7 +34,7 @@ from slpd.errors import SlideError, UserError
 from slpd.geometry.read_plan import ReadPlan, plan_read
 from slpd.models.patch_encoder import Encoding, PatchEncoder
 from slpd.settings.jobs import Jobs
-from slpd.settings.slides import PatchEncoder as Settings
+from slpd.settings.slides import PatchEncoderSettings as Settings
 from slpd.settings.slides import Reading
 from slpd.wsi import CrashedReaderError, Slide, UnreadableRegion
 

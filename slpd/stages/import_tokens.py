@@ -16,7 +16,7 @@ from slpd.artifacts.sheet import TOKEN_SUFFIXES, SheetRow, read_sheet
 from slpd.artifacts.slide_record import SlideRecord, write_records
 from slpd.artifacts.tokens import TokenSource, write_tokens
 from slpd.errors import SlideError, UserError, first_of
-from slpd.settings.section import describe
+from slpd.settings.section import first_fault
 
 log = logging.getLogger(__name__)
 
@@ -148,4 +148,4 @@ def import_slide(row: SheetRow, tokens: ForeignTokens, version: int, out: Path) 
     try:
         return SlideRecord(slide=row.slide, path=row.path, n_regions=n_regions, **stated)
     except ValidationError as error:
-        raise SlideError(f"slide {row.slide}: {describe(error, SlideRecord, str(tokens.path), stated)}") from error
+        raise SlideError(f"slide {row.slide}: {first_fault(error, SlideRecord, str(tokens.path), stated)}") from error

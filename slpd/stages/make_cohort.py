@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from slpd.artifacts.atomic import atomic_path, write_text
 from slpd.errors import UserError
-from slpd.settings.section import describe
+from slpd.settings.section import first_fault
 from slpd.settings.synthetic import COHORTS, Cohort, ProceduralCohort, TileCohort
 from slpd.synthetic.mosaic import lay_mosaic
 from slpd.synthetic.planned_slide import PlannedSlide, sheet_text
@@ -76,7 +76,7 @@ def read_settings(config: Path, tiles: Path | None) -> Cohort:
     try:
         cohort = COHORTS[kind].model_validate(content)
     except ValidationError as error:
-        raise UserError(describe(error, COHORTS[kind], str(config), content)) from error
+        raise UserError(first_fault(error, COHORTS[kind], str(config), content)) from error
     if tiles is None:
         return cohort
     if not isinstance(cohort, TileCohort):

@@ -36,17 +36,17 @@ def set_rates(optimiser: torch.optim.Optimizer, rates: StepRates) -> None:
 
 def moments_of(optimiser: torch.optim.Optimizer) -> dict[str, list[Tensor]]:
     """The optimiser's state by name of parameter; equal states give equal bytes, unlike those of torch's own dicts."""
-    named = (
+    parameters = (
         pair for group in optimiser.param_groups for pair in zip(group["param_names"], group["params"], strict=True)
     )
-    return {name: [optimiser.state[p][key] for key in MOMENTS] for name, p in named if p in optimiser.state}
+    return {name: [optimiser.state[p][key] for key in MOMENTS] for name, p in parameters if p in optimiser.state}
 
 
 def load_moments(optimiser: torch.optim.Optimizer, moments: Mapping[str, Sequence[Tensor]]) -> None:
     """Take over a state, on the device of the parameters."""
-    own = optimiser.state_dict()
-    names = [name for group in own["param_groups"] for name in group["param_names"]]
+    current = optimiser.state_dict()
+    names = [name for group in current["param_groups"] for name in group["param_names"]]
     state = {
-        place: dict(zip(MOMENTS, moments[name], strict=True)) for place, name in enumerate(names) if name in moments
+        number: dict(zip(MOMENTS, moments[name], strict=True)) for number, name in enumerate(names) if name in moments
     }
-    optimiser.load_state_dict({**own, "state": state})
+    optimiser.load_state_dict({**current, "state": state})

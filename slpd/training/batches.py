@@ -22,7 +22,7 @@ from slpd.method.transfer import send
 from slpd.method.views import Crops, cut_views, draw_crops
 from slpd.models.region_encoder import drop_path_factors
 from slpd.settings.training import Features, RegionEncoder, Term, Training
-from slpd.training.learner import Batch
+from slpd.training.learner import ViewBatch
 from slpd.training.token_store import TokenStore
 
 
@@ -71,14 +71,14 @@ class Batches:
         """(steps, batch size) the regions of every batch of an epoch."""
         return epoch_order(self.training.seed, epoch, self.n_regions, self.training.batch_size)
 
-    def batches_from(self, epoch: int, step: int) -> Iterator[Batch]:
+    def batches_from(self, epoch: int, step: int) -> Iterator[ViewBatch]:
         """This process's share of the batches of an epoch from a step on; tokens of the next are fetched ahead."""
         order = self.order(epoch)
         part = process_part(self.training.batch_size)
         for at, tokens in enumerate(self.tokens.fetch(regions[part] for regions in order[step:])):
             yield self.batch(epoch, step + at, *tokens)
 
-    def batch(self, epoch: int, step: int, tokens: Tensor, places: NDArray[np.int64]) -> Batch:
+    def batch(self, epoch: int, step: int, tokens: Tensor, places: NDArray[np.int64]) -> ViewBatch:
         """This process's share of a batch.
 
         Random numbers are drawn for the whole batch, of which each process takes its part, so the result does
@@ -103,10 +103,10 @@ class Batches:
         global_crops: Crops,
         local_crops: Crops,
         generator: np.random.Generator,
-    ) -> Batch:
+    ) -> ViewBatch:
         """This process's share of a batch of given regions and views; `generator` gives its stochastic depth."""
         part, prototypes = process_part(len(regions)), self.prototypes
-        return Batch(
+        return ViewBatch(
             global_views=cut_views(tokens, places, global_crops.of_regions(part)),
             local_views=cut_views(tokens, places, local_crops.of_regions(part)),
             global_keep=self.draw_keep(generator, 2, len(regions), part),

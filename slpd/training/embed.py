@@ -44,7 +44,7 @@ def embed_regions(
     return np.concatenate(list(embed_in_batches(encode, tokens, regions, crop)))
 
 
-def refuse_infinite(vectors: NDArray[np.float32], cohort: CohortTokens, first: int = 0) -> None:
+def refuse_infinite_vectors(vectors: NDArray[np.float32], cohort: CohortTokens, first: int = 0) -> None:
     """Refuse (n, D) vectors of a cohort's regions, from `first` on, that are not finite, by slide and region."""
     bad = first + np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):

@@ -26,7 +26,7 @@ PARTS = ("student", "teacher", "loss", "precision")  # of a learner's state, bes
 
 
 @dataclass(frozen=True)
-class Batch:
+class ViewBatch:
     """What one step is taken on: this process's share of a batch, B regions."""
 
     global_views: Tensor  # (2, B, g, g, token width)
@@ -41,7 +41,7 @@ class Batch:
         """Regions of this process."""
         return self.global_views.shape[1]
 
-    def views_of(self, part: slice) -> "Batch":
+    def views_of(self, part: slice) -> "ViewBatch":
         """The views of some of the regions."""
         return replace(
             self,
@@ -130,22 +130,22 @@ class Learner:
             getattr(self, part).load_state_dict(state[part])
         load_moments(self.optimiser, state["optimiser"])
 
-    def step(self, batch: Batch, rates: StepRates, freeze_last_layer: bool) -> Tensor:
+    def step(self, batch: ViewBatch, rates: StepRates, freeze_last_layer: bool) -> Tensor:
         """One optimiser step.
 
         Returns:
             (n,) what STEP_METRICS names, of the whole batch.
         """
         self.gradients.begin()
-        found = self.find_gradients(batch)
-        found["gradient_norm"] = self.finish_gradients(freeze_last_layer)
+        values = self.find_gradients(batch)
+        values["gradient_norm"] = self.finish_gradients(freeze_last_layer)
         set_rates(self.optimiser, rates)
         self.precision.scaler.step(self.optimiser)
         self.precision.scaler.update()
         self.follow_student(rates.teacher_momentum)
-        return torch.stack([found[name] for name in STEP_METRICS])
+        return torch.stack([values[name] for name in STEP_METRICS])
 
-    def find_gradients(self, batch: Batch) -> dict[str, Tensor]:
+    def find_gradients(self, batch: ViewBatch) -> dict[str, Tensor]:
         """Add the gradients of this process's share to the student's; what the loss gives for the whole batch, by name.
 
         A view's gradient needs the targets and its own logits, no other view's. So some regions at a time go forward
@@ -170,11 +170,11 @@ class Learner:
         last = network.head.last_layer
         return LastLayer(last.weight_v, last.inverse_lengths(), self.precision.of_products)
 
-    def parts(self, batch: Batch) -> Iterator[slice]:
+    def parts(self, batch: ViewBatch) -> Iterator[slice]:
         """The regions of a batch, some at a time."""
         return (slice(start, start + self.regions_at_once) for start in range(0, len(batch), self.regions_at_once))
 
-    def student_vectors(self, batch: Batch) -> Tensor:
+    def student_vectors(self, batch: ViewBatch) -> Tensor:
         """(V, B, D) unit vectors of all views, the teacher's first."""
         backbone = self.encode_student
         with self.precision.autocast():
@@ -189,7 +189,7 @@ class Learner:
         return network(tokens, None if keep is None else keep.flatten(2)).view(*views.shape[:2], -1)
 
     @torch.no_grad()
-    def targets(self, batch: Batch) -> dict[Term, Targets]:
+    def targets(self, batch: ViewBatch) -> dict[Term, Targets]:
         """The targets of every term, of the teacher as it is before this step's update."""
         with self.precision.autocast():
             parts = [self.encode(self.encode_teacher, batch.global_views[:, part], None) for part in self.parts(batch)]

@@ -12,7 +12,7 @@ from slpd.artifacts.training_metrics import STEP_METRICS
 from slpd.errors import UserError
 from slpd.method.schedules import Schedules, make_schedules
 from slpd.training.batches import Batches, own_regions
-from slpd.training.embed import embed_cohort, refuse_infinite
+from slpd.training.embed import embed_cohort, refuse_infinite_vectors
 from slpd.training.learner import Learner
 from slpd.training.monitor import Monitor
 from slpd.training.progress import Progress
@@ -101,6 +101,6 @@ class Trainer:
             vectors = embed_cohort(learner.teacher.embed, self.batches.tokens, own, cohort.n_regions, crop)
         if vectors is None:
             return None
-        refuse_infinite(vectors, cohort)
+        refuse_infinite_vectors(vectors, cohort)
         width = vectors.shape[1] - learner.teacher.head.last_layer.weight_v.shape[1]
         return CohortEmbeddings(vectors[:, width:], vectors[:, :width], cohort.offsets, cohort.slides)

@@ -23,8 +23,8 @@ class Progress:
         """Start the next epoch, with the metrics of this one: means over its steps, rates of its last."""
         last = schedules.at((self.epoch + 1) * steps_per_epoch - 1)
         means = torch.stack(self.steps).double().mean(dim=0).tolist()
-        found = dict(zip(STEP_METRICS, means, strict=True))
-        self.finished.append(EpochMetrics.of({"epoch": self.epoch + 1} | found | last._asdict()))
+        of_steps = dict(zip(STEP_METRICS, means, strict=True))
+        self.finished.append(EpochMetrics.of({"epoch": self.epoch + 1} | of_steps | last._asdict()))
         self.epoch, self.steps = self.epoch + 1, []
 
     def state_dict(self) -> dict[str, Any]:

@@ -30,8 +30,8 @@ def renewing(prototypes: Prototypes, slide_graph: SlideGraph | None) -> Renew:
     """How a variant renews: what `cluster_regions` does, and `link_slides` where its objective needs it."""
 
     def renew(embeddings: CohortEmbeddings) -> Renewal:
-        content = find_prototypes(embeddings, prototypes)
-        return Renewal(content, link_cohort(content, slide_graph) if slide_graph else None)
+        of_cohort = find_prototypes(embeddings, prototypes)
+        return Renewal(of_cohort, link_cohort(of_cohort, slide_graph) if slide_graph else None)
 
     return renew
 
@@ -39,6 +39,6 @@ def renewing(prototypes: Prototypes, slide_graph: SlideGraph | None) -> Renew:
 def targets_of(renewal: Renewal, objective: Objective, device: torch.device) -> PrototypeTargets:
     """The prototypes that the objective's terms pull regions to."""
     targets = region_targets(objective, renewal.prototypes, renewal.graph)
-    vectors = {term: torch.from_numpy(found.vectors).to(device) for term, found in targets.items()}
-    rows = {term: found.rows for term, found in targets.items()}
+    vectors = {term: torch.from_numpy(of_term.vectors).to(device) for term, of_term in targets.items()}
+    rows = {term: of_term.rows for term, of_term in targets.items()}
     return PrototypeTargets(vectors, rows, renewal.prototypes.features)

@@ -54,9 +54,9 @@ class ResumeFile:
         Raises:
             UserError: a process does not see what the first one resumes from.
         """
-        content = read_checkpoint(self.path, learner.device)
-        learner.load_state_dict(content["learner"])
-        progress = Progress.from_state_dict(content["progress"])
+        checkpoint = read_checkpoint(self.path, learner.device)
+        learner.load_state_dict(checkpoint["learner"])
+        progress = Progress.from_state_dict(checkpoint["progress"])
         self.note(progress)
         if from_first(self.holds) != self.holds:
             raise UserError(f"{self.path}: processes see different files; give all nodes the same file system")
@@ -70,15 +70,15 @@ class ResumeFile:
         with open(self.path, "rb") as file:
             file.read(1)  # an error of the disk or of permissions is no damage
         try:
-            content = read_checkpoint(self.path, torch.device("cpu"), mapped=True)
+            checkpoint = read_checkpoint(self.path, torch.device("cpu"), mapped=True)
         except UserError as error:
             logger.warning("starting afresh: %s", error)
             return None
-        different = differences(content["identity"], self.identity)
+        different = differences(checkpoint["identity"], self.identity)
         if different:
             logger.warning("starting afresh: %s is of another run, different in %s", self.path, ", ".join(different))
             return None
-        return Progress.from_state_dict(content["progress"])
+        return Progress.from_state_dict(checkpoint["progress"])
 
     def due(self) -> bool:
         """Whether it is time to save."""
@@ -92,9 +92,9 @@ class ResumeFile:
         """
         self.saved_at = time.monotonic()
         if process_index() == 0:
-            content = {"learner": learner.state_dict(), "progress": progress.state_dict()}
+            state = {"learner": learner.state_dict(), "progress": progress.state_dict()}
             try:
-                write_checkpoint(self.path, {"identity": self.identity, **content})
+                write_checkpoint(self.path, {"identity": self.identity, **state})
             except (OSError, RuntimeError) as error:  # torch reports a full disk as either
                 if last:
                     raise OSError(f"{self.path}: cannot be written ({error}); it holds {self.holds}") from error

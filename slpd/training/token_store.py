@@ -101,7 +101,7 @@ def open_token_store(
     if place == "device" and device.type == "cpu" and size > free_bytes(device):
         logger.warning("jobs.tokens is device, but %.1f GB of tokens exceed the memory that is free", size / 1e9)
     chosen = place if place != "auto" else roomy_place(size, device, reserve)
-    logger.info("patch tokens of %d regions, %.1f GB, in %s", len(regions), size / 1e9, described(chosen, device))
+    logger.info("patch tokens of %d regions, %.1f GB, in %s", len(regions), size / 1e9, place_in_words(chosen, device))
     if chosen == "disk":
         return StagedTokens(lambda wanted, out: gather_from_files(cohort, wanted, out), cohort, device)
     target = device if chosen == "device" else torch.device("cpu")
@@ -110,7 +110,7 @@ def open_token_store(
         tokens = torch.empty(shape, dtype=torch.float16, device=target)
     except (RuntimeError, MemoryError) as error:  # torch's out-of-memory errors
         raise UserError(
-            f"jobs.tokens: {len(regions)} regions, {size / 1e9:.1f} GB, do not fit in {described(chosen, device)}"
+            f"jobs.tokens: {len(regions)} regions, {size / 1e9:.1f} GB, do not fit in {place_in_words(chosen, device)}"
             " (set it to auto, host or disk, or train on more GPUs)"
         ) from error
     for part, values in cohort.by_slide(regions):
@@ -129,7 +129,7 @@ def roomy_place(size: int, device: torch.device, reserve: int) -> Literal["devic
     return "disk"
 
 
-def described(place: str, device: torch.device) -> str:
+def place_in_words(place: str, device: torch.device) -> str:
     """A place in words."""
     if place == "disk":
         return "their files, read ahead"

@@ -33,7 +33,7 @@ if (
 
 from slpd.artifacts.sheet import labels_digest, starts_from_tokens
 from slpd.artifacts.split_files import split_files
-from slpd.batches import batches_of
+from slpd.slide_batches import batches_of
 from slpd.cohort_check import CohortPlan
 from slpd.errors import UserError
 from slpd.inputs import check_inputs, read_sheets

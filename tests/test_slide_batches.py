@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slpd.batches import SLIDES_PER_BATCH, batches_of
+from slpd.slide_batches import SLIDES_PER_BATCH, batches_of
 
 ids = st.sets(st.text("abcdefghij0123456789", min_size=1, max_size=6), min_size=1, max_size=120)
 
