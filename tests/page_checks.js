@@ -1,5 +1,5 @@
 // What tests/browser.py asks a page about itself.
-{
+const checks = {
   headings() {
     return [...document.querySelectorAll("main :is(h1, h2, h3, h4, h5, h6)")]
       .filter((one) => one.checkVisibility()).map((one) => Number(one.tagName[1]));
@@ -93,4 +93,4 @@
     const scrolls = one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight;
     return [one.dataset.tabPlace ?? (scrolls && one !== document.body ? "scrolls" : null), shows, one.outerHTML.slice(0, 120)];
   },
-}
+};

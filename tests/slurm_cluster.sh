@@ -100,6 +100,7 @@ load() {
     MEM=200000
     GPUS=2
     PORT=26817
+    # shellcheck source=/dev/null  # written by this script
     if [ -f "$D/settings" ]; then . "$D/settings"; fi
     export SLURM_CONF="$D/etc/slurm.conf"
     host=$(hostname -s)
@@ -199,13 +200,14 @@ AccountingStoreFlags=job_comment
 
 SlurmdParameters=config_overrides
 CONF
-    for ((n = 1; n <= NODES; n++)); do
-        echo "NodeName=node$n NodeHostname=$host NodeAddr=127.0.0.1 Port=$((PORT + 1 + n)) CPUs=$CPUS" \
-            "RealMemory=$MEM Gres=gpu:fake:$GPUS State=UNKNOWN"
-    done >>"$D/etc/slurm.conf"
-    echo "PartitionName=main Default=YES Nodes=ALL MaxTime=2-00:00:00 DefaultTime=00:30:00 PriorityTier=1" \
-        >>"$D/etc/slurm.conf"
-    echo "PartitionName=high Nodes=ALL MaxTime=1-00:00:00 PriorityTier=10" >>"$D/etc/slurm.conf"
+    {
+        for ((n = 1; n <= NODES; n++)); do
+            echo "NodeName=node$n NodeHostname=$host NodeAddr=127.0.0.1 Port=$((PORT + 1 + n)) CPUs=$CPUS" \
+                "RealMemory=$MEM Gres=gpu:fake:$GPUS State=UNKNOWN"
+        done
+        echo "PartitionName=main Default=YES Nodes=ALL MaxTime=2-00:00:00 DefaultTime=00:30:00 PriorityTier=1"
+        echo "PartitionName=high Nodes=ALL MaxTime=1-00:00:00 PriorityTier=10"
+    } >>"$D/etc/slurm.conf"
     # Snakemake's step executor empties the environment of SLURM_*, SLURM_CONF included, before its inner srun. PATH
     # survives, so every client gets a wrapper that puts SLURM_CONF back.
     local tool real
@@ -338,6 +340,7 @@ do_stop() {
     local pid n
     if owned slurmctld >/dev/null; then # job processes outlive slurmd, so the jobs end first
         timeout 10 squeue -h -o %A | sort -u | xargs -r scancel 2>/dev/null || true
+        # shellcheck disable=SC2016  # the inner bash expands it
         wait_for 20 "jobs to end" bash -c '[ -z "$(timeout 5 squeue -h)" ]' || true
     fi
     for ((n = 1; n <= NODES; n++)); do end "node$n" slurmd; done
