@@ -86,6 +86,7 @@ test-browser: $(READY)
 
 reruns: $(READY)
 	@python tests/rerun_table.py
+	@python -m slpd schema > config/schema.json
 
 fast-tests: $(READY)
 	pytest -q -m "not torch and not workflow and not slides and not slurm and not browser and not slow"
