@@ -10,7 +10,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 SNAKEMAKE = snakemake --workflow-profile workflow/profiles/default
 
-.PHONY: help setup demo run slurm plan why trial test test-slurm test-browser install-slurm install-browser fast-tests check reruns lock clean
+SHELL_SCRIPTS := .ci/run tests/slurm_cluster.sh
+
+.PHONY: help setup demo run slurm plan why trial test test-slurm test-browser install-slurm install-browser fast-tests \
+  format check reruns lock clean check-python check-rules check-web check-yaml check-markdown check-shell check-container
 
 help:
 	@echo "make demo                 the whole method on a small drawn cohort: minutes on two CPU cores"
@@ -22,6 +25,7 @@ help:
 	@echo "make why CONFIG=file      what would run again, because of which key"
 	@echo "make slurm CONFIG=file    an experiment on a cluster; after a killed run too: waits for its jobs first"
 	@echo "make trial DATA=folder    slides laid from a folder of tissue tiles, to the table"
+	@echo "make format               Python, rules, JavaScript, CSS, YAML, Markdown and shell, reformatted"
 	@echo "make check                formatting, types, lint and the fast tests, before every commit"
 	@echo "make lock                 compile envs/requirements.lock from pyproject.toml again"
 	@echo "make clean                remove results and logs of the demo and the trial"
@@ -88,17 +92,47 @@ install-browser:
 
 reruns: $(READY)
 	@python tests/rerun_table.py
+	@python -m slpd schema > config/schema.json
 
 fast-tests: $(READY)
-	pytest -q -m "not torch and not workflow and not slides and not slurm and not browser"
+	pytest -q -m "not torch and not workflow and not slides and not slurm and not browser and not slow"
 
-check: $(READY) data/demo/slides.csv
+format: $(READY)
+	ruff format .
+	snakefmt Snakefile workflow
+	biome format --write
+	ryl format .
+	rumdl fmt .
+	shfmt -i 4 -w $(SHELL_SCRIPTS)
+
+# What .pre-commit-config.yaml runs too, each where its files change.
+check: check-python check-rules check-web check-yaml check-markdown check-shell check-container fast-tests
+
+check-python: $(READY)
 	ruff format --check .
 	ruff check .
-	snakefmt --check Snakefile workflow
 	mypy
+
+check-rules: $(READY) data/demo/slides.csv
+	snakefmt --check Snakefile workflow
 	snakemake --lint --configfile config/demo.yaml
-	$(MAKE) fast-tests
+
+check-web: $(READY)
+	biome check
+
+check-yaml: $(READY)
+	ryl format --check .
+	ryl check .
+
+check-markdown: $(READY)
+	rumdl check .
+
+check-shell: $(READY)
+	shfmt -i 4 -d $(SHELL_SCRIPTS)
+	shellcheck $(SHELL_SCRIPTS)
+
+check-container: $(READY)
+	hadolint envs/Dockerfile
 
 data/demo/slides.csv: config/demo_cohort.yaml $(READY)
 	@python -m slpd make_cohort --config $< --out data/demo

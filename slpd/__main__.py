@@ -46,6 +46,8 @@ STAGES = {
     "evaluate": "train and test a head on every fold of a task",
     "make_table": "collect evaluations into a table",
     "make_report": "write the report of an experiment",
+    "init": "write a first sheet and config of a folder of slides (no rule: on request)",
+    "schema": "print the JSON schema of config files, for editors (no rule: on request)",
     "doctor": "check whether this machine and its queue can run an experiment (no rule: on request)",
     "failures": "say why jobs failed on the cluster (no rule: on request)",
     "recover": "after a killed run: wait for its jobs, remove its lock (no rule: on request)",

@@ -176,7 +176,7 @@ PICTURES = {"image", "img", "graphics-document"}
 
 def checked(page: Page, check: str) -> Any:  # noqa: ANN401  # what the check returns
     """The answer of a check of page_checks.js."""
-    return page.evaluate(f"() => ({CHECKS}).{check}()")
+    return page.evaluate(f"() => {{ {CHECKS} return checks.{check}(); }}")
 
 
 def nameless(page: Page) -> list[str]:

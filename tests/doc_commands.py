@@ -7,8 +7,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 # First words that make a line of a code block, or inline code of several words, a command.
-PROGRAMS = {"awk", "cd", "gdc-client", "git", "make", "python", "snakemake", "source", "squeue", "tensorboard", "tmux"}
-PAGES = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "config/README.md", "benchmarks/README.md"]
+PROGRAMS = {
+    *(
+        "apptainer",
+        "awk",
+        "cd",
+        "docker",
+        "gdc-client",
+        "git",
+        "make",
+        "pytest",
+        "python",
+        "snakemake",
+        "source",
+        "squeue",
+    ),
+    *("tensorboard", "tmux"),
+}
+PAGES = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "config/README.md", "benchmarks/README.md"]
 # Commands that are only named: that they exist is what can be checked.
 NAME = re.compile(r"make [\w-]+|python -m slpd \w+|python -m benchmarks\.\w+")
 ITEM = re.compile(r"^( *)(?:[-*]|\d+\.) +")

@@ -1,8 +1,9 @@
 // What tests/browser.py asks a page about itself.
-{
+const checks = {
   headings() {
     return [...document.querySelectorAll("main :is(h1, h2, h3, h4, h5, h6)")]
-      .filter((one) => one.checkVisibility()).map((one) => Number(one.tagName[1]));
+      .filter((one) => one.checkVisibility())
+      .map((one) => Number(one.tagName[1]));
   },
 
   withoutAlt() {
@@ -10,7 +11,8 @@
   },
 
   plainTables() {
-    return [...document.querySelectorAll("table")].filter((one) => !one.caption || !one.querySelector("th[scope]"))
+    return [...document.querySelectorAll("table")]
+      .filter((one) => !one.caption || !one.querySelector("th[scope]"))
       .map((one) => one.outerHTML.slice(0, 160));
   },
 
@@ -23,7 +25,8 @@
     };
     const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
     const luminance = (colour) => {
-      const [r, g, b] = colour.map((value) => value / 255)
+      const [r, g, b] = colour
+        .map((value) => value / 255)
         .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
       return 0.2126 * r + 0.7152 * g + 0.0722 * b;
     };
@@ -39,12 +42,21 @@
     // Of text in a drawing: the last shape before it that is painted where it stands; null where that is a picture.
     const drawnUnder = (text) => {
       const box = text.getBoundingClientRect();
-      const x = (box.left + box.right) / 2, y = (box.top + box.bottom) / 2;
+      const x = (box.left + box.right) / 2,
+        y = (box.top + box.bottom) / 2;
       let colour = background(text.ownerSVGElement);
       for (const shape of text.ownerSVGElement.querySelectorAll("path, rect, circle, polygon, image, use")) {
         const place = shape.getBoundingClientRect();
         const before = shape.compareDocumentPosition(text) & Node.DOCUMENT_POSITION_FOLLOWING;
-        if (!before || shape.closest("defs, clipPath") || x < place.left || x > place.right || y < place.top || y > place.bottom) continue;
+        if (
+          !before ||
+          shape.closest("defs, clipPath") ||
+          x < place.left ||
+          x > place.right ||
+          y < place.top ||
+          y > place.bottom
+        )
+          continue;
         const style = getComputedStyle(shape);
         if (shape.tagName === "image") colour = null;
         if (!style.fill.startsWith("rgb") || !colour) continue;
@@ -69,18 +81,27 @@
       const size = parseFloat(style.fontSize);
       const large = !/[\p{L}\p{N}]/u.test(words) || size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
       const where = `${one.tagName} class="${one.getAttribute("class")}" ${paint} on ${under.map(Math.round)}`;
-      if (ratio < (large ? 3 : 4.5) - 0.005) faults.set(where, `contrast ${ratio.toFixed(2)}: "${words.slice(0, 40)}", ${where}`);
+      if (ratio < (large ? 3 : 4.5) - 0.005)
+        faults.set(where, `contrast ${ratio.toFixed(2)}: "${words.slice(0, 40)}", ${where}`);
     }
     return [...faults.values()];
   },
 
   // Numbers what the Tab key should reach, in the order of the page.
   focusable() {
-    const all = [...document.querySelectorAll(
-      "a[href], button, select, textarea, input:not([type=hidden]), summary, [tabindex]")];
-    const reached = all.filter((one) => one.tabIndex >= 0 && !one.disabled
-      && one.checkVisibility({ visibilityProperty: true }) && !(one.type === "radio" && !one.checked));
-    reached.forEach((one, place) => { one.dataset.tabPlace = place; });
+    const all = [
+      ...document.querySelectorAll("a[href], button, select, textarea, input:not([type=hidden]), summary, [tabindex]"),
+    ];
+    const reached = all.filter(
+      (one) =>
+        one.tabIndex >= 0 &&
+        !one.disabled &&
+        one.checkVisibility({ visibilityProperty: true }) &&
+        !(one.type === "radio" && !one.checked),
+    );
+    reached.forEach((one, place) => {
+      one.dataset.tabPlace = place;
+    });
     return reached.length;
   },
 
@@ -91,6 +112,10 @@
     const style = getComputedStyle(one);
     const shows = (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== "none";
     const scrolls = one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight;
-    return [one.dataset.tabPlace ?? (scrolls && one !== document.body ? "scrolls" : null), shows, one.outerHTML.slice(0, 120)];
+    return [
+      one.dataset.tabPlace ?? (scrolls && one !== document.body ? "scrolls" : null),
+      shows,
+      one.outerHTML.slice(0, 120),
+    ];
   },
-}
+};

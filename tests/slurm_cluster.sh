@@ -21,12 +21,19 @@
 # Partitions: main (default), and high, whose jobs preempt those of main.
 set -euo pipefail
 
-die() { echo "slurm_cluster: $*" >&2; exit 1; }
+die() {
+    echo "slurm_cluster: $*" >&2
+    exit 1
+}
 say() { echo "slurm_cluster: $*"; }
-usage() { sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p}' "$0"; exit "${1:-0}"; }
+usage() {
+    sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p}' "$0"
+    exit "${1:-0}"
+}
 
 PATH="$PATH:/usr/sbin:/sbin"
-ACTION="${1:-}"; shift || true
+ACTION="${1:-}"
+shift || true
 
 do_install() {
     apt-get update -qq
@@ -37,38 +44,49 @@ do_install() {
 # ---- processes ---------------------------------------------------------------
 # A daemon is ours when the pid in its pid file is alive, runs the expected program, and has this folder in its
 # command line or environment. Nothing else is ever signalled.
-owned() {  # owned NAME [PROGRAM] -> prints the pid, or fails
+owned() { # owned NAME [PROGRAM] -> prints the pid, or fails
     local pid prog file="$D/run/$1.pid" want=${2:-$1}
     pid=$({ tr -dc 0-9 <"$file"; } 2>/dev/null) || return 1
     [ -n "$pid" ] && [ -r "/proc/$pid/cmdline" ] || return 1
     prog=$(basename "$(readlink "/proc/$pid/exe" 2>/dev/null)" || true)
-    case "$prog" in "$want"|"$want"-wlm) ;; *) return 1 ;; esac
+    case "$prog" in "$want" | "$want"-wlm) ;; *) return 1 ;; esac
     { tr '\0' '\n' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qF -- "$D/" ||
         { tr '\0' '\n' <"/proc/$pid/environ"; } 2>/dev/null | grep -qF -- "=$D/" || return 1
     echo "$pid"
 }
 
-wait_for() {  # wait_for SECONDS WHAT command...: more than ten times what it takes, on a busy machine too
-    local limit=$1 what=$2 until; shift 2
+wait_for() { # wait_for SECONDS WHAT command...: more than ten times what it takes, on a busy machine too
+    local limit=$1 what=$2 until
+    shift 2
     until=$((SECONDS + limit))
-    while [ $SECONDS -le $until ]; do "$@" >/dev/null 2>&1 && return 0; sleep 0.1; done
+    while [ $SECONDS -le $until ]; do
+        "$@" >/dev/null 2>&1 && return 0
+        sleep 0.1
+    done
     say "gave up on: $what; last log lines:" >&2
     tail -n 5 "$D"/log/*.log >&2 2>/dev/null || true
     return 1
 }
 
-end() {  # end NAME [PROGRAM]: TERM, wait, KILL
+end() { # end NAME [PROGRAM]: TERM, wait, KILL
     local pid i
-    pid=$(owned "$@") || { rm -f "$D/run/$1.pid"; return 0; }
+    pid=$(owned "$@") || {
+        rm -f "$D/run/$1.pid"
+        return 0
+    }
     kill -TERM "$pid" 2>/dev/null || true
-    for ((i = 0; i < 1000; i++)); do owned "$@" >/dev/null || break; sleep 0.1; done
+    for ((i = 0; i < 1000; i++)); do
+        owned "$@" >/dev/null || break
+        sleep 0.1
+    done
     if owned "$@" >/dev/null; then kill -KILL "$pid" 2>/dev/null || true; fi
     rm -f "$D/run/$1.pid"
     say "stopped $1 (pid $pid)"
 }
 
 load() {
-    D=${1:-}; [ -n "$D" ] || usage 2
+    D=${1:-}
+    [ -n "$D" ] || usage 2
     if [ "$ACTION" = start ]; then mkdir -p "$D"; fi
     if [ ! -d "$D" ]; then
         say "no such folder: $D"
@@ -77,7 +95,12 @@ load() {
     D=$(cd "$D" && pwd -P)
     [ "${#D}" -le 80 ] || die "the path of the folder is too long for a socket in it: $D"
     [[ "$D" =~ ^[A-Za-z0-9_./-]+$ ]] || die "the path of the folder has unusual characters: $D"
-    NODES=2; CPUS=8; MEM=200000; GPUS=2; PORT=26817
+    NODES=2
+    CPUS=8
+    MEM=200000
+    GPUS=2
+    PORT=26817
+    # shellcheck source=/dev/null  # written by this script
     if [ -f "$D/settings" ]; then . "$D/settings"; fi
     export SLURM_CONF="$D/etc/slurm.conf"
     host=$(hostname -s)
@@ -85,12 +108,17 @@ load() {
 
 # ---- configuration -----------------------------------------------------------
 write_config() {
-    local me i n; me=$(id -un)
+    local me i n
+    me=$(id -un)
     mkdir -p "$D"/{etc,log,run,ctld,spool,munge,dev,bin}
-    chmod 755 "$D" "$D/munge" "$D/run"; chmod 700 "$D/ctld"
+    chmod 755 "$D" "$D/munge" "$D/run"
+    chmod 700 "$D/ctld"
     printf 'NODES=%s\nCPUS=%s\nMEM=%s\nGPUS=%s\nPORT=%s\n' "$NODES" "$CPUS" "$MEM" "$GPUS" "$PORT" >"$D/settings"
     if [ ! -s "$D/munge/munge.key" ]; then
-        (umask 077; head -c 128 /dev/urandom >"$D/munge/munge.key")
+        (
+            umask 077
+            head -c 128 /dev/urandom >"$D/munge/munge.key"
+        )
     fi
     # slurmd wants a character device behind File= and takes the GPU's index from its name: links to /dev/null do
     : >"$D/etc/gres.conf"
@@ -100,7 +128,9 @@ write_config() {
             echo "NodeName=node$n Name=gpu Type=fake File=$D/dev/gpu$i" >>"$D/etc/gres.conf"
         done
     done
-    (umask 077; cat >"$D/etc/slurmdbd.conf" <<CONF
+    (
+        umask 077
+        cat >"$D/etc/slurmdbd.conf" <<CONF
 AuthType=auth/munge
 AuthInfo=socket=$D/munge/munge.socket.2
 DbdHost=localhost
@@ -170,13 +200,14 @@ AccountingStoreFlags=job_comment
 
 SlurmdParameters=config_overrides
 CONF
-    for ((n = 1; n <= NODES; n++)); do
-        echo "NodeName=node$n NodeHostname=$host NodeAddr=127.0.0.1 Port=$((PORT + 1 + n)) CPUs=$CPUS" \
-            "RealMemory=$MEM Gres=gpu:fake:$GPUS State=UNKNOWN"
-    done >>"$D/etc/slurm.conf"
-    echo "PartitionName=main Default=YES Nodes=ALL MaxTime=2-00:00:00 DefaultTime=00:30:00 PriorityTier=1" \
-        >>"$D/etc/slurm.conf"
-    echo "PartitionName=high Nodes=ALL MaxTime=1-00:00:00 PriorityTier=10" >>"$D/etc/slurm.conf"
+    {
+        for ((n = 1; n <= NODES; n++)); do
+            echo "NodeName=node$n NodeHostname=$host NodeAddr=127.0.0.1 Port=$((PORT + 1 + n)) CPUs=$CPUS" \
+                "RealMemory=$MEM Gres=gpu:fake:$GPUS State=UNKNOWN"
+        done
+        echo "PartitionName=main Default=YES Nodes=ALL MaxTime=2-00:00:00 DefaultTime=00:30:00 PriorityTier=1"
+        echo "PartitionName=high Nodes=ALL MaxTime=1-00:00:00 PriorityTier=10"
+    } >>"$D/etc/slurm.conf"
     # Snakemake's step executor empties the environment of SLURM_*, SLURM_CONF included, before its inner srun. PATH
     # survives, so every client gets a wrapper that puts SLURM_CONF back.
     local tool real
@@ -201,8 +232,9 @@ start_munged() {
 
 start_mariadb() {
     owned mariadbd >/dev/null && return
-    local me TMPDIR; me=$(id -un)
-    mkdir -p "$D/mysql-tmp"  # of its own: two clusters that start at once give tables in /tmp the same names
+    local me TMPDIR
+    me=$(id -un)
+    mkdir -p "$D/mysql-tmp" # of its own: two clusters that start at once give tables in /tmp the same names
     export TMPDIR="$D/mysql-tmp"
     if [ ! -d "$D/mysql/mysql" ]; then
         mariadb-install-db --no-defaults --user="$me" --datadir="$D/mysql" \
@@ -228,16 +260,17 @@ ctld_up() { timeout 60 scontrol ping | grep -q 'is UP'; }
 nodes_ready() { [ "$(timeout 60 sinfo -h -N -p main -o %T | grep -cE '^(idle|mixed|allocated)$')" = "$NODES" ]; }
 
 do_start() {
-    load "${1:-}"; shift
+    load "${1:-}"
+    shift
     local n bin given=$#
     while [ $# -gt 0 ]; do
         case "$1" in
-            --nodes) NODES=$2 ;;
-            --cpus) CPUS=$2 ;;
-            --mem) MEM=$2 ;;
-            --gpus) GPUS=$2 ;;
-            --port) PORT=$2 ;;
-            *) die "unknown option $1" ;;
+        --nodes) NODES=$2 ;;
+        --cpus) CPUS=$2 ;;
+        --mem) MEM=$2 ;;
+        --gpus) GPUS=$2 ;;
+        --port) PORT=$2 ;;
+        *) die "unknown option $1" ;;
         esac
         shift 2
     done
@@ -254,8 +287,13 @@ do_start() {
 
     owned slurmctld >/dev/null || write_config
     trap '[ $? -eq 0 ] || { trap - EXIT; say "start failed, stopping again" >&2; do_stop "$D" >&2; exit 1; }' EXIT
-    start_munged; start_mariadb; start_slurmdbd
-    owned slurmctld >/dev/null || { slurmctld -f "$SLURM_CONF"; wait_for 600 slurmctld ctld_up; }
+    start_munged
+    start_mariadb
+    start_slurmdbd
+    owned slurmctld >/dev/null || {
+        slurmctld -f "$SLURM_CONF"
+        wait_for 600 slurmctld ctld_up
+    }
     for ((n = 1; n <= NODES; n++)); do
         owned "node$n" slurmd >/dev/null || slurmd -f "$SLURM_CONF" -N "node$n"
     done
@@ -269,10 +307,16 @@ do_status() {
     load "${1:-}"
     local name pid n ok=0
     for name in munged mariadbd slurmdbd slurmctld; do
-        if pid=$(owned "$name"); then echo "$name: pid $pid"; else echo "$name: not running"; ok=1; fi
+        if pid=$(owned "$name"); then echo "$name: pid $pid"; else
+            echo "$name: not running"
+            ok=1
+        fi
     done
     for ((n = 1; n <= NODES; n++)); do
-        if pid=$(owned "node$n" slurmd); then echo "node$n: pid $pid"; else echo "node$n: not running"; ok=1; fi
+        if pid=$(owned "node$n" slurmd); then echo "node$n: pid $pid"; else
+            echo "node$n: not running"
+            ok=1
+        fi
     done
     [ $ok -eq 0 ] || return 3
     timeout 60 sinfo -N -p main -o '%N %T cpus=%c mem=%mM gres=%G' || return 3
@@ -283,7 +327,7 @@ do_status() {
 leftovers() {
     local p env
     for p in /proc/[0-9]*; do
-        case "${p#/proc/}" in "$$"|"$PPID") continue ;; esac
+        case "${p#/proc/}" in "$$" | "$PPID") continue ;; esac
         env=$({ tr '\0' '\n' <"$p/environ"; } 2>/dev/null) || continue
         grep -q '^SLURM_JOB_ID=' <<<"$env" || continue
         grep -qE "^(SLURM_CONF=$D/etc/slurm.conf\$|PATH=(.*:)?$D/bin(:|\$))" <<<"$env" || continue
@@ -294,26 +338,31 @@ leftovers() {
 do_stop() {
     load "${1:-}"
     local pid n
-    if owned slurmctld >/dev/null; then  # job processes outlive slurmd, so the jobs end first
+    if owned slurmctld >/dev/null; then # job processes outlive slurmd, so the jobs end first
         timeout 60 squeue -h -o %A | sort -u | xargs -r scancel 2>/dev/null || true
+        # shellcheck disable=SC2016  # the inner bash expands it
         wait_for 200 "jobs to end" bash -c '[ -z "$(timeout 60 squeue -h)" ]' || true
     fi
     for ((n = 1; n <= NODES; n++)); do end "node$n" slurmd; done
-    end slurmctld; end slurmdbd; end mariadbd; end munged
+    end slurmctld
+    end slurmdbd
+    end mariadbd
+    end munged
     for pid in $(leftovers); do
         kill -KILL "$pid" 2>/dev/null && say "killed leftover job process $pid" || true
     done
     if [ "${2:-}" = "--purge" ]; then
         [ -f "$D/settings" ] || die "refusing to remove $D: no settings file in it"
-        rm -rf -- "$D"; say "removed $D"
+        rm -rf -- "$D"
+        say "removed $D"
     fi
 }
 
 case "$ACTION" in
-    install) do_install ;;
-    start)   do_start "$@" ;;
-    status)  do_status "$@" ;;
-    stop)    do_stop "$@" ;;
-    -h|--help|help) usage 0 ;;
-    *) usage 2 ;;
+install) do_install ;;
+start) do_start "$@" ;;
+status) do_status "$@" ;;
+stop) do_stop "$@" ;;
+-h | --help | help) usage 0 ;;
+*) usage 2 ;;
 esac

@@ -50,6 +50,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_doctor_finds_cucim_and_says_where_caches_are() -> None:
     found = run("-m", "slpd", "doctor").stdout
     assert "ok      packages: all import" in found

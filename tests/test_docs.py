@@ -46,6 +46,7 @@ PLACES = {
 
 # Command -> what is run instead, and why.
 PARSED = "parsed by its own parser"
+IMAGE = "needs Apptainer or Docker, and a network"
 CLUSTER, HOURS, SERVER = (
     "needs a cluster",
     "takes minutes to hours, and has tests of its own",
@@ -107,6 +108,24 @@ CHECKED: dict[str, tuple[str, str]] = {
         "snakemake --configfile config/mine.yaml --rulegraph dot -- results/mine/tables/toy.md",
         "needs Graphviz and the demo's slides",
     ),
+    "python -m slpd init --slides /data/slides --experiment lung": (
+        "python -m slpd init --slides slides --experiment lung",
+        "slides of a reader's",
+    ),
+    "python -m slpd init --slides FOLDER": (PARSED, "names a folder of the reader's"),
+    "apptainer build slpd.sif envs/slpd.def": ("test -s envs/slpd.def", IMAGE),
+    'snakemake --profile slurm --sdm apptainer --apptainer-args "--nv --bind /data" --configfile config/mine.yaml': (
+        "snakemake --profile slurm --configfile config/mine.yaml -n",
+        IMAGE,
+    ),
+    "docker build --file envs/Dockerfile --tag slpd .": ("test -s envs/Dockerfile", IMAGE),
+    'docker run --gpus all --volume "$PWD":/run --volume /data:/data --workdir /run slpd snakemake -s'
+    " /opt/slpd/Snakefile --cores all --configfile config/mine.yaml": (
+        "snakemake -s Snakefile --cores all --configfile config/mine.yaml -n",
+        IMAGE,
+    ),
+    "pytest tests/test_slide_graph.py": ("pytest --version", "tests are not in the copy"),
+    "pytest tests/test_schema.py -k shipped": ("pytest --version", "tests are not in the copy"),
     "make why CONFIG=...": ("make why CONFIG=config/mine.yaml", "names a file of the reader's"),
 }
 

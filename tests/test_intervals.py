@@ -45,6 +45,7 @@ def draw_evaluation(rng: np.random.Generator) -> tuple[list[Cases], list[NDArray
     return fold_tests(patients, classes), outputs
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth() -> None:
     """95 % intervals of 300 simulated evaluations: of AUC 0.8, and of the accuracy at the same threshold."""
     rng = np.random.default_rng(1)
@@ -58,6 +59,7 @@ def test_intervals_cover_the_truth() -> None:
     assert all(0.90 <= count / 300 <= 0.99 for count in covered.values()), covered
 
 
+@pytest.mark.slow
 def test_intervals_of_other_metrics_cover_what_is_expected_of_their_mean() -> None:
     """The expectation over evaluations of the same size; the calibration error has no interval."""
     rng = np.random.default_rng(2)

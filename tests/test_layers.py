@@ -28,7 +28,9 @@ LAYERS = [
     {"artifacts", "geometry", "settings"},
     {"caches", "errors", "launch", "layout", "versions"},
 ]
-ON_REQUEST = {"make_cohort", "export_released", "import_hipt", "doctor", "failures", "recover", "verify"}
+ON_REQUEST = {
+    *("make_cohort", "export_released", "import_hipt", "init", "schema", "doctor", "failures", "recover", "verify")
+}
 HEAVY = ("torch", "timm", "torchvision", "snakemake")
 WITHOUT_TORCH = [
     "segment_tissue",

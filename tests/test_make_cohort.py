@@ -177,6 +177,7 @@ def test_demo_plan_keeps_its_promises() -> None:
     assert sum(not one.mpp_in_file for one in planned) == 1
 
 
+@pytest.mark.slow
 def test_no_colour_channel_separates_the_classes() -> None:
     """Slides of a quarter of the width, so that all can be drawn: the mix does not depend on the size."""
     settings = ProceduralCohort.model_validate(

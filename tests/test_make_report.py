@@ -260,6 +260,7 @@ def test_figures_can_be_edited_and_wear_the_pages_colours(report: Path) -> None:
     assert re.search(r'id="[^"]*curve-1-intra"', page)  # what the boxes of the page switch
 
 
+@pytest.mark.slow
 def test_equal_results_give_equal_figures(report: Path) -> None:
     again = report_cases.write_report(report_cases.hostile_experiment(), "again")
     for path in (report / "figures").iterdir():
@@ -341,6 +342,7 @@ def test_embedded_json_cannot_be_left(text: str) -> None:
 EVALUATED = [(variant, head) for variant in ("dino", "slpd") for head in ("abmil", "knn")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failed", [EVALUATED[2:3], EVALUATED], ids=["one", "all"])
 def test_an_evaluation_that_the_data_did_not_allow_says_why(
     failed: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -359,6 +361,7 @@ def test_an_evaluation_that_the_data_did_not_allow_says_why(
     assert (report / "data/toy-dx-roc.csv").exists() == (len(failed) < len(EVALUATED))
 
 
+@pytest.mark.slow
 def test_variants_that_are_trained_alike_share_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`slpd` is trained, its equal is what table and report name: nothing of it is missing, and pages say so."""
     monkeypatch.chdir(tmp_path)
@@ -377,6 +380,7 @@ def test_variants_that_are_trained_alike_share_pages(tmp_path: Path, monkeypatch
     assert "alike has the settings of slpd here" in Page(report / "training-toy.html").words
 
 
+@pytest.mark.slow
 def test_a_named_variant_without_pages_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = report_cases.write_results(tmp_path).model_dump(mode="json")

@@ -95,6 +95,7 @@ def test_a_weight_of_two_is_a_case_twice() -> None:
     assert {metric: values[1] for metric, values in found.items()} == pytest.approx(twice)
 
 
+@pytest.mark.slow
 def test_the_calibration_error_of_a_calibrated_forecast_is_small_and_of_an_overconfident_one_is_not() -> None:
     rng = np.random.default_rng(0)
     p = rng.random(20_000)

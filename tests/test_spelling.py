@@ -177,6 +177,7 @@ def test_nothing_is_said_of_ids_that_only_look_alike(caplog: pytest.LogCaptureFi
     assert caplog.messages == []
 
 
+@pytest.mark.slow
 def test_checks_of_20000_slides_cost_seconds() -> None:
     """Measured: 0.17 s more for every reading of the sheet, 0.4 s for the warnings."""
     start = time.process_time()

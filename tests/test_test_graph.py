@@ -81,6 +81,7 @@ def p_values(column: str, n: int = 300) -> NDArray[np.float64]:
     return np.array([found[column].p_value for found in tests])
 
 
+@pytest.mark.slow
 def test_by_chance_p_values_are_uniform() -> None:
     """Ties make a permutation test cautious, never rash: no more small p-values than their size."""
     found = p_values("class")

@@ -164,6 +164,7 @@ def test_a_dry_pen_is_found_over_glass(ink: str) -> None:
     assert found.pen[dense].mean() > 0.85
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ink", "mpp"),
     [("red", 2.0), *((ink, mpp) for ink in ("red", "green", "blue", "black") for mpp in (4.0, 16.0, 24.0))],

@@ -14,7 +14,8 @@ from slpd.errors import UserError
 MIRAX = ".mrxs"  # its pixels lie in a folder of the slide's name
 HAMAMATSU = (b"[Virtual Microscope Specimen]", b"[Uncompressed Virtual Microscope Specimen]")  # a text that names files
 EDGE_BYTES = 2**16  # of a file, at its beginning and its end, that tell it from others
-SINGLE = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".czi", ".h5", ".hdf5", ".pt")  # formats of one file
+SLIDES = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".czi")  # formats of one file
+SINGLE = (*SLIDES, ".h5", ".hdf5", ".pt")  # the same, and token files
 
 
 def files_of(path: Path) -> list[Path]:
@@ -78,6 +79,20 @@ def scan(folder: Path, changed: int) -> dict[str, list[Path]]:
             if series := series_of(path):
                 files_of_series.setdefault(series, []).append(path)
     return files_of_series
+
+
+def slides_below(folder: Path) -> list[Path]:
+    """The slides in a folder and below, in order of path: of each its file, or the folder of one DICOM series.
+
+    Files are known by their suffix, DICOM by its content. Hidden files, as a Macintosh leaves them, are none.
+    """
+    found = []
+    for inner in sorted(path for path in (folder, *folder.rglob("*/")) if path.is_dir()):
+        files = sorted(path for path in inner.iterdir() if path.is_file() and not path.name.startswith("."))
+        found += [file for file in files if file.suffix.lower() in (*SLIDES, MIRAX, ".vms", ".vmu")]
+        series = series_in(inner)
+        found += [inner] if len(series) == 1 and inner != folder else [members[0] for members in series.values()]
+    return found
 
 
 def named_files(entry: Path) -> list[Path]:
