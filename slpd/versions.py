@@ -11,9 +11,9 @@ from importlib.metadata import distributions
 VERSION = "0.1.0"  # as in pyproject.toml
 
 RESULT_VERSIONS: dict[str, int] = {
-    "segment_tissue": 4,
+    "segment_tissue": 5,
     "tile_regions": 2,
-    "picture_regions": 1,
+    "picture_regions": 2,
     "check_cohort": 1,
     "encode_patches": 4,
     "import_tokens": 2,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from multiprocessing.connection import Connection
 
+import cv2
 import numpy as np
 import openslide
 from numpy.typing import NDArray
@@ -22,13 +23,13 @@ from slpd.wsi.refusals import why_no_slide
 from slpd.wsi.tiff_levels import UPRIGHT, ChannelsError, TileCheck, UnsuitableError, tiff_structure
 
 MAX_THREADS = 8  # that decode one region
-STRIP_PX = 2**24  # pixels of a large part that are decoded at a time: 50 MB, one region of the usual size
+WHOLE_PX = 2**27  # pixels of the largest part that is decoded whole: 400 MB; a region of 40x has half as many
+STRIP_PX = 2**24  # pixels of a larger one that are decoded at a time: 50 MB, or one row of tiles
 SQUARE_PX = 512  # side of what becomes white in a thumbnail for a tile that cannot be decoded
 MAX_SIZE_ERROR_PX = 2  # of a level's shorter side: both sides are rounded, some writers round at every level
 # Vendors, in OpenSlide's words, whose files are plain pyramids of TIFF images. In others' files cuCIM may take another
 # image for a level, and tiles may lie elsewhere.
 VENDORS = ("generic-tiff", "aperio")
-STRIP_ROWS = 1024  # a strip's height is a multiple, so that hardly a tile lies in two strips
 
 
 class MisorientedError(Exception):
@@ -56,6 +57,7 @@ def read_slide(asker: int, memory: int) -> None:
 def open_slide(request: OpenSlideFile, memory: int) -> "tuple[OpenedSlide | Refusal, PartReader | None]":
     """Open a slide and choose its reader."""
     path, threads = request.path, min(MAX_THREADS, len(os.sched_getaffinity(0)))
+    cv2.setNumThreads(threads)
     try:
         if path.stat().st_size == 0:
             return Refusal(f"{path} is empty; copy it again"), None
@@ -92,7 +94,9 @@ def open_slide(request: OpenSlideFile, memory: int) -> "tuple[OpenedSlide | Refu
         reader="cucim" if fast else "openslide",
         reader_reason=reason,
     )
-    return opened, PartReader(fast or plain, opened, memory, threads)
+    return opened, PartReader(
+        fast or plain, opened, memory, [plain.tile_size(level)[1] for level in range(len(opened.downsamples))]
+    )
 
 
 def distorted_level(level_sizes: Sequence[tuple[int, int]]) -> str | None:
@@ -143,8 +147,10 @@ def why(error: Exception) -> str:
 class PartReader:
     """Reads parts of levels into the shared memory."""
 
-    def __init__(self, reader: OpenSlideReader | CucimReader, slide: OpenedSlide, memory: int, threads: int) -> None:
-        self._reader, self._slide, self._threads = reader, slide, threads
+    def __init__(
+        self, reader: OpenSlideReader | CucimReader, slide: OpenedSlide, memory: int, tile_heights: Sequence[int]
+    ) -> None:
+        self._reader, self._slide, self._tile_heights = reader, slide, tile_heights
         self._memory_file, self._memory = memory, np.empty(0, np.uint8)
         self._n_read, self._gaps = 0, list[UnreadableTileError]()  # strips and squares of one part
 
@@ -157,7 +163,7 @@ class PartReader:
             if part.size == part.level_size:
                 result[:] = self._strip(part, 0, height)
             else:
-                area_resample(self._strips(part), part.level_size[::-1], result, self._threads)
+                area_resample(self._strips(part), part.level_size[::-1], result)
             if not self._n_read:
                 raise self._gaps[0]
         except UnreadableTileError as error:
@@ -173,9 +179,10 @@ class PartReader:
         return self._memory[part.offset : part.offset + part.n_bytes]
 
     def _strips(self, part: ReadPart) -> Iterator[NDArray[np.uint8]]:
-        """A part's level pixels from top to bottom, in strips that fit in memory."""
+        """A part's level pixels from top to bottom: all at once, or in strips that fit in memory."""
         width, height = part.level_size
-        rows = max(1, STRIP_PX // width // STRIP_ROWS) * STRIP_ROWS
+        tile = self._tile_heights[part.level]  # so that no tile lies in two strips of a whole level
+        rows = height if width * height <= WHOLE_PX else max(1, STRIP_PX // (width * tile)) * tile
         return (self._strip(part, top, min(rows, height - top)) for top in range(0, height, rows))
 
     def _strip(self, part: ReadPart, first: int, rows: int) -> NDArray[np.uint8]:
