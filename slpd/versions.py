@@ -12,7 +12,7 @@ VERSION = "0.1.0"  # as in pyproject.toml
 
 RESULT_VERSIONS: dict[str, int] = {
     "segment_tissue": 5,
-    "tile_regions": 2,
+    "tile_regions": 3,
     "picture_regions": 2,
     "check_cohort": 1,
     "encode_patches": 4,

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from slpd.geometry.area_resample import area_resample
 from slpd.geometry.read_plan import coarsest_level, plan_read, region_size_lv0
-from slpd.geometry.regions import area_shares
-from slpd.geometry.resample import box_weights
+from slpd.geometry.regions import area_shares, box_means
 
 Picture = NDArray[np.uint8]  # (h, w, 3)
 
@@ -64,11 +63,12 @@ def test_area_resampling_is_within_a_grey_level_of_the_exact_mean(
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(1, 5000), st.integers(1, 5000))
-def test_box_weights_average(n_in: int, n_out: int) -> None:
-    weights = box_weights(np.linspace(0, n_in, n_out + 1), n_in)
-    assert np.allclose(weights.sum(axis=1), 1)
-    assert np.allclose(weights.sum(axis=0), n_out / n_in)
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 1000))
+def test_box_means_equal_their_definition(n_in: int, n_out: int, seed: int) -> None:
+    values = np.random.default_rng(seed).random((n_in, 2))
+    fine = np.repeat(values, n_out, axis=0)  # every box has n_in of these
+    expected = fine.reshape(n_out, n_in, 2).mean(axis=1)
+    assert np.allclose(box_means(values, np.arange(n_out + 1) * (n_in / n_out)), expected)
 
 
 def test_region_size_is_physical() -> None:
