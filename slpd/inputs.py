@@ -4,8 +4,9 @@ import logging
 import os
 import re
 import stat
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 NAMED = 3  # pairs named in a message
 THREADS = 16  # files are on a network file system
+PROGRESS_S = 5.0  # between lines on a check that takes long
 
 Sheet = dict[str, SheetRow]  # slide id -> its line, in the order of the file
 
@@ -62,8 +64,18 @@ def check_files(path: str, sheet: Sheet) -> None:
         refuse_braces(f"{path}: slide {row.slide}", row.path)
         refuse_braces(f"{path}: slide {row.slide}", row.mask)
     with ThreadPoolExecutor(THREADS) as pool:
-        entries = list(pool.map(partial(slide_entry, path), sheet.values()))
+        entries = list(told(path, pool.map(partial(slide_entry, path), sheet.values()), len(sheet)))
     refuse_shared_files(path, list(sheet.values()), entries)
+
+
+def told(path: str, entries: Iterable[Path], n_slides: int) -> Iterator[Path]:
+    """The files of a sheet's slides; where a file system is slow, the log says how many were looked at."""
+    last = time.monotonic()
+    for number, entry in enumerate(entries, start=1):
+        if time.monotonic() - last > PROGRESS_S:
+            log.warning("%s: files looked at: %d of %d", path, number, n_slides)
+            last = time.monotonic()
+        yield entry
 
 
 def slide_entry(path: str, row: SheetRow) -> Path:

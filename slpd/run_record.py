@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 # What computes, reads or decides an order; the lock file has the rest.
 RECORDED = re.compile(
-    r"torch|torchvision|timm|numpy|scipy|scikit-.*|pandas|faiss-.*|cucim-.*|openslide-.*|h5py|pillow|snakemake.*|slpd"
+    r"torch|torchvision|timm|numpy|opencv-.*|scipy|scikit-.*|pandas|faiss-.*|cucim-.*|openslide-.*|h5py|pillow|snakemake.*|slpd"
 )
 SUBMITTED = re.compile(r"submitted with SLURM jobid (\d+)")
 

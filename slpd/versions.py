@@ -11,11 +11,11 @@ from importlib.metadata import distributions
 VERSION = "0.1.0"  # as in pyproject.toml
 
 RESULT_VERSIONS: dict[str, int] = {
-    "segment_tissue": 4,
-    "tile_regions": 2,
-    "picture_regions": 1,
+    "segment_tissue": 5,
+    "tile_regions": 3,
+    "picture_regions": 2,
     "check_cohort": 1,
-    "encode_patches": 4,
+    "encode_patches": 5,
     "import_tokens": 2,
     "cohort_manifest": 2,
     "pretrain_dino": 4,

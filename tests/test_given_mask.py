@@ -9,13 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+from skimage.measure import approximate_polygon, find_contours
 
 from slpd.artifacts.geojson import write_geojson
 from slpd.artifacts.given_mask import read_given_mask
 from slpd.artifacts.mask import Ground, write_mask
 from slpd.artifacts.regions import Region
 from slpd.errors import SlideError
-from slpd.geometry.outlines import area, outline, rasterise
+from slpd.geometry.outlines import area, kept_points, outline, rasterise
 
 SIZE_LV0 = (1000, 600)
 SHAPE = (60, 100)  # 10 level-0 px per mask pixel
@@ -195,6 +196,18 @@ def test_outlines_have_the_area_and_the_holes_of_the_mask() -> None:
     assert area(first.holes[0]) == pytest.approx(100 * 100, rel=0.01)
     assert second.exterior.max(axis=0).tolist() == [1000, 300]
     assert np.array_equal(rasterise([first, second], SIZE_LV0, SHAPE), mask)
+
+
+def test_a_simplified_line_leaves_no_point_farther_than_the_tolerance() -> None:
+    """And none that could be left out: scikit-image keeps as many, where ties decide it others."""
+    for contour in find_contours(np.pad(blobs(3, (150, 211)), 1).astype(np.float32), 0.5):
+        line = contour[kept_points(contour, 0.4)]
+        assert np.array_equal(line[[0, -1]], contour[[0, -1]])
+        begin, chord = line[:-1, None], np.diff(line, axis=0)[:, None]
+        along = np.clip(((contour - begin) * chord).sum(-1) / (chord**2).sum(-1), 0, 1)
+        distances = np.linalg.norm(contour - begin - along[..., None] * chord, axis=-1)
+        assert distances.min(axis=0).max() <= 0.4 + 1e-9
+        assert len(line) == pytest.approx(len(approximate_polygon(contour, 0.4)), rel=0.05, abs=2)
 
 
 def test_single_pixels_and_no_pixels() -> None:

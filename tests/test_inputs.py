@@ -8,7 +8,7 @@ import yaml
 
 from slpd.artifacts.sheet import SheetRow
 from slpd.errors import UserError
-from slpd.inputs import check_published, check_weights
+from slpd.inputs import check_files, check_published, check_weights
 from slpd.settings.experiment import Experiment, load_experiment
 
 PAPER = yaml.safe_load((Path(__file__).parents[1] / "config/config.yaml").read_text())
@@ -103,3 +103,17 @@ def test_published_figures_of_misspelt_names_are_told_by_file(
     assert caplog.messages == [
         "p.csv: the config has no variant 'dinoo' (line 3; did you mean 'dino'?); no table shows their figures"
     ]
+
+
+def test_a_check_of_files_that_takes_long_tells_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = {}
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.svs").write_text(name)
+        rows[name] = SheetRow(name, str(tmp_path / f"{name}.svs"), name, None, {})
+    check_files("s.csv", rows)
+    assert caplog.messages == []
+    monkeypatch.setattr("slpd.inputs.PROGRESS_S", -1.0)
+    check_files("s.csv", rows)
+    assert caplog.messages == [f"s.csv: files looked at: {number} of 3" for number in (1, 2, 3)]

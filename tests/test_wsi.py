@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -180,6 +181,91 @@ def test_thumbnail_of_a_single_level_in_strips_is_an_area_average(tmp_path: Path
         thumbnail = slide.thumbnail(12.5)  # 25 px each
     assert thumbnail.shape == (328, 84, 3)
     assert np.abs(thumbnail - pixels.reshape(328, 25, 84, 25, 3).mean((1, 3))).max() <= 0.51
+
+
+def ome_tiff(path: Path, array: Picture, compression: str | None, n_coarser: int = 2) -> list[Picture]:
+    """Write pixels as QuPath and Bio-Formats do, coarser levels in SubIFDs; what tifffile reads of every level."""
+    with tifffile.TiffWriter(path, bigtiff=True, ome=True) as file:
+        options = {"tile": (64, 64), "photometric": "rgb", "compression": compression}
+        file.write(array, subifds=n_coarser, **options)
+        for number in range(n_coarser):
+            size = (array.shape[1] >> number + 1, array.shape[0] >> number + 1)
+            smaller = np.asarray(Image.fromarray(array).resize(size, Image.Resampling.BOX))
+            file.write(smaller, subfiletype=1, **options)
+    with tifffile.TiffFile(path) as file:
+        return [np.asarray(level.asarray()) for level in file.series[0].levels]
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "lzw", "zlib", None])
+def test_levels_in_subifds_are_levels_like_others(tmp_path: Path, pixels: Picture, compression: str | None) -> None:
+    levels = ome_tiff(tmp_path / "a.ome.tif", pixels, compression)
+    height, width = pixels.shape[:2]
+    with Slide("a", tmp_path / "a.ome.tif", 0.25) as slide:
+        assert slide.downsamples == pytest.approx([1, 2, 4], rel=0.01)
+        for level, mpp in enumerate((0.25, 0.5, 1.0)):
+            plan = plan_read(slide.mpp, slide.downsamples, mpp, 40)
+            assert plan.level == level
+            x, y = 60 >> level, 48 >> level  # 40 px over several tiles
+            region = slide.read_region(x << level, y << level, plan)
+            assert np.array_equal(region, levels[level][y : y + 40, x : x + 40])
+        thumbnail = slide.thumbnail(4.0)
+    assert thumbnail.shape[:2] == (round(height / 16), round(width / 16))
+    expected = np.asarray(Image.fromarray(levels[2]).resize(thumbnail.shape[1::-1], Image.Resampling.BOX), int)
+    assert np.abs(thumbnail - expected).mean() < 2
+
+
+def test_a_damaged_tile_in_a_subifd_is_told_with_its_place(tmp_path: Path, pixels: Picture) -> None:
+    path = tmp_path / "a.ome.tif"
+    ome_tiff(path, pixels, "jpeg")
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first.pages[0]
+        offset, n_bytes = page.dataoffsets[1], page.databytecounts[1]
+    content = bytearray(path.read_bytes())
+    content[offset + n_bytes // 2 : offset + n_bytes] = bytes(n_bytes - n_bytes // 2)
+    path.write_bytes(content)
+    with Slide("a", path, 0.25) as slide:
+        plan = plan_read(slide.mpp, slide.downsamples, 0.5, 40)
+        with pytest.raises(SlideError, match="slide a: level 1 cannot be read at x 128, y 0"):
+            slide.read_region(140, 0, plan)
+        slide.read_region(0, 0, plan)
+
+
+def test_an_overview_of_a_huge_level_is_decoded_tile_by_tile(
+    tmp_path: Path, make_slide: MakeSlide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slide of one level, 140 million pixels: of what it shows, and with a damaged tile white there alone."""
+    tile = np.random.default_rng(0).integers(60, 250, (16, 16, 3), dtype=np.uint8).repeat(32, 0).repeat(32, 1)
+    encoded = imagecodecs.jpeg8_encode(tile, level=90)
+    path = tmp_path / "a.tif"
+    shape = (512 * 20, 512 * 27, 3)
+    with tifffile.TiffWriter(path) as file:
+        file.write(
+            (encoded for _ in range(20 * 27)),
+            shape=shape,
+            dtype=np.uint8,
+            tile=(512, 512),
+            photometric="ycbcr",
+            subsampling=(2, 2),
+            compression="jpeg",
+        )
+    with Slide("a", path, 0.25) as slide:
+        assert len(slide.downsamples) == 1
+        thumbnail, n_unreadable = slide.thumbnail(8.0), slide.n_unreadable
+    expected = np.tile(imagecodecs.jpeg8_decode(encoded).reshape(16, 32, 16, 32, 3).mean((1, 3)), (20, 27, 1))
+    assert n_unreadable == 0
+    assert np.abs(thumbnail - expected).max() <= 1.001
+    with tifffile.TiffFile(path) as file:
+        offset, n_bytes = file.pages.first.dataoffsets[30], file.pages.first.databytecounts[30]
+    content = bytearray(path.read_bytes())
+    content[offset : offset + n_bytes] = bytes(n_bytes)
+    path.write_bytes(content)
+    with Slide("a", path, 0.25) as slide:
+        damaged, n_unreadable = slide.thumbnail(8.0), slide.n_unreadable
+    place = (slice(16, 32), slice(48, 64))  # second row, fourth column of tiles
+    assert n_unreadable == 1
+    assert (damaged[place] == 255).all()
+    damaged[place] = thumbnail[place]
+    assert np.array_equal(damaged, thumbnail)
 
 
 def test_a_thumbnail_has_at_least_one_pixel(tmp_path: Path, make_slide: MakeSlide) -> None:

@@ -21,6 +21,9 @@ A tile that a plain TIFF pyramid does not have at one level is read from the nex
 coarser levels show is refused as damaged. What no level has was left out by the scanner, and is white; so are holes in
 files of other kinds (`slpd.wsi.holes`).
 
+Levels in SubIFDs, which OpenSlide does not see, and overviews of one huge level are decoded tile by tile
+(`slpd.wsi.tile_reader`), if the tiles of level 0 equal OpenSlide's: there, broken codes within a JPEG tile go unseen.
+
 No reader can know of damage that leaves a valid image: bytes that decode to other pixels (JPEG has no checksum, and
 JPEG 2000 absorbs most flipped or zeroed bytes), changed bytes of uncompressed tiles, or an offset that leads to another
 tile.

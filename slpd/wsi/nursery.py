@@ -14,6 +14,7 @@ Why not the fork server of `multiprocessing`, which forks as cheaply and would b
 """
 
 import ctypes
+import logging
 import os
 import signal
 import socket
@@ -31,6 +32,7 @@ PR_SET_PDEATHSIG = 1  # prctl: the signal that a process gets when the one that 
 
 def main() -> None:
     """Fork and end readers until nobody asks any more."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for number in (signal.SIGINT, signal.SIGTERM):  # meant for the process that asks, which then ends this one
         signal.signal(number, signal.SIG_IGN)
     asker, prctl = socket.socket(fileno=int(sys.argv[1])), ctypes.CDLL(None).prctl

@@ -95,7 +95,7 @@ class OpenSlideReader:
     def _locate(self, level: int, left: int, top: int, width: int, height: int, reason: str) -> str:
         """Where the part's first unreadable tile lies, and why; leaves a handle that works."""
         self._reopen()
-        tile = [int(self.slide.properties.get(f"openslide.level[{level}].tile-{side}", TILE_PX)) for side in SIDES]
+        tile = self.tile_size(level)
         rows = range(top // tile[1] * tile[1], top + height, tile[1])
         columns = range(left // tile[0] * tile[0], left + width, tile[0])
         for y, x in product(rows, columns):
@@ -107,6 +107,12 @@ class OpenSlideReader:
                 break
         return self.message(level, left, top, reason)
 
+    def tile_size(self, level: int) -> tuple[int, int]:
+        """(width, height) of a level's tiles, px; the usual where OpenSlide does not tell."""
+        names = (f"openslide.level[{level}].tile-{side}" for side in ("width", "height"))
+        width, height = (int(self.slide.properties.get(name, TILE_PX)) for name in names)
+        return width, height
+
     def message(self, level: int, left: int, top: int, reason: str) -> str:
         """What to say of a tile that cannot be decoded, whose corner is given in pixels of the level."""
         downsample = self.slide.level_downsamples[level]
@@ -115,6 +121,3 @@ class OpenSlideReader:
     def _reopen(self) -> None:
         self.slide.close()
         self.slide = openslide.OpenSlide(self.path)
-
-
-SIDES = ("width", "height")

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from slpd.wsi.messages import NEEDS, STATUS, Need
 
 PACKAGE_ROOT = Path(__file__).parents[2]
-# cuCIM as it was tested: its plugin for the CPU, its own settings. Matrix products in one thread, for the bands of a
-# region are resampled side by side already, and idle threads of OpenBLAS spin; and a process with threads may not fork.
+# cuCIM as it was tested: its plugin for the CPU, its own settings. Matrix products in one thread: idle threads of
+# OpenBLAS spin, and a process with threads may not fork.
 ENVIRONMENT = {"ENABLE_CUSLIDE2": "0", "CUCIM_CONFIG_PATH": "/dev/null/none", "OPENBLAS_NUM_THREADS": "1"}
 
 

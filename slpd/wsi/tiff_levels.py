@@ -39,6 +39,12 @@ class TiledLevel:
     sizes: NDArray[np.int64]  # (rows, columns), bytes; 0: left out by the scanner
     compression: int  # TIFF tag Compression
     plain_rgb: bool  # interleaved 8-bit RGB or YCbCr
+    page: tifffile.TiffPage  # which knows how its tiles are decoded
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the level, px."""
+        return self.page.imagewidth, self.page.imagelength
 
     def tiles(self, left: int, top: int, width: int, height: int) -> list[tuple[int, int]]:
         """(row, column) of the tiles under a part of the level, in pixels of the level."""
@@ -65,6 +71,7 @@ class TiffStructure:
 
     levels: list[TiledLevel]
     orientation: int  # TIFF tag Orientation of level 0; 1: upright
+    coarser: list[TiledLevel]  # of a slide in which OpenSlide finds one level: those that it does not see, in SubIFDs
 
 
 def tiff_structure(path: Path, level_sizes: Sequence[tuple[int, int]]) -> TiffStructure:
@@ -84,7 +91,23 @@ def tiff_structure(path: Path, level_sizes: Sequence[tuple[int, int]]) -> TiffSt
         pages = [[page for page in images if (page.imagewidth, page.imagelength) == size] for size in level_sizes]
         refuse_single_channels(pages[0])
         levels = [tiled_level(level, matching) for level, matching in enumerate(pages)]
-        return TiffStructure(levels, int(pages[0][0].tags.valueof("Orientation", default=UPRIGHT)))
+        coarser = subifd_levels(pages[0][0]) if len(levels) == 1 else []
+        return TiffStructure(levels, int(pages[0][0].tags.valueof("Orientation", default=UPRIGHT)), coarser)
+
+
+def subifd_levels(page: tifffile.TiffPage) -> list[TiledLevel]:
+    """The tiled images in the SubIFDs of a level, each smaller than the one before and of 8-bit RGB, as OME-TIFFs."""
+    levels: list[TiledLevel] = []
+    width = page.imagewidth
+    for number, smaller in enumerate(page.pages or []):
+        if not (isinstance(smaller, tifffile.TiffPage) and smaller.is_tiled and smaller.imagewidth < width):
+            break
+        level = tiled_level(number + 1, [smaller])
+        if not level.plain_rgb:
+            break
+        levels.append(level)
+        width = smaller.imagewidth
+    return levels
 
 
 def refuse_single_channels(pages: list[tifffile.TiffPage]) -> None:
@@ -98,13 +121,15 @@ def tiled_level(level: int, pages: list[tifffile.TiffPage]) -> TiledLevel:
     if len(pages) != 1:
         raise UnsuitableError(f"{len(pages)} tiled images have the size of level {level}")
     page = pages[0]
+    if page.compression == JPEG:
+        _ = page.is_jfif  # what its tiles' decoder asks of the file, which is closed by then
     columns = -(-page.imagewidth // page.tilewidth)
     offsets, sizes = (
         np.array(values, np.int64).reshape(-1, columns) for values in (page.dataoffsets, page.databytecounts)
     )
     kind = (page.bitspersample, page.samplesperpixel, page.planarconfig)
     plain_rgb = kind == (8, 3, 1) and page.photometric in (RGB, YCBCR)
-    return TiledLevel((page.tilewidth, page.tilelength), offsets, sizes, int(page.compression), plain_rgb)
+    return TiledLevel((page.tilewidth, page.tilelength), offsets, sizes, int(page.compression), plain_rgb, page)
 
 
 def refuse_other_than_jpeg(levels: list[TiledLevel]) -> None:
@@ -163,6 +188,11 @@ class TileCheck:
             if self._begin(level, row, column).startswith(BEGIN)
         ]
         return 2 * sum(begun) > len(begun)
+
+    def content(self, level: int, row: int, column: int) -> bytes:
+        """All bytes of a tile."""
+        tiles = self.levels[level]
+        return os.pread(self._file.fileno(), int(tiles.sizes[row, column]), int(tiles.offsets[row, column]))
 
     def _begin(self, level: int, row: int, column: int) -> bytes:
         """The first bytes of a tile."""

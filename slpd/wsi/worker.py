@@ -4,31 +4,36 @@ It imports little, ends with the slide that started it, and answers one request 
 ahead is decoded while the asker works.
 """
 
+import logging
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator
 from itertools import product
 from multiprocessing.connection import Connection
 
+import cv2
 import numpy as np
 import openslide
 from numpy.typing import NDArray
 
 from slpd.geometry.area_resample import area_resample
 from slpd.wsi.cucim_reader import CucimReader
+from slpd.wsi.levels import WHOLE_PX, Levels, distorted_level, levels_of, why
 from slpd.wsi.messages import OpenedSlide, OpenSlideFile, ReadPart, Refusal, UnreadableRegion
 from slpd.wsi.openslide_reader import OpenSlideReader, UnreadableTileError
 from slpd.wsi.refusals import why_no_slide
-from slpd.wsi.tiff_levels import UPRIGHT, ChannelsError, TileCheck, UnsuitableError, tiff_structure
+from slpd.wsi.tiff_levels import UPRIGHT, ChannelsError, TiffStructure, TileCheck, UnsuitableError, tiff_structure
 
+log = logging.getLogger(__name__)
+
+PROGRESS_S = 10.0  # between lines of the log on an overview that takes long
 MAX_THREADS = 8  # that decode one region
-STRIP_PX = 2**24  # pixels of a large part that are decoded at a time: 50 MB, one region of the usual size
+STRIP_PX = 2**24  # pixels of a larger one that are decoded at a time: 50 MB, or one row of tiles
 SQUARE_PX = 512  # side of what becomes white in a thumbnail for a tile that cannot be decoded
-MAX_SIZE_ERROR_PX = 2  # of a level's shorter side: both sides are rounded, some writers round at every level
 # Vendors, in OpenSlide's words, whose files are plain pyramids of TIFF images. In others' files cuCIM may take another
 # image for a level, and tiles may lie elsewhere.
 VENDORS = ("generic-tiff", "aperio")
-STRIP_ROWS = 1024  # a strip's height is a multiple, so that hardly a tile lies in two strips
 
 
 class MisorientedError(Exception):
@@ -56,6 +61,7 @@ def read_slide(asker: int, memory: int) -> None:
 def open_slide(request: OpenSlideFile, memory: int) -> "tuple[OpenedSlide | Refusal, PartReader | None]":
     """Open a slide and choose its reader."""
     path, threads = request.path, min(MAX_THREADS, len(os.sched_getaffinity(0)))
+    cv2.setNumThreads(threads)
     try:
         if path.stat().st_size == 0:
             return Refusal(f"{path} is empty; copy it again"), None
@@ -66,9 +72,10 @@ def open_slide(request: OpenSlideFile, memory: int) -> "tuple[OpenedSlide | Refu
     except openslide.OpenSlideError as error:
         return Refusal(f"{path} is not a slide that can be read: {why_no_slide(path, error)}"), None
     fault = distorted_level(plain.slide.level_dimensions)
-    check, reason = None, ""
+    structure, check, reason = None, None, ""
     try:
-        check = look_into_tiff(plain)
+        structure = look_into_tiff(plain)
+        check = TileCheck(path, structure.levels)
     except (MisorientedError, ChannelsError) as error:
         fault = fault or str(error)
     except Exception as error:  # whatever tifffile or cuCIM find wrong, OpenSlide has opened the slide
@@ -83,34 +90,21 @@ def open_slide(request: OpenSlideFile, memory: int) -> "tuple[OpenedSlide | Refu
         fast, reason = trusted_cucim(plain, check)
     if request.reader == "cucim" and not fast:
         return Refusal(f"cuCIM is not to read {path}: {reason}; set reading.reader to auto"), None
+    levels = levels_of(fast or plain, plain, structure)
     properties = plain.slide.properties
     opened = OpenedSlide(
-        level_sizes=plain.slide.level_dimensions,
-        downsamples=plain.slide.level_downsamples,
+        level_sizes=levels.sizes,
+        downsamples=levels.downsamples,
         mpp=(properties.get(openslide.PROPERTY_NAME_MPP_X), properties.get(openslide.PROPERTY_NAME_MPP_Y)),
         quick_hash=properties.get(openslide.PROPERTY_NAME_QUICKHASH1),
         reader="cucim" if fast else "openslide",
-        reader_reason=reason,
+        reader_reason=reason + levels.note,
     )
-    return opened, PartReader(fast or plain, opened, memory, threads)
+    return opened, PartReader(levels, opened, memory)
 
 
-def distorted_level(level_sizes: Sequence[tuple[int, int]]) -> str | None:
-    """What is wrong with the first level that has other proportions than level 0, whose regions would be distorted.
-
-    The longer side, known to more digits, tells the downsample and with it what the shorter one must be.
-    """
-    size_lv0 = level_sizes[0]
-    long = int(size_lv0[1] > size_lv0[0])
-    for level, size in enumerate(level_sizes):
-        expected = [round(length * size[long] / size_lv0[long]) for length in size_lv0]
-        if abs(size[1 - long] - expected[1 - long]) > MAX_SIZE_ERROR_PX:
-            return f"level {level} has {size[0]} x {size[1]} px, expected {expected[0]} x {expected[1]} px"
-    return None
-
-
-def look_into_tiff(plain: OpenSlideReader) -> TileCheck:
-    """A look at the tiles of a slide that is a plain pyramid of TIFF images.
+def look_into_tiff(plain: OpenSlideReader) -> TiffStructure:
+    """The tiles of a slide that is a plain pyramid of TIFF images.
 
     Raises:
         UnsuitableError: it is none.
@@ -123,7 +117,7 @@ def look_into_tiff(plain: OpenSlideReader) -> TileCheck:
     structure = tiff_structure(plain.path, plain.slide.level_dimensions)
     if structure.orientation != UPRIGHT:
         raise MisorientedError(f"its TIFF tag Orientation is {structure.orientation}, expected {UPRIGHT} (upright)")
-    return TileCheck(plain.path, structure.levels)
+    return structure
 
 
 def trusted_cucim(plain: OpenSlideReader, check: TileCheck) -> tuple[CucimReader | None, str]:
@@ -135,16 +129,11 @@ def trusted_cucim(plain: OpenSlideReader, check: TileCheck) -> tuple[CucimReader
         return None, why(error)
 
 
-def why(error: Exception) -> str:
-    """Why cuCIM is not to read a slide."""
-    return str(error) if isinstance(error, UnsuitableError) else f"{type(error).__name__}: {error}"
-
-
 class PartReader:
     """Reads parts of levels into the shared memory."""
 
-    def __init__(self, reader: OpenSlideReader | CucimReader, slide: OpenedSlide, memory: int, threads: int) -> None:
-        self._reader, self._slide, self._threads = reader, slide, threads
+    def __init__(self, levels: Levels, slide: OpenedSlide, memory: int) -> None:
+        self._levels, self._slide = levels, slide
         self._memory_file, self._memory = memory, np.empty(0, np.uint8)
         self._n_read, self._gaps = 0, list[UnreadableTileError]()  # strips and squares of one part
 
@@ -157,7 +146,7 @@ class PartReader:
             if part.size == part.level_size:
                 result[:] = self._strip(part, 0, height)
             else:
-                area_resample(self._strips(part), part.level_size[::-1], result, self._threads)
+                area_resample(self._strips(part), part.level_size[::-1], result)
             if not self._n_read:
                 raise self._gaps[0]
         except UnreadableTileError as error:
@@ -173,10 +162,16 @@ class PartReader:
         return self._memory[part.offset : part.offset + part.n_bytes]
 
     def _strips(self, part: ReadPart) -> Iterator[NDArray[np.uint8]]:
-        """A part's level pixels from top to bottom, in strips that fit in memory."""
+        """A part's level pixels from top to bottom: all at once, or in strips that fit in memory."""
         width, height = part.level_size
-        rows = max(1, STRIP_PX // width // STRIP_ROWS) * STRIP_ROWS
-        return (self._strip(part, top, min(rows, height - top)) for top in range(0, height, rows))
+        tile = self._levels.tile_heights[part.level]  # so that no tile lies in two strips of a whole level
+        rows = height if width * height <= WHOLE_PX else max(1, STRIP_PX // (width * tile)) * tile
+        started = time.monotonic()
+        for top in range(0, height, rows):
+            yield self._strip(part, top, min(rows, height - top))
+            if time.monotonic() - started > PROGRESS_S:
+                log.info("overview of %d x %d px: %.0f %%", width, height, 100 * min(top + rows, height) / height)
+                started = time.monotonic()
 
     def _strip(self, part: ReadPart, first: int, rows: int) -> NDArray[np.uint8]:
         """(rows, width, 3) level pixels of a part, with gaps if it may have them."""
@@ -195,7 +190,7 @@ class PartReader:
         for y, x in product(range(0, rows, SQUARE_PX), range(0, part.level_size[0], SQUARE_PX)):
             square = pixels[y : y + SQUARE_PX, x : x + SQUARE_PX]
             try:
-                square[:] = self._reader.read(part.level, x, first + y, square.shape[1], square.shape[0])
+                square[:] = self._levels.reader.read(part.level, x, first + y, square.shape[1], square.shape[0])
                 self._n_read += 1
             except UnreadableTileError as error:
                 self._gaps.append(error)
@@ -207,11 +202,13 @@ class PartReader:
         left, top = round(part.x_lv0 / downsample), round(part.y_lv0 / downsample) + first
         right, bottom = left + part.level_size[0], top + rows
         level_width, level_height = self._slide.level_sizes[part.level]
+        huge = part.white_gaps and part.level_size[0] * part.level_size[1] > WHOLE_PX
+        reader = self._levels.tiles if huge and self._levels.tiles else self._levels.reader
         x, y, x_end, y_end = max(0, left), max(0, top), min(right, level_width), min(bottom, level_height)
         if (x, y, x_end, y_end) == (left, top, right, bottom):
-            return self._reader.read(part.level, left, top, right - left, rows)
+            return reader.read(part.level, left, top, right - left, rows)
         pixels = np.full((rows, right - left, 3), 255, np.uint8)
         if x < x_end and y < y_end:
-            inside = self._reader.read(part.level, x, y, x_end - x, y_end - y)
+            inside = reader.read(part.level, x, y, x_end - x, y_end - y)
             pixels[y - top : y_end - top, x - left : x_end - left] = inside
         return pixels
