@@ -133,7 +133,7 @@ def test_head_in_a_job_lives_as_long_as_the_job(folder: Path, monkeypatch: pytes
         there.setattr("platform.node", lambda: "node9")
         record_head(folder)
     queue.write_text("77\n7\n")
-    with pytest.raises(UserError, match="in job 7; nothing is to be recovered"):
+    with pytest.raises(UserError, match="in job 7; wait for it"):
         recover(folder, cancel=False)
     assert (folder / ".snakemake/locks/0.input.lock").exists()
     queue.write_text("77\n")
