@@ -130,6 +130,16 @@ def test_asked_to_stop_in_the_middle_of_an_epoch(tmp_path: Path, monkeypatch: py
     assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "stopped")
 
 
+def test_number_of_threads_given_moves_no_byte(tmp_path: Path) -> None:
+    """As Snakemake gives it: fewer where a run has fewer cores."""
+    manifest = write_cohort(tmp_path)
+    for threads in ("1", "2", "4"):
+        command = [sys.executable, "-m", "slpd", "pretrain_dino", *pretrain_arguments(manifest, tmp_path / threads)]
+        subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": threads}, check=True)
+    assert_equal_outputs(tmp_path / "1", tmp_path / "2")
+    assert_equal_outputs(tmp_path / "4", tmp_path / "2")
+
+
 @pytest.mark.parametrize(("at", "told"), [(1, []), (5, ["requeue"])])
 def test_near_its_time_limit_it_is_started_again_if_it_got_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, told: list[str]

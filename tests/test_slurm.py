@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import toy
 import yaml
-from slurm_runs import MARKS, accounted, ask, finish, job_of, make_folder, one_variant, slpd, start, wait_until
+from slurm_runs import MARKS, accounted, ask, finish, job_of, jobs_of, make_folder, one_variant, slpd, start, wait_until
 
 pytestmark = MARKS
 
@@ -117,6 +117,46 @@ def test_doctor_names_what_would_wait_for_ever(cluster: dict[str, str], finished
     )
     assert any("slurm-array-jobs is set" in line for line in problems)
     assert any("slurm-status-command is not squeue" in line for line in problems)
+
+
+# ---- what is not tried ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (["--default-resources", "slurm_partition=nowhere"], "invalid partition specified: nowhere"),
+        (["--set-resources", "evaluate:mem_mb=900000"], "evaluate: "),
+        (["--set-resources", "evaluate:runtime=12960"], "allows 2880 minutes, not 12960; it would wait for ever"),
+    ],
+)
+def test_what_slurm_refuses_is_told_before_anything_is_submitted(
+    cluster: dict[str, str], finished: Path, asked: list[str], words: str
+) -> None:
+    before = len(jobs_of(cluster, finished))
+    head = start(cluster, finished, *asked, "--forcerun", "evaluate", log="refused.txt")
+    assert head.wait(timeout=300) == 1
+    said = (finished / "refused.txt").read_text()
+    assert words in said.split("error: SLURM would not run these jobs")[1]
+    assert "Logfile" not in said
+    assert len(jobs_of(cluster, finished)) == before
+
+
+def test_a_mistake_is_said_once(cluster: dict[str, str], finished: Path) -> None:
+    """A damaged file: the stage names it and is not tried again."""
+    bags = finished / "results/toy/cohorts/toy/variants/slpd/bags.h5"
+    whole, times = bags.read_bytes(), bags.stat()
+    before = len(accounted(cluster, finished)["evaluate"])
+    bags.write_bytes(b"damaged")
+    os.utime(bags, ns=(times.st_atime_ns, times.st_mtime_ns))
+    target = "results/toy/tasks/dx/slpd/knn/metrics.csv"
+    head = start(cluster, finished, "--forcerun", "evaluate", "--", target, log="mistake.txt")
+    ended = head.wait(timeout=600)
+    bags.write_bytes(whole)
+    os.utime(bags, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert ended == 1
+    assert len(accounted(cluster, finished)["evaluate"]) == before + 1
+    assert "bags.h5: cannot be read" in (finished / "mistake.txt").read_text()
 
 
 # ---- what SLURM does to jobs ----------------------------------------------------------------------------------------

@@ -38,7 +38,9 @@ def refuse_what_slurm_refuses():
     asked = [(rules_of(job), dict(job.resources.items()) | {"threads": job.threads}) for job in jobs]
     found = refused(asked)
     if found:
-        sys.exit("\n".join(["error: SLURM would not run these jobs; correct the profile. Nothing was submitted", *found]))
+        sys.exit(
+            "\n".join(["error: SLURM would not run these jobs; correct the profile. Nothing was submitted", *found])
+        )
     try:
         refuse_orphans(Path())
     except UserError as error:
