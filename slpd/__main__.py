@@ -61,6 +61,7 @@ def main() -> int:
     use_writable_caches()
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a queue's warning: training heeds it once it has begun
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # which of its builds it tries first is no fault
     launcher = argparse.ArgumentParser(prog="python -m slpd", add_help=False, allow_abbrev=False)
     launcher.add_argument("--processes", type=int)
     launcher.add_argument("--nodes", type=int, default=1)
