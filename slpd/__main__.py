@@ -56,10 +56,14 @@ STAGES = {
 
 
 def main() -> int:
-    """Parse the command line, run the stage, end a failure that a user can mend in one line and exit status 2."""
+    """Parse the command line, run the stage, end a failure that a user can mend in one line.
+
+    Exit status 2: another try would end the same way. 1: it may not, a disk may be back or have room.
+    """
     use_writable_caches()
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a queue's warning: training heeds it once it has begun
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # which of its builds it tries first is no fault
     launcher = argparse.ArgumentParser(prog="python -m slpd", add_help=False, allow_abbrev=False)
     launcher.add_argument("--processes", type=int)
     launcher.add_argument("--nodes", type=int, default=1)
@@ -79,7 +83,7 @@ def main() -> int:
         if isinstance(error, OSError):  # mostly a full disk or a file that is gone, but not certainly
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, UserError) else 1
 
 
 def run(stage: str, words: Sequence[str]) -> int:

@@ -1,21 +1,14 @@
-"""Several processes for one stage: torchrun on one machine, SLURM's srun and torchrun's rendezvous over several.
-
-In a job of SLURM the stage gets SIGTERM some time before the time limit, and saves its state. SLURM's own SIGTERM comes
-too late for that: it ends the shells of the job too, and with them the job.
-"""
+"""Several processes for one stage: torchrun on one machine, SLURM's srun and torchrun's rendezvous over several."""
 
 import os
-import re
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Sequence
 
 from slpd.errors import UserError
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
-SAVING_SECONDS = 120.0  # before the time limit; of short jobs a fifth of the time
 
 
 def launch(processes: int, nodes: int, rendezvous: str | None, stage: Sequence[str]) -> None:
@@ -33,32 +26,10 @@ def launch(processes: int, nodes: int, rendezvous: str | None, stage: Sequence[s
     check_nodes(processes, nodes)
     if nodes > 1 and rendezvous is None:
         execute(srun(processes, nodes, f"{socket.gethostname()}:{free_port()}", stage))
-    limit = timeout(seconds_left()) if in_job() else []
     if rendezvous:
-        execute([*limit, *torchrun(meeting_at(rendezvous, nodes), here(processes, nodes), stage)])
+        execute(torchrun(meeting_at(rendezvous, nodes), here(processes, nodes), stage))
     if processes > 1:
-        execute([*limit, *torchrun(["--standalone"], processes, stage)])
-    if limit:
-        execute([*limit, sys.executable, "-m", "slpd", *stage])
-
-
-def seconds_left() -> float | None:
-    """Time until SLURM ends this job; None: no limit, or SLURM does not say."""
-    ask = ["squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%L"]
-    left = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
-    parts = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", left)
-    if not parts:
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in parts.groups())
-    return ((24 * days + hours) * 60 + minutes) * 60 + seconds
-
-
-def timeout(left: float | None) -> list[str]:
-    """A command that runs another and sends it SIGTERM before `left` seconds are over; nothing without a limit."""
-    if left is None:
-        return []
-    # --foreground: a process group of its own would escape from SLURM where it follows groups
-    return ["timeout", "--foreground", "--signal=TERM", f"{left - min(SAVING_SECONDS, left / 5):.0f}"]
+        execute(torchrun(["--standalone"], processes, stage))
 
 
 def in_job() -> bool:

@@ -134,7 +134,7 @@ def one_variant() -> dict[str, Any]:
 
 def jobs_of(cluster: dict[str, str], folder: Path) -> list[dict[str, str]]:
     """The jobs that were submitted from a folder, as accounting has them: some moments after the queue."""
-    fields = "JobIDRaw,Comment,AllocTRES,Timelimit,State,ExitCode,NNodes,WorkDir"
+    fields = "JobIDRaw,Comment,AllocTRES,ReqMem,Timelimit,State,ExitCode,NNodes,WorkDir"
     lines = ask(cluster, "sacct", "-X", "-n", "-P", "-o", fields).splitlines()
     jobs = [dict(zip(fields.split(","), line.split("|"), strict=True)) for line in lines]
     return [job for job in jobs if job["WorkDir"] == str(folder)]

@@ -383,7 +383,12 @@ def test_files_of_the_project_that_pages_name_exist() -> None:
 # ---- messages ------------------------------------------------------------------------------------------------------
 
 # Messages of other programs in docs/faq.md.
-FOREIGN_MESSAGES = {"CUDA out of memory", "Directory cannot be locked", "No such file or directory: '.../.cache'"}
+FOREIGN_MESSAGES = {
+    "CUDA out of memory",
+    "Config file tables not found",
+    "Directory cannot be locked",
+    "No such file or directory: '.../.cache'",
+}
 
 
 def test_messages_in_the_faq_are_those_of_the_code() -> None:

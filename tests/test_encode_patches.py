@@ -25,6 +25,7 @@ from slpd.errors import SlideError
 from slpd.geometry.read_plan import ReadPlan
 from slpd.models.patch_encoder import PatchEncoder
 from slpd.settings.slides import PatchEncoderSettings as Settings
+from slpd.slurm.limit import WARNING
 from slpd.wsi import Slide, UnreadableRegion
 
 MakeSlide = Callable[..., Path]
@@ -423,6 +424,25 @@ def many_regions(cohort: Path, n: int) -> None:
 
 def wait_for(path: Path, size: int, process: subprocess.Popen[str]) -> None:
     wait_until(lambda: path.exists() and path.stat().st_size >= size, f"{path} of {size} bytes", process)
+
+
+def test_near_its_time_limit_a_batch_has_its_job_started_again(
+    encode: Encode, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many_regions(cohort, 300)
+    told = tmp_path / "told"
+    (tmp_path / "bin").mkdir()
+    for name, content in (("srun", ""), ("squeue", "echo 1:00:00"), ("scontrol", f"echo $@ >> {told}")):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{content}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with start(cohort, slides="a") as process:
+        wait_for(cohort / "tokens" / "a.h5.part", 5 * 12288)
+        os.kill(process.pid, WARNING)
+        process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert told.read_text() == "requeue 7\n"
 
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])

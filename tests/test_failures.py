@@ -1,5 +1,6 @@
 """Failed jobs in a line each: what accounting and logs say becomes a cause and the last words."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,11 @@ def ended(state: str) -> EndedJob:
         ("FAILED", "slurmstepd: error: Exceeded job memory limit", "ran out of memory (679M used of 200M)"),
         ("FAILED", "slurmstepd: error: Detected 1 oom_kill event", "ran out of memory (679M used of 200M)"),
         ("FAILED", "Command 'x' returned non-zero exit status 3.", "failed with exit status 3"),
-        ("FAILED", "Command 'x' returned non-zero exit status 124.", "was stopped before its time limit"),
+        (
+            "FAILED",
+            "Command 'x' returned non-zero exit status 143.",
+            "was stopped by a signal or before its time limit",
+        ),
         ("FAILED", "Command 'x' died with <Signals.SIGSEGV: 11>.", "was killed by SIGSEGV = 11"),
         ("FAILED", "", "failed with exit status 1"),
     ],
@@ -56,6 +61,46 @@ def test_line_names_task_job_cause_log_and_its_error(tmp_path: Path, monkeypatch
         " error: slide S12: 3 of 61 region vectors hold NaN or infinity"
     )
     assert failures.failures(Path("logs/slurm"), since=slurm_log.stat().st_mtime + 1) == []
+
+
+def failed(folder: Path, name: str, rule_log: Path) -> Path:
+    """The SLURM log of a job that failed with exit status 2, its end being now."""
+    slurm_log = folder / f"rule_evaluate/dx_slpd_knn/{name}.log"
+    slurm_log.parent.mkdir(parents=True, exist_ok=True)
+    slurm_log.write_text(f"    log: {rule_log} (check log file(s))\nCommand 'x' returned non-zero exit status 2.\n")
+    return slurm_log
+
+
+@pytest.mark.parametrize(("minutes", "whose"), [(-600, "before"), (600, "after")])
+def test_log_of_another_attempt_is_not_quoted(tmp_path: Path, minutes: int, whose: str) -> None:
+    """Of a job that ran for 17 s: the rule's log of a run long before it, or of the attempt after it."""
+    rule_log = tmp_path / "knn.log"
+    slurm_log = failed(tmp_path, "9", rule_log)
+    rule_log.write_text("12:00:00 all is well\n")
+    end = slurm_log.stat().st_mtime
+    os.utime(rule_log, (end + 60 * minutes, end + 60 * minutes))
+    failure = failures.describe(slurm_log, ended("FAILED"))
+    assert "all is well" not in str(failure), whose
+    assert f"{slurm_log}: Command 'x' returned" in str(failure)
+
+
+def test_last_words_outlive_the_next_attempt(tmp_path: Path) -> None:
+    rule_log = tmp_path / "knn.log"
+    slurm_log = failed(tmp_path, "9", rule_log)
+    rule_log.write_text("error: first reason\n")
+    failures.keep_last_words(failures.describe(slurm_log, ended("FAILED")))
+    rule_log.write_text("error: second reason\n")
+    assert str(failures.describe(slurm_log, None)).endswith(f"{rule_log}: error: first reason")
+
+
+def test_refused_jobs_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "ask", lambda *command: "")
+    for second, words in ((100.0, "invalid partition specified: gpu"), (200.0, "Memory specification")):
+        failures.keep_refusal(tmp_path / "slurm", failures.Refusal(second, "evaluate dx slpd", words))
+    found = failures.failures(tmp_path / "slurm", since=150)
+    assert [str(refusal) for refusal in found] == [
+        "evaluate dx slpd: SLURM does not take the job: Memory specification"
+    ]
 
 
 def test_task_of_a_comment() -> None:

@@ -34,15 +34,12 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: list[list[str]]) -> Path:
-    """A job of SLURM whose squeue prints the content of a file."""
+    """A job of SLURM."""
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    left = tmp_path / "left"
-    left.write_text("1-02:03:04\n")
-    for name, content in (("squeue", f"cat {left}"), ("srun", "exit 1")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{content}\n")
-        (tmp_path / name).chmod(0o755)
-    return left
+    (tmp_path / "srun").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "srun").chmod(0o755)
+    return tmp_path
 
 
 def test_one_process_on_a_machine_is_this_one(replaced: list[list[str]]) -> None:
@@ -55,26 +52,6 @@ def test_several_on_a_machine_are_started_by_torchrun(replaced: list[list[str]])
         launch.launch(4, 1, None, STAGE)
     head = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4"]
     assert replaced == [[*head, "-m", "--", "slpd", *STAGE]]
-
-
-@pytest.mark.parametrize(
-    ("left", "seconds"), [("1-02:03:04", "93664"), ("10:00", "480"), ("1:00", "48"), ("2:00:00", "7080")]
-)
-def test_stage_in_a_job_is_stopped_before_the_time_limit(
-    replaced: list[list[str]], job: Path, left: str, seconds: str
-) -> None:
-    job.write_text(left)
-    with pytest.raises(ReplacedError):
-        launch.launch(1, 1, None, STAGE)
-    limit = ["timeout", "--foreground", "--signal=TERM", seconds]
-    assert replaced == [[*limit, sys.executable, "-m", "slpd", *STAGE]]
-
-
-@pytest.mark.parametrize("left", ["UNLIMITED", "INVALID", ""])
-def test_job_without_a_limit_runs_as_it_is(replaced: list[list[str]], job: Path, left: str) -> None:
-    job.write_text(left)
-    launch.launch(1, 1, None, STAGE)
-    assert replaced == []
 
 
 def test_several_nodes_are_started_by_srun_and_meet(

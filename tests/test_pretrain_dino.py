@@ -32,6 +32,7 @@ from slpd.artifacts.tokens import read_tokens
 from slpd.artifacts.training_metrics import read_metrics
 from slpd.models.network import Network
 from slpd.settings.training import Training
+from slpd.slurm import limit
 from slpd.training.batches import epoch_order
 from slpd.training.learner import Learner
 
@@ -127,6 +128,40 @@ def test_asked_to_stop_in_the_middle_of_an_epoch(tmp_path: Path, monkeypatch: py
     assert len(steps) == 2 * (sum(N_REGIONS.values()) // TRAINING.batch_size)  # no step was taken twice
     assert pretrain(manifest, tmp_path / "undisturbed", monkeypatch) == 0
     assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "stopped")
+
+
+def test_number_of_threads_given_moves_no_byte(tmp_path: Path) -> None:
+    """As Snakemake gives it: fewer where a run has fewer cores."""
+    manifest = write_cohort(tmp_path)
+    for threads in ("1", "2", "4"):
+        command = [sys.executable, "-m", "slpd", "pretrain_dino", *pretrain_arguments(manifest, tmp_path / threads)]
+        subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": threads}, check=True)
+    assert_equal_outputs(tmp_path / "1", tmp_path / "2")
+    assert_equal_outputs(tmp_path / "4", tmp_path / "2")
+
+
+@pytest.mark.parametrize(("at", "told"), [(1, []), (5, ["requeue"])])
+def test_near_its_time_limit_it_is_started_again_if_it_got_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, told: list[str]
+) -> None:
+    """A job that reaches its limit in the first step would be started again for ever."""
+    manifest, steps, step, asked = write_cohort(tmp_path), [], Learner.step, []
+
+    def counted(*args: object) -> torch.Tensor:
+        steps.append(0)
+        if len(steps) == at:
+            os.kill(os.getpid(), limit.WARNING)
+        return step(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(limit, "seconds_left", lambda: None)
+    monkeypatch.setattr(limit, "ask", lambda *command: asked.append(command[1]))
+    monkeypatch.setattr(Learner, "step", counted)
+    with pytest.raises(SystemExit) as stopped:
+        pretrain(manifest, tmp_path / "stopped", monkeypatch)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert asked == told
+    assert (tmp_path / "stopped.safetensors.resume").exists()
 
 
 def test_warned_by_the_queue_it_saves_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +264,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_until_it_is_the_last_c
         assert "not saved, training goes on" in caplog.text
         stop_at_every_step(patched)
         patched.setattr(sys, "argv", ["slpd", "pretrain_dino", *pretrain_arguments(manifest, tmp_path / "last")])
-        assert main() == 2
+        assert main() == 1
     assert pretrain(manifest, tmp_path / "undisturbed", monkeypatch) == 0
     assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "full")
 

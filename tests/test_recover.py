@@ -9,7 +9,7 @@ import pytest
 
 from slpd.errors import UserError
 from slpd.slurm.head import RECORD, record_head
-from slpd.slurm.orphans import recover, refuse_orphans
+from slpd.slurm.orphans import recover, refuse_orphans, unlock_if_dead, why_locked
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_head_in_a_job_lives_as_long_as_the_job(folder: Path, monkeypatch: pytes
         there.setattr("platform.node", lambda: "node9")
         record_head(folder)
     queue.write_text("77\n7\n")
-    with pytest.raises(UserError, match="in job 7; nothing is to be recovered"):
+    with pytest.raises(UserError, match="in job 7; wait for it"):
         recover(folder, cancel=False)
     assert (folder / ".snakemake/locks/0.input.lock").exists()
     queue.write_text("77\n")
@@ -145,6 +145,25 @@ def test_record_of_a_killed_head_on_this_machine_is_no_obstacle(folder: Path) ->
     record_head(folder)
     recover(folder, cancel=True, pause=lambda seconds: end_one(folder.parent / "queue"))
     assert not (folder / RECORD).exists()
+
+
+def test_next_start_removes_the_lock_of_a_head_that_has_surely_ended(folder: Path) -> None:
+    """Its jobs stay in the queue, which another check looks at; without a record it is not certain."""
+    assert not unlock_if_dead(folder)
+    record_head(folder)
+    assert unlock_if_dead(folder)
+    assert list((folder / ".snakemake/locks").iterdir()) == []
+    assert not (folder / RECORD).exists()
+    assert not unlock_if_dead(folder)
+
+
+def test_lock_of_a_head_that_may_live_stays_and_says_where(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "`python -m slpd recover`, then start again" in why_locked(folder)
+    with monkeypatch.context() as there:
+        there.setattr("platform.node", lambda: "login2")
+        record_head(folder)
+    assert not unlock_if_dead(folder)
+    assert "on login2" in why_locked(folder)
 
 
 def test_queue_that_does_not_answer_is_an_error(folder: Path) -> None:

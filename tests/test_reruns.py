@@ -326,6 +326,38 @@ def test_why_names_the_edited_keys_with_old_and_new_values(finished: Path) -> No
     assert table.endswith("follows a stage above")
 
 
+@pytest.mark.parametrize(
+    ("path", "rule"),
+    [
+        ("cohorts/toy/regions/s3.csv", "tile_regions"),
+        ("cohorts/toy/slides.csv", "cohort_manifest"),
+        ("cohorts/toy/warmup/checkpoint.pt", "pretrain_dino"),
+        ("cohorts/toy/variants/slpd/embeddings.h5", "collect_iterations"),
+        ("cohorts/toy/variants/slpd/graph.npz", "link_slides"),
+        ("cohorts/toy/variants/slpd/prototypes.npz", "cluster_regions"),
+        ("cohorts/toy/variants/slpd/bags.h5", "embed_bags"),
+        ("cohorts/toy/variants/slpd/encoder/region_encoder.safetensors", "export_encoder"),
+        ("tasks/dx/folds.csv", "split_folds"),
+        ("tasks/dx/slpd/knn/predictions.csv", "evaluate"),
+    ],
+)
+def test_a_result_that_is_gone_is_made_again(finished: Path, path: str, rule: str) -> None:
+    """Though all that it led to is there; `make why` names it."""
+    name = f"results/toy/{path}"
+    kept = (finished / name).rename(finished / "kept")
+    lines = list(report(plan(finished)))
+    kept.rename(finished / name)
+    assert any(line.split()[0] == rule and line.endswith(f"gone: {name}") for line in lines), lines
+
+
+def test_why_says_the_same_of_many_slides_once(finished: Path) -> None:
+    def edit(config: dict[str, Any]) -> None:
+        config.setdefault("report", {})["picture_px"] = 64
+
+    lines = [line for line in report(plan(finished, edit)) if line.startswith("picture_regions")]
+    assert lines == ["picture_regions      10  picture_px: 256 -> 64"]
+
+
 def test_why_names_slides_files_and_versions(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with changed(finished / "slides.csv", ("p3,,", "p3,0.5,"), ("p8,,a", "p8,,")):
         lines = list(report(plan(finished, drop_imported)))
@@ -339,7 +371,7 @@ def test_why_names_slides_files_and_versions(finished: Path, monkeypatch: pytest
     (finished / "toy.csv").rename(finished / "results/toy/tables/toy.csv")
     assert lines == [
         "2 jobs would run",
-        "make_table            1  has not run yet, or its files are gone",
+        "make_table            1  gone: results/toy/tables/toy.csv",
         "make_report           1  follows a stage above",
     ]
 

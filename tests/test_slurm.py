@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import toy
 import yaml
-from slurm_runs import MARKS, accounted, ask, finish, job_of, make_folder, one_variant, slpd, start, wait_until
+from slurm_runs import MARKS, accounted, ask, finish, job_of, jobs_of, make_folder, one_variant, slpd, start, wait_until
 
 pytestmark = MARKS
 
@@ -109,7 +109,9 @@ def test_doctor_names_what_would_wait_for_ever(cluster: dict[str, str], finished
     assert run.returncode == 1
     problems = [line for line in run.stdout.splitlines() if line.startswith("PROBLEM")]
     assert len(problems) == 4
-    assert any("job evaluate" in line and "allows 2880 minutes; it would wait for ever" in line for line in problems)
+    assert any(
+        "job evaluate" in line and "allows 2880 minutes, not 12960; it would wait for ever" in line for line in problems
+    )
     assert any(
         "job pretrain_dino" in line and "Requested node configuration is not available" in line for line in problems
     )
@@ -117,15 +119,56 @@ def test_doctor_names_what_would_wait_for_ever(cluster: dict[str, str], finished
     assert any("slurm-status-command is not squeue" in line for line in problems)
 
 
+# ---- what is not tried ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (["--default-resources", "slurm_partition=nowhere"], "invalid partition specified: nowhere"),
+        (["--set-resources", "evaluate:mem_mb=900000"], "evaluate: "),
+        (["--set-resources", "evaluate:runtime=12960"], "allows 2880 minutes, not 12960; it would wait for ever"),
+    ],
+)
+def test_what_slurm_refuses_is_told_before_anything_is_submitted(
+    cluster: dict[str, str], finished: Path, asked: list[str], words: str
+) -> None:
+    before = len(jobs_of(cluster, finished))
+    head = start(cluster, finished, *asked, "--forcerun", "evaluate", log="refused.txt")
+    assert head.wait(timeout=300) == 1
+    said = (finished / "refused.txt").read_text()
+    assert words in said.split("error: SLURM would not run these jobs")[1]
+    assert "Logfile" not in said
+    assert len(jobs_of(cluster, finished)) == before
+
+
+def test_a_mistake_is_said_once(cluster: dict[str, str], finished: Path) -> None:
+    """A damaged file: the stage names it and is not tried again."""
+    bags = finished / "results/toy/cohorts/toy/variants/slpd/bags.h5"
+    whole, times = bags.read_bytes(), bags.stat()
+    before = len(accounted(cluster, finished)["evaluate"])
+    bags.write_bytes(b"damaged")
+    os.utime(bags, ns=(times.st_atime_ns, times.st_mtime_ns))
+    target = "results/toy/tasks/dx/slpd/knn/metrics.csv"
+    head = start(cluster, finished, "--forcerun", "evaluate", "--", target, log="mistake.txt")
+    ended = head.wait(timeout=600)
+    bags.write_bytes(whole)
+    os.utime(bags, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert ended == 1
+    assert len(accounted(cluster, finished)["evaluate"]) == before + 1
+    assert "bags.h5: cannot be read" in (finished / "mistake.txt").read_text()
+
+
 # ---- what SLURM does to jobs ----------------------------------------------------------------------------------------
 
 
 def test_out_of_memory_gets_more_and_says_so(cluster: dict[str, str], finished: Path) -> None:
-    arguments = ["--set-resources", "evaluate:mem_mb=60 * attempt ** 4", "--forcerun", "evaluate"]
+    arguments = ["--set-resources", "evaluate:mem_mb=100", "evaluate:mem_mb_max=960", "--forcerun", "evaluate"]
     target = "results/toy/tasks/dx/slpd/knn/metrics.csv"
     finish(start(cluster, finished, *arguments, "--", target, log="memory.txt"), finished, "memory.txt")
-    memory = [job["mem"] for job in accounted(cluster, finished)["evaluate"]][-2:]
-    assert memory == ["60M", "960M"]
+    memory = [job["mem"] for job in accounted(cluster, finished)["evaluate"]]
+    assert memory[2:5] == ["100M", "200M", "400M"]
+    assert set(memory[5:]) <= {"800M"}
     assert "ran out of memory" in slpd(cluster, finished, "failures").stdout
 
 

@@ -1,14 +1,15 @@
 """Checks of the queue: what the plugin's known defects need, and whether SLURM would take each kind of job."""
 
 import re
+import shlex
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from slpd.doctor.finding import Finding
-from slpd.errors import UserError
-from slpd.slurm.jobs import ask, has_slurm
+from slpd.errors import UserError, first_of
+from slpd.slurm.jobs import ask, has_slurm, seconds_of
 from slpd.slurm.orphans import refuse_orphans
 
 FLAGS = {
@@ -20,7 +21,11 @@ FLAGS = {
     "qos": "--qos={}",
     "nodes": "--nodes={}",
     "threads": "--cpus-per-task={}",
+    "gres": "--gres={}",
+    "slurm_extra": "{}",
 }
+
+NO_SBATCH = Finding("SLURM", False, "no sbatch here", "go to a machine that submits jobs, or leave --profile out")
 
 
 def queue_findings(
@@ -34,7 +39,7 @@ def queue_findings(
         folder: Where the workflow runs.
     """
     if not has_slurm():
-        yield Finding("SLURM", False, "no sbatch here", "ask on a machine that submits, or leave --profile out")
+        yield NO_SBATCH
         return
     yield from settings(profile)
     try:
@@ -47,6 +52,17 @@ def queue_findings(
     yield orphans(folder)
     for name, asked in requests.items():
         yield submission(name, asked)
+
+
+def refused(requests: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """What SLURM would not take, or never start, of the jobs of a run: a line per reason."""
+    if not has_slurm():
+        return [str(NO_SBATCH)]
+    asked = {" ".join([name, *flags_of(request)]): (name, request) for name, request in requests}
+    names: dict[str, list[str]] = {}
+    for name, request in sorted(asked.values(), key=lambda pair: pair[0]):
+        names.setdefault(objection(request), []).append(name)
+    return [f"{first_of(list(dict.fromkeys(jobs)), 3)}: {reason}" for reason, jobs in names.items() if reason]
 
 
 def settings(profile: Mapping[str, Any]) -> Iterator[Finding]:
@@ -91,31 +107,36 @@ def orphans(folder: Path) -> Finding:
 
 
 def submission(name: str, asked: Mapping[str, Any]) -> Finding:
-    """Whether SLURM would take a job, and whether its time fits the partition: what does not would wait for ever."""
+    """Whether SLURM would take a job, and start it."""
+    words, reason = " ".join(flags_of(asked)), objection(asked)
+    if not reason:
+        return Finding(f"job {name}", True, words)
+    return Finding(f"job {name}", False, f"{words}: {reason}", "correct set-resources of the profile")
+
+
+def objection(asked: Mapping[str, Any]) -> str:
+    """Why SLURM refuses a job, in its words, or would let it wait for ever: its time is beyond the partition's."""
+    command = ["sbatch", "--test-only", *flags_of(asked), "--wrap", "true"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode:
+        return " ".join(run.stderr.split()).removeprefix("allocation failure: ")
+    partition = re.search(r"in partition (\S+)", run.stderr)
+    limit = longest(partition[1]) if partition else None
+    if partition and limit is not None and asked.get("runtime", 0) > limit:
+        return f"partition {partition[1]} allows {limit} minutes, not {asked['runtime']}; it would wait for ever"
+    return ""
+
+
+def flags_of(asked: Mapping[str, Any]) -> list[str]:
+    """What a job asks sbatch for."""
     flags = [flag.format(asked[key]) for key, flag in FLAGS.items() if asked.get(key) not in (None, "")]
     if asked.get("gpu"):
         model = f"{asked['gpu_model']}:" if asked.get("gpu_model") else ""
         flags.append(f"--gpus={model}{asked['gpu']}")
-    words = " ".join(flags)
-    run = subprocess.run(
-        ["sbatch", "--test-only", *flags, "--wrap", "true"], capture_output=True, text=True, check=False
-    )
-    if run.returncode:
-        reason = " ".join(run.stderr.split()).removeprefix("allocation failure: ")
-        return Finding(f"job {name}", False, f"{words}: {reason}", "correct set-resources of the profile")
-    partition = re.search(r"in partition (\S+)", run.stderr)
-    limit = longest(partition[1]) if partition else None
-    if limit is not None and asked.get("runtime", 0) > limit:
-        found = f"{words}: partition {partition[1] if partition else ''} allows {limit} minutes; it would wait for ever"
-        return Finding(f"job {name}", False, found, "lower runtime, or name another partition")
-    return Finding(f"job {name}", True, words)
+    return shlex.split(" ".join(flags))
 
 
 def longest(partition: str) -> int | None:
     """Minutes that a job of a partition may take; None: any."""
-    limit = ask("sinfo", "-h", "-p", partition, "-o", "%l").split("\n")[0].strip()
-    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", limit)
-    if not found:
-        return None
-    days, hours, minutes, _ = (int(part or 0) for part in found.groups())
-    return (24 * days + hours) * 60 + minutes
+    limit = seconds_of(ask("sinfo", "-h", "-p", partition, "-o", "%l").split("\n")[0])
+    return limit // 60 if limit is not None else None

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from slpd.slurm.jobs import EndedJob, ended_jobs
+from slpd.slurm.jobs import EndedJob, ended_jobs, seconds_of
 
 ALIVE = {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED"}
 OUT_OF_MEMORY = re.compile(
@@ -17,6 +17,11 @@ OUT_OF_MEMORY = re.compile(
 RULE_LOG = re.compile(r"^\s+log: (?P<path>.+?)(?: \(check log file|$)", re.MULTILINE)
 COMMAND = re.compile(r"(?P<what>returned non-zero exit status \d+|died with <Signals\.SIG\w+: \d+>)")
 LAST_WORDS = 300  # characters of a log's last line
+KEPT = re.compile(r"^last words, (?P<log>.+?): (?P<words>.*)$", re.MULTILINE)
+REFUSED = "refused.txt"  # in the folder of SLURM logs: time, task and reason of jobs that sbatch did not take
+LOGS = Path("logs/slurm")  # slurm-logdir of the profile
+SLACK_SECONDS = 10.0  # between clocks of a node and of the file system
+MISTAKE = "failed with exit status 2"  # of a UserError
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,37 @@ class Failure:
         where = self.rule_log or self.slurm_log
         return f"{self.task}: job {self.job_id} {self.cause}. {where}: {self.last_words or 'empty'}"
 
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether more memory may help."""
+        return self.cause.startswith("ran out of memory")
 
-def failures(logs: Path, since: float = 0.0) -> list[Failure]:
-    """The failed jobs of which SLURM logs lie under `logs`, oldest first.
+    @property
+    def out_of_time(self) -> bool:
+        """Whether it hit its time limit."""
+        return self.cause.startswith("hit its time limit")
+
+    @property
+    def repeats_itself(self) -> bool:
+        """Whether the stage has said what is wrong, and would say it again."""
+        return self.cause == MISTAKE and self.last_words.startswith("error:")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A job that sbatch did not take."""
+
+    seconds: float  # since the epoch
+    task: str
+    words: str  # of sbatch
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return f"{self.task}: SLURM does not take the job: {self.words}"
+
+
+def failures(logs: Path, since: float = 0.0) -> list[Failure | Refusal]:
+    """The failed jobs of which SLURM logs lie under `logs`, oldest first, after those that sbatch refused.
 
     Args:
         logs: `slurm-logdir` of the profile.
@@ -48,19 +81,58 @@ def failures(logs: Path, since: float = 0.0) -> list[Failure]:
     """
     paths = [path for path in logs.rglob("*.log") if path.stem.isdigit() and path.stat().st_mtime >= since]
     known = ended_jobs(sorted(path.stem for path in paths))
-    found = [describe(path, known.get(path.stem)) for path in sorted(paths, key=lambda path: int(path.stem))]
-    return [failure for failure in found if failure is not None]
+    jobs = [(path, known.get(path.stem)) for path in sorted(paths, key=lambda path: int(path.stem))]
+    ended = [describe(path, job) for path, job in jobs if job is None or job.state not in ALIVE | {"COMPLETED"}]
+    return [*refusals(logs, since), *ended]
 
 
-def describe(slurm_log: Path, job: EndedJob | None) -> Failure | None:
-    """The failure that a SLURM log belongs to; None: the job lives or succeeded."""
-    if job is not None and job.state in ALIVE | {"COMPLETED"}:
+def keep_refusal(logs: Path, refusal: Refusal) -> None:
+    """Keep what sbatch said of a job, which leaves no log."""
+    logs.mkdir(parents=True, exist_ok=True)
+    with open(logs / REFUSED, "a") as file:
+        file.write(f"{refusal.seconds:.0f}\t{refusal.task}\t{refusal.words}\n")
+
+
+def refusals(logs: Path, since: float) -> list[Refusal]:
+    """The jobs that sbatch refused."""
+    lines = (logs / REFUSED).read_text().splitlines() if (logs / REFUSED).is_file() else []
+    kept = [line.split("\t", 2) for line in lines]
+    return [Refusal(float(seconds), *words) for seconds, *words in kept if float(seconds) >= since - 1]
+
+
+def describe(slurm_log: Path, job: EndedJob | None, job_id: str = "", task: str = "") -> Failure:
+    """The failure that a SLURM log belongs to.
+
+    Args:
+        slurm_log: It may be absent: a node that does not see the file system writes none.
+        job: As accounting knows it.
+        job_id: By default the log's name.
+        task: Rule and wildcards; by default as the job's comment or the log's path has them.
+    """
+    text = slurm_log.read_text(errors="replace") if slurm_log.is_file() else ""
+    task = task or (job.task if job else "") or " ".join(slurm_log.parent.parts[-2:]).removeprefix("rule_")
+    kept = KEPT.search(text)
+    rule_log = Path(kept["log"]) if kept else log_of_attempt(text, slurm_log, job)
+    words = kept["words"] if kept else last_line(rule_log or slurm_log)
+    shown = rule_log if rule_log != slurm_log else None
+    return Failure(job_id or slurm_log.stem, task, cause(text, job), words, shown, slurm_log)
+
+
+def log_of_attempt(text: str, slurm_log: Path, job: EndedJob | None) -> Path | None:
+    """The rule's log, if the attempt wrote it, which ended when it wrote its SLURM log for the last time."""
+    paths = [Path(path) for path in RULE_LOG.findall(text)]
+    if not paths or not paths[-1].is_file():
         return None
-    text = slurm_log.read_text(errors="replace")
-    named = RULE_LOG.findall(text)
-    rule_log = Path(named[-1]) if named and Path(named[-1]).is_file() else None
-    task = job.task if job and job.task else " ".join(slurm_log.parent.parts[-2:]).removeprefix("rule_")
-    return Failure(slurm_log.stem, task, cause(text, job), last_line(rule_log or slurm_log), rule_log, slurm_log)
+    ended, written = slurm_log.stat().st_mtime, paths[-1].stat().st_mtime
+    began = ended - ((seconds_of(job.elapsed) if job else None) or ended)
+    return paths[-1] if began - SLACK_SECONDS <= written <= ended + SLACK_SECONDS else None
+
+
+def keep_last_words(failure: Failure) -> None:
+    """Keep an attempt's last words with its SLURM log: the next attempt writes over the rule's log."""
+    if failure.slurm_log.is_file():
+        with open(failure.slurm_log, "a") as file:
+            file.write(f"\nlast words, {failure.rule_log or failure.slurm_log}: {failure.last_words}\n")
 
 
 def cause(slurm_log: str, job: EndedJob | None) -> str:
@@ -78,8 +150,8 @@ def cause(slurm_log: str, job: EndedJob | None) -> str:
     if job and job.state in ends:
         return ends[job.state].format(job)
     command = COMMAND.search(slurm_log)
-    if command and command["what"].endswith(" 124"):  # of slpd/launch.py
-        return "was stopped before its time limit, with its state saved"
+    if command and command["what"].endswith(" 143"):  # of stages that go on where they stopped
+        return "was stopped by a signal or before its time limit, with its state saved"
     if command:
         ended = command["what"].replace("returned non-zero exit status", "failed with exit status")
         return ended.replace("died with <Signals.", "was killed by ").replace(":", " =").replace(">", "")
@@ -90,6 +162,8 @@ def cause(slurm_log: str, job: EndedJob | None) -> str:
 
 def last_line(log: Path) -> str:
     """The last line of a log that says something: an `error:` if there is one."""
+    if not log.is_file():
+        return ""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error:")]
     return (errors or lines or [""])[-1][:LAST_WORDS]

@@ -36,6 +36,17 @@ def forget_head(folder: Path) -> None:
     (folder / RECORD).unlink(missing_ok=True)
 
 
+def lives_for_certain_no_more(folder: Path) -> bool:
+    """Whether the last head was of this machine and has ended without saying so."""
+    if not (folder / RECORD).exists():
+        return False
+    try:
+        refuse_living_head(folder)
+    except UserError:
+        return False
+    return True
+
+
 def refuse_living_head(folder: Path) -> None:
     """Refuse to touch a folder in which Snakemake runs, or may run on another machine.
 
@@ -44,12 +55,12 @@ def refuse_living_head(folder: Path) -> None:
     """
     here = head_process(folder)
     if here:
-        raise UserError(f"Snakemake runs in {folder} as process {here}; nothing is to be recovered while it does")
+        raise UserError(f"Snakemake runs in {folder} as process {here}; wait for it, or end it")
     if not (folder / RECORD).exists():
         return
     head = Head(**json.loads((folder / RECORD).read_text()))
     if head.job_id and lives(head.job_id):
-        raise UserError(f"Snakemake runs in {folder} in job {head.job_id}; nothing is to be recovered while it does")
+        raise UserError(f"Snakemake runs in {folder} in job {head.job_id}; wait for it, or end it")
     if not head.job_id and head.machine != platform.node():
         raise UserError(
             f"Snakemake was started in {folder} on {head.machine}, as process {head.process}, and has not said that it"
@@ -67,8 +78,10 @@ def lives(job_id: str) -> bool:
 
 
 def head_process(folder: Path) -> int | None:
-    """The process of a Snakemake that runs in the folder on this machine; those that run single jobs are left out."""
+    """The process of another Snakemake that runs in the folder on this machine; those of single jobs do not count."""
     for process in Path("/proc").glob("[0-9]*"):
+        if process.name == str(os.getpid()):
+            continue
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
             here = (process / "cwd").resolve() == folder.resolve()

@@ -1,6 +1,7 @@
 """Jobs as `squeue` and `sacct` report them, with the rule and wildcards that Snakemake wrote into their comment."""
 
 import getpass
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -59,6 +60,15 @@ def ask(*command: str) -> str:
     except subprocess.CalledProcessError as error:
         raise UserError(f"{' '.join(command)}: {'; '.join(error.stderr.splitlines()) or error}") from None
     return run.stdout
+
+
+def seconds_of(text: str) -> int | None:
+    """A time as SLURM prints it, `1-02:03:04` down to `03:04`; None: `UNLIMITED`, or no time."""
+    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text.strip())
+    if not found:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return ((24 * days + hours) * 60 + minutes) * 60 + seconds
 
 
 def live_jobs(folder: Path, prefix: str) -> list[LiveJob]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from slpd.errors import UserError, first_of
-from slpd.slurm.head import forget_head, refuse_living_head
+from slpd.slurm.head import forget_head, lives_for_certain_no_more, refuse_living_head
 from slpd.slurm.jobs import LiveJob, ask, live_jobs
 
 log = logging.getLogger(__name__)
@@ -50,10 +50,33 @@ def recover(folder: Path, cancel: bool, pause: Callable[[float], None] = time.sl
         log.info("%s for %s", "waiting" if not cancel else "cancelled, waiting", described(jobs))
         pause(PAUSE_SECONDS)
         jobs = live_jobs(folder, PREFIX)
+    unlock(folder)
+
+
+def unlock(folder: Path) -> None:
+    """Remove the lock of a killed run, and its record."""
     for lock in (folder / LOCKS).glob("*"):
         log.info("lock of the killed run removed: %s", lock)
         lock.unlink()
     forget_head(folder)
+
+
+def unlock_if_dead(folder: Path) -> bool:
+    """Remove the lock of a run whose head has certainly ended; whether there was one."""
+    locked = any((folder / LOCKS).glob("*"))
+    if locked and lives_for_certain_no_more(folder):
+        unlock(folder)
+        return True
+    return False
+
+
+def why_locked(folder: Path) -> str:
+    """What to do about a lock, in a line."""
+    try:
+        refuse_living_head(folder)
+    except UserError as error:
+        return str(error)
+    return f"{folder.resolve()} is locked by a run that was killed: `python -m slpd recover`, then start again"
 
 
 def described(jobs: list[LiveJob]) -> str:

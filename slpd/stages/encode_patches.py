@@ -36,6 +36,7 @@ from slpd.models.patch_encoder import Encoding, PatchEncoder
 from slpd.settings.jobs import Jobs
 from slpd.settings.slides import PatchEncoderSettings as Settings
 from slpd.settings.slides import Reading
+from slpd.slurm.limit import WARNING, start_again, warn_before_limit
 from slpd.wsi import CrashedReaderError, Slide, UnreadableRegion
 
 log = logging.getLogger(__name__)
@@ -97,25 +98,36 @@ def run(args: argparse.Namespace) -> None:
     """Encode the slides that are not encoded yet; a slide that cannot be read gets a record that says why."""
     settings, jobs = Settings.from_json(args.settings), Jobs.from_json(args.jobs)
     batch = Batch(settings, Reading.from_json(args.reading), jobs, args.version)
-    with ended_by_sigterm():
+    tokens = [args.tokens_dir / f"{path.stem}.h5" for path in args.records]
+    with ended_by_the_queue([*tokens, *map(journal_path, tokens)]):
         records = list(encode_slides(args.records, batch, args.tokens_dir))
     write_records(args.out, records)
 
 
 @contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """End at SIGTERM as at an error, so that copies of slides are removed; once is enough."""
+def ended_by_the_queue(written: Sequence[Path]) -> Iterator[None]:
+    """End at SIGTERM, or before the time limit, as at an error, so that copies of slides are removed; once is enough.
 
-    def end(*_: object) -> None:
+    Args:
+        written: Files that grow; if none has, another start would get no further than this one.
+    """
+    start = time.time()
+
+    def end(number: int, _: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        log.warning("stopped by SIGTERM; the next start goes on here")
+        log.warning("stopped by %s; the next start goes on here", signal.Signals(number).name)
+        if number == WARNING and any(path.exists() and path.stat().st_mtime > start for path in written):
+            start_again()
         sys.exit(128 + signal.SIGTERM)
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, WARNING)}
+    warning = warn_before_limit()
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        warning.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def read_weights(settings: Settings) -> dict[str, Tensor] | None:

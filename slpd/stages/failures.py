@@ -3,9 +3,7 @@
 import argparse
 from pathlib import Path
 
-from slpd.slurm.failures import failures
-
-LOGS = Path("logs/slurm")  # slurm-logdir of the profile
+from slpd.slurm.failures import LOGS, failures
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,4 +15,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print a line per failed job."""
     found = failures(args.logs, args.since)
-    print("\n".join(map(str, found)) if found else f"no failed job has a log in {args.logs}")
+    print("\n".join(map(str, found)) if found else f"no job failed or was refused, as far as {args.logs} tells")

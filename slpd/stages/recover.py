@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 
 from slpd.slurm.head import forget_head
-from slpd.slurm.jobs import has_slurm
-from slpd.slurm.orphans import recover, refuse_orphans
+from slpd.slurm.orphans import recover
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,16 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--head-is-gone", action="store_true", help="the run was started elsewhere, and has ended there"
     )
-    parser.add_argument("--check", action="store_true", help="only fail if jobs of an earlier run live")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Recover the folder, or only look."""
+    """Recover the folder."""
     folder = args.folder.resolve()
-    if args.check:
-        if has_slurm():
-            refuse_orphans(folder)
-        return
     if args.head_is_gone:
         forget_head(folder)
     recover(folder, args.cancel)

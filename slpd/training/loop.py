@@ -11,6 +11,7 @@ from slpd.artifacts.embeddings import CohortEmbeddings
 from slpd.artifacts.training_metrics import STEP_METRICS
 from slpd.errors import UserError
 from slpd.method.schedules import Schedules, make_schedules
+from slpd.slurm.limit import start_again
 from slpd.training.batches import Batches, own_regions
 from slpd.training.embed import embed_cohort, refuse_infinite_vectors
 from slpd.training.learner import Learner
@@ -43,7 +44,7 @@ class Trainer:
 
         Raises:
             UserError: the loss is not finite.
-            SystemExit: SIGTERM was received; the state is saved.
+            SystemExit: a signal was received, or the time limit is near; the state is saved.
         """
         schedules = make_schedules(self.learner.training, self.batches.per_epoch)
         while progress.epoch < epochs.stop:
@@ -77,6 +78,8 @@ class Trainer:
             self.resume.save(self.learner, progress, last=stop)
         if stop:
             logger.warning("stopped by a signal; the next start resumes from %s", self.resume.holds)
+            if self.signals.out_of_time():
+                start_again()
             raise SystemExit(128 + signal.SIGTERM)
 
     def check_losses(self, progress: Progress) -> None:

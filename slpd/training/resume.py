@@ -16,6 +16,7 @@ import torch
 from slpd.artifacts.checkpoint import Identity, differences, read_checkpoint, write_checkpoint
 from slpd.errors import UserError
 from slpd.method.processes import from_first, n_processes, process_index, sum_over_processes
+from slpd.slurm.limit import WARNING, warn_before_limit
 from slpd.training.learner import Learner
 from slpd.training.progress import Progress
 
@@ -114,24 +115,28 @@ class ResumeFile:
 class QueueSignals:
     """What a queue or a terminal asks of training, as a context around it.
 
-    SIGTERM, SIGINT and SIGHUP: to save and stop. SIGUSR1: to save and go on.
+    SIGTERM, SIGINT and SIGHUP, and the first process's warning before the time limit: to save and stop. SIGUSR1: to
+    save and go on.
     """
 
-    stopping = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # of the queue, of a terminal
+    stopping = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, WARNING)  # of the queue, of a terminal
     numbers = (*stopping, signal.SIGUSR1)
 
     def __init__(self) -> None:
         self.received: set[int] = set()
+        self.looks = 0
         self.parent = os.getppid()
 
     def __enter__(self) -> "QueueSignals":
         """Take over the signals."""
         self.parent = os.getppid()
         self.before: dict[int, Any] = {number: signal.signal(number, self.note) for number in self.numbers}
+        self.warning = warn_before_limit()
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Give the signals back."""
+        self.warning.cancel()
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
@@ -142,6 +147,7 @@ class QueueSignals:
     def agreed(self) -> tuple[bool, bool]:
         """Whether any process has been asked to stop, to save: the same answer in each, after the same step."""
         seen = set(self.received)
+        self.looks += 1
         self.received -= seen & {signal.SIGUSR1}
         orphaned = n_processes() > 1 and os.getppid() != self.parent  # torchrun was killed, and starts nothing again
         asked = torch.tensor(
@@ -149,3 +155,7 @@ class QueueSignals:
         )
         stop, save = sum_over_processes(asked).bool().tolist()
         return stop, save
+
+    def out_of_time(self) -> bool:
+        """Whether the time limit is why training stops, after it has got on: without that it would start for ever."""
+        return self.received & set(self.stopping) == {WARNING} and self.looks > 1

@@ -134,3 +134,40 @@ def every_table(wildcards):
 def report_inputs(wildcards):
     """All that the report shows."""
     return [*map(str, report_files(EXPERIMENT, SHEETS, LAYOUT)), *every_table(wildcards)]
+
+
+# ---- targets ----
+
+
+def on_trained(pattern, variants_on):
+    """`pattern` for all variants that a method of the experiment gives, cohort by cohort."""
+    return [
+        path for cohort, variant in on_cohorts(variants_on) for path in expand(pattern, cohort=cohort, variant=variant)
+    ]
+
+
+def every_result(wildcards):
+    """What others are made of: a file that is gone is made again, though all that it led to is there."""
+    evaluated = sorted({names for table in TABLES.values() for names in EXPERIMENT.evaluations_of(table)})
+    evaluations = [
+        path
+        for task, variant, head in evaluated
+        for path in expand([*rules.split_folds.output, *rules.evaluate.output], task=task, variant=variant, head=head)
+    ]
+    bags = [
+        path for task, variant, _ in evaluated for path in trained_as(f"{VARIANT}/bags.h5", TASKS[task].cohort, variant)
+    ]
+    trained = on_trained(list(rules.collect_iterations.output), EXPERIMENT.trained_on)
+    return [*evaluations, *bags, *trained, *(path for cohort in COHORTS for path in results_of_cohort(cohort))]
+
+
+def results_of_cohort(cohort):
+    """The files of a cohort and of its slides, up to the warm-up."""
+    paths = expand(MANIFEST, cohort=cohort)
+    if not starts_from_tokens(SHEETS[cohort].values()):
+        per_slide = [*rules.segment_tissue.output, *rules.tile_regions.output]
+        paths += expand(per_slide, cohort=cohort, slide=SHEETS[cohort])
+        paths += expand(rules.check_cohort.output.report, cohort=cohort)
+    if EXPERIMENT.trained_on(cohort):
+        paths += expand(list(rules.pretrain_dino.output), cohort=cohort)
+    return paths

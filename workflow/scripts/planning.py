@@ -51,6 +51,7 @@ class PlannedJob:
     new_params: Sequence[Any] = ()
     old_inputs: Sequence[str] = ()  # files that the last run read and this one would not
     new_inputs: Sequence[str] = ()
+    gone: Sequence[str] = ()  # outputs that it has made once
 
     @property
     def follows(self) -> bool:
@@ -137,6 +138,9 @@ def describe(job: Any, workflow: Any, groups: Mapping[str, Any]) -> PlannedJob: 
         new_params=[as_value(text) for text in sorted(changed.only_new)],
         old_inputs=sorted(set(read or ()) - set(inputs)),
         new_inputs=sorted(set(inputs) - set(inputs if read is None else read)),
+        gone=[]
+        if read is None
+        else sorted(str(path) for path in reason.missing_output if not is_flagged(path, "temp")),
     )
 
 

@@ -34,7 +34,7 @@ def report(jobs: Sequence[PlannedJob]) -> Iterator[str]:
     yield f"{len(jobs)} job{'s' * (len(jobs) > 1)} would run"
     for rule in dict.fromkeys(job.rule for job in jobs):
         of_rule = [job for job in jobs if job.rule == rule]
-        causes = [cause for job in of_rule for cause in causes_of(job)]
+        causes = alike_in_one([(job, cause) for job in of_rule for cause in causes_of(job)])
         own = [cause for cause in dict.fromkeys(causes) if cause != FOLLOWS] or [FOLLOWS]
         if len(own) > MOST_CAUSES:
             own = [*own[:MOST_CAUSES], f"... and {len(own) - MOST_CAUSES} causes more"]
@@ -44,12 +44,18 @@ def report(jobs: Sequence[PlannedJob]) -> Iterator[str]:
             yield f"{head}  {cause}" + (f" ({count} of them)" if cause != FOLLOWS and 0 < count < len(of_rule) else "")
 
 
+def alike_in_one(causes: Sequence[tuple[PlannedJob, str]]) -> list[str]:
+    """The causes of jobs, where several slides have the same one without their names."""
+    unnamed = [cause.replace(f" of {job.wildcards.get('slide')}:", ":") for job, cause in causes]
+    return [text if unnamed.count(text) > 1 else cause for text, (_, cause) in zip(unnamed, causes, strict=True)]
+
+
 def causes_of(job: PlannedJob) -> Iterator[str]:
     """Why a job runs, in words."""
     if job.follows:
         yield FOLLOWS
     if MISSING in job.reasons:
-        yield "has not run yet, or its files are gone"
+        yield f"gone: {first_of(job.gone, MOST_FILES)}" if job.gone else "has not run yet, or its files are gone"
     if "incomplete output files" in job.reasons:
         yield "was interrupted"
     if "forced" in job.reasons:
