@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class LastLayer(NamedTuple):
-    """Rows that count as if of length 1: lengths are divided out of logits, so no second copy of the rows is held."""
+    """Rows used as if of length 1: logits are divided by the lengths, so no second copy of the rows is held."""
 
     weight: Tensor  # (K, D) float32, of any length
     inverse_lengths: Tensor  # (K,)

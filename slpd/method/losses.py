@@ -109,7 +109,7 @@ class DistillationLoss(nn.Module):
             own = self.objective.has_own_centre(term)
             centre = self.prototype_centre if own else self.self_centre
             centres[term] = centre.value.clone()
-            if own or term is SELF:  # others borrow the centre of L_self as it is
+            if own or term is SELF:  # a term that borrows this centre leaves it as it is
                 centre.update(given, layer)
         return Goals(targets, centres)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it logs every instruction set that it tries
 import faiss  # noqa: E402
 
-EXACT_SLIDES = 5_000  # all pairs of so many slides take seconds
+EXACT_SLIDES = 5_000  # all pairs of this many slides take seconds
 BLOCK_BYTES = 2**26  # of cosines held at a time
 CELLS = 64
 DIMENSIONS = 32  # principal ones, of which cells and sums are made

@@ -31,8 +31,8 @@ def compiled(network: nn.Module, trial: Callable[[Encode], Tensor], precision: P
             result = trial(fast)
         if result.requires_grad:
             torch.autograd.backward(result.float().sum())
-    except Exception as error:  # whatever a compiler, its cache or a driver may raise: training goes on without
-        logger.warning("%s is not compiled, which costs speed alone: %s", type(network).__name__, first_line(error))
+    except Exception as error:  # whatever a compiler, its cache or a driver may raise: training continues without it
+        logger.warning("%s is not compiled, which costs only speed: %s", type(network).__name__, first_line(error))
         return network
     finally:
         network.zero_grad(set_to_none=True)

@@ -21,7 +21,7 @@ from slpd.training.compiled import Encode, compiled
 from slpd.training.gradients import Gradients
 from slpd.training.precision import Precision
 
-PARTS = ("student", "teacher", "loss", "precision")  # of a learner's state, beside the optimiser
+PARTS = ("student", "teacher", "loss", "precision")  # of a learner's state, besides the optimiser
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Learner:
         targets, teacher = self.targets(batch), self.last_layer(self.teacher)
         goals = self.loss.goals(targets, teacher)
         student = self.last_layer(self.student)
-        lengths = student.inverse_lengths.detach().requires_grad_()  # all parts add to its gradient, which goes on once
+        lengths = student.inverse_lengths.detach().requires_grad_()  # its gradient, from all parts, is propagated once
         shares = []
         for part in self.parts(batch):
             vectors = self.student_vectors(batch.views_of(part))  # (V, b, D)
