@@ -19,7 +19,7 @@ SAVING_SECONDS = 120.0  # before the time limit; of short jobs a fifth of the ti
 
 
 def launch(processes: int, nodes: int, rendezvous: str | None, stage: Sequence[str]) -> None:
-    """Replace this process by one that runs a stage in `processes` processes; return if this one is enough.
+    """Replace this process by `processes` processes that run a stage; return if this one is enough.
 
     Args:
         processes: Processes in all, one per GPU.
@@ -54,10 +54,10 @@ def seconds_left() -> float | None:
 
 
 def timeout(left: float | None) -> list[str]:
-    """A command that runs another and sends it SIGTERM before `left` seconds are over; nothing without a limit."""
+    """A command that runs another and sends it SIGTERM before `left` seconds are over; empty without a limit."""
     if left is None:
         return []
-    # --foreground: a process group of its own would escape from SLURM where it follows groups
+    # --foreground: in its own process group it would escape SLURM, where SLURM follows groups
     return ["timeout", "--foreground", "--signal=TERM", f"{left - min(SAVING_SECONDS, left / 5):.0f}"]
 
 
@@ -73,7 +73,7 @@ def execute(command: Sequence[str]) -> None:
 
 def torchrun(options: Sequence[str], processes: int, stage: Sequence[str]) -> list[str]:
     """The command that runs the stage in `processes` processes on this machine."""
-    # `--`: torchrun would take options of the stage for abbreviations of its own
+    # `--`: torchrun would read options of the stage as abbreviations of its own options
     return [*TORCHRUN, *options, "--nproc-per-node", str(processes), "-m", "--", "slpd", *stage]
 
 
@@ -93,7 +93,7 @@ def meeting_at(rendezvous: str, nodes: int) -> list[str]:
 
 
 def here(processes: int, nodes: int) -> int:
-    """Processes on this node: its GPUs, which SLURM may have dealt out unevenly, else an equal share."""
+    """Processes on this node: its GPUs, which SLURM may have shared out unevenly, else an equal share."""
     devices = os.environ.get("CUDA_VISIBLE_DEVICES")
     return len(devices.split(",")) if devices else processes // nodes
 
@@ -105,11 +105,11 @@ def check_nodes(processes: int, nodes: int) -> None:
             f"gpu is {processes}, nodes {nodes}: gpu counts all nodes together; make it a multiple of nodes"
         )
     if nodes > 1 and not in_job():
-        raise UserError(f"nodes is {nodes}, but this is no job of SLURM, which alone starts processes on other nodes")
+        raise UserError(f"nodes is {nodes}, but only a job of SLURM can start processes on other nodes")
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])
