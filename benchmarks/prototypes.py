@@ -1,6 +1,6 @@
 """Time and memory of `cluster_regions` and `link_slides` by size of cohort, and how many true nearest slides are found.
 
-Each runs as a process of its own, start included, on drawn embeddings of 60 regions per slide. Neighbours among
+Each runs as its own process, start included, on drawn embeddings of 60 regions per slide. Neighbours among
 candidates are compared with those among all slides. The last line is JSON.
 Usage: `python -m benchmarks.prototypes [--slides 1041 10000 100000] [--recall 10000]`.
 """
@@ -62,7 +62,7 @@ def write_embeddings(path: Path, n_slides: int) -> None:
 
 
 def run_stage(stage: str, *arguments: str) -> dict[str, float]:
-    """Wall time and peak memory of a stage in a process of its own."""
+    """Wall time and peak memory of a stage in its own process."""
     program = (
         "import re, sys; from pathlib import Path; from slpd.__main__ import main; status = main();"
         "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1], status)"

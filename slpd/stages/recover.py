@@ -15,11 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--head-is-gone", action="store_true", help="the run was started elsewhere, and has ended there"
     )
-    parser.add_argument("--check", action="store_true", help="only fail if jobs of an earlier run live")
+    parser.add_argument("--check", action="store_true", help="only fail if jobs of an earlier run are active")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Recover the folder, or only look."""
+    """Recover the folder, or only check it."""
     folder = args.folder.resolve()
     if args.check:
         if has_slurm():
