@@ -66,7 +66,7 @@ def classical_sets(folder: Path, modern: HeadPreset, n_seeds: int) -> dict[str, 
     Their folds are too small to keep bags for validation, so the last epoch is tested.
     """
     preset = modern.model_copy(update={"patience": None})
-    found: dict[str, object] = {}
+    measured: dict[str, object] = {}
     for name, published in PUBLISHED.items():
         for gated in (False, True):
             head = AbmilHead(
@@ -75,9 +75,9 @@ def classical_sets(folder: Path, modern: HeadPreset, n_seeds: int) -> dict[str, 
             of_seeds = [set_accuracy(folder / f"{name}.csv", head, preset, seed) for seed in range(n_seeds)]
             kind = "gated" if gated else "attention"
             std = float(np.std(of_seeds, ddof=1)) if n_seeds > 1 else None
-            found[f"{name}_{kind}"] = {"mean": float(np.mean(of_seeds)), "std_over_seeds": std, **published}
+            measured[f"{name}_{kind}"] = {"mean": float(np.mean(of_seeds)), "std_over_seeds": std, **published}
             print(f"{name:9} {kind:10} {np.mean(of_seeds):.3f} over {n_seeds} x 10 folds; published {published[kind]}")
-    return found
+    return measured
 
 
 def set_accuracy(path: Path, head: AbmilHead, preset: HeadPreset, seed: int) -> float:
@@ -90,14 +90,14 @@ def set_accuracy(path: Path, head: AbmilHead, preset: HeadPreset, seed: int) -> 
 def speed(head: AbmilHead, presets: dict[str, HeadPreset], n_slides: int) -> dict[str, object]:
     """Seconds of ten folds, and the mean AUC that came out."""
     data = planted_cohort(n_slides)
-    found: dict[str, object] = {"slides": n_slides, "regions": REGIONS, "width": WIDTH, "folds": FOLDS}
+    measured: dict[str, object] = {"slides": n_slides, "regions": REGIONS, "width": WIDTH, "folds": FOLDS}
     for name, preset in presets.items():
         loop = timed(f"{name}, plain loop", data, partial(plain_loop, head, preset, data))
         here = timed(f"{name}, evaluate", data, partial(predicted, head, preset, data))
         wall, cpu = (loop[what] / here[what] for what in ("seconds", "cpu_seconds"))
-        found[name] = {"plain loop": loop, "evaluate": here, "wall_ratio": wall, "cpu_ratio": cpu}
+        measured[name] = {"plain loop": loop, "evaluate": here, "wall_ratio": wall, "cpu_ratio": cpu}
         print(f"{name}: the plain loop takes {wall:.2f} times the wall time, {cpu:.2f} times the processor time")
-    return found | {"torch": torch.__version__, "cores": os.cpu_count()}
+    return measured | {"torch": torch.__version__, "cores": os.cpu_count()}
 
 
 def timed(name: str, data: EvaluationData, way: Callable[[], list[NDArray[np.float64]]]) -> dict[str, float]:

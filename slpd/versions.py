@@ -15,7 +15,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "tile_regions": 2,
     "picture_regions": 1,
     "check_cohort": 1,
-    "encode_patches": 3,
+    "encode_patches": 4,
     "import_tokens": 2,
     "cohort_manifest": 2,
     "pretrain_dino": 4,

@@ -33,7 +33,7 @@ def test_what_fails_is_left_as_it_is(caplog: pytest.LogCaptureFixture, monkeypat
     monkeypatch.setattr(torch, "compile", failing)
     network = nn.Linear(3, 2)
     assert compiled(network, lambda encode: encode(torch.ones(1, 3)), Pretended()) is network
-    assert "Linear is not compiled, which costs only speed: RuntimeError: Failed to find C compiler." in caplog.text
+    assert "Linear is not compiled, which costs speed alone: RuntimeError: Failed to find C compiler." in caplog.text
 
 
 def test_what_works_is_used_and_its_trial_leaves_no_gradient(

@@ -16,7 +16,7 @@ from slpd.artifacts.published import read_published
 from slpd.artifacts.sheet import read_sheet
 from slpd.artifacts.split_files import read_split_file
 from slpd.errors import UserError
-from slpd.evaluation.task_folds import folds_of
+from slpd.evaluation.task_folds import make_folds
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import SurvivalTask, task_from_json
 from slpd.stages import import_hipt
@@ -103,7 +103,7 @@ def test_the_config_is_one_that_runs(tmp_path: Path) -> None:
     task = task_from_json(yaml_json(config["tasks"][0]))
     slides = labelled_slides(task, read_sheet(tmp_path / "sheet.csv"))
     check_task(task, slides)
-    (fold,) = folds_of(task, slides)
+    (fold,) = make_folds(task, slides)
     assert [len(getattr(fold, split)) for split in SPLITS] == [2, 0, 1]
     survival = SurvivalTask(
         name="os", cohort="c", kind="survival", time="survival_months", event="event", n_bins=2, folds=task.folds
@@ -163,7 +163,7 @@ def test_the_lists_that_hipt_wrote_come_out(tmp_path: Path, name: str, share: st
     run_stage(tmp_path, labels, HIPT / "splits" / f"tcga_{cohort}", tmp_path / "slides", *classes)
     config = yaml.safe_load((tmp_path / "hipt.yaml").read_text())
     task = task_from_json(yaml_json(config["tasks"][share == "0.25"]))
-    folds = folds_of(task, labelled_slides(task, read_sheet(tmp_path / "sheet.csv")))
+    folds = make_folds(task, labelled_slides(task, read_sheet(tmp_path / "sheet.csv")))
     written = read_split_file(HIPT / "results" / f"{name}_{share}" / "splits_0.csv")
     for split in SPLITS:
         assert [slide.slide for slide in getattr(folds[0], split)] == written[split]

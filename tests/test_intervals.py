@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from slpd.artifacts.folds import LabelledSlide
-from slpd.evaluation.calibration import reliability
 from slpd.evaluation.cases import Cases, Outcomes
 from slpd.evaluation.comparison import paired_difference
 from slpd.evaluation.intervals import interval, metric_intervals, resampled_weights
+from slpd.evaluation.reliability import reliability
 from slpd.settings.evaluation import Intervals
 
 SETTINGS = Intervals(n_resamples=400, level=0.95, seed=0)

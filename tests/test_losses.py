@@ -6,6 +6,7 @@ from small_training import TRAINING
 from torch import Tensor
 from whole_loss import whole_loss
 
+from slpd.method.cross_entropy import CrossEntropyOf, cross_entropy, streamed
 from slpd.method.losses import DistillationLoss, Targets
 from slpd.settings.training import INTER, INTRA, SELF, TERMS, Objective
 from slpd.training.learner import feature_spread
@@ -29,11 +30,15 @@ def draw_targets(n_targets: int, valid: Tensor | None = None, seed: int = 0) -> 
     return Targets(unit(noise(n_targets, B, D, seed=seed)), valid, valid.sum(dim=1).float())
 
 
-def make_loss(views: str = "all", centre: str = "own", outputs: int = K) -> DistillationLoss:
+def make_loss(
+    views: str = "all", centre: str = "own", outputs: int = K, form: CrossEntropyOf = cross_entropy
+) -> DistillationLoss:
     objective = Objective(
         intra=WEIGHTS[1].item(), inter=WEIGHTS[2].item(), prototype_views=views, prototype_centre=centre
     )
-    return DistillationLoss(outputs, TRAINING, objective)
+    loss = DistillationLoss(outputs, TRAINING, objective)
+    loss.cross_entropy = form
+    return loss
 
 
 def terms_of(found: dict[str, Tensor]) -> Tensor:
@@ -70,8 +75,9 @@ def moved(centre: Tensor, targets: Targets) -> Tensor:
 
 @pytest.mark.parametrize("views", ["all", "released"])
 @pytest.mark.parametrize("centre", ["own", "shared"])
-def test_value_and_gradient_equal_the_slow_loop(views: str, centre: str) -> None:
-    loss, skip = make_loss(views, centre), views == "released"
+@pytest.mark.parametrize("form", [cross_entropy, streamed])
+def test_value_and_gradient_equal_the_slow_loop(views: str, centre: str, form: CrossEntropyOf) -> None:
+    loss, skip = make_loss(views, centre, form=form), views == "released"
     some = torch.tensor([[True, False, True, True]])
     teacher, intra = draw_targets(2, seed=1), draw_targets(1, some, seed=2)
     inter = draw_targets(3, torch.cat([some, some, ~some]), seed=3)
@@ -97,10 +103,11 @@ def test_value_and_gradient_equal_the_slow_loop(views: str, centre: str) -> None
         torch.testing.assert_close(loss.prototype_centre.value, prototype_centre)
 
 
-def test_logits_far_from_zero_do_not_overflow() -> None:
+@pytest.mark.parametrize("form", [cross_entropy, streamed])
+def test_logits_far_from_zero_do_not_overflow(form: CrossEntropyOf) -> None:
     """exp(1000) is no float: normalisers are taken before exponentials."""
     far = draw_targets(2)._replace(vectors=1e3 * torch.eye(D)[:B].expand(2, B, D))
-    found, by_view, _ = whole_loss(make_loss(outputs=D), 1e3 * torch.eye(D)[:B].expand(V, B, D), {SELF: far})
+    found, by_view, _ = whole_loss(make_loss(outputs=D, form=form), 1e3 * torch.eye(D)[:B].expand(V, B, D), {SELF: far})
     assert found["self_distillation"].item() == pytest.approx(0, abs=1e-5)
     assert by_view.isfinite().all()
 
@@ -129,9 +136,10 @@ def test_without_any_neighbour_the_inter_term_is_zero(views: str) -> None:
     assert loss.prototype_centre.value.isfinite().all()
 
 
-def test_half_precision_gives_float32_losses_near_those_of_float32() -> None:
+@pytest.mark.parametrize("form", [cross_entropy, streamed])
+def test_half_precision_gives_float32_losses_near_those_of_float32(form: CrossEntropyOf) -> None:
     """A GPU multiplies in bfloat16; centres, losses and gradients stay float32."""
-    half, full = make_loss(), make_loss()
+    half, full = make_loss(form=form), make_loss()
     targets = {SELF: draw_targets(2, seed=1), INTRA: draw_targets(1, seed=2), INTER: draw_targets(1, seed=3)}
     for _ in range(2):
         views = unit(noise(V, B, D, seed=9))

@@ -34,6 +34,7 @@ from slpd.tables.facts import task_facts
 from slpd.tables.html_page import as_html
 from slpd.tables.latex import as_latex
 from slpd.tables.markdown import as_markdown
+from slpd.tables.sources import read_evaluation
 
 ROOT = Path(__file__).parents[1]
 NASTY = "a<b> & c|d 50 % _x_ {y} ~ ^ # $ \\ *z* `q` &lt; ~~s~~"
@@ -560,7 +561,7 @@ def test_an_emptied_file_of_an_evaluation_is_named(tmp_path: Path, name: str, te
     write_intervals(folder / "intervals.csv", TWO_ROWS[0].intervals)
     (folder / name).write_text(text)
     with pytest.raises(UserError, match=rf"dino/{name}: no line of figures, .*; delete the file and run snakemake"):
-        make_table.read_evaluation(folder)
+        read_evaluation(folder)
 
 
 def run_stage(folder: Path, n_manifests: int = 1) -> dict[str, bytes]:

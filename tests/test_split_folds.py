@@ -63,7 +63,7 @@ def test_generated_folds_hold_what_they_promise(
     assert Counter(slide for fold in folds for slide in fold.test) == Counter(slides)  # every slide tested once
     for fold in folds:
         assert Counter(fold.train + fold.val + fold.test) == Counter(slides)
-        patients = [{slide.patient for slide in getattr(fold, split)} for split in SPLITS]
+        patients = [{slide.patient for slide in fold.splits[split]} for split in SPLITS]
         assert sum(map(len, patients)) == len(set.union(*patients))  # every patient on one side
         assert {slide.label for slide in fold.train} == {slide.label for slide in fold.test} == {"A", "B"}
         assert {slide.label for slide in fold.val} <= {"A", "B"}
@@ -139,7 +139,7 @@ def test_as_many_patients_as_folds_are_enough() -> None:
     slides = slides_of(p1="A", p2="A", p3="A", p4="B", p5="B", p6="B")
     check_task(task_of(generated()), slides)
     for fold in generate_folds(["A", "B"], slides, generated(fraction=0.5)):
-        assert [len(getattr(fold, split)) for split in SPLITS] == [2, 2, 2]
+        assert [len(fold.splits[split]) for split in SPLITS] == [2, 2, 2]
 
 
 def test_labels_are_checked_by_name() -> None:
@@ -307,7 +307,7 @@ def test_imported_folds_equal_the_lists_hipt_wrote(cohort: str, classes: tuple[s
     folds = import_folds(cohort, splits, hipt_slides(cohort, classes), allow_patient_overlap=True)
     written = read_split_file(HIPT / "results" / f"{cohort}_mil_192_1.00" / "splits_0.csv")
     for split in SPLITS:
-        assert [slide.slide.removesuffix(".svs") for slide in getattr(folds[0], split)] == written[split]
+        assert [slide.slide.removesuffix(".svs") for slide in folds[0].splits[split]] == written[split]
 
 
 @needs_hipt
@@ -330,7 +330,7 @@ def test_hipt_folds_have_the_known_sizes_and_leaks(
     splits = read_split_files(HIPT / "splits" / f"tcga_{cohort}")
     folds = import_folds(cohort, splits, slides, allow_patient_overlap=True)
     for split, expected in zip(SPLITS, sizes, strict=True):
-        counts = [len(getattr(fold, split)) for fold in folds]
+        counts = [len(fold.splits[split]) for fold in folds]
         assert (min(counts), max(counts)) == expected
     overlaps = [len(patient_overlap(fold)) for fold in folds]
     assert (min(overlaps), max(overlaps)) == overlap
@@ -388,7 +388,7 @@ def test_the_stage_imports_folds(tmp_path: Path) -> None:
     task = task_of(ImportedFolds(kind="imported", folder=str(tmp_path), allow_patient_overlap=False))
     run_stage([*files, "--task", task.model_dump_json(), "--out", str(tmp_path / "folds.csv")])
     (fold,) = read_folds(tmp_path / "folds.csv")
-    assert [[slide.slide for slide in getattr(fold, split)] for split in SPLITS] == [["p1_0", "p2_0"], [], ["p3_0"]]
+    assert [[slide.slide for slide in fold.splits[split]] for split in SPLITS] == [["p1_0", "p2_0"], [], ["p3_0"]]
 
 
 def test_slides_that_split_files_name_and_no_fold_has_are_kept_with_their_reason(tmp_path: Path) -> None:
@@ -425,7 +425,7 @@ def test_imported_folds_that_no_head_can_learn_from_are_refused(tmp_path: Path) 
         run_stage([*files, "--task", imported_task(tmp_path).model_dump_json(), *rest])
     slides = slides_of(p1="A", p2="B", p3="A", p4="B")
     with pytest.raises(UserError, match=r"fold 0: no training slides; raise folds.train_fraction of the task \(0.2\)"):
-        split_folds.folds_of(imported_task(tmp_path, fraction=0.2), slides)  # a fifth of two slides is none
+        split_folds.make_folds(imported_task(tmp_path, fraction=0.2), slides)  # a fifth of two slides is none
 
 
 def test_a_class_that_is_not_trained_in_some_folds_is_reported(

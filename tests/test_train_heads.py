@@ -179,20 +179,20 @@ def test_balanced_draws_take_every_class_equally_often() -> None:
     train = data.folds[0].train
     train.outcomes.numbers[:] = [0] * 36 + [1] * 4
     training = FoldTraining(abmil(), preset(), data, 0)
-    drawn = np.concatenate([train.outcomes.numbers[training.draw().numpy()] for _ in range(100)])
+    drawn = np.concatenate([train.outcomes.numbers[training.sample_cases().numpy()] for _ in range(100)])
     assert drawn.mean() == pytest.approx(0.5, abs=0.03)
     plain = FoldTraining(abmil(), preset(balanced=False), data, 0)
-    assert sorted(plain.draw().tolist()) == list(range(40))
+    assert sorted(plain.sample_cases().tolist()) == list(range(40))
 
 
 def test_vectors_are_standardised_by_the_training_regions() -> None:
     data = data_of([(6, 4, 5)])
     regions = data.features[np.concatenate(data.folds[0].train.rows)]
-    mean, scale = region_moments(data.features, data.folds[0].train, standardise=True)
+    mean, scale = region_moments(data.features, data.folds[0].train)
     np.testing.assert_allclose(((regions - mean.numpy()) * scale.numpy()).mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(((regions - mean.numpy()) * scale.numpy()).std(axis=0), 1, atol=1e-5)
     data.features[:, 1] = 7  # a constant dimension is left in scale
-    mean, scale = region_moments(data.features, data.folds[0].train, standardise=True)
+    mean, scale = region_moments(data.features, data.folds[0].train)
     assert (float(mean[1]), float(scale[1])) == (7, 1)
 
 
@@ -218,7 +218,7 @@ def test_training_is_that_of_a_plain_loop(optimiser: str, most_regions: int, mon
     torch_class = torch.optim.Adam if optimiser == "adam" else torch.optim.AdamW
     theirs = torch_class(twin.network.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
     for _ in range(4):
-        for places in torch.split(twin.draw(), 3):
+        for places in torch.split(twin.sample_cases(), 3):
             numbers = torch.from_numpy(fold.train.outcomes.numbers)[places]
             scores = torch.cat([logits(fold.train.rows[place]) for place in places])
             theirs.zero_grad()

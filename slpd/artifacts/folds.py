@@ -7,12 +7,13 @@ on it.
 
 import csv
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from slpd.artifacts.atomic import atomic_path
 
 COLUMNS = ("fold", "split", "slide", "patient", "label", "event")
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,21 @@ class LabelledSlide:
 
 @dataclass(frozen=True)
 class Fold:
-    """The slides of one fold; the name of a field is the name of the split."""
+    """The slides of one fold, by split."""
 
     train: list[LabelledSlide] = field(default_factory=list)
     val: list[LabelledSlide] = field(default_factory=list)
     test: list[LabelledSlide] = field(default_factory=list)
 
+    @property
+    def splits(self) -> dict[str, list[LabelledSlide]]:
+        """Name of a split -> its slides."""
+        return {"train": self.train, "val": self.val, "test": self.test}
 
-SPLITS = tuple(split.name for split in fields(Fold))
+    @property
+    def slides(self) -> list[LabelledSlide]:
+        """The slides of all splits, one split after the other."""
+        return [*self.train, *self.val, *self.test]
 
 
 def write_folds(path: Path, folds: Sequence[Fold]) -> None:
@@ -48,8 +56,8 @@ def write_folds(path: Path, folds: Sequence[Fold]) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for number, fold in enumerate(folds):
-            for split in SPLITS:
-                writer.writerows((number, split, *astuple(slide)) for slide in getattr(fold, split))
+            for split, slides in fold.splits.items():
+                writer.writerows((number, split, *astuple(slide)) for slide in slides)
 
 
 def read_folds(path: Path) -> list[Fold]:
@@ -60,5 +68,5 @@ def read_folds(path: Path) -> list[Fold]:
             if int(cells["fold"]) == len(folds):
                 folds.append(Fold())
             slide = LabelledSlide(cells["slide"], cells["patient"], cells["label"], cells["event"])
-            getattr(folds[int(cells["fold"])], cells["split"]).append(slide)
+            folds[int(cells["fold"])].splits[cells["split"]].append(slide)
     return folds

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from slpd.caches import CACHES, home, own_folder
+from slpd.doctor.compiler import compiler
 from slpd.doctor.finding import Finding
 
 PACKAGES = ("cucim", "torch", "timm", "h5py", "openslide", "faiss", "sklearn", "snakemake")
@@ -32,6 +33,7 @@ def machine_findings(copy_to: str | None, largest_slide: int) -> Iterator[Findin
     yield from packages()
     yield plugin()
     yield gpu()
+    yield compiler()
     yield faiss_on_gpu()
     yield decoding()
     yield scratch(copy_to, largest_slide)
@@ -51,7 +53,7 @@ def caches() -> Finding:
 
 
 def packages() -> Iterator[Finding]:
-    """Whether everything imports; cuCIM first, which crashes behind torch."""
+    """Whether everything imports; cuCIM first: imported after torch, it hangs."""
     faults: dict[str, Exception] = {}
     for name in PACKAGES:
         try:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from slpd.evaluation.cases import TaskShape
 from slpd.evaluation.dropout import Dropout
+from slpd.evaluation.split_bags import split_bags
 from slpd.settings.heads import AbmilHead
 
 
@@ -29,8 +30,8 @@ class AttentionPooling(nn.Module):
         """Regions (T, E) of B bags -> means (B, E), and weights (T,) that sum to 1 over each bag."""
         hidden = self.v(h) if self.u is None else self.v(h) * self.u(h)  # (T, A)
         scores = self.w(hidden).squeeze(1)  # (T,)
-        weights = [of_bag.softmax(dim=0) for of_bag in torch.split(scores, sizes)]
-        means = [a @ of_bag for a, of_bag in zip(weights, torch.split(h, sizes), strict=True)]  # eq. 7
+        weights = [of_bag.softmax(dim=0) for of_bag in split_bags(scores, sizes)]
+        means = [a @ of_bag for a, of_bag in zip(weights, split_bags(h, sizes), strict=True)]  # eq. 7
         return torch.stack(means), torch.cat(weights)
 
 

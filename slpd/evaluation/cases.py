@@ -7,11 +7,12 @@ region vectors of all its slides.
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide
+from slpd.artifacts.folds import Fold, LabelledSlide
 from slpd.errors import UserError
 from slpd.evaluation.survival import interval_of, interval_starts
 from slpd.evaluation.tasks import SEEN
@@ -95,7 +96,7 @@ def evaluation_data(
     """
     for number, fold in enumerate(folds):
         check_fold(number, fold, task)
-    slides = {slide.slide: slide for fold in folds for split in SPLITS for slide in getattr(fold, split)}
+    slides = {slide.slide: slide for fold in folds for slide in fold.slides}
     check_bags(slides.values(), bags)
     starts = np.concatenate([[0], np.cumsum([len(bags[slide]) for slide in slides])])
     rows = {slide: np.arange(*starts[i : i + 2]) for i, slide in enumerate(slides)}
@@ -116,21 +117,20 @@ def check_fold(number: int, fold: Fold, task: ClassTask | SurvivalTask) -> None:
     check_training(task, number, fold)
     if isinstance(task, SurvivalTask):
         return
-    for split in SPLITS:
-        for slide in getattr(fold, split):
-            if slide.label not in task.classes:
-                raise UserError(
-                    f"fold {number}: slide {slide.slide}: label {slide.label!r} in the folds is not one of"
-                    f" {', '.join(task.classes)}; run split_folds again"
-                )
+    for slide in fold.slides:
+        if slide.label not in task.classes:
+            raise UserError(
+                f"fold {number}: slide {slide.slide}: label {slide.label!r} in the folds is not one of"
+                f" {', '.join(task.classes)}; run split_folds again"
+            )
 
 
 def refuse_leaks(number: int, fold: Fold, generated: bool) -> None:
     """Refuse a slide in two splits of a fold, and in generated folds a patient; imported ones were asked about it."""
     split_of: dict[str, str] = {}
     split_of_patient: dict[str, str] = {}
-    for split in SPLITS:
-        for slide in getattr(fold, split):
+    for split, slides in fold.splits.items():
+        for slide in slides:
             other = split_of.setdefault(slide.slide, split)
             if other != split:
                 raise UserError(f"fold {number}: slide {slide.slide} is in {other} and {split}; run split_folds again")
@@ -169,22 +169,21 @@ def fold_cases(
     number: int, fold: Fold, rows: Mapping[str, NDArray[np.int64]], task: ClassTask | SurvivalTask
 ) -> FoldCases:
     """The cases of one fold; the intervals of time are those of its training cases."""
-    groups = {split: grouped(getattr(fold, split), task.level) for split in SPLITS}
+    train, val, test = (grouped(slides, task.level) for slides in (fold.train, fold.val, fold.test))
     if isinstance(task, SurvivalTask):
-        starts = time_intervals(number, groups["train"], task)
-        outcomes = {split: survival_outcomes(groups[split], starts) for split in SPLITS}
+        outcomes = partial(survival_outcomes, starts=time_intervals(number, train, task))
     else:
-        outcomes = {split: class_outcomes(groups[split], task.classes) for split in SPLITS}
-    return FoldCases(
-        *(
-            Cases(
-                groups[split],
-                [[len(rows[slide.slide]) for slide in case] for case in groups[split]],
-                [np.concatenate([rows[slide.slide] for slide in case]) for case in groups[split]],
-                outcomes[split],
-            )
-            for split in SPLITS
-        )
+        outcomes = partial(class_outcomes, classes=task.classes)
+    return FoldCases(*(split_cases(groups, rows, outcomes(groups)) for groups in (train, val, test)))
+
+
+def split_cases(groups: list[list[LabelledSlide]], rows: Mapping[str, NDArray[np.int64]], outcomes: Outcomes) -> Cases:
+    """The cases of one split, from the slides of each and the rows of each slide."""
+    return Cases(
+        groups,
+        [[len(rows[slide.slide]) for slide in case] for case in groups],
+        [np.concatenate([rows[slide.slide] for slide in case]) for case in groups],
+        outcomes,
     )
 
 

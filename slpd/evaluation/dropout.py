@@ -16,8 +16,7 @@ class Dropout(nn.Dropout):
         """Any shape -> the same."""
         if not self.training or not self.p:
             return x
-        bits = torch.randint(-(2**63), 2**63 - 1, (math.ceil(x.numel() / 4),)).view(
-            torch.int16
-        )  # four from each number
-        keep = bits[: x.numel()].view(x.shape) >= round(self.p * 2**16) - 2**15
-        return x * keep.to(x.dtype).mul_(1 / (1 - self.p))
+        bits = torch.randint(-(2**63), 2**63 - 1, (math.ceil(x.numel() / 4),)).view(torch.int16)  # four of each number
+        kept = torch.empty_like(x)  # 1, or 0 with probability p
+        torch.ge(bits[: x.numel()].view(x.shape), round(self.p * 2**16) - 2**15, out=kept)
+        return x * kept.mul_(1 / (1 - self.p))

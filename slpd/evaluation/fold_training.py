@@ -52,7 +52,7 @@ class FoldTraining:
         fold, self.preset, self.survival = data.folds[number], preset, data.survival
         self.train, self.val, self.tested = (CaseTensors(cases) for cases in (fold.train, fold.val, fold.test))
         self.features = torch.from_numpy(data.features)  # (R, D)
-        self.mean, self.scale = region_moments(data.features, fold.train, preset.standardise)  # (D,)
+        self.moments = region_moments(data.features, fold.train) if preset.standardise else None
         self.network = NETWORKS[type(head)](head, data.shape)
         self.optimiser = OPTIMISERS[preset.optimiser](
             self.network.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay, fused=True
@@ -77,15 +77,15 @@ class FoldTraining:
     def train_epoch(self) -> None:
         """One pass: as many draws as there are training cases."""
         self.network.train()
-        for places in torch.split(self.draw(), self.preset.batch_size):
+        for places in torch.split(self.sample_cases(), self.preset.batch_size):
             self.optimiser.zero_grad()
             for some in held_together(self.train, places):
                 logits, _ = self.network(*self.bags(self.train, some))
-                loss = self.losses(logits, self.train, some).sum() / len(places)
-                torch.autograd.backward(loss / self.preset.loss_divisor)
+                loss = self.losses(logits, self.train, some).sum() / (len(places) * self.preset.loss_divisor)
+                torch.autograd.backward(loss)
             self.optimiser.step()
 
-    def draw(self) -> Tensor:
+    def sample_cases(self) -> Tensor:
         """The training cases of an epoch, in order, (n,)."""
         if not self.preset.balanced or self.survival:
             return torch.randperm(len(self.train))
@@ -95,8 +95,8 @@ class FoldTraining:
         """The region vectors of some cases, one case after the other, (T, D), and how many each has."""
         rows = [cases.rows[place] for place in places.tolist()]
         regions = self.features[torch.cat(rows)]
-        if self.preset.standardise:
-            regions.sub_(self.mean).mul_(self.scale)
+        if self.moments:
+            regions.sub_(self.moments[0]).mul_(self.moments[1])
         return regions, [len(of_case) for of_case in rows]
 
     def losses(self, logits: Tensor, cases: CaseTensors, places: Tensor) -> Tensor:
@@ -143,14 +143,11 @@ def balancing_weights(numbers: Tensor) -> Tensor:
     return 1 / torch.bincount(numbers)[numbers].float()
 
 
-def region_moments(features: NDArray[np.float32], train: Cases, standardise: bool) -> tuple[Tensor, Tensor]:
+def region_moments(features: NDArray[np.float32], train: Cases) -> tuple[Tensor, Tensor]:
     """What standardises region vectors: the mean (D,) of the training cases' regions, and 1 / standard deviation.
 
-    1 in place of a deviation of 0; without `standardise`, 0 and 1.
+    1 in place of a deviation of 0.
     """
-    width = features.shape[1]
-    if not standardise:
-        return torch.zeros(width), torch.ones(width)
     regions = features[np.concatenate(train.rows)]  # (R, D)
     mean, std = regions.mean(axis=0, dtype=np.float64), regions.std(axis=0, dtype=np.float64)
     return torch.from_numpy(mean).float(), torch.from_numpy(1 / np.where(std > 0, std, 1)).float()

@@ -39,8 +39,8 @@ def import_folds(
     """
     refuse_twins(task, slides)
     folds = [import_fold(task, number, ids, slides) for number, ids in enumerate(splits)]
-    for one, other in combinations(SPLITS, 2):
-        report_overlap(task, one, other, folds, allow_patient_overlap)
+    for first, second in combinations(SPLITS, 2):
+        report_overlap(task, first, second, folds, allow_patient_overlap)
     return folds
 
 
@@ -59,22 +59,21 @@ def refuse_twins(task: str, slides: Sequence[LabelledSlide]) -> None:
 def import_fold(task: str, number: int, ids: SplitIds, slides: Sequence[LabelledSlide]) -> Fold:
     """One fold: for each split, the slides that it names."""
     where = f"task {task}, fold {number} (splits_{number}.csv)"
-    named = {split: {bare(slide) for slide in ids[split]} for split in SPLITS}
-    for one, other in combinations(SPLITS, 2):
-        twice = sorted(named[one] & named[other])
+    ids_in = {split: {bare(slide) for slide in ids[split]} for split in SPLITS}
+    for first, second in combinations(SPLITS, 2):
+        twice = sorted(ids_in[first] & ids_in[second])
         if twice:
-            raise UserError(f"{where}: slide {twice[0]} is in {one} and {other}; remove it from one of them")
+            raise UserError(f"{where}: slide {twice[0]} is in {first} and {second}; remove it from one of them")
     report_repeats(where, ids)
-    fold = Fold(*([slide for slide in slides if bare(slide.slide) in named[split]] for split in SPLITS))
-    for split in SPLITS:
-        if not getattr(fold, split) and (named[split] or split != "val"):  # a fold may do without validation
+    fold = Fold(*([slide for slide in slides if bare(slide.slide) in ids_in[split]] for split in SPLITS))
+    for split, usable in fold.splits.items():
+        if not usable and (ids_in[split] or split != "val"):  # a fold may do without validation
             cause = other_spellings(ids[split], [slide.slide for slide in slides], "the sheet")
             raise UserError(
-                f"{where}: none of the {len(named[split])} {split} slides is labelled and usable; {cause or SAME_IDS}"
+                f"{where}: none of the {len(ids_in[split])} {split} slides is labelled and usable; {cause or SAME_IDS}"
             )
-    n_named = sum(map(len, named.values()))
-    n_found = len(fold.train) + len(fold.val) + len(fold.test)
-    log.info("%s: %d of %d slides are labelled and usable", where, n_found, n_named)
+    n_named = sum(map(len, ids_in.values()))
+    log.info("%s: %d of %d slides are labelled and usable", where, len(fold.slides), n_named)
     return fold
 
 
@@ -155,20 +154,20 @@ def patient_overlap(fold: Fold) -> list[str]:
     return shared_patients(fold.train, fold.test)
 
 
-def shared_patients(one: Sequence[LabelledSlide], other: Sequence[LabelledSlide]) -> list[str]:
+def shared_patients(first: Sequence[LabelledSlide], second: Sequence[LabelledSlide]) -> list[str]:
     """The patients with slides in both, in order."""
-    return sorted({slide.patient for slide in one} & {slide.patient for slide in other})
+    return sorted({slide.patient for slide in first} & {slide.patient for slide in second})
 
 
-def report_overlap(task: str, one: str, other: str, folds: Sequence[Fold], allowed: bool) -> None:
+def report_overlap(task: str, first: str, second: str, folds: Sequence[Fold], allowed: bool) -> None:
     """Refuse patients in two splits; log them if the task allows them, or where nothing is tested on them."""
-    overlaps = [shared_patients(getattr(fold, one), getattr(fold, other)) for fold in folds]
+    overlaps = [shared_patients(fold.splits[first], fold.splits[second]) for fold in folds]
     if not any(overlaps):
         return
     counts = ", ".join(f"fold {number}: {len(patients)}" for number, patients in enumerate(overlaps))
     example = next(patients[0] for patients in overlaps if patients)
-    message = f"task {task}: patients in both {one} and {other} ({counts}), for example {example}"
-    if other != "test":
+    message = f"task {task}: patients in both {first} and {second} ({counts}), for example {example}"
+    if second != "test":
         log.warning("%s; heads that choose an epoch by validation choose it on patients they have learnt", message)
     elif allowed:
         log.warning("%s; allowed by folds.allow_patient_overlap", message)

@@ -47,23 +47,23 @@ def metric_intervals(
         fold_metrics(kind, test.outcomes, out, weights)
         for test, out, weights in zip(tests, outputs, resampled_weights(tests, settings), strict=True)
     ]
-    found = {
+    intervals = {
         metric: interval(
             np.array([fold[metric] for fold in points]), np.stack([fold[metric] for fold in resampled]), settings.level
         )
         for metric in points[0]
     }
-    return {m: replace(i, low=np.nan, high=np.nan) if m in UNRESAMPLED else i for m, i in found.items()}
+    return {m: replace(i, low=np.nan, high=np.nan) if m in UNRESAMPLED else i for m, i in intervals.items()}
 
 
 def resampled_weights(tests: Sequence[Cases], settings: Intervals) -> list[NDArray[np.float64]]:
     """How often each test case is drawn in each resample: (resamples, n cases) for each fold."""
     of_cases = [[case[0].patient for case in test.slides] for test in tests]
     patients = sorted({patient for fold in of_cases for patient in fold})
-    place = {patient: i for i, patient in enumerate(patients)}
+    column = {patient: i for i, patient in enumerate(patients)}
     rng = np.random.default_rng(settings.seed)
     counts = rng.multinomial(len(patients), np.full(len(patients), 1 / len(patients)), size=settings.n_resamples)
-    return [counts[:, [place[patient] for patient in fold]].astype(np.float64) for fold in of_cases]
+    return [counts[:, [column[patient] for patient in fold]].astype(np.float64) for fold in of_cases]
 
 
 def interval(points: NDArray[np.float64], resampled: NDArray[np.float64], level: float) -> Interval:

@@ -52,9 +52,9 @@ def probabilities(
 ) -> NDArray[np.float64]:
     """Class probabilities of test cases (n, n_classes); a class without training cases keeps probability 0."""
     model = regression(head, train, outcomes.numbers, "balanced" if head.balanced else None)
-    found = np.zeros((len(test), n_classes))
-    found[:, model.classes_] = model.predict_proba(test)
-    return found
+    shares = np.zeros((len(test), n_classes))
+    shares[:, model.classes_] = model.predict_proba(test)
+    return shares
 
 
 def hazards(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from slpd.evaluation.cases import TaskShape
 from slpd.evaluation.dropout import Dropout
+from slpd.evaluation.split_bags import split_bags
 from slpd.settings.heads import MaxMilHead
 
 
@@ -29,7 +30,7 @@ class MaxMil(nn.Module):
     def forward(self, regions: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
         """Regions (T, D) of B bags -> logits (B, C), and weights (T,): 1 for the region that speaks, else 0."""
         logits = self.classify(self.embed(regions))  # (T, C)
-        bags = torch.split(self.scores(logits.detach()), sizes)
+        bags = split_bags(self.scores(logits.detach()), sizes)
         weights = torch.cat([nn.functional.one_hot(scores.argmax(), len(scores)) for scores in bags])  # (T,)
         return logits[weights.bool()], weights.float()
 

@@ -49,8 +49,8 @@ def fold_metrics(
     """
     if kind == "survival":
         return {"c_index": c_index(outcomes, risk(outputs), weights)}
-    found = ClassMetrics(kind, outcomes.numbers, outputs, weights)
-    return {metric: getattr(found, metric) for metric in metrics_of(kind)}
+    metrics = ClassMetrics(kind, outcomes.numbers, outputs, weights)
+    return {metric: getattr(metrics, metric) for metric in metrics_of(kind)}
 
 
 class ClassMetrics:
@@ -163,5 +163,5 @@ def mean_of_defined(values: NDArray[np.float64]) -> PerSet:
 
 def point_metrics(kind: TaskKind, outcomes: Outcomes, outputs: NDArray[np.float64]) -> dict[Metric, float]:
     """The metrics of a fold, every case counting once."""
-    found = fold_metrics(kind, outcomes, outputs, np.ones((1, len(outputs))))
-    return {metric: float(values[0]) for metric, values in found.items()}
+    metrics = fold_metrics(kind, outcomes, outputs, np.ones((1, len(outputs))))
+    return {metric: float(values[0]) for metric, values in metrics.items()}

@@ -18,7 +18,7 @@ def splits_of(task: ClassTask | SurvivalTask) -> list[SplitIds]:
     return read_split_files(Path(task.folds.folder)) if isinstance(task.folds, ImportedFolds) else []
 
 
-def folds_of(task: ClassTask | SurvivalTask, slides: Sequence[LabelledSlide]) -> list[Fold]:
+def make_folds(task: ClassTask | SurvivalTask, slides: Sequence[LabelledSlide]) -> list[Fold]:
     """The folds of a task's labelled, usable slides: generated, or those of its split files.
 
     Raises:

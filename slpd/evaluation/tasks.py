@@ -83,7 +83,7 @@ def refuse_mixed_patients(task: str, slides: Sequence[LabelledSlide]) -> None:
         if outcome(other) != outcome(slide):
             raise UserError(
                 f"task {task}: patient {slide.patient} has slides of different labels ({other.slide}:"
-                f" {described(other)}, {slide.slide}: {described(slide)}); correct the sheet, or set level: slide"
+                f" {label_text(other)}, {slide.slide}: {label_text(slide)}); correct the sheet, or set level: slide"
             )
 
 
@@ -92,7 +92,7 @@ def outcome(slide: LabelledSlide) -> tuple[str | float, str]:
     return (float(slide.label) if slide.event else slide.label), slide.event
 
 
-def described(slide: LabelledSlide) -> str:
+def label_text(slide: LabelledSlide) -> str:
     """A label, and with it the event."""
     return f"{slide.label} {slide.event}".strip()
 
@@ -113,12 +113,12 @@ def check_task(task: ClassTask | SurvivalTask, slides: Sequence[LabelledSlide]) 
     if isinstance(task, SurvivalTask):
         check_events(task, n_slides)
     else:
-        check_classes(task, n_slides)
+        check_class_sizes(task, n_slides)
     if isinstance(task.folds, GeneratedFolds):
         check_fold_count(task, task.folds.n_folds, patients_by_stratum(strata_of(task), slides))
 
 
-def check_classes(task: ClassTask, n_slides: Counter[str]) -> None:
+def check_class_sizes(task: ClassTask, n_slides: Counter[str]) -> None:
     """Refuse a class without slides."""
     counts = ", ".join(f"{name}: {n_slides[name]}" for name in task.classes)
     if len(n_slides) < 2:

@@ -48,7 +48,7 @@ def classes_not_trained(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -
     if isinstance(task, SurvivalTask):
         return {}
     trained = [{slide.label for slide in fold.train} for fold in folds]
-    without = {name: [k for k, found in enumerate(trained) if name not in found] for name in task.classes}
+    without = {name: [k for k, classes in enumerate(trained) if name not in classes] for name in task.classes}
     return {name: numbers for name, numbers in without.items() if numbers}
 
 

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from slpd.evaluation.abmil import AttentionPooling
 from slpd.evaluation.cases import TaskShape
 from slpd.evaluation.dropout import Dropout
+from slpd.evaluation.split_bags import split_bags
 from slpd.settings.heads import VitWsiHead
 
 MOST_SCORES = 2**20  # attention scores of a bag that are held at a time: 4 MB, a bag of 590 regions with 3 heads
@@ -39,7 +40,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, sizes: list[int]) -> Tensor:
         """Regions (T, E) of bags of these sizes -> the same."""
-        bags = torch.split(self.qkv(x), sizes)
+        bags = split_bags(self.qkv(x), sizes)
         return self.project(torch.cat([self.mix_bag(bag) for bag in bags]))  # type: ignore[no-any-return]
 
     def mix_bag(self, qkv: Tensor) -> Tensor:

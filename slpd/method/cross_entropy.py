@@ -3,6 +3,7 @@
 The logits t and v are products of vectors of the bottleneck's length with tens of thousands of rows.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -11,15 +12,23 @@ from torch import Tensor
 
 
 class LastLayer(NamedTuple):
-    """Rows used as if of length 1: logits are divided by the lengths, so no second copy of the rows is held."""
+    """Rows that count as if of length 1."""
 
     weight: Tensor  # (K, D) float32, of any length
     inverse_lengths: Tensor  # (K,)
     dtype: torch.dtype  # that products are made in
 
     def logits(self, vectors: Tensor, temperature: float = 1.0) -> Tensor:
-        """(..., D) -> (..., K) float32: products with rows of length 1, by temperature."""
-        return product(vectors, self.weight, self.dtype) * (self.inverse_lengths / temperature)
+        """(..., D) -> (..., K) float32: products with rows of length 1, by temperature.
+
+        In float32, lengths are divided out of logits, so no second copy of the rows is held. Half precision copies
+        them anyway, and then their lengths get their gradient from the rows', not by reading all logits once more.
+        """
+        if self.dtype == torch.float32:
+            return F.linear(vectors, self.weight) * (self.inverse_lengths / temperature)
+        rows = self.weight * self.inverse_lengths[:, None]
+        products: Tensor = HalfProduct.apply(vectors.flatten(0, -2), rows, self.dtype)
+        return products.view(*vectors.shape[:-1], -1) / temperature
 
 
 class CrossEntropy(NamedTuple):
@@ -27,6 +36,9 @@ class CrossEntropy(NamedTuple):
 
     pairs: Tensor  # (T, V, B) H of target t and view v of region b
     entropies: Tensor  # (T, B) of the targets' own softmax, without history
+
+
+CrossEntropyOf = Callable[[Tensor, Tensor, tuple[LastLayer, LastLayer], Tensor, tuple[float, float]], CrossEntropy]
 
 
 def cross_entropy(
@@ -55,12 +67,26 @@ def cross_entropy(
     return CrossEntropy(-torch.einsum("btk,bvk->tvb", p, log_q), entropies.t())
 
 
-def product(vectors: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """(..., D), (K, D) -> (..., K) float32, multiplied in `dtype`."""
-    if dtype == torch.float32:
-        return F.linear(vectors, rows)
-    flat: Tensor = HalfProduct.apply(vectors.flatten(0, -2), rows, dtype)
-    return flat.view(*vectors.shape[:-1], -1)
+def streamed(
+    views: Tensor,
+    targets: Tensor,
+    layers: tuple[LastLayer, LastLayer],
+    centres: Tensor,
+    temperatures: tuple[float, float],
+) -> CrossEntropy:
+    """`cross_entropy` in the form to compile: H(t, v) = log sum_k exp v_k - sum_k p_k v_k.
+
+    No softmax of a view is held: a compiler makes one kernel of all that reads the logits forward, and one back.
+    """
+    (student, teacher), (student_temperature, teacher_temperature) = layers, temperatures
+    with torch.no_grad():
+        centred = teacher.logits(targets.transpose(0, 1), teacher_temperature) - centres / teacher_temperature
+        log_total = centred.logsumexp(dim=-1, keepdim=True)
+        p = (centred - log_total).exp()  # (B, T, K)
+        entropies = log_total[..., 0] - (p * centred).sum(dim=-1)
+    logits = student.logits(views.transpose(0, 1), student_temperature)  # (B, V, K)
+    means = torch.stack([(logits * p[:, t, None]).sum(dim=-1) for t in range(len(targets))])  # (T, B, V)
+    return CrossEntropy((logits.logsumexp(dim=-1) - means).transpose(1, 2), entropies.t())
 
 
 class HalfProduct(torch.autograd.Function):

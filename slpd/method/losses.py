@@ -91,7 +91,7 @@ class DistillationLoss(nn.Module):
 
     def __init__(self, outputs: int, training: Training, objective: Objective) -> None:
         super().__init__()
-        self.objective = objective
+        self.objective, self.cross_entropy = objective, cross_entropy
         self.temperatures = training.student_temperature, training.teacher_temperature
         self.self_centre = Centre(outputs, training.centre_momentum)
         self.prototype_centre = Centre(outputs, training.centre_momentum)
@@ -126,7 +126,7 @@ class DistillationLoss(nn.Module):
             Name -> value: `loss`, every term unweighted (0: no targets), and `teacher_entropy`, of the teacher's views.
         """
         vectors, centres = goals.stacked()
-        found = cross_entropy(views, vectors, (student, teacher), centres, self.temperatures)
+        found = self.cross_entropy(views, vectors, (student, teacher), centres, self.temperatures)
         values = dict.fromkeys(TERMS, views.new_zeros(()))
         for term, pairs in goals.by_term(found.pairs).items():  # (T, V, B)
             of_batch = goals.targets[term].mean_over_regions(pairs)

@@ -54,7 +54,7 @@ class PatchEncoder:
         if weights is not None:
             load_weights(model, weights)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = model.to(self.device)
+        self.model = with_half_products(model.to(self.device)) if self.device.type == "cuda" else model
         self.mean = 255 * torch.tensor(settings.mean, device=self.device).view(3, 1, 1)
         self.std = 255 * torch.tensor(settings.std, device=self.device).view(3, 1, 1)
         blank = torch.zeros(1, 3, settings.patch_px, settings.patch_px, dtype=torch.uint8, device=self.device)
@@ -91,14 +91,22 @@ class PatchEncoder:
         return pixels.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else pixels
 
     def forward(self, patches: Tensor) -> Tensor:
-        """(B, 3, patch_px, patch_px) uint8 -> (B, D); in half precision on a GPU."""
+        """(B, 3, patch_px, patch_px) uint8 -> (B, D); products in float16 on a GPU.
+
+        Tokens of a random ViT-S/16 are then off by 7e-4 of their norm, and by 6e-3 in bfloat16, which is as fast.
+        """
         scaled = patches.float().sub_(self.mean).div_(self.std)
-        on_gpu = self.device.type == "cuda"
-        bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)  # emulation is slow
-        half = torch.bfloat16 if bf16 else torch.float16
-        with torch.autocast(self.device.type, dtype=half, enabled=on_gpu):
+        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.device.type == "cuda"):
             tokens: Tensor = self.model(scaled)
         return tokens
+
+
+def with_half_products(model: nn.Module) -> nn.Module:
+    """The model with the weights of its products in float16, which autocast would cast again for every batch."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            module.half()
+    return model
 
 
 def split_patches(region: Tensor, patch_px: int) -> Tensor:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from slpd.artifacts.fold_metrics import FoldMetrics
 from slpd.artifacts.metric_intervals import MetricInterval
 from slpd.artifacts.predictions import Prediction
-from slpd.evaluation.calibration import reliability
+from slpd.evaluation.reliability import reliability
 from slpd.evaluation.roc import mean_roc
 from slpd.plots.evaluation import Measured
 from slpd.report.words import decimal

@@ -10,7 +10,7 @@ from slpd.artifacts.sheet import SheetRow, read_sheet
 from slpd.artifacts.slide_record import read_record
 from slpd.cohort_check import CohortPlan, check_cohort
 from slpd.evaluation.no_figures import no_figures_text
-from slpd.evaluation.task_folds import folds_of
+from slpd.evaluation.task_folds import make_folds
 from slpd.evaluation.tasks import labelled_slides
 from slpd.evaluation.training_classes import untrained_text
 from slpd.settings.evaluation import ClassTask, SurvivalTask
@@ -49,6 +49,6 @@ def task_warnings(task: ClassTask | SurvivalTask, usable: Sequence[SheetRow], he
     Raises:
         UserError: it cannot be, or a fold cannot be trained on.
     """
-    folds = folds_of(task, labelled_slides(task, usable))
+    folds = make_folds(task, labelled_slides(task, usable))
     untrained = [f"task {task.name}: {line}" for line in untrained_text(task, folds)]
     return [*untrained, *no_figures_text(task, folds, heads)]

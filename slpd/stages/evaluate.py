@@ -16,12 +16,12 @@ from slpd.artifacts.metric_intervals import MetricInterval, write_intervals
 from slpd.artifacts.predictions import FoldPredictions, write_predictions
 from slpd.artifacts.region_weights import SlideWeights, write_region_weights
 from slpd.errors import EvaluationError
-from slpd.evaluation.calibration import reliability
 from slpd.evaluation.cases import Cases, evaluation_data
 from slpd.evaluation.head_output import HeadOutput
-from slpd.evaluation.heads import predict
 from slpd.evaluation.intervals import metric_intervals
 from slpd.evaluation.metrics import point_metrics, predicted_classes
+from slpd.evaluation.prediction import predict
+from slpd.evaluation.reliability import reliability
 from slpd.evaluation.survival import risk
 from slpd.settings.evaluation import ClassTask, Intervals, SurvivalTask, task_from_json
 from slpd.settings.heads import HeadPreset, head_from_json
@@ -55,22 +55,19 @@ def run(args: argparse.Namespace) -> None:
     folds, source = read_folds(args.folds), (task.name, args.variant, head.name)
     try:
         data = evaluation_data(read_bags(args.bags), folds, task)
-        found = predict(head, preset, data)
+        outputs = predict(head, preset, data)
     except EvaluationError as error:
         log.warning("no figures: %s", error)
         write_reason(args, task, source, len(folds), " ".join(str(error).split()))
         return
     tests = [fold.test for fold in data.folds]
-    metrics = [
-        FoldMetrics(task.name, args.variant, head.name, number, **named(task, test, output))
-        for number, (test, output) in enumerate(zip(tests, found, strict=True))
-    ]
+    metrics = fold_metrics_of(task, source, tests, outputs)
     for fold in metrics:
         log_metrics(fold, isinstance(task, SurvivalTask))
-    intervals = metric_intervals(task.kind, tests, [output.outputs for output in found], settings)
-    write_predictions(args.predictions, source, task.outputs, predictions_of(task, tests, found))
-    write_region_weights(args.weights, region_weights(tests, found))
-    write_calibration(args.calibration, calibration_rows(task, source, tests, found))
+    intervals = metric_intervals(task.kind, tests, [output.outputs for output in outputs], settings)
+    write_predictions(args.predictions, source, task.outputs, predictions_of(task, tests, outputs))
+    write_region_weights(args.weights, region_weights(tests, outputs))
+    write_calibration(args.calibration, calibration_rows(task, source, tests, outputs))
     write_intervals(
         args.intervals,
         [MetricInterval(*source, metric, **vars(i), level=settings.level) for metric, i in intervals.items()],
@@ -93,18 +90,25 @@ def write_reason(
     write_fold_metrics(args.metrics, [FoldMetrics(*source, number) for number in range(n_folds)])
 
 
-def named(task: ClassTask | SurvivalTask, test: Cases, output: HeadOutput) -> dict[str, float]:
-    """The metrics of a fold, as fields of FoldMetrics."""
-    return {str(name): value for name, value in point_metrics(task.kind, test.outcomes, output.outputs).items()}
+def fold_metrics_of(
+    task: ClassTask | SurvivalTask, source: tuple[str, str, str], tests: Sequence[Cases], outputs: Sequence[HeadOutput]
+) -> list[FoldMetrics]:
+    """Lines of metrics.csv."""
+    name, variant, head = source
+    return [
+        FoldMetrics(name, variant, head, number, **{str(metric): value for metric, value in metrics.items()})
+        for number, (test, output) in enumerate(zip(tests, outputs, strict=True))
+        for metrics in [point_metrics(task.kind, test.outcomes, output.outputs)]
+    ]
 
 
 def predictions_of(
-    task: ClassTask | SurvivalTask, tests: Sequence[Cases], found: Sequence[HeadOutput]
+    task: ClassTask | SurvivalTask, tests: Sequence[Cases], outputs: Sequence[HeadOutput]
 ) -> list[FoldPredictions]:
     """The predictions for every test case."""
     return [
         FoldPredictions(test.slides, predicted(task, output), output.outputs)
-        for test, output in zip(tests, found, strict=True)
+        for test, output in zip(tests, outputs, strict=True)
     ]
 
 
@@ -115,23 +119,23 @@ def predicted(task: ClassTask | SurvivalTask, output: HeadOutput) -> list[str]:
     return [task.classes[number] for number in predicted_classes(output.outputs, task.kind)]
 
 
-def region_weights(tests: Sequence[Cases], found: Sequence[HeadOutput]) -> list[SlideWeights]:
+def region_weights(tests: Sequence[Cases], outputs: Sequence[HeadOutput]) -> list[SlideWeights]:
     """The weights of every fold and test slide; those of a patient are shared out to the patient's slides."""
     return [
         SlideWeights(number, slide.slide, piece)
-        for number, (test, output) in enumerate(zip(tests, found, strict=True))
+        for number, (test, output) in enumerate(zip(tests, outputs, strict=True))
         for case, sizes, weights in zip(test.slides, test.sizes, output.weights, strict=True)
         for slide, piece in zip(case, np.split(weights, np.cumsum(sizes)[:-1]), strict=True)
     ]
 
 
 def calibration_rows(
-    task: ClassTask | SurvivalTask, source: tuple[str, str, str], tests: Sequence[Cases], found: Sequence[HeadOutput]
+    task: ClassTask | SurvivalTask, source: tuple[str, str, str], tests: Sequence[Cases], outputs: Sequence[HeadOutput]
 ) -> list[tuple[object, ...]]:
     """Lines of calibration.csv."""
     if isinstance(task, SurvivalTask):
         return []
-    bins = reliability([test.outcomes.numbers for test in tests], [output.outputs for output in found])
+    bins = reliability([test.outcomes.numbers for test in tests], [output.outputs for output in outputs])
     return [
         (*source, task.classes[b.class_number], b.low, b.high, b.n_cases, b.mean_probability, b.observed_share)
         for b in bins

@@ -5,20 +5,14 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from slpd.artifacts.absent_slides import read_absent
 from slpd.artifacts.atomic import atomic_folder
 from slpd.artifacts.benchmarks import read_job_costs
-from slpd.artifacts.fold_metrics import read_fold_metrics
-from slpd.artifacts.folds import read_folds
 from slpd.artifacts.manifest import read_manifest
-from slpd.artifacts.metric_intervals import read_intervals
 from slpd.artifacts.predictions import read_predictions
-from slpd.artifacts.published import read_published
 from slpd.artifacts.run_manifest import RunManifest, read_runs
 from slpd.artifacts.sheet import read_sheet, starts_from_tokens
 from slpd.artifacts.training_metrics import read_metrics
@@ -51,10 +45,9 @@ from slpd.settings.evaluation import ClassTask
 from slpd.settings.experiment import Cohort, Experiment
 from slpd.settings.section import named
 from slpd.settings.tables import Table
-from slpd.tables.assembly import table_content
 from slpd.tables.content import TableContent
-from slpd.tables.evaluations import Evaluation
-from slpd.tables.facts import TaskFacts, task_facts
+from slpd.tables.facts import TaskFacts
+from slpd.tables.sources import TaskFiles, read_table_content
 from slpd.versions import RESULT_VERSIONS
 
 log = logging.getLogger(__name__)
@@ -180,15 +173,11 @@ def read_curves(experiment: Experiment, layout: Layout, cohort: str) -> Curves:
 
 def write_results(site: Site, experiment: Experiment, layout: Layout, table: Table) -> TableContent:
     """The page of a table."""
-    evaluations = {task: read_evaluations(experiment, layout, table, task) for task in table.tasks}
-    facts = [read_facts(experiment, layout, task) for task in table.tasks]
-    published = [figure for path in table.published for figure in read_published(Path(path))]
-    content = table_content(
+    content = read_table_content(
         table,
-        [Evaluation(one.folds, one.intervals) for one in chain(*evaluations.values())],
-        facts,
+        [layout.evaluation(*names) for names in experiment.evaluations_of(table)],
+        [task_files(experiment, layout, task) for task in table.tasks],
         experiment.unavailable_in(table),
-        published,
         experiment.intervals.level,
     )
     downloads = [
@@ -198,35 +187,36 @@ def write_results(site: Site, experiment: Experiment, layout: Layout, table: Tab
     differences = layout.table("_differences.csv", table.name)
     context = results_context(content, downloads) | {
         "differences_csv": site.link_file(differences, f"data/differences-{table.name}.csv"),
-        "sections": [write_task(site, experiment, table, one, evaluations[one.task]) for one in facts],
+        "sections": [
+            write_task(site, experiment, table, facts, evaluated(layout, table, content, facts.task))
+            for facts in content.tasks
+        ],
     }
     site.write_page(f"results-{table.name}.html", "results.html.j2", context)
     return content
 
 
-def read_evaluations(experiment: Experiment, layout: Layout, table: Table, task: str) -> list[Evaluated]:
+def evaluated(layout: Layout, table: Table, content: TableContent, task: str) -> list[Evaluated]:
     """What there is of a task in a table."""
-    missing = experiment.unavailable_in(table)
     return [
         Evaluated(
             variant,
             head,
-            read_fold_metrics(folder / "metrics.csv"),
-            read_intervals(folder / "intervals.csv"),
-            read_predictions(folder / "predictions.csv"),
+            evaluation.folds,
+            evaluation.intervals,
+            read_predictions(layout.evaluation(task, variant, head) / "predictions.csv"),
         )
         for head in table.heads
         for variant in table.variants
-        if variant not in missing
-        for folder in [layout.evaluation(task, variant, head)]
+        for evaluation in [content.evaluations.get((task, variant, head))]
+        if evaluation
     ]
 
 
-def read_facts(experiment: Experiment, layout: Layout, name: str) -> TaskFacts:
-    """The facts of a task."""
+def task_files(experiment: Experiment, layout: Layout, name: str) -> TaskFiles:
+    """The files from which the facts of a task are taken."""
     task = named(experiment.tasks, name)
-    folds, manifest = read_folds(layout.folds(name)), read_manifest(layout.manifest(task.cohort))
-    return task_facts(task, folds, manifest, read_absent(layout.absent(name)))
+    return TaskFiles(task, layout.folds(name), layout.manifest(task.cohort), layout.absent(name))
 
 
 def write_task(

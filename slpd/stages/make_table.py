@@ -4,23 +4,15 @@ import argparse
 import json
 from pathlib import Path
 
-from slpd.artifacts.absent_slides import read_absent
 from slpd.artifacts.atomic import write_text
-from slpd.artifacts.fold_metrics import read_fold_metrics
-from slpd.artifacts.folds import read_folds
-from slpd.artifacts.manifest import read_manifest
-from slpd.artifacts.metric_intervals import read_intervals
-from slpd.artifacts.published import read_published
 from slpd.errors import UserError
 from slpd.settings.evaluation import Intervals, task_from_json
 from slpd.settings.tables import Table
-from slpd.tables.assembly import table_content
 from slpd.tables.csv_table import as_csv, differences_as_csv
-from slpd.tables.evaluations import Evaluation
-from slpd.tables.facts import TaskFacts, task_facts
 from slpd.tables.html_page import as_html
 from slpd.tables.latex import as_latex
 from slpd.tables.markdown import as_markdown
+from slpd.tables.sources import TaskFiles, read_table_content
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,12 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Read evaluations, folds, manifests and published figures, make the table, write it in every format."""
-    table = Table.from_json(args.table)
-    evaluations = [read_evaluation(folder) for folder in args.evaluations]
-    published = [figure for path in table.published for figure in read_published(Path(path))]
-    facts = read_task_facts(table, args.tasks, args.folds, args.manifests, args.absent)
-    level = Intervals.from_json(args.settings).level
-    content = table_content(table, evaluations, facts, json.loads(args.unavailable), published, level)
+    table, level = Table.from_json(args.table), Intervals.from_json(args.settings).level
+    content = read_table_content(table, args.evaluations, task_files(table, args), json.loads(args.unavailable), level)
     write_text(args.csv, as_csv(content))
     write_text(args.differences, differences_as_csv(content))
     write_text(args.markdown, as_markdown(content))
@@ -59,28 +47,13 @@ def run(args: argparse.Namespace) -> None:
     write_text(args.html, as_html(content))
 
 
-def read_evaluation(folder: Path) -> Evaluation:
-    """What an evaluation left in its folder."""
-    found = Evaluation(read_fold_metrics(folder / "metrics.csv"), read_intervals(folder / "intervals.csv"))
-    for name, lines in (("metrics.csv", found.folds), ("intervals.csv", found.intervals)):
-        if not lines:
-            raise UserError(
-                f"{folder / name}: no line of figures, as evaluate writes them; delete the file and run snakemake again"
-            )
-    return found
-
-
-def read_task_facts(
-    table: Table, tasks: list[str], folds: list[Path], manifests: list[Path], absent: list[Path]
-) -> list[TaskFacts]:
-    """The facts of each task of the table."""
+def task_files(table: Table, args: argparse.Namespace) -> list[TaskFiles]:
+    """The files of each task of the table."""
+    tasks, folds, manifests, absent = args.tasks, args.folds, args.manifests, args.absent
     if not len(table.tasks) == len(tasks) == len(folds) == len(manifests) == len(absent):
         raise UserError(
             f"table {table.name}: {len(table.tasks)} tasks, but {len(tasks)} --tasks, {len(folds)} --folds,"
             f" {len(manifests)} --manifests and {len(absent)} --absent; give one of each per task, in the order of the"
             " table's tasks"
         )
-    return [
-        task_facts(task_from_json(task), read_folds(fold), read_manifest(manifest), read_absent(missing))
-        for task, fold, manifest, missing in zip(tasks, folds, manifests, absent, strict=True)
-    ]
+    return [TaskFiles(*files) for files in zip(map(task_from_json, tasks), folds, manifests, absent, strict=True)]

@@ -9,7 +9,7 @@ from slpd.artifacts.folds import write_folds
 from slpd.artifacts.manifest import used_slides
 from slpd.artifacts.sheet import read_sheet
 from slpd.evaluation.imported_folds import absent_slides
-from slpd.evaluation.task_folds import folds_of, splits_of
+from slpd.evaluation.task_folds import make_folds, splits_of
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.evaluation.training_classes import untrained_text
 from slpd.settings.evaluation import task_from_json
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     labelled = labelled_slides(task, sheet)
     slides = [slide for slide in labelled if slide.slide in used]
     check_task(task, slides)
-    folds = folds_of(task, slides)
+    folds = make_folds(task, slides)
     for line in untrained_text(task, folds):
         log.warning("task %s: %s", task.name, line)
     for number, fold in enumerate(folds):

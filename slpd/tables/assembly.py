@@ -7,9 +7,9 @@ from slpd.settings.tables import Metric, Table
 from slpd.tables.cells import Published
 from slpd.tables.comparisons import comparisons_of
 from slpd.tables.content import Row, TableContent
-from slpd.tables.evaluations import Evaluation, Evaluations, by_names, cell_of, check_evaluation
+from slpd.tables.evaluations import Evaluation, Evaluations, cell_of, check_evaluation, evaluations_by_name
 from slpd.tables.facts import TaskFacts
-from slpd.tables.published_figures import Figures, figures_of
+from slpd.tables.published_figures import PublishedCells, published_cells
 
 Column = tuple[str, Metric]  # task, metric
 
@@ -36,37 +36,39 @@ def table_content(
         UserError: an evaluation that the table shows lacks a fold or a metric, or is there twice;
             two published figures are of one cell.
     """
-    found = by_names(evaluations)
+    by_name = evaluations_by_name(evaluations)
     variants = [variant for variant in table.variants if variant not in unavailable]
     for task in tasks:
         for head in table.heads:
             for variant in variants:
-                check_evaluation(table, task, variant, head, found)
+                check_evaluation(table, task, variant, head, by_name)
     columns = [(task, metric) for task in table.tasks for metric in table.metrics]
-    figures, sources = figures_of(table, published)
-    rows = rows_of(table, columns, tasks, found, unavailable, figures)
-    comparisons = comparisons_of(tasks, table.metrics, table.heads, variants, found, level)
-    return TableContent(table.name, table.caption, columns, rows, list(tasks), comparisons, sources, level)
+    published_of, sources = published_cells(table, published)
+    rows = table_rows(table, columns, tasks, by_name, unavailable, published_of)
+    comparisons = comparisons_of(tasks, table.metrics, table.heads, variants, by_name, level)
+    return TableContent(table.name, table.caption, columns, rows, list(tasks), by_name, comparisons, sources, level)
 
 
-def rows_of(
+def table_rows(
     table: Table,
     columns: Sequence[Column],
     tasks: Sequence[TaskFacts],
     evaluations: Evaluations,
     unavailable: Mapping[str, str],
-    figures: Figures,
+    published_of: PublishedCells,
 ) -> list[Row]:
     """A row per head and variant."""
     facts = {task.task: task for task in tasks}
-    beside = {(task, metric) for task, _, _, metric in figures}  # columns with published figures
+    with_published = {(task, metric) for task, _, _, metric in published_of}  # columns with published figures
     return [
         Row(
             head,
             variant,
             [cell_of(facts[task], variant, head, metric, evaluations, unavailable) for task, metric in columns],
             [
-                figures.get((task, variant, head, metric), Published()) if (task, metric) in beside else None
+                published_of.get((task, variant, head, metric), Published())
+                if (task, metric) in with_published
+                else None
                 for task, metric in columns
             ],
         )

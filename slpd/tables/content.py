@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from slpd.settings.tables import Metric
 from slpd.tables.cells import Cell, PrintedCell, Published
 from slpd.tables.comparisons import Comparison
+from slpd.tables.evaluations import Evaluations
 from slpd.tables.facts import TaskFacts
 
 TITLES: dict[Metric, str] = {
@@ -37,6 +38,7 @@ class TableContent:
     columns: list[tuple[str, Metric]]  # task, metric; the columns of a task stand together
     rows: list[Row]
     tasks: list[TaskFacts]
+    evaluations: Evaluations  # may be more than the rows show
     comparisons: list[Comparison]
     sources: list[str]  # of published figures; the first is number 1
     level: float  # confidence level of intervals and comparisons
@@ -97,6 +99,6 @@ class TableContent:
     def beaten_by(self, row: Row, column: int) -> set[str]:
         """The variants than which the row's is better in this column, under its head, beyond noise."""
         wanted = (*self.columns[column], row.head)
-        pairs = [found for found in self.comparisons if (found.task, found.metric, found.head) == wanted]
+        pairs = [pair for pair in self.comparisons if (pair.task, pair.metric, pair.head) == wanted]
         won = [{pair.first, pair.second} for pair in pairs if pair.better(self.level) == row.variant]
         return set().union(*won) - {row.variant}

@@ -42,11 +42,11 @@ def ours(content: TableContent, row: Row, column: int) -> tuple[object, ...]:
 
 def theirs(content: TableContent, row: Row, column: int) -> tuple[object, ...]:
     """What a line holds of the published figure."""
-    found = row.published[column] or Published()
-    if found.why:
-        return ("", "", "", found.why)
-    std = "" if math.isnan(found.std) else found.std
-    return (found.value, std, content.sources[found.source - 1], "")
+    published = row.published[column] or Published()
+    if published.why:
+        return ("", "", "", published.why)
+    std = "" if math.isnan(published.std) else published.std
+    return (published.value, std, content.sources[published.source - 1], "")
 
 
 def differences_as_csv(content: TableContent) -> str:

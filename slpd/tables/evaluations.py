@@ -28,30 +28,30 @@ class Evaluation:
 Evaluations = Mapping[tuple[str, str, str], Evaluation]  # task, variant, head
 
 
-def by_names(evaluations: Sequence[Evaluation]) -> dict[tuple[str, str, str], Evaluation]:
+def evaluations_by_name(evaluations: Sequence[Evaluation]) -> dict[tuple[str, str, str], Evaluation]:
     """The evaluations by task, variant and head."""
-    found: dict[tuple[str, str, str], Evaluation] = {}
+    by_name: dict[tuple[str, str, str], Evaluation] = {}
     for evaluation in evaluations:
         first = evaluation.folds[0]
         names = (first.task, first.variant, first.head)
-        if names in found:
+        if names in by_name:
             raise UserError(
                 f"task {names[0]}, variant {names[1]}, head {names[2]}: its metrics are there twice; give each"
                 " folder once"
             )
-        found[names] = evaluation
-    return found
+        by_name[names] = evaluation
+    return by_name
 
 
 def check_evaluation(table: Table, task: TaskFacts, variant: str, head: str, evaluations: Evaluations) -> None:
     """Refuse to show an evaluation that is missing, of other folds, or without one of its metrics."""
-    found = evaluations.get((task.task, variant, head), Evaluation([], []))
-    if [fold.fold for fold in found.folds] != list(range(task.n_folds)):
+    evaluation = evaluations.get((task.task, variant, head), Evaluation([], []))
+    if [fold.fold for fold in evaluation.folds] != list(range(task.n_folds)):
         raise UserError(
             f"table {table.name}: task {task.task} has {task.n_folds} folds, but the metrics of variant {variant},"
-            f" head {head} are of {len(found.folds)}; run evaluate for it again and give its folder"
+            f" head {head} are of {len(evaluation.folds)}; run evaluate for it again and give its folder"
         )
-    missing = set(metrics_of(task.kind)) - {interval.metric for interval in found.intervals}
+    missing = set(metrics_of(task.kind)) - {interval.metric for interval in evaluation.intervals}
     if missing:
         raise UserError(
             f"table {table.name}: task {task.task}, variant {variant}, head {head}: no {', '.join(sorted(missing))} in"

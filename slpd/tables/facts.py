@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slpd.artifacts.absent_slides import AbsentSlide
-from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide
+from slpd.artifacts.folds import Fold, LabelledSlide
 from slpd.artifacts.manifest import ManifestRow
 from slpd.evaluation.imported_folds import patient_overlap, shared_patients
 from slpd.evaluation.tasks import SEEN, n_cases
@@ -63,9 +63,9 @@ class TaskFacts:
     @property
     def left_out_texts(self) -> list[str]:
         """The left-out slides by name and reason; after the first ten, how many more there are."""
-        named = [f"{slide}: {reason}" for slide, reason in self.left_out[:LISTED]]
-        n_more = len(self.left_out) - len(named)
-        return [*named, f"and {n_more} more, listed in slides.csv"] if n_more else named
+        listed = [f"{slide}: {reason}" for slide, reason in self.left_out[:LISTED]]
+        n_more = len(self.left_out) - len(listed)
+        return [*listed, f"and {n_more} more, listed in slides.csv"] if n_more else listed
 
 
 def task_facts(
@@ -75,9 +75,9 @@ def task_facts(
     absent: Sequence[AbsentSlide],
 ) -> TaskFacts:
     """The facts of a task, from its folds, the manifest of its cohort, and the slides that are in no fold."""
-    slides = {slide.slide: slide for fold in folds for split in SPLITS for slide in getattr(fold, split)}
+    slides = {slide.slide: slide for fold in folds for slide in fold.slides}
     left_out = [row.record for row in manifest if not row.used]
-    counts = Counter(described(slide) for slide in slides.values())
+    counts = Counter(outcome_name(slide) for slide in slides.values())
     return TaskFacts(
         task=task.name,
         kind=task.kind,
@@ -91,7 +91,7 @@ def task_facts(
         validation_leaks=[len(shared_patients(fold.val, fold.test)) for fold in folds],
         untrained=untrained_text(task, folds),
         absent=by_reason(absent),
-        left_out=[(record.slide, one_line(record.reason, record.slide)) for record in left_out],
+        left_out=[(record.slide, reason_text(record.reason, record.slide)) for record in left_out],
     )
 
 
@@ -111,14 +111,14 @@ def by_reason(absent: Sequence[AbsentSlide]) -> dict[str, list[str]]:
     return groups
 
 
-def described(slide: LabelledSlide) -> str:
+def outcome_name(slide: LabelledSlide) -> str:
     """The class of a slide; in survival tasks whether its event was seen."""
     if not slide.event:
         return slide.label
     return "event seen" if slide.event == SEEN else "censored"
 
 
-def one_line(reason: str, slide: str) -> str:
+def reason_text(reason: str, slide: str) -> str:
     """A reason without line breaks, control characters and the leading name of the slide."""
     printable = "".join(character if character.isprintable() else " " for character in reason)
     return " ".join(printable.split()).removeprefix(f"slide {slide}: ")

@@ -80,7 +80,9 @@ def bold(text: str, best: bool) -> str:
 
 def escape(text: str) -> str:
     """The text with every character that LaTeX would interpret, or could not set, replaced."""
-    return "".join(ESCAPES.get(character, character if is_set(character) else named(character)) for character in text)
+    return "".join(
+        ESCAPES.get(character, character if is_set(character) else character_number(character)) for character in text
+    )
 
 
 def is_set(character: str) -> bool:
@@ -88,6 +90,6 @@ def is_set(character: str) -> bool:
     return character <= LAST_LATIN or character in ALSO_SET
 
 
-def named(character: str) -> str:
+def character_number(character: str) -> str:
     """A character by its number, which stops no paper from being set."""
     return f"[U+{ord(character):04X}]"

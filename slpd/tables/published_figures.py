@@ -8,36 +8,36 @@ from slpd.errors import UserError
 from slpd.settings.tables import Table
 from slpd.tables.cells import Published
 
-Place = tuple[str, str, str, str]  # task, variant, head, metric
-Figures = dict[Place, Published]
+CellKey = tuple[str, str, str, str]  # task, variant, head, metric
+PublishedCells = dict[CellKey, Published]
 
 
-def figures_of(table: Table, published: Sequence[PublishedFigure]) -> tuple[Figures, list[str]]:
+def published_cells(table: Table, published: Sequence[PublishedFigure]) -> tuple[PublishedCells, list[str]]:
     """The published figures of the table's cells, and their sources in order of appearance."""
     entries = entries_of(table, published)
     sources = list(dict.fromkeys(entry.source for entry in entries.values() if entry.value is not None))
-    return {place: shown(entry, sources) for place, entry in entries.items()}, sources
+    return {cell: published_cell(entry, sources) for cell, entry in entries.items()}, sources
 
 
-def entries_of(table: Table, published: Sequence[PublishedFigure]) -> dict[Place, PublishedFigure]:
+def entries_of(table: Table, published: Sequence[PublishedFigure]) -> dict[CellKey, PublishedFigure]:
     """The entry of each cell: a figure, or the first place that is marked for one."""
-    entries: dict[Place, PublishedFigure] = {}
+    entries: dict[CellKey, PublishedFigure] = {}
     for entry in published:
         if not (entry.task in table.tasks and entry.variant in table.variants and entry.head in table.heads):
             continue
-        place = (entry.task, entry.variant, entry.head, entry.metric)
-        other = entries.get(place)
+        cell = (entry.task, entry.variant, entry.head, entry.metric)
+        other = entries.get(cell)
         if other and other.value is not None and entry.value is not None:
             raise UserError(
-                f"table {table.name}: {', '.join(place)} is published twice ({other.file}, line {other.line};"
+                f"table {table.name}: {', '.join(cell)} is published twice ({other.file}, line {other.line};"
                 f" {entry.file}, line {entry.line}); keep one line"
             )
         if other is None or entry.value is not None:
-            entries[place] = entry
+            entries[cell] = entry
     return entries
 
 
-def shown(entry: PublishedFigure, sources: Sequence[str]) -> Published:
+def published_cell(entry: PublishedFigure, sources: Sequence[str]) -> Published:
     """What a cell says of an entry."""
     if entry.value is None:
         return Published(why=f"to be filled in: {entry.file}")

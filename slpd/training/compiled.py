@@ -1,46 +1,48 @@
-"""Networks compiled by torch, where that works: fused kernels move the activations of so narrow a network less."""
+"""Functions compiled by torch, where that works: fused kernels move what a narrow network makes less often."""
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from slpd.training.precision import Precision
 
 logger = logging.getLogger(__name__)
 
-Encode = Callable[..., Tensor]
+Function = Callable[..., Any]
 
 
-def compiled(network: nn.Module, trial: Callable[[Encode], Tensor], precision: Precision) -> Encode:
-    """The network compiled, if a trial of it goes forward (and back, where it is trained); else as it is.
+def compiled(
+    function: Function, trial: Callable[[Function], Tensor], precision: Precision, plain: Function
+) -> Function:
+    """A function compiled, if a trial of it goes forward (and back, where it has gradients); else its plain form.
 
-    On a CPU it is never compiled: its matrix products take most of the time there.
+    On a CPU nothing is compiled: matrix products take most of the time there.
 
     Args:
-        network: Whose parameters may change afterwards.
-        trial: Calls what it is given on inputs of the sizes of training.
+        function: A network, whose parameters may change afterwards, or a function of tensors.
+        trial: Calls what it is given on inputs of the sizes of training; may leave gradients behind.
         precision: Of the calls.
+        plain: What does the same without a compiler.
     """
     if precision.device.type == "cpu":
-        return network
-    fast: Encode = torch.compile(network)
+        return plain
+    # Every size has kernels of its own: there are few, and torch 2.11 fails on a batch whose size it leaves open.
+    fast: Function = torch.compile(function, dynamic=False)
     try:
         with precision.autocast():
             result = trial(fast)
         if result.requires_grad:
             torch.autograd.backward(result.float().sum())
-    except Exception as error:  # whatever a compiler, its cache or a driver may raise: training continues without it
-        logger.warning("%s is not compiled, which costs only speed: %s", type(network).__name__, first_line(error))
-        return network
-    finally:
-        network.zero_grad(set_to_none=True)
-    logger.info("%s is compiled", type(network).__name__)
+    except Exception:  # whatever a compiler, its cache or a driver may raise: training goes on without
+        logger.warning("%s is not compiled, which costs speed alone:", name_of(function), exc_info=True)
+        return plain
+    logger.info("%s is compiled", name_of(function))
     return fast
 
 
-def first_line(error: Exception) -> str:
-    """Kind and first line of an error."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
+def name_of(function: Function) -> str:
+    """Of a network its class."""
+    return getattr(function, "__name__", type(function).__name__)

@@ -1,6 +1,6 @@
 """Everything that training changes, and one step of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,17 +10,18 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from slpd.artifacts.training_metrics import STEP_METRICS
-from slpd.method.cross_entropy import LastLayer
+from slpd.method.cross_entropy import CrossEntropyOf, LastLayer, cross_entropy, streamed
 from slpd.method.losses import DistillationLoss, Targets
 from slpd.method.processes import sum_over_processes
 from slpd.method.schedules import StepRates
 from slpd.models.network import Network
 from slpd.settings.training import SELF, Features, Objective, RegionEncoder, Term, Training
 from slpd.training.adamw import load_moments, make_adamw, moments_of, set_rates
-from slpd.training.compiled import Encode, compiled
+from slpd.training.compiled import compiled
 from slpd.training.gradients import Gradients
 from slpd.training.precision import Precision
 
+Encode = Callable[..., Tensor]
 PARTS = ("student", "teacher", "loss", "precision")  # of a learner's state, besides the optimiser
 
 
@@ -87,11 +88,14 @@ class Learner:
         self.encode_teacher: Encode = self.teacher
 
     def compile(self) -> None:
-        """Compile both networks where that works."""
-        sizes = self.view_sizes()
-        self.encode_student = compiled(self.student.backbone, partial(self.trial, sizes, self.dropping), self.precision)
+        """Compile both networks and the cross-entropy where that works."""
+        sizes, backbone = self.view_sizes(), self.student.backbone
+        self.encode_student = compiled(backbone, partial(self.trial, sizes, self.dropping), self.precision, backbone)
         with torch.no_grad():
-            self.encode_teacher = compiled(self.teacher, partial(self.trial, sizes[:1], False), self.precision)
+            teacher = self.teacher
+            self.encode_teacher = compiled(teacher, partial(self.trial, sizes[:1], False), self.precision, teacher)
+        self.loss.cross_entropy = compiled(streamed, self.loss_trial, self.precision, cross_entropy)
+        self.student.zero_grad(set_to_none=True)
 
     def view_sizes(self) -> list[tuple[int, int]]:
         """How many views of which side, patches, go through a network together."""
@@ -106,6 +110,14 @@ class Learner:
             keep = torch.ones((depth, 2, n), device=self.device) if dropping else None
             results.append(encode(torch.zeros(shape, dtype=self.precision.dtype, device=self.device), keep))
         return torch.cat(results)
+
+    def loss_trial(self, cross_entropy: CrossEntropyOf) -> Tensor:
+        """The cross-entropy of empty views and the teacher's targets; others are compiled when they come."""
+        width, n_views = self.student.head.last_layer.weight_v.shape[1], 2 + self.training.n_local_views
+        views = torch.zeros((n_views, self.regions_at_once, width), device=self.device, requires_grad=True)
+        targets, layers = views[:2].detach(), (self.last_layer(self.student), self.last_layer(self.teacher))
+        centres = self.loss.self_centre.value.expand(2, -1)
+        return cross_entropy(views, targets, layers, centres, self.loss.temperatures).pairs
 
     def state_dict(self) -> dict[str, Any]:
         """All state, as tensors in plain dicts."""
@@ -142,7 +154,7 @@ class Learner:
         targets, teacher = self.targets(batch), self.last_layer(self.teacher)
         goals = self.loss.goals(targets, teacher)
         student = self.last_layer(self.student)
-        lengths = student.inverse_lengths.detach().requires_grad_()  # its gradient, from all parts, is propagated once
+        lengths = student.inverse_lengths.detach().requires_grad_()  # all parts add to its gradient, which goes on once
         shares = []
         for part in self.parts(batch):
             vectors = self.student_vectors(batch.views_of(part))  # (V, b, D)

@@ -32,14 +32,14 @@ def reliability(numbers: Sequence[NDArray[np.int64]], outputs: Sequence[NDArray[
     return [
         ReliabilityBin(
             class_number=number,
-            low=place / CALIBRATION_BINS,
-            high=(place + 1) / CALIBRATION_BINS,
+            low=tenth / CALIBRATION_BINS,
+            high=(tenth + 1) / CALIBRATION_BINS,
             n_cases=int(inside.sum()),
             mean_probability=float(probabilities[inside, number].mean()),
             observed_share=float((truth[inside] == number).mean()),
         )
         for number in range(probabilities.shape[1])
-        for place in range(CALIBRATION_BINS)
-        for inside in [calibration_bin(probabilities[:, number]) == place]
+        for tenth in range(CALIBRATION_BINS)
+        for inside in [calibration_bin(probabilities[:, number]) == tenth]
         if inside.any()
     ]

@@ -1,0 +1,59 @@
+"""Reads the files that a table is made of, for `make_table` and for the report."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from slpd.artifacts.absent_slides import read_absent
+from slpd.artifacts.fold_metrics import read_fold_metrics
+from slpd.artifacts.folds import read_folds
+from slpd.artifacts.manifest import read_manifest
+from slpd.artifacts.metric_intervals import read_intervals
+from slpd.artifacts.published import read_published
+from slpd.errors import UserError
+from slpd.settings.evaluation import ClassTask, SurvivalTask
+from slpd.settings.tables import Table
+from slpd.tables.assembly import table_content
+from slpd.tables.content import TableContent
+from slpd.tables.evaluations import Evaluation
+from slpd.tables.facts import TaskFacts, task_facts
+
+
+@dataclass(frozen=True)
+class TaskFiles:
+    """A task, and the files from which its facts are taken."""
+
+    task: ClassTask | SurvivalTask
+    folds: Path
+    manifest: Path  # of its cohort
+    absent: Path  # not_in_folds.csv
+
+
+def read_table_content(
+    table: Table, evaluations: Iterable[Path], tasks: Iterable[TaskFiles], unavailable: Mapping[str, str], level: float
+) -> TableContent:
+    """The content of a table, from the folders of evaluations and the files of its tasks, in its order.
+
+    `unavailable` is why variants cannot be evaluated, `level` the confidence level of comparisons.
+    """
+    read = [read_evaluation(folder) for folder in evaluations]
+    facts = [read_facts(files) for files in tasks]
+    published = [figure for path in table.published for figure in read_published(Path(path))]
+    return table_content(table, read, facts, unavailable, published, level)
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """The metrics that an evaluation left in its folder."""
+    evaluation = Evaluation(read_fold_metrics(folder / "metrics.csv"), read_intervals(folder / "intervals.csv"))
+    for name, lines in (("metrics.csv", evaluation.folds), ("intervals.csv", evaluation.intervals)):
+        if not lines:
+            raise UserError(
+                f"{folder / name}: no line of figures, as evaluate writes them; delete the file and run snakemake again"
+            )
+    return evaluation
+
+
+def read_facts(files: TaskFiles) -> TaskFacts:
+    """What the caption says of a task."""
+    folds, manifest = read_folds(files.folds), read_manifest(files.manifest)
+    return task_facts(files.task, folds, manifest, read_absent(files.absent))
