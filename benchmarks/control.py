@@ -15,7 +15,7 @@ from slpd.training.renewal import Renew, Renewal
 
 
 def shuffled(renew: Renew, seed: int) -> Renew:
-    """`renew`, and then every target shuffled, in every iteration anew."""
+    """`renew`, and then all targets shuffled, again in every iteration."""
     iterations = count(1)
 
     def renew_and_shuffle(embeddings: CohortEmbeddings) -> Renewal:
@@ -27,7 +27,7 @@ def shuffled(renew: Renew, seed: int) -> Renew:
 
 
 def shuffle_assignments(content: CohortPrototypes, rng: np.random.Generator) -> CohortPrototypes:
-    """Deal each slide's assignments anew to its regions."""
+    """Shuffle each slide's assignments among its regions."""
     dealt = [rng.permutation(content.assignments[start:stop]) for start, stop in pairwise(content.offsets)]
     return replace(content, assignments=np.concatenate(dealt))
 

@@ -189,7 +189,7 @@ class Run:
         return {option: self.folder / f"{name}.{ending}" for option, ending in files.items()}
 
     def warm_up(self) -> None:
-        """Plain DINO, which all variants share; and the untrained start as an encoder of its own."""
+        """Plain DINO, which all variants share; and the untrained start, as an encoder."""
         files = {"checkpoint": self.folder / "warmup.pt", "live": self.folder / "warmup.live"}
         run_stage("pretrain_dino", **self.recipe, **self.outputs("warmup"), **files)
         _, card = read_region_encoder(self.outputs("warmup")["teacher"])

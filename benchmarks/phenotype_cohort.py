@@ -7,7 +7,7 @@ Token of patch p in region r of slide s, where the region shows phenotype k and 
 A phenotype is how a region is composed of patch kinds: one of six kinds in half of it, two others in a quarter each,
 laid out by a smooth random field. Phenotypes 0 to 3 carry the class, 4 and 5 are common to both. A slide shows a pair
 of the four and one of the two: class a {0, 1} or {3, 2}, class b {2, 0} or {1, 3}. Each of the four is in half of the
-slides of either class: which of them a slide shows says nothing, which two of them says all.
+slides of either class: one of them tells nothing about the class, the pair of them everything.
 
 The first of a pair is the more frequent one (`TILT`). Without that, every function of single regions has equal class
 means, and attention-based MIL, whose decision is the sign of a sum over regions, has nothing to learn from
@@ -134,7 +134,7 @@ def coords_of(slide: Slide) -> NDArray[np.int64]:
 
 
 def phenotype_bags(slides: list[Slide]) -> Bags:
-    """Region vectors that say the phenotype and nothing else: what no encoder can do better than."""
+    """Region vectors that hold the phenotype and nothing else: no encoder can do better."""
     return {slide.name: np.eye(N_PHENOTYPES, dtype=np.float32)[slide.regions] for slide in slides}
 
 

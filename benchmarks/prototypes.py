@@ -59,7 +59,7 @@ def write_embeddings(path: Path, n_slides: int) -> None:
 
 
 def run_stage(stage: str, *arguments: str) -> dict[str, float]:
-    """Wall time and peak memory of a stage in a process of its own."""
+    """Wall time and peak memory of a stage in its own process."""
     program = (
         "import re, sys; from pathlib import Path; from slpd.__main__ import main; status = main();"
         "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1], status)"

@@ -63,7 +63,7 @@ def draw_regions(n_slides: int, rng: np.random.Generator) -> Regions:
 
 
 def draw_iterations(assignments: NDArray[np.int16], rng: np.random.Generator) -> NDArray[np.int16]:
-    """Groupings that settle, numbered anew each time."""
+    """Groupings that settle, renumbered each time."""
     groupings = np.empty((ITERATIONS, len(assignments)), np.int16)
     for number in range(ITERATIONS):
         stray = rng.random(len(assignments)) < 0.4 * np.exp(-number / 15)

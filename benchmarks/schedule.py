@@ -54,7 +54,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def write_cohort(folder: Path, counts: np.ndarray) -> Path:
-    """Token files of so many regions each, and their manifest."""
+    """Token files with this many regions each, and their manifest."""
     region = np.random.default_rng(0).normal(size=(GRID**2, TOKEN_WIDTH)).astype(np.float16)
     rows = []
     for slide, n in enumerate(counts.tolist()):
@@ -85,7 +85,7 @@ def embeddings(counts: np.ndarray) -> CohortEmbeddings:
 
 
 def run_stage(name: str, *words: object) -> None:
-    """A stage in a process of its own."""
+    """Run a stage in its own process."""
     subprocess.run([sys.executable, "-m", "slpd", name, *map(str, words)], check=True, stderr=subprocess.DEVNULL)
 
 

@@ -246,7 +246,7 @@ def memory_mb(process: psutil.Process) -> float:
 
 
 def open_many(path: Path, n_slides: int) -> dict[str, float]:
-    """What opening and reading slides one after the other leaves behind."""
+    """What opening and reading slides one after another leaks."""
     me = psutil.Process()
     with Slide("first", path, None):
         processes = len(me.children(recursive=True)) - 1  # without the reader: what forks readers stays

@@ -1,4 +1,4 @@
-"""What encode_patches costs beside the encoder: time, peak memory, and what half precision changes.
+"""What encode_patches costs besides the encoder: time, peak memory, and what half precision changes.
 
 The encoder alone gets the same regions from memory, in the same process and in turns with the stage. --large adds
 regions of 4096 px through ViT-S/16. The last line is JSON. Usage: `python -m benchmarks.slides_encoding [--large]`.

@@ -70,7 +70,7 @@ def operations_of_view(encoder: RegionEncoder, side: int) -> float:
 
 
 def prototypes(batch: int, encoder: RegionEncoder, device: torch.device) -> Tensor:
-    """(2 * batch, D) a prototype of its own and another one for each region."""
+    """(2 * batch, D) for each region its own prototype and another one."""
     vectors = torch.randn(2 * batch, encoder.bottleneck, generator=torch.Generator().manual_seed(1))
     return torch.nn.functional.normalize(vectors, dim=-1).to(device)
 
@@ -220,7 +220,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def in_a_process(form: str, batch: int, device: str, seconds: float) -> Figures:
-    """`measure` in a process of its own."""
+    """Run `measure` in its own process."""
     command = [sys.executable, "-m", "benchmarks.training", "--form", form, "--batch", str(batch), "--device", device]
     run = subprocess.run([*command, "--seconds", str(seconds)], stdout=subprocess.PIPE, text=True, check=True)
     figures: Figures = json.loads(run.stdout.splitlines()[-1])

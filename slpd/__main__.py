@@ -25,7 +25,7 @@ STAGES = {
     "segment_tissue": "find the tissue of one slide",
     "tile_regions": "lay the region grid over the tissue of one slide",
     "picture_regions": "take a small picture of every region of one slide",
-    "check_cohort": "check that a cohort has what the experiment asks of it, before GPU time is spent",
+    "check_cohort": "check that a cohort has what the experiment needs, before GPU time is spent",
     "import_hipt": "turn HIPT's label table and split files into a sheet, folds and a config (no rule: on request)",
     "encode_patches": "encode the regions of a batch of slides into patch tokens",
     "import_tokens": "take patch tokens made elsewhere instead of slides",
@@ -36,10 +36,10 @@ STAGES = {
     "distill_slpd": "train iterations of a variant: prototypes, slide graph, distillation",
     "collect_iterations": "lay out the trained encoder of a variant and the history of its iterations",
     "embed_bags": "embed every region with a variant's encoder",
-    "export_encoder": "put a trained region encoder beside a card that says what it is",
+    "export_encoder": "write a trained region encoder with its model card",
     "export_released": "write a region encoder as HIPT's scripts read it (no rule: on request)",
-    "attend_patches": "find what a variant's encoder looks at in every region",
-    "map_prototypes": "put the prototypes of all slides, and the slides, into planes",
+    "attend_patches": "compute a variant's attention to the patches of every region",
+    "map_prototypes": "map the prototypes of all slides, and the slides, into planes",
     "test_graph": "test what neighbours in the slide graph share beyond chance",
     "pool_tokens": "take the mean patch token of every region as its vector",
     "split_folds": "split a task's slides into folds",
@@ -61,13 +61,13 @@ def main() -> int:
     Exit status 2: another try would end the same way. 1: it may not, a disk may be back or have room.
     """
     use_writable_caches()
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a queue's warning: training heeds it once it has begun
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a queue's warning: training reacts to it once it has begun
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("faiss").setLevel(logging.WARNING)  # which of its builds it tries first is no fault
     launcher = argparse.ArgumentParser(prog="python -m slpd", add_help=False, allow_abbrev=False)
     launcher.add_argument("--processes", type=int)
     launcher.add_argument("--nodes", type=int, default=1)
-    launcher.add_argument("--rendezvous")  # given by the launcher itself, to its copies on the nodes
+    launcher.add_argument("--rendezvous")  # set by the launcher for its copies on the nodes
     launcher.add_argument("words", nargs=argparse.REMAINDER)
     launcher.add_argument("-h", "--help", action="store_true")
     given = launcher.parse_args()
@@ -80,7 +80,7 @@ def main() -> int:
             launch(given.processes, given.nodes, given.rendezvous, given.words)
         return run(stage, words)
     except (UserError, OSError) as error:
-        if isinstance(error, OSError):  # mostly a full disk or a file that is gone, but not certainly
+        if isinstance(error, OSError):  # usually a full disk or a missing file, but not certainly
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1

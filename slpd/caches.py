@@ -1,7 +1,7 @@
-"""Folders in which libraries keep what they have compiled: where a home cannot be written, elsewhere.
+"""Folders in which libraries keep what they have compiled, moved where the home is not writable.
 
 Homes are read-only, full or absent on many compute nodes. CuPy then fails to import, and cuCIM with it, without which
-slides are read several times slower; the others compile anew in every process, or fail.
+slides are read several times slower; the others compile again in every process, or fail.
 """
 
 import os
@@ -19,7 +19,7 @@ CACHES = {
 
 
 def use_writable_caches() -> dict[str, str]:
-    """Set the variable of every cache that cannot be written where it is, for this process and those it starts.
+    """Move every cache that is not writable, for this process and those it starts, by its variable.
 
     Returns:
         Variable -> the folder that cannot be written.
@@ -46,7 +46,7 @@ def home() -> Path:
 
 
 def can_write(folder: Path) -> bool:
-    """Whether a folder, or what there is of it, takes files: permissions say nothing of full or read-only disks."""
+    """Whether files can be written into a folder or its nearest parent; permissions do not show full disks."""
     present = next(path for path in (folder, *folder.parents) if os.path.isdir(path))  # noqa: PTH112  # never fails
     try:
         with tempfile.TemporaryFile(dir=present) as file:

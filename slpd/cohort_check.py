@@ -1,4 +1,4 @@
-"""What a cohort must have before GPU time is spent on it: readable slides, regions for prototypes, folds."""
+"""What a cohort needs before GPU time is spent on it: readable slides, regions for prototypes, folds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Self
@@ -18,7 +18,7 @@ NAMED = 3  # pairs named in a message
 
 
 class CohortPlan(Section):
-    """What an experiment asks of a cohort."""
+    """What an experiment needs of a cohort."""
 
     cohort: str
     max_failed_fraction: Fraction = Field(description="largest share of slides that may fail")
@@ -30,7 +30,7 @@ class CohortPlan(Section):
 
     @classmethod
     def of(cls, experiment: Experiment, cohort: Cohort) -> Self:
-        """What an experiment asks of one of its cohorts."""
+        """What an experiment needs of one of its cohorts."""
         trained = experiment.trained_on(cohort.name)
         tasks = [task for task in experiment.tasks if task.cohort == cohort.name]
         return cls(
@@ -48,10 +48,10 @@ class CohortPlan(Section):
 
 
 def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequence[SheetRow]) -> list[str]:
-    """Check a cohort against what is asked of it.
+    """Check that a cohort has what is needed.
 
     Args:
-        plan: What is asked.
+        plan: What is needed.
         records: Every slide's status after `tile_regions`.
         sheet: The cohort's sheet.
 
@@ -60,7 +60,7 @@ def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequen
 
     Raises:
         UserError: too many slides failed, regions do not fill a batch, no slide has enough of them for
-            prototypes, a task cannot be split, or copies of one slide stand under two patients.
+            prototypes, a task cannot be split, or copies of one slide have two patients.
     """
     usable = [record for record in records if record.status == "ok"]
     check_failures(plan.max_failed_fraction, records)
@@ -79,7 +79,7 @@ def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequen
         )
     return [
         f"{len(usable)} of {len(records)} slides usable, {n_regions} regions",
-        *(f"slides {one.slide} and {other.slide} are one, by their content; keep one line" for one, other in copies),
+        *(f"slides {one.slide} and {other.slide} have the same content; keep one line" for one, other in copies),
         *(f"left out at {record.stage}: {record.reason}" for record in records if record.status == "failed"),
         *(
             f"variant {variant}: {count_below(least, usable)} slides with fewer than {least} regions get no prototypes"
@@ -101,7 +101,7 @@ def check_failures(max_failed_fraction: float, records: Sequence[SlideRecord]) -
     more = f"; and {len(failed) - 10} more" if len(failed) > 10 else ""
     raise UserError(
         f"{len(failed)} of {len(records)} slides failed, manifest.max_failed_fraction allows"
-        f" {max_failed_fraction:g}; mend them, remove them from the sheet, or raise the limit. {shown}{more}"
+        f" {max_failed_fraction:g}; repair them, remove them from the sheet, or raise the limit. {shown}{more}"
     )
 
 
@@ -127,7 +127,7 @@ def copies_of(usable: Sequence[SlideRecord]) -> list[tuple[SlideRecord, SlideRec
 def refuse_parted_copies(
     cohort: str, copies: Sequence[tuple[SlideRecord, SlideRecord]], patients: Mapping[str, str]
 ) -> None:
-    """Refuse copies of one slide under two patients, which folds would part.
+    """Refuse copies of one slide under two patients, which could end up in train and test.
 
     Args:
         cohort: Its name.

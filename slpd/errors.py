@@ -1,4 +1,4 @@
-"""Two kinds of failure: what a user can mend is a UserError; anything else keeps its traceback."""
+"""Failures: what a user can repair is a UserError; anything else keeps its traceback."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ class UserError(Exception):
 
 
 class EvaluationError(UserError):
-    """An evaluation that the data do not allow. `evaluate` records the message, and tables show it for its figures."""
+    """An evaluation that the data do not allow. `evaluate` records the message, and tables show it in its cells."""
 
 
 class SlideError(UserError):
-    """A slide that cannot be used. Per-slide stages record the message as the slide's status and go on."""
+    """A slide that cannot be used. Per-slide stages record the message as the slide's status and continue."""
 
 
 def first_of(names: Sequence[str], most: int) -> str:
-    """At most so many names for a message, and how many more there are."""
+    """Names for a message, up to a limit, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

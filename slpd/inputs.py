@@ -54,7 +54,7 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
 
 
 def read_sheets(experiment: Experiment) -> dict[str, Sheet]:
-    """The sheet of every cohort; what it leads to is not looked at."""
+    """The sheet of every cohort; the files that it names are not checked."""
     return {cohort.name: {row.slide: row for row in read_sheet(Path(cohort.sheet))} for cohort in experiment.cohorts}
 
 
@@ -103,15 +103,15 @@ def refuse_unreadable(absent: str, where: str, path: Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{absent}{dangling(path)}") from None
     except OSError as error:
-        raise UserError(f"{where}: {path}: {error.strerror}; mend access to it") from error
+        raise UserError(f"{where}: {path}: {error.strerror}; get access to it") from error
     if not is_file:
         raise UserError(f"{where}: {path} is no file; give the path of a file")
     if not os.access(path, os.R_OK):
-        raise UserError(f"{where}: {path} may not be read; mend its permissions")
+        raise UserError(f"{where}: {path} may not be read; correct its permissions")
 
 
 def dangling(path: Path) -> str:
-    """Where a link leads that leads nowhere."""
+    """The target of a broken link."""
     return f" (it is a link to {path.readlink()}, which is gone)" if path.is_symlink() else ""
 
 
@@ -133,7 +133,7 @@ def refuse_shared_files(path: str, rows: Sequence[SheetRow], entries: Sequence[P
 
 
 def marks_of(entry: Path, crowded: bool) -> dict[object, str]:
-    """What no other slide may have, and what two that have it are.
+    """What no other slide may share, and the words for two that do.
 
     Args:
         entry: A slide's file.
@@ -146,13 +146,13 @@ def marks_of(entry: Path, crowded: bool) -> dict[object, str]:
 
 
 def refuse_braces(where: str, path: str) -> None:
-    """Refuse a path that Snakemake would take for a pattern."""
+    """Refuse a path that Snakemake would read as a pattern."""
     if "{" in path or "}" in path:
         raise UserError(f"{where}: {path} has braces in it; rename the file")
 
 
 def warn_of_spellings(sheets: Mapping[str, Sheet]) -> None:
-    """Name patients that are likely one, written in two ways, in one cohort or in two; and dates in place of ids.
+    """Warn of patients that are likely one, written in two ways, in one cohort or in two; and of dates instead of ids.
 
     Args:
         sheets: Path of a sheet -> its lines.
@@ -167,7 +167,7 @@ def warn_of_spellings(sheets: Mapping[str, Sheet]) -> None:
             first_of(pairs, NAMED),
         )
     if dates := [names[patient] for patient in places if likely_date(patient)]:
-        log.warning("patients that a spreadsheet may have made dates of: %s", first_of(dates, NAMED))
+        log.warning("patients that a spreadsheet may have turned into dates: %s", first_of(dates, NAMED))
 
 
 def begun_by(sheets: Mapping[str, Sheet]) -> list[tuple[str, str]]:
@@ -196,7 +196,7 @@ def warn_of_barcodes(path: str, sheet: Sheet) -> None:
 
 
 def check_labels(task: ClassTask | SurvivalTask, sheet: Sheet) -> None:
-    """Refuse a task that the whole sheet cannot carry, and imported folds that do not fit it."""
+    """Refuse a task that the whole sheet does not allow, and imported folds that do not fit it."""
     slides = labelled_slides(task, list(sheet.values()))
     check_task(task, slides)
     if isinstance(task.folds, ImportedFolds):
@@ -207,7 +207,7 @@ def check_labels(task: ClassTask | SurvivalTask, sheet: Sheet) -> None:
 
 
 def check_published(experiment: Experiment) -> None:
-    """Refuse files of published figures with faults; names that are nearly the config's are told, not refused."""
+    """Refuse faulty files of published figures; warn of names that nearly match the config's."""
     names = {
         "task": [task.name for task in experiment.tasks],
         "variant": [variant.name for variant in experiment.variants],
@@ -220,7 +220,7 @@ def check_published(experiment: Experiment) -> None:
 
 
 def check_weights(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:
-    """Refuse weights that are not there; the jobs that load them check their hashes."""
+    """Refuse missing weights; the jobs that load them check their hashes."""
     for key, checkpoint in weights_of(experiment, sheets).items():
         refuse_braces(key, checkpoint)
         refuse_unreadable(

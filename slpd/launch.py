@@ -12,7 +12,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 
 
 def launch(processes: int, nodes: int, rendezvous: str | None, stage: Sequence[str]) -> None:
-    """Replace this process by one that runs a stage in `processes` processes; return if this one is enough.
+    """Replace this process by `processes` processes that run a stage; return if this one is enough.
 
     Args:
         processes: Processes in all, one per GPU.
@@ -44,7 +44,7 @@ def execute(command: Sequence[str]) -> None:
 
 def torchrun(options: Sequence[str], processes: int, stage: Sequence[str]) -> list[str]:
     """The command that runs the stage in `processes` processes on this machine."""
-    # `--`: torchrun would take options of the stage for abbreviations of its own
+    # `--`: torchrun would read options of the stage as abbreviations of its own options
     return [*TORCHRUN, *options, "--nproc-per-node", str(processes), "-m", "--", "slpd", *stage]
 
 
@@ -64,7 +64,7 @@ def meeting_at(rendezvous: str, nodes: int) -> list[str]:
 
 
 def here(processes: int, nodes: int) -> int:
-    """Processes on this node: its GPUs, which SLURM may have dealt out unevenly, else an equal share."""
+    """Processes on this node: its GPUs, which SLURM may have shared out unevenly, else an equal share."""
     devices = os.environ.get("CUDA_VISIBLE_DEVICES")
     return len(devices.split(",")) if devices else processes // nodes
 
@@ -76,11 +76,11 @@ def check_nodes(processes: int, nodes: int) -> None:
             f"gpu is {processes}, nodes {nodes}: gpu counts all nodes together; make it a multiple of nodes"
         )
     if nodes > 1 and not in_job():
-        raise UserError(f"nodes is {nodes}, but this is no job of SLURM, which alone starts processes on other nodes")
+        raise UserError(f"nodes is {nodes}, but only a job of SLURM can start processes on other nodes")
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])

@@ -1,7 +1,7 @@
-"""Where an experiment's files lie, once for rules, the report and scripts.
+"""Where an experiment's files are, once for rules, the report and scripts.
 
 A name that is not given stays open, the way Snakemake writes wildcards: `layout.variant()` is the pattern of all
-variants' folders, `layout.variant("nsclc", "slpd")` is one of them. What the files hold, ARCHITECTURE.md says.
+variants' folders, `layout.variant("nsclc", "slpd")` is one of them. ARCHITECTURE.md says what the files hold.
 """
 
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ class Layout:
         return self.cohort(cohort) / "warmup"
 
     def variant(self, cohort: str = "{cohort}", variant: str = "{variant}") -> Path:
-        """All that was learned by a variant on a cohort."""
+        """All that a variant has learned on a cohort."""
         return self.cohort(cohort) / "variants" / variant
 
     def iteration(self, cohort: str, variant: str, iteration: int) -> Path:

@@ -1,4 +1,4 @@
-"""The record of a run: gathered when it ends, whether well or not."""
+"""The record of a run, collected when it ends, whether it succeeded or not."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ from slpd.versions import RESULT_VERSIONS
 
 log = logging.getLogger(__name__)
 
-# What computes, reads or decides an order; the lock file has the rest.
+# What computes, reads or sorts; the lock file has the rest.
 RECORDED = re.compile(
     r"torch|torchvision|timm|numpy|opencv-.*|scipy|scikit-.*|pandas|faiss-.*|cucim-.*|openslide-.*|h5py|pillow|snakemake.*|slpd"
 )
@@ -72,11 +72,11 @@ def record_run(
 
 
 def manifest_before(results: Path) -> RunManifest | None:
-    """The manifest of the run before; None: there is none, or it is damaged, and every result is hashed anew."""
+    """The manifest of the run before; None: there is none, or it is damaged, and every result is hashed again."""
     try:
         return last_manifest(results)
     except UserError as error:
-        log.warning("%s; its results are recorded anew", error)
+        log.warning("%s; all results are hashed again", error)
         return None
 
 
@@ -109,7 +109,7 @@ def git_state(folder: Path) -> dict[str, str]:
 
 
 def git(folder: Path, *words: str) -> str:
-    """What git says, or nothing."""
+    """Git's answer, or nothing."""
     try:
         return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
@@ -163,7 +163,7 @@ def slides(sheets: Mapping[str, Sheet]) -> list[Path]:
 
 
 def present_files(path: Path) -> list[Path]:
-    """The files of a slide; of one that is gone meanwhile its path, which the record notes as unreadable."""
+    """The files of a slide; of one that is gone its path, which the record marks as unreadable."""
     try:
         return files_of(path)
     except (UserError, OSError):

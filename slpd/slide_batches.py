@@ -3,13 +3,13 @@
 import hashlib
 from collections.abc import Iterable
 
-SLIDES_PER_BATCH = 24  # on average at most: enough to share one loading of the model, few enough to share out a cohort
+SLIDES_PER_BATCH = 24  # on average at most: enough to be worth loading the model, few enough to occupy many jobs
 
 
 def batches_of(slides: Iterable[str]) -> dict[int, list[str]]:
     """Batch number -> its slides in order of id.
 
-    A slide's id decides on its batch, so that a slide more or less changes just one batch. The number of batches is a
+    A slide's id decides its batch, so one slide more or less changes only one batch. The number of batches is a
     power of 2; when a cohort outgrows it, every batch is split in two.
     """
     ordered = sorted(slides)

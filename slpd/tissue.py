@@ -1,7 +1,7 @@
 """Tissue, pen marks and padding on a slide stained with haematoxylin and eosin.
 
-Tissue is told by stain that varies from cell to cell. Both stains absorb green light most, and each lets one end of
-the spectrum pass (haematoxylin blue, eosin red), so the *stain* of a pixel is its optical density in green less the
+Tissue is recognised by stain that varies from cell to cell. Both stains absorb green light most, and each lets one end
+of the spectrum pass (haematoxylin blue, eosin red), so the *stain* of a pixel is its optical density in green less the
 smaller of those in red and blue. Whatever is grey has none: glass, its edges, dust, shadows, black ink, black padding.
 Dye clouds have stain, but as smooth as a cloud. Densities are those above the slide's own glass, whatever its tint;
 where no glass shows, above white.
@@ -23,12 +23,12 @@ Density = NDArray[np.float32]  # (h, w) optical density: 0 (white) to 2.4 (black
 
 WINDOW_UM = 40.0  # a few cells: the neighbourhood in which stain varies
 TEXTURE = 0.007  # standard deviation of stain in it: all real glass up to 0.0055, tissue mostly above 0.01
-FAINT_TEXTURE = 0.0045  # of pale tissue and fat, where they hang together with tissue: glass in 0.1 % above 0.0045
+FAINT_TEXTURE = 0.0045  # of pale tissue and fat connected with tissue: glass in 0.1 % above 0.0045
 DENSE = 0.15  # stain that needs no texture (smooth muscle, blood): dye clouds reach 0.08
 GAP_UM = 100.0  # a fat cell: narrower gaps in tissue are closed
 STROKE_UM = 150.0  # strokes of pens are broader; pigment, folds and clumps of red cells seldom are
 FADING_UM = 75.0  # the edge over which a stroke fades
-RIM_UM = 320.0  # as far from a stroke as its colour is followed where it fades slowly
+RIM_UM = 320.0  # how far from a stroke its colour is followed where it fades slowly
 SMOOTH, NOISE = (
     0.06,
     0.004,
@@ -43,8 +43,8 @@ LARGEST_BLACK = 2  # grey level of what a scanner fills in
 LEAST_LIT = 0.01  # share of pixels that are not filled in, to judge a picture by
 DARK_FIELD = 25  # grey level of a picture's median darkest channel: tissue all over a bright field has 80 and more
 GREY_SPREAD, GREY_CONTENT = 6, 200  # grey levels between channels, and of what is darker than glass
-GLASS_SHARE = 0.01  # of the picture, that is glass at least if it is told from white
-LEAST_GLASS = 150  # grey level of glass in its darkest channel; a picture without any as bright has none
+GLASS_SHARE = 0.01  # least share of glass in the picture to measure its colour; below, white is assumed
+LEAST_GLASS = 150  # grey level of glass in its darkest channel; a picture without any this bright has none
 GLASS_RANGE = 8  # grey levels below the brightest glass, noise and shade, that count as glass, too
 FIELD_UM = 100.0  # padding comes in whole fields of the scanner
 DENSITY = -np.log10((np.arange(256, dtype=np.float32) + 1) / 256)  # of an 8-bit grey value
@@ -62,7 +62,7 @@ def survey(rgb: NDArray[np.uint8], mpp: float, min_area_mm2: float, min_hole_mm2
     padding = find_padding(rgb, mpp)
     glass = DENSITY[glass_colour(rgb, padding, mpp)]
     red, green, blue = (DENSITY[np.ascontiguousarray(rgb[..., i])] - glass[i] for i in range(3))
-    with ThreadPoolExecutor(1) as beside:  # filters of images need no interpreter
+    with ThreadPoolExecutor(1) as beside:  # image filters release the interpreter's lock
         stain = beside.submit(find_stain, np.maximum(green - np.minimum(red, blue), 0), mpp)
         pen = find_pen(red, green, blue, padding, mpp)
     stained = stain.result() & ~pen
@@ -73,7 +73,7 @@ def survey(rgb: NDArray[np.uint8], mpp: float, min_area_mm2: float, min_hole_mm2
 
 
 def why_no_stain(rgb: NDArray[np.uint8]) -> str:
-    """What a picture is instead of tissue in stains that absorb light, as far as it shows at a glance; or nothing."""
+    """Why a picture cannot show tissue in stains that absorb light, if obvious; or nothing."""
     lit = rgb.max(axis=2) > LARGEST_BLACK
     if lit.mean() > LEAST_LIT and np.median(rgb.min(axis=2)[lit]) < DARK_FIELD:
         return "the picture is dark where there is nothing, as of fluorescence or another dark field"
@@ -84,7 +84,7 @@ def why_no_stain(rgb: NDArray[np.uint8]) -> str:
 
 
 def glass_colour(rgb: NDArray[np.uint8], padding: Mask, mpp: float) -> NDArray[np.uint8]:
-    """(3,) what light makes of a slide's glass: the brightest colour that smooth parts of the picture have; else white.
+    """(3,) the colour of a slide's glass: the brightest one that smooth parts of the picture have; else white.
 
     Args:
         rgb: (h, w, 3) picture.
@@ -117,7 +117,7 @@ def find_pen(red: Density, green: Density, blue: Density, padding: Mask, mpp: fl
     """Broad strokes of a colour or a density that stained tissue does not have, with their fading edges.
 
     Densities are those above the glass, so that faint ink has the proportions of dense ink, and are averaged over a few
-    cells, so that the ink of a dry pen has them too. Ink of the stains' own violet cannot be told from dense tissue.
+    cells, so that the ink of a dry pen has them too. Ink as violet as the stains cannot be told from dense tissue.
     """
     side = window_px(WINDOW_UM, mpp)
     texture = local_deviation(green, side)
@@ -143,7 +143,7 @@ def find_pen(red: Density, green: Density, blue: Density, padding: Mask, mpp: fl
     if not stroke.any():
         return stroke
     open_ground = ndimage.uniform_filter(glass.astype(np.float32), window_px(RIM_UM, mpp)) > OPEN
-    # A few nuclei, too, but none that hang together with a stroke.
+    # A few nuclei too, but none that are connected with a stroke.
     faint = (wash & open_ground) | (red > green + 0.03) | (blue > green + 0.06)
     near: Mask = ndimage.maximum_filter(stroke, window_px(2 * RIM_UM, mpp))
     rim = reached(ndimage.binary_opening(faint & near), stroke)
@@ -176,7 +176,7 @@ def lying_on_glass(area: Mask, glass: Mask, mpp: float) -> Mask:
 def find_padding(rgb: NDArray[np.uint8], mpp: float) -> Mask:
     """Fields of pure black or pure white, which a scanner or an archive fills in where it has no picture.
 
-    Glass that was overexposed to pure white all over cannot be told from padding.
+    Glass that is overexposed to pure white all over cannot be distinguished from padding.
     """
     red, green, blue = np.moveaxis(rgb, 2, 0)
     black = rgb.max(axis=2) <= LARGEST_BLACK

@@ -104,7 +104,7 @@ def test_copies_of_one_slide_under_two_patients_are_refused() -> None:
     ):
         check_cohort(plan(), copied(), SHEET)
     one_patient = [replace(row, patient="p2") if row.slide == "s3" else row for row in SHEET]
-    told = "slides s2 and s3 are one, by their content; keep one line"
+    told = "slides s2 and s3 have the same content; keep one line"
     assert told in check_cohort(plan(), copied(), one_patient)
     assert told in check_cohort(plan(), copied(n_bytes=8), SHEET)  # without its label, say
     assert told not in check_cohort(plan(max_failed_fraction=0.5), fail(copied(), 3), SHEET)

@@ -115,7 +115,7 @@ def test_another_file_than_the_config_names_is_refused(tmp_path: Path, capsys: p
 def test_weights_without_architecture_need_the_section(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     teacher = golden_checkpoint(tmp_path / "w.pth")
     assert embed(write_cohort(tmp_path), teacher, "--encoder", "--sha256") == 2  # as the rule writes absent values
-    assert "w.pth: does not say its architecture; give --encoder" in capsys.readouterr().err
+    assert "w.pth: does not state its architecture; give --encoder" in capsys.readouterr().err
 
 
 def test_our_own_weights_bring_their_architecture_and_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,5 +79,5 @@ def test_nodes_that_do_not_share_the_processes_evenly_are_refused(job: Path) -> 
 
 
 def test_several_nodes_outside_slurm_are_refused(replaced: list[list[str]]) -> None:
-    with pytest.raises(UserError, match="nodes is 2, but this is no job of SLURM"):
+    with pytest.raises(UserError, match="nodes is 2, but only a job of SLURM can start processes on other nodes"):
         launch.launch(2, 2, None, STAGE)

@@ -261,7 +261,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_until_it_is_the_last_c
             sys, "argv", ["slpd", "pretrain_dino", *pretrain_arguments(manifest, tmp_path / "full", jobs=hasty)]
         )
         assert main() == 0
-        assert "not saved, training goes on" in caplog.text
+        assert "not saved, training continues" in caplog.text
         stop_at_every_step(patched)
         patched.setattr(sys, "argv", ["slpd", "pretrain_dino", *pretrain_arguments(manifest, tmp_path / "last")])
         assert main() == 1

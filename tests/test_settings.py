@@ -181,7 +181,7 @@ FAULTS = {
     "no spread": (set_key("patch_encoder.std", [0.2, 0, 0.2]), r"patch_encoder\.std\.1: .*greater than 0"),
     "head twice": (
         set_key("tables.0.heads", ["knn", "knn"]),
-        r"config\.tables\.subtyping: heads: knn is there twice; keep one",
+        r"config\.tables\.subtyping: heads: knn is listed twice; keep one",
     ),
     "one class": (set_key("tasks.0.classes", ["LUAD"]), r"config\.tasks\.nsclc_subtype\.classes: .*at least 2"),
 }

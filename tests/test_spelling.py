@@ -153,7 +153,7 @@ def test_a_slide_named_in_place_of_its_patient_is_named(caplog: pytest.LogCaptur
 
 def test_dates_of_spreadsheets_are_named(caplog: pytest.LogCaptureFixture) -> None:
     warn_of_spellings({"s.csv": rows("1-Mar", "abc-01")})
-    assert caplog.messages == ["patients that a spreadsheet may have made dates of: '1-Mar' (s.csv, slide t0)"]
+    assert caplog.messages == ["patients that a spreadsheet may have turned into dates: '1-Mar' (s.csv, slide t0)"]
 
 
 def test_slides_of_one_barcode_under_two_patients_are_named(caplog: pytest.LogCaptureFixture) -> None:

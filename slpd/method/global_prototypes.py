@@ -1,4 +1,4 @@
-"""Prototypes of a whole cohort: k-means of the regions of all its slides, as an ablation of SLPD's per slide.
+"""Prototypes of a whole cohort: k-means of the regions of all slides, an ablation of SLPD's k-means per slide.
 
 Every slide has the same prototypes, so that what trains on prototypes of slides trains on these unchanged; slides have
 none of their own that could be linked.
@@ -14,7 +14,7 @@ from slpd.settings.training import Prototypes
 
 
 def find_prototypes(cohort: CohortEmbeddings, settings: Prototypes) -> CohortPrototypes:
-    """The prototypes of a cohort at the level that is asked for: of each slide, or of all together."""
+    """The prototypes of a cohort at the configured level: of each slide, or of all together."""
     return cluster_cohort(cohort, settings) if settings.level == "slide" else cluster_whole_cohort(cohort, settings)
 
 

@@ -109,7 +109,7 @@ class DistillationLoss(nn.Module):
             has_own = self.objective.has_own_centre(term)
             centre = self.prototype_centre if has_own else self.self_centre
             centres[term] = centre.value.clone()
-            if has_own or term is SELF:  # others borrow the centre of L_self as it is
+            if has_own or term is SELF:  # a term that borrows this centre leaves it as it is
                 centre.update(given, layer)
         return Goals(targets, centres)
 

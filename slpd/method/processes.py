@@ -1,4 +1,4 @@
-"""Several training processes: sums over them, and who this one is. Alone, every sum is the value itself."""
+"""Several training processes: sums over them, and this one's index. A single process sums to the value itself."""
 
 from typing import TypeVar
 

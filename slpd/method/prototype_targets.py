@@ -29,7 +29,7 @@ def own_prototypes(content: CohortPrototypes, graph: SlideGraphArrays | None) ->
 def corresponding_prototypes(content: CohortPrototypes, graph: SlideGraphArrays | None) -> RegionTargets:
     """For each neighbour of a region's slide, the prototype that corresponds to the region's own.
 
-    T is at most the graph's K: a rank of neighbours that no slide has is left out.
+    T is at most the graph's K: neighbour ranks that no slide has are left out.
     """
     assert graph is not None, "a term that needs a slide graph has one"
     M = content.prototypes.shape[1]

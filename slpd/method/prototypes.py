@@ -13,7 +13,7 @@ from slpd.settings.training import Prototypes
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it logs every instruction set that it tries
 import faiss  # noqa: E402
 
-faiss.omp_set_num_threads(1)  # a slide is too little work to share, and one thread always sums in the same order
+faiss.omp_set_num_threads(1)  # a slide is too little work to divide, and one thread always sums in the same order
 
 
 def cluster_slide(
@@ -22,9 +22,9 @@ def cluster_slide(
     """The prototypes of one slide and the prototype of each of its regions.
 
     k-means is Euclidean, on unit vectors too; regions are assigned to the centroids as they are. Centroids of unit
-    vectors are brought to length 1 afterwards (as released). The seed is the same for every slide, so that a slide's
+    vectors are scaled to length 1 afterwards (as released). The seed is the same for every slide, so that a slide's
     prototypes do not depend on its place in the cohort. A cluster that runs empty is re-seeded by faiss
-    beside the largest one; where a slide has fewer distinct regions than prototypes, some stay without regions.
+    next to the largest one; where a slide has fewer distinct regions than prototypes, some stay without regions.
 
     Args:
         embeddings: (n, D), n at least `settings.n_prototypes`.
@@ -39,7 +39,7 @@ def cluster_slide(
     clustering.niter = settings.kmeans_iterations
     clustering.nredo = settings.kmeans_restarts
     clustering.seed = settings.seed
-    clustering.min_points_per_centroid = 1  # whether a slide has enough regions is min_regions' decision
+    clustering.min_points_per_centroid = 1  # min_regions decides whether a slide has enough regions
     clustering.max_points_per_centroid = n  # no subsampling
     index = faiss.IndexFlatL2(D)
     clustering.train(np.ascontiguousarray(embeddings), index)
@@ -75,6 +75,6 @@ def cluster_cohort(cohort: CohortEmbeddings, settings: Prototypes) -> CohortProt
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors along the last axis, brought to length 1; a vector of zeros stays."""
+    """Vectors along the last axis scaled to length 1; a vector of zeros stays."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True).astype(np.float32)
     return np.asarray(vectors / np.maximum(length, np.finfo(np.float32).tiny))

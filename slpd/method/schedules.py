@@ -11,7 +11,7 @@ REFERENCE_BATCH = 256  # the batch that Training.learning_rate is stated for (li
 
 
 class StepRates(NamedTuple):
-    """What one step is taken with."""
+    """The values for one step."""
 
     learning_rate: float
     weight_decay: float

@@ -1,4 +1,4 @@
-"""Small arrays on their way to the device."""
+"""Sending small arrays to the device."""
 
 from typing import Any
 

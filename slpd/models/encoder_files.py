@@ -21,7 +21,7 @@ def read_encoder(
         path: The weights.
         cohort: Tokens it is to read.
         sha256: Hash that weights from elsewhere must have.
-        section: Its architecture, where the weights do not say it.
+        section: Its architecture, if the weights do not state it.
     """
     weights = read_encoder_weights(path, sha256, "pretrained.checkpoint" if sha256 else "--teacher")
     card = read_card(path)
@@ -29,7 +29,7 @@ def read_encoder(
         refuse_other_tokens(path, card, cohort)
         section = card.region_encoder
     if section is None:
-        raise UserError(f"{path}: does not say its architecture; give --encoder")
+        raise UserError(f"{path}: does not state its architecture; give --encoder")
     encoder = build_region_encoder(section, cohort.width)
     load_exactly(encoder, weights, f"{path} does not fit region_encoder on patch tokens of width {cohort.width}")
     return encoder

@@ -21,7 +21,7 @@ class Network(nn.Module):
         return self.head.bottleneck(self.backbone(tokens, keep))
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """(B, rows, columns, token width) -> (B, width + bottleneck), region vectors beside their unit vectors."""
+        """(B, rows, columns, token width) -> (B, width + bottleneck), region vectors next to their bottlenecks."""
         vectors = self.backbone(tokens)  # (B, width)
         return torch.cat([vectors, self.head.bottleneck(vectors)], dim=-1)
 

@@ -22,14 +22,14 @@ POSITIONS = "pos_embed"  # timm's name, and HIPT's
 
 @dataclass(frozen=True)
 class Encoding:
-    """Tokens of one region, which a GPU may still be computing."""
+    """Tokens of one region; a GPU may still be computing them."""
 
     tokens: Tensor  # (P, D) float16, in the host's memory
     sharpness: Tensor  # ()
-    done: torch.cuda.Event | None  # None: they are there
+    done: torch.cuda.Event | None  # None: they are ready
 
     def result(self) -> EncodedRegion:
-        """The tokens, waited for."""
+        """Wait for the tokens."""
         if self.done is not None:
             self.done.synchronize()
         return EncodedRegion(self.tokens.numpy(), float(self.sharpness))
@@ -67,7 +67,7 @@ class PatchEncoder:
 
     @torch.inference_mode()
     def start(self, region: NDArray[np.uint8], mpp: float) -> Encoding:
-        """Begin to encode a region; a GPU works on while the caller gets the next one.
+        """Start encoding a region; a GPU works while the caller reads the next one.
 
         Args:
             region: (side * patch_px, side * patch_px, 3) RGB; may change once this returns.
@@ -86,7 +86,7 @@ class PatchEncoder:
         return Encoding(results[0], results[1], done)
 
     def to_device(self, region: NDArray[np.uint8]) -> Tensor:
-        """Pixels on the device; towards a GPU through page-locked memory, which it fetches by itself."""
+        """Pixels on the device; a GPU fetches them from page-locked memory by itself."""
         pixels = torch.from_numpy(np.require(region, requirements=["C", "W"]))
         return pixels.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else pixels
 

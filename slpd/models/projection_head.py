@@ -38,7 +38,7 @@ class ProjectionHead(nn.Module):
 
     def bottleneck(self, vectors: Tensor) -> Tensor:
         """(B, width) region vectors -> (B, bottleneck) unit vectors, in which regions are clustered."""
-        return F.normalize(self.mlp(vectors).float(), dim=-1)  # half precision loses short vectors
+        return F.normalize(self.mlp(vectors).float(), dim=-1)  # short vectors vanish in half precision
 
     def forward(self, vectors: Tensor) -> Tensor:
         """(B, width) region vectors -> (B, outputs) logits."""

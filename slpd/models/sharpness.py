@@ -16,7 +16,7 @@ def sharpness(region: Tensor, mpp: float) -> Tensor:
 
     Args:
         region: (H, W, 3) uint8 RGB, on any device.
-        mpp: µm per pixel; regions coarser than 2 µm/px are taken as they are.
+        mpp: µm per pixel; regions coarser than 2 µm/px are used as they are.
 
     Returns:
         () float32, in optical density; 0 where there is no tissue.

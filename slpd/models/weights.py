@@ -11,7 +11,7 @@ INITIAL_STD = 0.02  # DINO
 
 
 def draw_truncated_normal(parameter: Tensor, generator: torch.Generator) -> None:
-    """Fill with a normal of std 0.02, cut at ±2 (so hardly ever)."""
+    """Fill with a normal of std 0.02, cut at ±2 (which hardly ever happens)."""
     nn.init.trunc_normal_(parameter, std=INITIAL_STD, generator=generator)
 
 
@@ -21,7 +21,7 @@ def load_exactly(model: nn.Module, weights: Mapping[str, Tensor], misfit: str) -
     Args:
         model: The model.
         weights: Its tensors by name.
-        misfit: Beginning of the message if they do not fit: what does not fit what.
+        misfit: Start of the message if they do not fit: what does not fit what.
 
     Raises:
         UserError: tensors are missing, surplus, of another shape or kind, or not finite; all are listed.

@@ -60,11 +60,11 @@ class ClassTask(AnyTask):
 
     @model_validator(mode="after")
     def classes_are_distinct(self) -> Self:
-        """Every class has a name of its own that a cell of the sheet can hold."""
+        """Every class has a different name, which a cell of the sheet can hold."""
         if any(not name or name != name.strip() for name in self.classes):
             raise ValueError("classes: a name is empty or begins or ends with a space; write it as in the sheet")
         if len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes: a name is there twice; list every class once")
+            raise ValueError("classes: a name is listed twice; list every class once")
         return self
 
     @property
@@ -74,7 +74,7 @@ class ClassTask(AnyTask):
 
     @property
     def outputs(self) -> list[str]:
-        """Names of what a head gives for a slide: the probability of each class."""
+        """Names of a head's outputs for a slide: the probability of each class."""
         return [f"prob_{name}" for name in self.classes]
 
 
@@ -93,12 +93,12 @@ class SurvivalTask(AnyTask):
 
     @property
     def outputs(self) -> list[str]:
-        """Names of what a head gives for a slide: the hazard in each interval of time."""
+        """Names of a head's outputs for a slide: the hazard in each interval of time."""
         return [f"hazard_{number}" for number in range(self.n_bins)]
 
 
 def kind_of(task: object) -> str:
-    """The kind that a task says it is of."""
+    """The kind that a task states."""
     return str(task.get("kind", "subtyping") if isinstance(task, dict) else getattr(task, "kind", ""))
 
 
@@ -121,7 +121,7 @@ def task_from_json(text: str) -> ClassTask | SurvivalTask:
 
 
 class Intervals(Section):
-    """Intervals of the metrics, by resampling the tested patients; and when a difference counts as one."""
+    """Intervals of the metrics, by resampling the tested patients, and the level of tests."""
 
     n_resamples: int = Field(ge=100, description="bootstrap resamples of the patients")
     level: float = Field(gt=0.5, lt=1, description="confidence level of intervals and of tests between variants")

@@ -32,7 +32,7 @@ class PretrainedEncoder(Section):
     """A region encoder that is used as it is."""
 
     checkpoint: str | None = Field(
-        description="weights file: safetensors, a state dict, or a checkpoint of HIPT or SLPD; null: not at hand, and"
+        description="weights file: safetensors, a state dict, or a checkpoint of HIPT or SLPD; null: missing, and"
         " tables say so"
     )
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the weights file")
@@ -46,7 +46,7 @@ class TrainedElsewhere(Section):
 
 
 SECTIONS = ("objective", "prototypes", "slide_graph")  # that a variant may change
-SOURCES = ("pretrained", "token_mean", "encoder_of")  # of region vectors, in place of an encoder trained on the cohort
+SOURCES = ("pretrained", "token_mean", "encoder_of")  # of region vectors, instead of an encoder trained on the cohort
 
 
 class Variant(Section):
@@ -69,7 +69,7 @@ class Variant(Section):
 
     @model_validator(mode="after")
     def has_one_source(self) -> Self:
-        """Region vectors come from one place, and settings of training have no effect on what is not trained."""
+        """Region vectors have one source, and a variant that is not trained has no settings of training."""
         sources = [key for key in SOURCES if getattr(self, key)]
         idle = [key for key in ("epochs_per_iteration", *SECTIONS) if getattr(self, key)]
         if len(sources) > 1:
@@ -121,7 +121,7 @@ class Experiment(Section):
         return objective if objective.needs_prototypes else PLAIN_DINO
 
     def tested_on(self, cohort: str) -> list[Variant]:
-        """The variants that some table asks of a cohort, in the order of the config."""
+        """The variants that some table needs on a cohort, in the order of the config."""
         cohort_of = {task.name: task.cohort for task in self.tasks}
         wanted = {
             variant
@@ -132,7 +132,7 @@ class Experiment(Section):
         return [variant for variant in self.variants if variant.name in wanted]
 
     def trained_on(self, cohort: str) -> list[Variant]:
-        """The variants whose region encoder is trained on a cohort, be it for the tasks of another one.
+        """The variants whose region encoder is trained on a cohort, even if for the tasks of another one.
 
         Of variants with the same training, the first of the config.
         """
@@ -155,7 +155,7 @@ class Experiment(Section):
         return next(other for other in self.variants if other.trained and self.shaped_by(of, other) == wanted)
 
     def shaped_by(self, cohort: Cohort, variant: Variant) -> list[Changes | None]:
-        """What may tell the training of a variant from that of others, by section; not checked as a whole.
+        """The settings in which trainings of variants may differ, by section; not checked as a whole.
 
         None: where no term needs prototypes, or a slide graph, a section has no effect.
         """
@@ -172,7 +172,7 @@ class Experiment(Section):
     def reported_on(self, cohort: str) -> list[Variant]:
         """The variants with pages of prototypes, slide graph and attention: they have prototypes of each slide.
 
-        A variant that `report` names and that is trained under another one's name has the pages of that one.
+        If `report` names a variant that is trained under another one's name, it has that one's pages.
         """
         shown = self.graphs_on(cohort)
         if self.report.variants is None:
@@ -212,7 +212,7 @@ class Experiment(Section):
         return [(task, variant, head) for task, variant, head in every if variant not in missing]
 
     def first_of_block(self, until: int) -> int:
-        """Where the block of iterations begins that a job of `distill_slpd` trains, from where it ends.
+        """The first iteration of the block that a job of `distill_slpd` trains, given where it ends.
 
         Iterations are counted from 0; blocks begin at every `jobs.iterations_per_job`th.
         """
@@ -233,7 +233,7 @@ class Experiment(Section):
         return changed(self.slide_graph, variant.slide_graph, f"variants.{variant.name}.slide_graph")
 
     def prototypes_of(self, cohort: Cohort, variant: Variant) -> Prototypes:
-        """The prototypes of a variant on a cohort; the variant has the last word."""
+        """The prototypes of a variant on a cohort; the variant's keys override the cohort's."""
         of_cohort = changed(self.prototypes, cohort.prototypes, f"cohorts.{cohort.name}.prototypes")
         return changed(of_cohort, variant.prototypes, f"variants.{variant.name}.prototypes")
 
@@ -313,7 +313,7 @@ def check_names(experiment: Experiment) -> None:
 
 
 def check_encoder_of(variant: Variant, cohorts: Sequence[str], variants: Sequence[Variant]) -> None:
-    """Refuse an encoder of a cohort or variant that there is not, or that is not trained."""
+    """Refuse an encoder of a cohort or variant that does not exist or is not trained."""
     if variant.encoder_of:
         key = f"variants.{variant.name}.encoder_of"
         trained = [other.name for other in variants if other.trained]
@@ -334,7 +334,7 @@ def check_metrics(experiment: Experiment) -> None:
 
 
 def distinct(key: str, entries: Sequence[Named]) -> list[str]:
-    """The names of a list's entries, none of them twice."""
+    """The names of a list's entries, each only once."""
     names = [entry.name for entry in entries]
     for name in names:
         if names.count(name) > 1:

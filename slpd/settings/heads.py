@@ -1,4 +1,4 @@
-"""Settings of heads, and of how those with weights are trained."""
+"""Settings of heads, and of how they are trained."""
 
 from typing import Annotated, Literal, Self
 
@@ -47,14 +47,14 @@ class LogisticHead(Section):
     kind: Literal["logistic"]
     name: Name
     inverse_penalty: float = Field(gt=0, description="C of scikit-learn: smaller values shrink more")
-    balanced: bool = Field(description="weigh slides so that every class weighs the same; no effect in survival tasks")
+    balanced: bool = Field(description="give every class the same total weight; no effect in survival tasks")
 
 
 class TrainedHead(Section):
     """What every head with trained weights has."""
 
     name: Name
-    preset: Name = Field(description="entry of `head_presets` that it is trained by")
+    preset: Name = Field(description="entry of `head_presets` to train it by")
     dropout: Fraction = Field(lt=1, description="dropout rate")
 
 

@@ -1,4 +1,4 @@
-"""Settings of how jobs do their work. They change no result, so editing them runs nothing again."""
+"""Settings of how jobs work. They change no result, so editing them repeats nothing."""
 
 from typing import Literal
 

@@ -24,7 +24,7 @@ def with_preset(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chosen(value: Any, preset: str, where: str) -> Any:  # noqa: ANN401  # any YAML value
-    """A value, or the part of it that is meant under a preset."""
+    """A value, or the part of it for one preset."""
     if isinstance(value, list):
         return [chosen(entry, preset, f"{where}.{entry_key(entry, place)}") for place, entry in enumerate(value)]
     if not isinstance(value, Mapping):

@@ -46,7 +46,7 @@ Entry = TypeVar("Entry", bound=Named)
 
 
 def named(entries: Sequence[Entry], name: str) -> Entry:
-    """The entry of a name that is known to be there."""
+    """The entry with a name that must exist."""
     return next(entry for entry in entries if entry.name == name)
 
 
@@ -84,7 +84,7 @@ def first_fault(error: ValidationError, kind: object, where: str, given: object)
             return f"{key}: unknown key{suggestion(kind, fault['loc'])}; the files in config/ explain every key"
         case "missing":
             return f"{key}.{fault['loc'][-1]}: missing; the files in config/ explain it and have a value"
-        case "union_tag_not_found":  # entries of several kinds are told apart by this key
+        case "union_tag_not_found":  # this key distinguishes entries of several kinds
             return f"{key}.kind: missing; the files in config/ explain it and have a value"
         case "union_tag_invalid":
             return f"{key}.kind: input should be one of {fault['ctx']['expected_tags']} (it is {fault['ctx']['tag']!r})"
@@ -108,7 +108,7 @@ def keys_of(location: Sequence[int | str], given: object) -> list[str]:
 
 
 def entry_key(entry: object, place: int) -> str:
-    """What tells an entry of a list: its name, or without a usable one its place."""
+    """What identifies an entry of a list: its name, or without a usable one its position."""
     name = entry.get("name") if isinstance(entry, Mapping) else None
     return name if isinstance(name, str) and re.search(SAFE_NAME, name) else str(place)
 

@@ -12,7 +12,7 @@ Positive = Annotated[float, Field(gt=0)]
 class Tissue(Section):
     """`segment_tissue`: where the tissue is."""
 
-    mpp: float = Field(ge=2, le=32, description="resolution at which tissue is looked for, µm/px; made for 8")
+    mpp: float = Field(ge=2, le=32, description="resolution at which tissue is detected, µm/px; made for 8")
     min_area_mm2: float = Field(ge=0, description="smaller pieces of tissue are dropped, mm²")
     min_hole_mm2: float = Field(ge=0, description="smaller holes in tissue are filled, mm²")
 
@@ -24,7 +24,7 @@ class Regions(Section):
     region_px: int = Field(gt=0, description="side of a region at `mpp`, px")
     min_tissue: Fraction = Field(description="least share of a region's area that is tissue")
     max_pen: Fraction = Field(description="largest share of a region's area under pen marks")
-    max_padding: Fraction = Field(description="largest share of a region's area without glass: pure black or white")
+    max_padding: Fraction = Field(description="largest share of a region's area that was not scanned: black or white")
 
 
 class Reading(Section):
@@ -39,7 +39,7 @@ class PatchEncoderSettings(Section):
     """`encode_patches`: the frozen encoder of patches."""
 
     model: str = Field(description="timm model name")
-    # In order of name: another order in the config is no other setting, and repeats nothing.
+    # Sorted by name, so that another order in the config repeats nothing.
     arguments: Annotated[dict[str, Any], AfterValidator(lambda given: dict(sorted(given.items())))] = Field(
         description="keyword arguments of timm.create_model"
     )

@@ -15,7 +15,7 @@ def no_sheet_column(name: str) -> str:
 
 
 class ProceduralClass(Section):
-    """What tells a class of the procedural cohort apart: means over its patients."""
+    """How a class of the procedural cohort differs from others: means over its patients."""
 
     glands: Fraction = Field(description="share of the epithelium that forms glands instead of solid tumour")
     infiltration: Fraction = Field(description="share of the lymphoid tissue that lies along the epithelium")
@@ -28,7 +28,7 @@ class ProceduralCohort(Section):
     seed: Seed = Field(description="seed of the whole cohort")
     label: Name = Field(description="label column of the sheet")
     classes: dict[Name, ProceduralClass] = Field(min_length=2, description="class name -> how its tissue is mixed")
-    spread: Fraction = Field(description="standard deviation between patients of what tells the classes apart")
+    spread: Fraction = Field(description="standard deviation between patients of these means")
     stain_spread: float = Field(ge=0, le=0.5, description="largest relative deviation of a slide's stain strengths")
     patients_per_class: int = Field(gt=0, description="patients of each class")
     second_slides_per_class: int = Field(ge=0, description="patients of each class that have a second slide")
@@ -44,7 +44,7 @@ class ProceduralCohort(Section):
 
     @model_validator(mode="after")
     def counts_fit(self) -> Self:
-        """Nobody has a second slide without a first; only slides that exist can lack a resolution."""
+        """No patient has only a second slide; only slides that exist can lack a resolution."""
         no_sheet_column(self.label)
         if self.second_slides_per_class > self.patients_per_class:
             raise ValueError("second_slides_per_class cannot exceed patients_per_class")
@@ -55,14 +55,14 @@ class ProceduralCohort(Section):
 
 
 class TileCohort(Section):
-    """Slides laid out of the tiles of a folder, each slide and patient with groups of tiles of its own."""
+    """Slides laid out of the tiles of a folder; no two slides or patients share a group of tiles."""
 
     kind: Literal["tiles"]
     seed: Seed = Field(description="seed of the whole cohort")
     folder: str = Field(description="folder with manifest.csv and the tiles")
     label: Name = Field(description="label column of the sheet")
     classes: dict[Name, str] = Field(min_length=2, description="class name -> its tiles' label in the manifest")
-    benign: str = Field(description="label in the manifest of the tiles that every slide gets some of")
+    benign: str = Field(description="label in the manifest of the benign tiles, which every slide gets some of")
     slides_per_class: int = Field(gt=0, description="slides of each class")
     groups_per_slide: int = Field(gt=0, description="groups of tiles of the class in a slide")
     benign_groups_per_slide: int = Field(ge=0, description="groups of benign tiles in a slide")

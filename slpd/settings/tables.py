@@ -34,17 +34,17 @@ class Table(Section):
     heads: list[Name] = Field(min_length=1)
     metrics: list[Metric] = Field(min_length=1)
     published: list[str] = Field(
-        default=[], description="CSV files of published figures, to stand beside ours: config/README.md has the columns"
+        default=[], description="CSV files of published figures to print beside ours; config/README.md has the columns"
     )
 
     @model_validator(mode="after")
     def nothing_twice(self) -> Self:
-        """A row or column is there once."""
+        """Every row and column is listed once."""
         for key in ("tasks", "variants", "heads", "metrics", "published"):
             names = getattr(self, key)
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
-                raise ValueError(f"{key}: {twice} is there twice; keep one")
+                raise ValueError(f"{key}: {twice} is listed twice; keep one")
         return self
 
 

@@ -56,7 +56,7 @@ class Training(Section):
 
     @model_validator(mode="after")
     def warmup_fits(self) -> Self:
-        """The learning rate comes down again."""
+        """The learning rate falls again after its warm-up."""
         if self.learning_rate_warmup_epochs >= self.epochs:
             raise ValueError(
                 f"learning_rate_warmup_epochs is {self.learning_rate_warmup_epochs}, epochs {self.epochs}:"
@@ -118,7 +118,7 @@ class SlideGraph(Section):
 
     n_neighbours: int = Field(gt=0, description="most similar slides each slide is linked to")
     correspondence: Literal["matching", "nearest"] = Field(
-        description="matching: optimal one-to-one (paper's figure); nearest: each one's own nearest (released code)"
+        description="matching: optimal one-to-one (paper's figure); nearest: each prototype's nearest (released code)"
     )
 
 
@@ -151,16 +151,16 @@ class Objective(Section):
         description="student views that get prototype targets; released: target i skips view i"
     )
     prototype_centre: Literal["own", "shared"] = Field(
-        description="own: prototype targets have a centre of their own (released code); shared: that of L_self"
+        description="own: prototype targets have their own centre (released code); shared: that of L_self"
     )
 
     def weight(self, term: Term) -> float:
-        """What a term counts in the loss."""
+        """The weight of a term in the loss."""
         return getattr(self, term.weight_key) if term.weight_key else 1.0
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        """The terms that count."""
+        """The terms with a weight above 0."""
         return tuple(term for term in TERMS if self.weight(term))
 
     @property

@@ -1,4 +1,4 @@
-"""Find what a variant's region encoder looks at: the attention of its last block over the patches of every region."""
+"""Compute a region encoder's attention: that of its last block over the patches of every region."""
 
 import argparse
 import logging

@@ -1,4 +1,4 @@
-"""Check a cohort against everything that is asked of it, before GPU time is spent."""
+"""Check that a cohort has all that the experiment needs, before GPU time is spent."""
 
 import argparse
 import logging
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("--sheet", type=Path, required=True, help="cohort sheet (CSV)")
     parser.add_argument("--records", type=Path, required=True, help="folder of the records of tile_regions")
-    parser.add_argument("--plan", required=True, help="what is asked of the cohort (JSON)")
+    parser.add_argument("--plan", required=True, help="what is needed of the cohort (JSON)")
     parser.add_argument("--out", type=Path, required=True, help="findings to write (text)")
 
 
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def task_warnings(task: ClassTask | SurvivalTask, usable: Sequence[SheetRow], heads: Sequence[AnyHead]) -> list[str]:
-    """What the folds of a task will not allow, although the task can be split.
+    """What the folds of a task do not allow, although the task can be split.
 
     Raises:
         UserError: it cannot be, or a fold cannot be trained on.

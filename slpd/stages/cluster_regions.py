@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Cluster every slide that has enough regions; of an iteration that is over, hand out what it had."""
+    """Cluster every slide that has enough regions; for an iteration that is over, hand out its prototypes."""
     kept = kept_prototypes(args.embeddings)
     if kept is not None:
         logger.info("training has passed this iteration; these are its prototypes")

@@ -1,4 +1,4 @@
-"""Lay out what the training of a variant made: the trained encoder, and the history of all iterations."""
+"""Lay out the results of a variant's training: the trained encoder, and the history of all iterations."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ from slpd.settings.training import Objective
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Inputs and outputs of `collect_iterations`."""
-    parser.add_argument("--folder", type=Path, required=True, help="folder that training kept for itself")
+    parser.add_argument("--folder", type=Path, required=True, help="training's own folder")
     parser.add_argument("--last-embeddings", type=Path, required=True, help="embeddings after the last iteration (.h5)")
     parser.add_argument("--n-iterations", type=int, required=True, help="iterations of the schedule")
     parser.add_argument("--objective", required=True, help="the variant's objective, as JSON")
@@ -30,10 +30,10 @@ def run(args: argparse.Namespace) -> None:
     folder, last, objective = TrainingFolder(args.folder), args.n_iterations, Objective.from_json(args.objective)
     if not folder.has_encoder(last):
         raise UserError(
-            f"{folder.teacher(last)}: the encoder is gone or damaged; start again: distill_slpd makes it anew"
+            f"{folder.teacher(last)}: the encoder is gone or damaged; start again: distill_slpd makes it again"
         )
     n_targets = last if objective.needs_prototypes else 0
-    hand_out(args.last_embeddings, args.embeddings)  # first: one file with the input, whose time it renews
+    hand_out(args.last_embeddings, args.embeddings)  # first, because it is one file with the input and renews its time
     with open_embeddings(args.last_embeddings) as embeddings:
         slides, offsets = embeddings.slides, embeddings.offsets
     write_iterations(args.iterations, history(folder, n_targets, objective.needs_graph, slides, offsets))

@@ -1,7 +1,7 @@
 """Train iterations of a variant: each renews prototypes and slide graph, then distils towards them.
 
 A job trains a block of iterations and ends with the embeddings of every region, of which `cluster_regions` makes the
-prototypes that the next block begins with. What training keeps for itself is described in training_folder.py.
+prototypes that the next block begins with. training_folder.py describes what training keeps for itself.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class VariantRecipe:
-    """What `distill_slpd` is told of the variant, beside what both training stages are told."""
+    """The arguments about the variant, besides those that both training stages have."""
 
     objective: Objective
     prototypes: Prototypes | None  # None: no term of the objective needs them
@@ -83,7 +83,7 @@ class VariantRecipe:
         return renewing(self.prototypes, self.slide_graph) if self.prototypes else None
 
     def identity(self) -> Identity:
-        """What a training depends on beside the warm-up: settings, and how prototypes and graph are made."""
+        """What a training depends on besides the warm-up: settings, and how prototypes and graph are made."""
         identity = section_identity("objective", self.objective) | result_version("distill_slpd")
         if self.prototypes:
             identity |= section_identity("prototypes", self.prototypes) | result_version("cluster_regions")
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def distill(args: argparse.Namespace, variant: VariantRecipe, renew: Renew | None) -> None:
-    """Train from where training is, at first the checkpoint of `pretrain_dino`, until `--until` iterations are over.
+    """Resume training, at first from the checkpoint of `pretrain_dino`, until `--until` iterations are over.
 
     Args:
         args: Inputs and outputs.
@@ -154,18 +154,18 @@ def end_of(job: TrainingJob, until: int) -> int:
 
 
 def is_over(progress: Progress, job: TrainingJob, folder: TrainingFolder, until: int) -> bool:
-    """Whether training has passed the end of the job, or is there and has kept the encoder as it is."""
+    """Whether training has passed the end of the job, or has just reached it and kept the encoder."""
     return has_passed(progress, job, until) or (progress.epoch == end_of(job, until) and folder.has_encoder(until))
 
 
 def has_passed(progress: Progress, job: TrainingJob, until: int) -> bool:
-    """Whether training has gone on after so many iterations."""
+    """Whether training has continued after so many iterations."""
     end = end_of(job, until)
     return progress.epoch > end or (progress.epoch == end and (progress.renewed_at == end or bool(progress.steps)))
 
 
 def keep_encoder(trainer: Trainer, progress: Progress, folder: TrainingFolder, until: int) -> None:
-    """Keep the encoder after so many iterations, and the state that training goes on from; all processes embed."""
+    """Keep the encoder after so many iterations, and the state to resume from; all processes embed."""
     trainer.pause(progress)
     trainer.monitor.close()
     embeddings = trainer.embed()
@@ -178,7 +178,7 @@ def keep_encoder(trainer: Trainer, progress: Progress, folder: TrainingFolder, u
 
 
 def hand_out_embeddings(progress: Progress, job: TrainingJob, folder: TrainingFolder, until: int, out: Path) -> None:
-    """Write the job's output; of a block that training has passed, what is left of it."""
+    """Write the job's output, or what is left of it if training has passed the block."""
     if has_passed(progress, job, until):
         logger.info("iteration %d is over already; its prototypes are kept, its embeddings are not", until)
         write_passed_embeddings(out, folder.prototypes(until))
@@ -187,7 +187,7 @@ def hand_out_embeddings(progress: Progress, job: TrainingJob, folder: TrainingFo
 
 
 def read_given(args: argparse.Namespace, variant: VariantRecipe, cohort: CohortTokens) -> Given | None:
-    """The targets that the job begins with; those of other slides, regions or settings are refused."""
+    """The targets that the job begins with. Targets of other slides, regions or settings are refused."""
     if args.first_prototypes is None or variant.prototypes is None:
         return None
     prototypes = read_prototypes(args.first_prototypes)
@@ -214,7 +214,7 @@ def refuse_other_prototypes(path: Path, found: CohortPrototypes, asked: Prototyp
 
 
 def load_start(path: Path, trainer: Trainer, expected: Identity) -> None:
-    """Start from a checkpoint; one of other settings, of another cohort or point in the schedule is refused."""
+    """Start from a checkpoint with the same settings, cohort and point in the schedule; refuse any other."""
     start = read_checkpoint(path, trainer.learner.device)
     different = differences(start["identity"] | {RENEWAL: expected[RENEWAL]}, expected)
     if different:

@@ -25,7 +25,7 @@ REQUESTS = Path(__file__).parents[2] / "workflow/scripts/requests.py"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--configfile", nargs="*", default=[], help="as of snakemake")
-    parser.add_argument("--profile", help="as of snakemake: the queue is checked too")
+    parser.add_argument("--profile", help="as for snakemake; the queue is checked too")
     parser.add_argument("--on-node", metavar="OPTIONS", help="options of srun: check a node, as --on-node='--gpus=1'")
 
 
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def on_node(args: argparse.Namespace) -> int:
-    """The same on a node of the cluster.
+    """Run the checks on a node of the cluster.
 
     Raises:
         UserError: this machine cannot ask for one.
@@ -70,7 +70,7 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
 
 
 def experiment(args: argparse.Namespace) -> dict[str, Any] | Finding:
-    """The checked config, its slides and what its jobs ask for; or what is wrong with it."""
+    """The checked config, its slides and the requests of its jobs; or what is wrong with it."""
     words = ["--configfile", *args.configfile] if args.configfile else []
     words += ["--profile", args.profile] if args.profile else []
     run = subprocess.run([sys.executable, str(REQUESTS), *words], capture_output=True, text=True, check=False)

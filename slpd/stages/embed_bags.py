@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     # `?`: the rule writes both options also where the encoder was trained here
     parser.add_argument(
-        "--encoder", nargs="?", help="section region_encoder of the config, as JSON, for weights that do not say it"
+        "--encoder", nargs="?", help="section region_encoder of the config, as JSON, for weights that do not state it"
     )
     parser.add_argument("--sha256", nargs="?", help="SHA-256 the weights must have")
     parser.add_argument("--out", type=Path, required=True, help="bags to write (.h5)")

@@ -1,7 +1,7 @@
 """Encode the regions of a batch of slides into patch tokens.
 
 A slide's regions are decoded ahead in a process of their own, encoded, and written one by one: memory does not grow
-with the slide. Whatever kills the job, the next start goes on with the first region that is not written.
+with the slide. Whatever kills the job, the next start resumes at the first region that is not written.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from slpd.wsi import CrashedReaderError, Slide, UnreadableRegion
 
 log = logging.getLogger(__name__)
 
-# Settings that tokens depend on, beside the weights; the others say where and how fast.
+# Settings that tokens depend on, besides the weights; the others only decide where and how fast.
 SHAPING = {"model", "arguments", "patch_px", "mean", "std"}
 
 
@@ -73,7 +73,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A slide that is ready to be encoded, or need not or cannot be."""
+    """A slide ready to be encoded, or one that need not or cannot be."""
 
     record: SlideRecord
     task: Task | None  # None: it failed, or has its tokens
@@ -84,7 +84,11 @@ class Prepared:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the stage."""
     parser.add_argument(
-        "--records", type=Path, nargs="+", required=True, help="records of tile_regions; each table beside it as .csv"
+        "--records",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="records of tile_regions, each with its table (.csv) next to it",
     )
     parser.add_argument("--settings", required=True, help="config section `patch_encoder` as JSON")
     parser.add_argument("--reading", required=True, help="config section `reading` as JSON")
@@ -197,7 +201,7 @@ def open_slide(record: SlideRecord, regions: list[Region], batch: Batch, out: Pa
 
 
 def copied(slide: Slide, record: SlideRecord, folder: str, stack: ExitStack) -> Slide:
-    """A slide's copy on the node, opened; the slide itself where it cannot be copied, or its copy is another slide.
+    """A slide's copy on the node, opened; the slide itself if it cannot be copied, or its copy is another slide.
 
     Args:
         slide: The open slide.
@@ -220,7 +224,7 @@ def copied(slide: Slide, record: SlideRecord, folder: str, stack: ExitStack) -> 
 
 
 def stamps_of(path: Path) -> list[Stamp]:
-    """What a slide whose files were written anew, or replaced, has another of; empty: it is gone."""
+    """Stamps that differ when a slide's files are rewritten or replaced; empty: it is gone."""
     try:
         return [stamp_of(file) for file in files_of(path)]
     except (OSError, UserError):
@@ -228,7 +232,7 @@ def stamps_of(path: Path) -> list[Stamp]:
 
 
 def finish(prepared: Prepared, batch: Batch) -> SlideRecord:
-    """Encode a slide as far as it is not; its final record. A slide that fails has no tokens."""
+    """Encode the rest of a slide; its final record. A slide that fails has no tokens."""
     record, out = prepared.record, prepared.out
     try:
         if prepared.task:
@@ -245,12 +249,12 @@ def finish(prepared: Prepared, batch: Batch) -> SlideRecord:
 
 
 def encode_in_spite_of_a_crash(record: SlideRecord, task: Task, batch: Batch, out: Path) -> SlideRecord:
-    """Encode a slide; where the process that reads it ends by itself, once more, through OpenSlide from there on."""
+    """Encode a slide; if the process that reads it crashes, continue once, with OpenSlide."""
     try:
         encode_regions(task, batch, out)
         return record
     except CrashedReaderError as crash:
-        log.warning("%s; OpenSlide goes on", crash)
+        log.warning("%s; OpenSlide continues", crash)
     with Slide(record.slide, task.slide.path, record.slide_mpp, reader="openslide") as slide:
         encode_regions(replace(task, slide=slide), batch, out)
     return record.model_copy(update={"reader_reason": f"{record.reader_reason}; OpenSlide since its process ended"})
@@ -291,7 +295,7 @@ def encode_ahead(task: Task, first: int, encoder: PatchEncoder) -> Iterator[Enco
 
 
 def finished(encoding: Encoding | None) -> EncodedRegion | None:
-    """What the encoder found, waited for."""
+    """Wait for what the encoder computed."""
     return None if encoding is None else encoding.result()
 
 
@@ -314,7 +318,7 @@ def collect_tokens(journal: TokenJournal, task: Task, out: Path) -> None:
 
 
 def refuse_infinite(slide: str, region: EncodedRegion) -> None:
-    """Refuse tokens that no training could use; the encoder is at fault, not the slide."""
+    """Refuse tokens that training cannot use; the encoder is at fault, not the slide."""
     if not np.isfinite(region.tokens).all():
         raise UserError(
             f"slide {slide}: patch tokens are not finite or beyond float16 (65504); check patch_encoder.checkpoint,"
@@ -361,9 +365,9 @@ def describe(record: SlideRecord, regions: list[Region], slide: Slide, plan: Rea
 
 
 def has_tokens(path: Path, source: TokenSource) -> bool:
-    """Whether the file holds just these tokens, all of them; a damaged file does not.
+    """Whether the file holds exactly these tokens; a damaged file does not.
 
-    Unreadable regions are tried again: OpenSlide's quick hash does not tell a slide from a better copy of it.
+    Unreadable regions are tried again: OpenSlide's quick hash is the same for a slide and a better copy of it.
     """
     try:
         return path.exists() and read_source(path) == source and not len(read_quality(path).invalid)

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
 def write_reason(
     args: argparse.Namespace, task: ClassTask | SurvivalTask, source: tuple[str, str, str], n_folds: int, why: str
 ) -> None:
-    """Write what an evaluation that the data do not allow leaves: why, and nothing predicted."""
+    """Write the results of an evaluation that the data do not allow: the reason, and no predictions."""
     level = Intervals.from_json(args.settings).level
     undefined = (math.nan, math.nan, math.nan, math.nan)
     write_predictions(args.predictions, source, task.outputs, [])
@@ -105,7 +105,7 @@ def fold_metrics_of(
 def predictions_of(
     task: ClassTask | SurvivalTask, tests: Sequence[Cases], outputs: Sequence[HeadOutput]
 ) -> list[FoldPredictions]:
-    """What is predicted for every test case."""
+    """The predictions for every test case."""
     return [
         FoldPredictions(test.slides, predicted(task, output), output.outputs)
         for test, output in zip(tests, outputs, strict=True)

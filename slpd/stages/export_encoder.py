@@ -1,4 +1,4 @@
-"""Put a trained region encoder beside a model card, for use outside its experiment."""
+"""Write a trained region encoder with a model card, for use outside its experiment."""
 
 import argparse
 import hashlib
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def training_data(manifest: Path) -> TrainingData:
-    """The slides of a manifest, and a digest of their tokens by which the same data is known again."""
+    """The slides of a manifest, and a digest of their tokens that identifies the same data."""
     cohort = open_cohort_tokens(manifest)
     lines = [f"{slide} {tokens}\n" for slide, tokens in zip(cohort.slides, cohort.fingerprints, strict=True)]
     return TrainingData(

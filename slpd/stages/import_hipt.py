@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     if lost := absent_text(args.cohort, splits, [slide.slide for slide in table], "the label table"):
         log.warning(lost)
     slides = [LabelledSlide(slide.slide, slide.patient, slide.label) for slide in found]
-    import_folds(f"{args.cohort}_subtype", splits, slides, allow_patient_overlap=True)  # tells how they leak
+    import_folds(f"{args.cohort}_subtype", splits, slides, allow_patient_overlap=True)  # logs how they leak
     write_text(args.sheet, sheet)
     copy_splits(args.splits, args.folds, len(splits))
     write_text(args.config, config_text(args))
@@ -86,11 +86,11 @@ def check_options(cohort: str, classes: Sequence[str]) -> None:
             f" digit, at most {120 - len(QUARTER)} characters"
         ) from error
     if len(classes) < 2 or len(set(classes)) < len(classes):
-        raise UserError(f"--classes {' '.join(classes)}: a task tells classes apart; give two or more, each once")
+        raise UserError(f"--classes {' '.join(classes)}: a task needs classes; give two or more, each once")
 
 
 def check_classes(column: str, classes: Sequence[str], table: Sequence[HiptSlide]) -> None:
-    """Refuse a class that no slide has, and tell which labels are in no class.
+    """Refuse a class that no slide has, and log the labels outside all classes.
 
     Raises:
         UserError: naming the class, and the labels that there are.
@@ -151,7 +151,7 @@ def unlabelled(slide: str, table: Sequence[HiptSlide]) -> HiptSlide:
 
 
 def sheet_text(label: str, slides: Sequence[HiptSlide], files: dict[str, Path]) -> str:
-    """The sheet as CSV; months are of no use where it is unknown what came after them."""
+    """The sheet as CSV; months are left out where the event is unknown."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, label, "survival_months", "event"])
@@ -162,7 +162,7 @@ def sheet_text(label: str, slides: Sequence[HiptSlide], files: dict[str, Path]) 
 
 
 def refuse_other_folds(target: Path, n_folds: int) -> None:
-    """Refuse a folder with folds that the new set does not have; a table would mix both."""
+    """Refuse a folder that already has more folds than the new set; a table would mix both."""
     names = {split_file(number) for number in range(n_folds)}
     others = sorted({path.name for path in target.glob("splits_*.csv")} - names)
     if others:
@@ -170,13 +170,13 @@ def refuse_other_folds(target: Path, n_folds: int) -> None:
 
 
 def copy_splits(source: Path, target: Path, n_folds: int) -> None:
-    """Copy the split files; what else lies there (`_bool`, `_descriptor`) is of no use."""
+    """Copy the split files; other files there (`_bool`, `_descriptor`) are not used."""
     for name in map(split_file, range(n_folds)):
         write_text(target / name, (source / name).read_text(encoding="utf-8-sig"))
 
 
 def config_text(args: argparse.Namespace) -> str:
-    """The cohort and its tasks as YAML, each entry complete in itself."""
+    """The cohort and its tasks as YAML, each entry complete."""
     content = {
         "cohorts": [{"name": args.cohort, "sheet": str(args.sheet)}],
         "tasks": [task_entry(args, "_subtype", {}), task_entry(args, QUARTER, {"train_fraction": 0.25})],
@@ -190,7 +190,7 @@ def config_text(args: argparse.Namespace) -> str:
 
 
 def task_entry(args: argparse.Namespace, ending: str, drawn: dict[str, float]) -> dict[str, object]:
-    """A task; it shares no list with another, for which YAML would write a reference."""
+    """A task; it shares no list with another, since YAML would write a reference."""
     return {
         "name": f"{args.cohort}{ending}",
         "cohort": args.cohort,
@@ -203,7 +203,7 @@ def task_entry(args: argparse.Namespace, ending: str, drawn: dict[str, float]) -
 def report(
     args: argparse.Namespace, found: Sequence[HiptSlide], others: Sequence[HiptSlide], missing: Sequence[HiptSlide]
 ) -> None:
-    """Log what was found, and who is missing."""
+    """Log what was read, and what is missing."""
     log.info(
         "%s: %d labelled slides of %d patients, %d slides without a label of the task",
         args.sheet,

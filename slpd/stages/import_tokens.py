@@ -1,6 +1,6 @@
 """Import patch tokens that were made elsewhere: the sheet's paths lead to token files instead of slides.
 
-What comes after the tokens is then the same: the imported files stand in for those of encode_patches.
+All that follows is the same: the imported files replace those of encode_patches.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 class Imported:
-    """What the token files of a cohort must have in common, and must not.
+    """What the token files of a cohort must have in common, and what they must not share.
 
     Args:
         grid: Patches along a region's side, by the config.
@@ -112,7 +112,7 @@ class Imported:
             )
 
     def refuse_copies(self) -> None:
-        """Refuse the same tokens under two patients, which folds would part; name those of one patient.
+        """Refuse the same tokens under two patients, which folds would part; log those of one patient.
 
         Raises:
             UserError: naming the pairs.

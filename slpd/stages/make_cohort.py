@@ -1,6 +1,6 @@
 """Draw a cohort of slides, procedurally or out of tiles, and write its sheet.
 
-Writes OUT/slides/<slide>.tiff, then OUT/slides.csv. OUT/cohort.json says which settings the slides belong to:
+Writes OUT/slides/<slide>.tiff, then OUT/slides.csv. OUT/cohort.json has the settings that the slides belong to:
 slides that are there already are kept, so a killed run continues and a finished one is left alone.
 """
 
@@ -133,7 +133,7 @@ def draw_all(settings: Cohort, groups: list[TileGroup], planned: list[PlannedSli
 
 
 def end_with_parent() -> None:
-    """Let this worker end when its parent is killed; it would wait for work for ever."""
+    """End this worker when its parent is killed; otherwise it would wait for work forever."""
     parent = multiprocessing.parent_process()
 
     def wait() -> None:

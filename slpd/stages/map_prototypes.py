@@ -1,4 +1,4 @@
-"""Put the prototypes of all slides, and the slides themselves, into planes to look at."""
+"""Map the prototypes of all slides, and the slides themselves, into planes."""
 
 import argparse
 import logging
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Inputs and outputs of `map_prototypes`."""
     parser.add_argument("--prototypes", type=Path, required=True, help="prototypes of the cohort (.npz)")
     parser.add_argument("--embeddings", type=Path, required=True, help="region embeddings they were made of (.h5)")
-    parser.add_argument("--perplexity", type=float, required=True, help="neighbours that a point keeps, about")
+    parser.add_argument("--perplexity", type=float, required=True, help="about how many neighbours a point keeps")
     parser.add_argument("--seed", type=int, required=True, help="seed of the maps")
     parser.add_argument("--prototype-map", type=Path, required=True, help="map of the prototypes to write (CSV)")
     parser.add_argument("--slide-map", type=Path, required=True, help="map of the slides to write (CSV)")

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Take the pictures; of a slide that cannot be used, a picture of the reason."""
+    """Take the pictures; for a slide that cannot be used, draw the reason."""
     record, regions = read_record(args.record), read_regions(args.regions)
     if record.status == "failed":
         write_picture(args.out, draw_message(record.reason))

@@ -1,4 +1,4 @@
-"""Take the mean of a region's patch tokens as its vector, in place of a region encoder: one bag per slide."""
+"""Take the mean of a region's patch tokens as its vector, instead of a region encoder: one bag per slide."""
 
 import argparse
 import logging

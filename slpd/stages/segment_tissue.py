@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slide", required=True, help="slide id")
     parser.add_argument("--path", required=True, help="slide file")
     parser.add_argument("--mpp", required=True, help="µm per level-0 pixel; empty: as the file states")
-    parser.add_argument("--given-mask", type=Path, help="tissue mask to use in place of the segmenter's")
+    parser.add_argument("--given-mask", type=Path, help="tissue mask to use instead of the segmenter's")
     parser.add_argument("--settings", required=True, help="config section `tissue` as JSON")
     parser.add_argument("--mask", type=Path, required=True, help="tissue mask to write (PNG)")
     parser.add_argument("--thumbnail", type=Path, required=True, help="thumbnail to write (JPEG)")
@@ -83,7 +83,7 @@ def look(record: SlideRecord, sheet_mpp: float | None, settings: Tissue) -> tupl
 
 
 def find(record: SlideRecord, thumbnail: Picture, settings: Tissue, given_mask: Path | None) -> Ground:
-    """Tissue, pen and padding of the slide; a given mask has the last word on what is tissue.
+    """Tissue, pen and padding of the slide; a given mask decides what is tissue.
 
     Raises:
         SlideError: the given mask cannot be used.
@@ -100,7 +100,7 @@ def find(record: SlideRecord, thumbnail: Picture, settings: Tissue, given_mask: 
 
 
 def figures(ground: Ground, mpp: float, given_mask: Path | None) -> dict[str, object]:
-    """What the record says of tissue, pen and padding."""
+    """The record's figures for tissue, pen and padding."""
     return {
         "mask_source": "sheet" if given_mask else "segmenter",
         "tissue_mm2": round(float(ground.tissue.sum()) * (mpp / 1000) ** 2, 4),
@@ -123,7 +123,7 @@ def draw(record: SlideRecord, thumbnail: Picture | None, ground: Ground) -> Pict
 
 
 def refuse_blank(record: SlideRecord, thumbnail: Picture, settings: Tissue, given_mask: Path | None) -> None:
-    """Refuse a slide without tissue, or, unless its tissue is given, of another kind than tissue on a bright field.
+    """Refuse a slide without tissue, or one that is not stained tissue on a bright field, unless a mask is given.
 
     Raises:
         SlideError: with what there is instead.

@@ -1,4 +1,4 @@
-"""Test what neighbours in the slide graph share beyond chance: class, site, scanner, whatever the sheet has."""
+"""Test what neighbours in the slide graph share beyond chance: class, site, scanner and all else in the sheet."""
 
 import argparse
 import logging
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Test every property of slides that can tell them apart."""
+    """Test every property in which slides differ."""
     graph = read_slide_graph(args.graph)
     slide_mpp = {row.record.slide: row.record.slide_mpp for row in used_slides(args.manifest)}
     properties = slide_properties(rows_of(args.sheet, graph.slides), slide_mpp)

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def coarse_remedy(mpp: float, source: str | None) -> str:
-    """What to do about a slide that is too coarse: no scanner's objective gives some resolutions."""
+    """What to do about a slide that is too coarse: some resolutions come from no scanner."""
     if mpp <= COARSEST_SCAN_MPP:
         return "leave it out or raise regions.mpp"
     where = "the mpp column of the sheet" if source == "sheet" else "the file"
@@ -96,7 +96,7 @@ def tile(record: SlideRecord, ground: Ground, settings: Regions) -> list[Region]
 
 
 def exclusion(region: Region, settings: Regions) -> Exclusion:
-    """Why a region is excluded; empty: it is kept."""
+    """Why a region is excluded; empty if it is kept."""
     if region.pen_share > settings.max_pen + ROUNDING:
         return "pen"
     if region.padding_share > settings.max_padding + ROUNDING:
@@ -105,7 +105,7 @@ def exclusion(region: Region, settings: Regions) -> Exclusion:
 
 
 def figures(record: SlideRecord, ground: Ground, regions: list[Region], settings: Regions) -> dict[str, object]:
-    """What the record says of the regions."""
+    """The record's figures for the regions."""
     assert record.slide_mpp and record.width_lv0 and record.height_lv0, "segment_tissue fills these"
     counts = Counter(region.excluded for region in regions)
     side = region_size_lv0(settings.region_px, settings.mpp, record.slide_mpp)

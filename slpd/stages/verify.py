@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("results", type=Path, help="folder of the experiment, results/<experiment>")
     parser.add_argument("--compare", type=Path, help="folder of another run of it: which stages gave the same bytes")
-    parser.add_argument("--configfile", nargs="*", help="as of snakemake: also list what this config would make anew")
+    parser.add_argument("--configfile", nargs="*", help="as for snakemake; also list what this config would make again")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,7 +60,7 @@ def needed(results: Path) -> RunManifest:
 
 
 def drift(results: Path, manifest: RunManifest) -> Iterator[str]:
-    """Every input and result that is not what it was."""
+    """Every input and result that has changed."""
     for name, known in manifest.inputs.items():
         now = input_record(Path(name), known.by_edges)
         if known.fault:
@@ -79,14 +79,14 @@ def drift(results: Path, manifest: RunManifest) -> Iterator[str]:
 
 
 def other_versions(manifest: RunManifest) -> Iterator[str]:
-    """Stages whose result version is another now."""
+    """Stages whose result version has changed."""
     for stage, version in RESULT_VERSIONS.items():
         if manifest.result_versions.get(stage) != version:
             yield f"made by another version: {stage} {manifest.result_versions.get(stage)}, now {version}"
 
 
 def stale(configfiles: Sequence[str]) -> list[str]:
-    """The stages that this config would run again, with the reasons: what lies there was made by other settings."""
+    """The stages that this config would run again, with the reasons: their results have other settings."""
     command = [sys.executable, str(WHY), *(["--configfile", *configfiles] if configfiles else [])]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [] if text.startswith("Nothing") else [f"made by other settings: {line}" for line in text.splitlines()[1:]]

@@ -1,4 +1,4 @@
-"""A slide laid out of tiles: plain copies on a grid, inside an irregular outline on glass."""
+"""A slide laid out of tiles: plain copies on a grid, in an irregular outline on glass."""
 
 import math
 

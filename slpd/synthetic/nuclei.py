@@ -72,7 +72,7 @@ def fibre_angles(centres: NDArray[np.float32], phase: Field) -> NDArray[np.float
 def ring_around(
     holes: Ellipses, wall_px: float, gap_px: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(N, 2) places and (N,) angles of nuclei that stand around holes and point away from them."""
+    """(N, 2) places and (N,) angles of nuclei around holes that point away from them."""
     counts = np.round(2 * np.pi * (holes.semi_axes.mean(axis=1) + wall_px) / gap_px).astype(int)  # (n_holes,)
     first = np.repeat(np.cumsum(counts) - counts, counts)  # (N,)
     around = holes.take(np.repeat(np.arange(len(counts)), counts))  # the hole of every nucleus

@@ -10,7 +10,7 @@ from slpd.artifacts.sheet import COLUMNS
 
 @dataclass(frozen=True)
 class PlannedSlide:
-    """What the sheet says of a slide, and what its file holds."""
+    """A slide's line in the sheet, and the content of its file."""
 
     slide: str
     patient: str

@@ -16,7 +16,7 @@ def write_slide(path: Path, rgb: NDArray[np.uint8], mpp: float | None, jpeg_qual
     Args:
         path: The file; its suffix must be one of TIFF.
         rgb: (H, W, 3) level 0.
-        mpp: µm per level-0 pixel, stored as resolution; None: the file says nothing about it.
+        mpp: µm per level-0 pixel, stored as resolution; None: the file states none.
         jpeg_quality: 1-100.
     """
     with tifffile.TiffWriter(path) as file:

@@ -25,7 +25,7 @@ class Mix:
 
 
 def draw_mix(glands: float, infiltration: float, spread: float, rng: np.random.Generator) -> Mix:
-    """The mix of a patient: what tells classes apart is given, the rest varies alike in all classes.
+    """The mix of a patient. Only the means given here depend on the class; the rest varies alike in all classes.
 
     Args:
         glands: Mean of the class.

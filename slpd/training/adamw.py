@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from slpd.method.schedules import StepRates
 
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # torch's names of what it keeps of a parameter
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # torch's names for a parameter's state
 
 
 def make_adamw(network: nn.Module) -> torch.optim.AdamW:

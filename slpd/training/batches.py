@@ -59,7 +59,7 @@ class Batches:
 
     @property
     def per_epoch(self) -> int:
-        """Batches per epoch; the regions left over after the last whole batch wait for another epoch."""
+        """Batches per epoch; regions left over after the last whole batch are skipped in this epoch."""
         return self.n_regions // self.training.batch_size
 
     def regions_of(self, epoch: int, step: int) -> NDArray[np.int64]:
@@ -113,7 +113,7 @@ class Batches:
             local_keep=self.draw_keep(generator, self.training.n_local_views, len(regions), part),
             n_regions=len(regions),
             prototypes=prototypes.of_regions(regions, part) if prototypes else {},
-            features=prototypes.features if prototypes else "bottleneck",  # without prototypes nothing reads it
+            features=prototypes.features if prototypes else "bottleneck",  # without prototypes it is not read
         )
 
     def draw_keep(self, generator: np.random.Generator, n_views: int, n_regions: int, part: slice) -> Tensor | None:

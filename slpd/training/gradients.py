@@ -1,4 +1,4 @@
-"""The gradients of a network in one piece of memory, so that what is done to all of them is a few operations."""
+"""The gradients of a network in one piece of memory, so that a few operations act on all of them."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from slpd.method.processes import sum_over_processes
 
-ROW = 1024  # values; every tensor's gradient begins with a row of its own, filled up with zeros
+ROW = 1024  # values; every tensor's gradient starts a new row, padded with zeros
 
 
 class Gradients:
@@ -25,7 +25,7 @@ class Gradients:
         ]
 
     def begin(self) -> None:
-        """All are 0, and what is found next is added to them."""
+        """Set all to 0; what is computed next is added."""
         self.rows.zero_()
         for p, view in zip(self.parameters, self.views, strict=True):
             p.grad = view

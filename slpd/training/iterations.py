@@ -27,11 +27,11 @@ class IterationLoop:
     objective: Objective
     renew: Renew | None  # None: plain DINO, which has no targets to renew
     folder: TrainingFolder
-    shown: Path  # where the targets of iterations are laid out, to be looked at
+    shown: Path  # where the targets of iterations are laid out for people
     given: Given | None  # where a job begins; None: it makes all targets itself
 
     def train(self, progress: Progress, until: int) -> None:
-        """Train until so many iterations are over, from where `progress` is, which is changed in place."""
+        """Train from `progress`, which is changed in place, until so many iterations are over."""
         training = self.trainer.learner.training
         for iteration in range(until):
             epochs = training.epochs_of(iteration)
@@ -59,7 +59,7 @@ class IterationLoop:
         if process_index() == 0:
             assert renewal is not None, "the first process has embeddings"
             self.folder.keep_targets(iteration, renewal.prototypes, renewal.graph)
-            if not self.given_for(iteration):  # else they lie there, as outputs of their rules
+            if not self.given_for(iteration):  # else they are there already, as outputs of their rules
                 self.folder.show_targets(iteration, self.shown)
 
     def kept(self, iteration: int) -> Renewal:

@@ -1,4 +1,4 @@
-"""A training job: what it is told, read once, and the trainer that is made of it."""
+"""A training job: its arguments, read once, and the trainer made from them."""
 
 import argparse
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from slpd.versions import training_versions
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What both training stages are told."""
+    """The arguments that both training stages have."""
 
     cohort: CohortTokens
     encoder: RegionEncoder
     training: Training
     jobs: Jobs
-    live: Path  # folder for what can be watched
+    live: Path  # folder for progress metrics
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "TrainingJob":
@@ -67,7 +67,7 @@ def open_trainer(
     """What a job trains with: a fresh learner, and tokens and activations where they fit.
 
     Args:
-        job: What it is told.
+        job: Its arguments.
         objective: Terms of the loss.
         epochs: Epochs of the job, counted from 0 over all stages.
         resume: Where it saves itself.

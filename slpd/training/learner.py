@@ -22,7 +22,7 @@ from slpd.training.gradients import Gradients
 from slpd.training.precision import Precision
 
 Encode = Callable[..., Tensor]
-PARTS = ("student", "teacher", "loss", "precision")  # of a learner's state, beside the optimiser
+PARTS = ("student", "teacher", "loss", "precision")  # of a learner's state, besides the optimiser
 
 
 @dataclass(frozen=True)

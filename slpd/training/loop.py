@@ -19,7 +19,7 @@ from slpd.training.monitor import Monitor
 from slpd.training.progress import Progress
 from slpd.training.resume import QueueSignals, ResumeFile
 
-CHECK_STEPS = 50  # steps between two looks at the loss, each of which waits for the GPU
+CHECK_STEPS = 50  # steps between two checks of the loss, each of which waits for the GPU
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Trainer:
     signals: QueueSignals
 
     def train(self, epochs: range, progress: Progress) -> None:
-        """Train for some epochs of the schedule, from where `progress` is, which is changed in place.
+        """Train some epochs of the schedule from `progress`, which is changed in place.
 
         Args:
             epochs: Which epochs, counted from 0 over all stages.
@@ -68,12 +68,12 @@ class Trainer:
             self.save_or_stop(progress, save, stop)
 
     def pause(self, progress: Progress) -> None:
-        """Between two epochs, before or after work that takes long: save and stop if asked."""
+        """Between two epochs, before or after long work: save and stop if asked."""
         stop, save = self.signals.agreed()
         self.save_or_stop(progress, save or stop, stop)
 
     def save_or_stop(self, progress: Progress, save: bool, stop: bool) -> None:
-        """Save, and end the process, as far as asked."""
+        """Save, or save and end the process, if asked."""
         if save:
             self.resume.save(self.learner, progress, last=stop)
         if stop:

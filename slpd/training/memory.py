@@ -17,9 +17,9 @@ ACTIVATION_BYTES = 2 * 4 + 2 * (2 + 3 + 2 + 2 * 4 + 1)
 # targets have a fourth as many rows or less.
 LOGIT_BYTES = 5 * 4
 CPU_REGIONS = 4  # nearly as fast as more, and less memory
-FEWEST_REGIONS = 64  # whose activations should fit beside the tokens on a GPU
+FEWEST_REGIONS = 64  # whose activations should fit on a GPU together with the tokens
 STEP_BYTES = 3 * 10**9  # networks, moments, gradients
-SHARE = 0.8  # of free memory that is counted on
+SHARE = 0.8  # of free memory, to rely on
 
 
 def free_bytes(device: torch.device) -> int:
@@ -71,7 +71,7 @@ def activation_bytes(encoder: RegionEncoder, training: Training) -> int:
 
 
 def reserve_bytes(encoder: RegionEncoder, training: Training) -> int:
-    """Memory of a device that training needs beside the tokens."""
+    """Memory of a device that training needs besides the tokens."""
     return STEP_BYTES + FEWEST_REGIONS * activation_bytes(encoder, training)
 
 

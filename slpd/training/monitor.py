@@ -1,4 +1,4 @@
-"""What can be watched while training runs: a progress line, metrics as JSON lines, TensorBoard events.
+"""What shows the progress of training: a progress line, metrics as JSON lines, TensorBoard events.
 
 None of it is a result: times differ from run to run.
 """
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class Monitor:
-    """The progress of one stage, of the first process alone."""
+    """The progress of one stage, in the first process."""
 
     def __init__(self, folder: Path, epochs: range, steps_per_epoch: int, training: Training) -> None:
         """Watch a stage.
@@ -40,10 +40,10 @@ class Monitor:
         self.folder, self.epochs, self.steps_per_epoch, self.training = folder, epochs, steps_per_epoch, training
         self.seen = 0  # steps of the whole schedule at the last report
         self.first = process_index() == 0
-        self.events: SummaryWriter | None = None  # None: not written, any more
+        self.events: SummaryWriter | None = None  # None: no longer written
 
     def start(self, progress: Progress) -> None:
-        """Training goes on from here: what was written of later steps is of a run that was killed."""
+        """Training resumes here; drop the lines of later steps, which a killed run wrote."""
         self.seen = self.steps_at(progress)
         self.started = self.line_at = time.monotonic()
         if not self.first:
@@ -90,7 +90,7 @@ class Monitor:
         self.events.flush()
 
     def line(self, done: int, progress: Progress, metrics: dict[str, float]) -> None:
-        """One line: where training is, how it does, how long it takes."""
+        """One line: progress, losses, speed and time left."""
         left = self.epochs.stop * self.steps_per_epoch - done
         logger.info(
             "epoch %d of %d, step %d of %d: loss %.4f (%s), %.0f regions/s, %s left in this stage",
@@ -105,7 +105,7 @@ class Monitor:
         )
 
     def give_up(self, error: OSError) -> None:
-        """Curves are no results: training goes on without them."""
+        """Stop writing curves: they are no results, and training continues without them."""
         logger.warning("metrics are no longer written to %s: %s", self.folder, error)
         self.events = None
 
@@ -116,7 +116,7 @@ class Monitor:
 
 
 def keep_lines_before(path: Path, step: int) -> None:
-    """Drop the lines of steps after `step`, and what is no such line."""
+    """Drop the lines of steps after `step`, and all that is no line of metrics."""
     if path.exists():
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         kept = "".join(f"{line}\n" for line in lines if step_of(line) <= step)

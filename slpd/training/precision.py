@@ -16,7 +16,7 @@ class Precision:
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device, self.dtype = device, dtype
         self.scaled = dtype == torch.float16
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.scaled)  # not enabled, it passes everything on
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.scaled)  # if not enabled, it changes nothing
 
     @classmethod
     def of(cls, device: torch.device) -> "Precision":
@@ -40,6 +40,6 @@ class Precision:
         return self.scaler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a state; one of another precision starts the scale anew."""
+        """Take over a state; if it is of another precision, start with a fresh scale."""
         if state:
             self.scaler.load_state_dict(state)

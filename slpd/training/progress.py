@@ -1,4 +1,4 @@
-"""Where training is, as a checkpoint keeps it."""
+"""How far training is, as a checkpoint stores it."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,7 @@ from slpd.method.schedules import Schedules
 
 @dataclass
 class Progress:
-    """Everything of a training that is not in the learner, but for the targets of an iteration (training_folder.py)."""
+    """The state of a training outside the learner, except an iteration's targets (training_folder.py)."""
 
     epoch: int  # the running epoch, counted from 0 over all stages
     steps: list[Tensor] = field(default_factory=list)  # what Learner.step gave for the steps done in it

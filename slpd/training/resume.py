@@ -36,10 +36,10 @@ class ResumeFile:
         """
         self.path, self.identity, self.seconds = path, identity, 60 * minutes
         self.saved_at = time.monotonic()
-        self.holds = "none yet"  # where the stage was when it was last saved, for messages
+        self.holds = "none yet"  # how far the stage was when last saved, for messages
 
     def find(self) -> Progress | None:
-        """Where training was; None: start afresh. The first process decides for all.
+        """How far training was; None: start afresh. The first process decides for all.
 
         A file that is damaged or belongs to another computation is refused with a log line that says in what it
         differs; it is overwritten by the next save: nothing but unfinished work of that other computation is lost.
@@ -50,7 +50,7 @@ class ResumeFile:
         return from_first(self.look() if process_index() == 0 else None)
 
     def load(self, learner: Learner) -> Progress:
-        """Bring the learner to where training was.
+        """Restore the learner.
 
         Raises:
             UserError: a process does not see what the first one resumes from.
@@ -89,7 +89,7 @@ class ResumeFile:
         """Write the file, from the first process alone.
 
         Raises:
-            OSError: it cannot be written, and it is the `last` chance; else the one before is kept, with a warning.
+            OSError: it cannot be written and this is the `last` chance; otherwise the old file stays, with a warning.
         """
         self.saved_at = time.monotonic()
         if process_index() == 0:
@@ -99,7 +99,7 @@ class ResumeFile:
             except (OSError, RuntimeError) as error:  # torch reports a full disk as either
                 if last:
                     raise OSError(f"{self.path}: cannot be written ({error}); it holds {self.holds}") from error
-                logger.warning("not saved, training goes on: %s: %s; it holds %s", self.path, error, self.holds)
+                logger.warning("not saved, training continues: %s: %s; it holds %s", self.path, error, self.holds)
                 return
         self.note(progress)
 
@@ -149,7 +149,7 @@ class QueueSignals:
         seen = set(self.received)
         self.looks += 1
         self.received -= seen & {signal.SIGUSR1}
-        orphaned = n_processes() > 1 and os.getppid() != self.parent  # torchrun was killed, and starts nothing again
+        orphaned = n_processes() > 1 and os.getppid() != self.parent  # torchrun was killed: no restart
         asked = torch.tensor(
             [orphaned or not seen.isdisjoint(self.stopping), signal.SIGUSR1 in seen], dtype=torch.int64
         )

@@ -1,4 +1,4 @@
-"""Where the patch tokens of a process's regions are during training, and how those of a batch come to its device."""
+"""Where the patch tokens of a process's regions are during training, and how those of a batch reach its device."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ from slpd.training.memory import SHARE, free_bytes
 logger = logging.getLogger(__name__)
 
 Gather = Callable[[NDArray[np.int64], Tensor], None]  # fills a host tensor with the tokens of some regions
-AHEAD = 2  # batches that are on their way while one is trained
+AHEAD = 2  # batches under way while one is trained
 
 
 class TokenStore(Protocol):
@@ -48,7 +48,7 @@ class ResidentTokens:
 
 
 class StagedTokens:
-    """Tokens elsewhere; a thread gathers the next batches and sends them while one is trained."""
+    """Tokens outside the device; a thread gathers and sends the next batches while one is trained."""
 
     def __init__(self, gather: Gather, cohort: CohortTokens, device: torch.device) -> None:
         """Bring tokens to `device`.
@@ -76,7 +76,7 @@ class StagedTokens:
                 yield tokens, np.arange(len(tokens))
 
     def send(self, regions: NDArray[np.int64]) -> tuple[Tensor, torch.cuda.Event | None]:
-        """Gather the tokens of a batch and start them on their way; the event says when a GPU has them."""
+        """Gather the tokens of a batch and start sending them; the event tells when a GPU has them."""
         on_host = torch.empty((len(regions), *self.shape), dtype=torch.float16, pin_memory=self.stream is not None)
         self.gather(regions, on_host)
         if self.stream is None:
@@ -88,7 +88,7 @@ class StagedTokens:
 def open_token_store(
     cohort: CohortTokens, regions: NDArray[np.int64], device: torch.device, place: TokenPlace, reserve: int
 ) -> TokenStore:
-    """Put the tokens of some regions where they fit, and say so in the log.
+    """Put the tokens of some regions where they fit, and log where.
 
     Args:
         cohort: The token files.
@@ -99,7 +99,7 @@ def open_token_store(
     """
     size = cohort.region_bytes * len(regions)
     if place == "device" and device.type == "cpu" and size > free_bytes(device):
-        logger.warning("jobs.tokens is device, but %.1f GB of tokens exceed the memory that is free", size / 1e9)
+        logger.warning("jobs.tokens is device, but %.1f GB of tokens exceed the free memory", size / 1e9)
     chosen = place if place != "auto" else roomy_place(size, device, reserve)
     logger.info("patch tokens of %d regions, %.1f GB, in %s", len(regions), size / 1e9, place_in_words(chosen, device))
     if chosen == "disk":
@@ -136,7 +136,7 @@ def place_in_words(place: str, device: torch.device) -> str:
     if device.type == "cpu":
         return "memory"
     own = f"the memory of {torch.cuda.get_device_name(device)}"
-    return own if place == "device" else "memory of the host, sent ahead through page-locked memory"
+    return own if place == "device" else "memory of the host, sent ahead from page-locked memory"
 
 
 def gather_from_host(tokens: Tensor, regions: NDArray[np.int64], wanted: NDArray[np.int64], out: Tensor) -> None:

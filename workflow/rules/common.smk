@@ -13,8 +13,8 @@ from pathlib import Path
 import yaml
 from snakemake.utils import update_config
 
-# The package beside the rules serves, wherever the workflow is started from, in its jobs and in conda environments.
-# Rules that another workflow imports from a hosting service have none beside them: there it must be installed.
+# Jobs and conda environments use the package next to the rules, wherever the workflow is started from. Rules that
+# another workflow imports from a hosting service have none next to them: there it must be installed.
 if (ROOT / "slpd").is_dir():
     sys.path.insert(0, str(ROOT))
     os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
@@ -46,7 +46,7 @@ from slpd.versions import RESULT_VERSIONS
 
 
 def whole_config():
-    """The config; an importer's, which Snakemake takes as it is, over the defaults."""
+    """The config; an importer's, which Snakemake uses as it is, is laid over the defaults."""
     if workflow.modifier.is_main_snakefile():
         return config
     defaults = yaml.safe_load(Path(workflow.source_path("../../config/config.yaml")).read_text())
@@ -56,8 +56,8 @@ def whole_config():
 
 try:
     EXPERIMENT = load_experiment(whole_config())
-    # Cohort -> slide -> row of its sheet. Jobs of a cluster parse the workflow too: what the head process has checked,
-    # thousands of files on a network file system, they do not check again.
+    # Cohort -> slide -> row of its sheet. Jobs of a cluster parse the workflow too. They do not repeat the checks of the
+    # head process: thousands of files on a network file system.
     SHEETS = check_inputs(EXPERIMENT) if workflow.is_main_process else read_sheets(EXPERIMENT)
 except UserError as error:
     sys.exit(f"error: {error}")  # one line, without a traceback through the workflow
@@ -71,7 +71,7 @@ HEADS = {head.name: head for head in EXPERIMENT.heads}
 TABLES = {table.name: table for table in EXPERIMENT.tables}
 
 LAYOUT = Layout(results_of(EXPERIMENT.experiment))
-# Patterns, as f-strings of rules take them.
+# Patterns, for f-strings in rules.
 RESULTS, BENCHMARKS = LAYOUT.results, LAYOUT.benchmarks
 COHORT, MANIFEST, WARMUP, VARIANT = LAYOUT.cohort(), LAYOUT.manifest(), LAYOUT.warmup(), LAYOUT.variant()
 TASK, EVALUATION = LAYOUT.task(), LAYOUT.evaluation()
@@ -86,7 +86,7 @@ if any(moved(f"{path}/") != f"{path}/" for path in ("any", RESULTS, LOGS)):
 
 
 def one_of(names):
-    """The pattern of a wildcard that takes one of some names; of none it takes nothing."""
+    """The pattern of a wildcard with one of some names; without names it matches nothing."""
     return "|".join(map(re.escape, names)) or "none"
 
 
@@ -103,7 +103,7 @@ wildcard_constraints:
 
 
 def stage_of(rule):
-    """The stage of one, by its log folder, since importers may rename it; empty: it is none of ours."""
+    """The stage of a job, by its log folder, since importers may rename rules; empty: not one of ours."""
     log = Path(rule.log[0]) if rule.log else Path()
     return log.relative_to(LOGS).parts[0] if log.is_relative_to(LOGS) else ""
 

@@ -1,4 +1,4 @@
-"""What was learned, for the report: what the encoder looks at, maps, and what the slide graph carries."""
+"""What was learned, for the report: attention, maps, and what neighbours in the slide graph share."""
 
 
 rule attend_patches:

@@ -24,7 +24,7 @@ rule pretrain_dino:
     resources:
         gpu=1,  # in all
         nodes=1,
-        mpi="",  # the stage starts steps of its own (slpd/launch.py), in place of the plugin's
+        mpi="",  # the stage starts its own steps (slpd/launch.py) instead of the plugin's
         mem_mb=64000,
         runtime=1440,
     params:
@@ -113,9 +113,9 @@ rule distill_slpd:
     resources:
         gpu=1,  # in all
         nodes=1,
-        mpi="",  # the stage starts steps of its own (slpd/launch.py), in place of the plugin's
+        mpi="",  # the stage starts its own steps (slpd/launch.py) instead of the plugin's
         mem_mb=64000,
-        runtime=1380,  # with the two above, which share a job of the queue with it, a day
+        runtime=1380,  # a day, with the two above, which share a job of the queue with it
     params:
         encoder=settings("region_encoder"),
         training=of_recipe("training"),

@@ -1,4 +1,4 @@
-"""The report: what there is to look at, as pages that open from a file."""
+"""The report: pages that open from a file."""
 
 
 rule make_report:

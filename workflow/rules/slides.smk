@@ -62,7 +62,7 @@ rule tile_regions:
 
 rule picture_regions:
     input:
-        slide=slide_file,  # of another one, the region table is new too
+        slide=slide_file,  # if it is another one, the region table is new too
         regions=rules.tile_regions.output.regions,
         record=rules.tile_regions.output.record,
     output:
@@ -105,7 +105,7 @@ rule check_cohort:
         records=lambda wildcards, input: Path(input.records[0]).parent,
         version=result_version("check_cohort"),
     message:
-        "{wildcards.cohort}: enough slides and regions for everything that is asked?"
+        "{wildcards.cohort}: enough slides and regions for the experiment?"
     shell:
         "exec python -m slpd check_cohort --sheet {params.sheet:q} --records {params.records:q} --plan {params.plan:q}"
         " --out {output.report:q} > {log:q} 2>&1"
@@ -126,13 +126,13 @@ rule encode_patches:
         f"{BENCHMARKS}/encode_patches/{{cohort}}/{{batch}}.tsv"
     conda:
         "../../envs/slpd.yaml"
-    threads: 8  # decode for one GPU; fewer cores serve as well
+    threads: 8  # decode for one GPU; fewer cores work too
     resources:
         gpu=1,
         mem_mb=16000,
         runtime=720,
     params:
-        # Token files lie here, undeclared: Snakemake would delete those of finished slides with a failed job.
+        # Token files are here, undeclared: Snakemake would delete those of finished slides with a failed job.
         tokens=lambda wildcards, output: Path(output.records).parent,
         files=files_of(slide_files, of_slides(rules.tile_regions.output.record)),
         settings=settings("patch_encoder"),
@@ -164,8 +164,8 @@ rule import_tokens:
         slides=lambda wildcards: [
             (row.slide, row.path, row.mpp, row.n_bytes) for row in SHEETS[wildcards.cohort].values()
         ],
-        sheet=lambda wildcards, input: COHORTS[wildcards.cohort].sheet,  # a changed label imports nothing anew
-        # Of the regions that are asked for; a check, which is no reason to run again.
+        sheet=lambda wildcards, input: COHORTS[wildcards.cohort].sheet,  # a changed label imports nothing again
+        # Only for a check, which is no reason to run again.
         grid=lambda wildcards, input: EXPERIMENT.regions.region_px // EXPERIMENT.patch_encoder.patch_px,
         version=result_version("import_tokens"),
     message:
@@ -190,7 +190,7 @@ rule cohort_manifest:
     params:
         tokens=lambda wildcards, input: Path(input.batches[0]).parent,
         files=files_of(token_records),
-        settings=without_effect("manifest"),  # its budget is a gate, its other key counts:
+        settings=without_effect("manifest"),  # its budget only stops a run; its other key changes results:
         min_sharpness=EXPERIMENT.manifest.min_sharpness,
         version=result_version("cohort_manifest"),
     message:

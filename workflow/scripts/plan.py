@@ -147,7 +147,7 @@ def distillation(job: PlannedJob, plan: Plan) -> Cost:
 
 
 def trained(job: PlannedJob, gpu_s: float) -> Cost:
-    """A training of so many seconds of a GPU."""
+    """A training with this many seconds of a GPU."""
     return Cost(1, gpu_s, gpu_s * job.resources["threads"], CHECKPOINT_BYTES, len(job.outputs) + 1)
 
 

@@ -20,13 +20,13 @@ from snakemake.logging import logger
 from snakemake.settings.enums import Quietness, RerunTrigger
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # the package beside the Snakefile
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the package next to the Snakefile
 
 from slpd.caches import use_writable_caches
 
 SNAKEFILE = Path(__file__).resolve().parents[2] / "Snakefile"
 
-# As in the profiles, which say why.
+# As in the profiles, which give the reasons.
 TRIGGERS = frozenset({RerunTrigger.MTIME, RerunTrigger.PARAMS})
 
 

@@ -94,7 +94,7 @@ def changed_params(job: PlannedJob) -> Iterator[str]:
 
 
 def is_digest(value: object) -> bool:
-    """Whether a param stands for a set of files: `files_of` in common.smk."""
+    """Whether a param represents a set of files: `files_of` in common.smk."""
     return isinstance(value, str) and re.fullmatch(r"\d+ files, digest \w+", value) is not None
 
 
@@ -104,7 +104,7 @@ def alike(old: object, new: object) -> bool:
 
 
 def section_of(value: dict[str, Any]) -> str:
-    """Where a JSON param stands in the config: `tissue`, `heads.abmil`."""
+    """Where a JSON param is in the config: `tissue`, `heads.abmil`."""
     for section, field in Experiment.model_fields.items():
         for model in nested(field.annotation):
             if value.keys() == model.model_fields.keys():
