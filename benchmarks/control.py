@@ -8,9 +8,9 @@ from itertools import count, pairwise
 
 import numpy as np
 
-from slpd.artifacts.embeddings import CohortEmbeddings
-from slpd.artifacts.prototypes import CohortPrototypes
-from slpd.artifacts.slide_graph import SlideGraphArrays
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
+from slpd.artifacts.learned.embeddings import CohortEmbeddings
+from slpd.artifacts.learned.slide_graph_file import SlideGraphArrays
 from slpd.training.renewal import Renew, Renewal
 
 

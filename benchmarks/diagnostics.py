@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_mutual_info_score
 
 from benchmarks.phenotype_cohort import N_PHENOTYPES, Bags, Slide
-from slpd.artifacts.prototypes import CohortPrototypes
-from slpd.artifacts.slide_graph import SlideGraphArrays
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
+from slpd.artifacts.learned.slide_graph_file import SlideGraphArrays
 
 
 def prototype_agreement(prototypes: CohortPrototypes, slides: Sequence[Slide]) -> float:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.mil_sets import accuracies, mil_set
-from slpd.artifacts.folds import LabelledSlide
+from slpd.artifacts.evaluation.folds import LabelledSlide
 from slpd.evaluation.cases import Cases, EvaluationData, FoldCases, evaluation_data
 from slpd.evaluation.generated_folds import generate_folds
 from slpd.evaluation.metrics import point_metrics

@@ -50,12 +50,12 @@ from benchmarks.phenotype_cohort import (
     token_bags,
     write_cohort,
 )
-from slpd.artifacts.bags import read_bags, write_bags
-from slpd.artifacts.fold_metrics import read_fold_metrics
-from slpd.artifacts.prototypes import read_prototypes
-from slpd.artifacts.region_encoder import read_region_encoder, write_region_encoder
-from slpd.artifacts.slide_graph import read_slide_graph
-from slpd.artifacts.training_metrics import read_metrics
+from slpd.artifacts.evaluation.fold_metrics import read_fold_metrics
+from slpd.artifacts.learned.bags import read_bags, write_bags
+from slpd.artifacts.learned.cohort_prototypes import read_prototypes
+from slpd.artifacts.learned.encoder_file import read_region_encoder, write_region_encoder
+from slpd.artifacts.learned.slide_graph_file import read_slide_graph
+from slpd.artifacts.learned.training_metrics import read_metrics
 from slpd.models.network import Network
 from slpd.settings.experiment import Experiment, Variant, load_experiment
 from slpd.stages import distill_slpd

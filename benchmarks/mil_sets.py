@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.folds import LabelledSlide
+from slpd.artifacts.evaluation.folds import LabelledSlide
 from slpd.evaluation.cases import EvaluationData, evaluation_data
 from slpd.evaluation.generated_folds import generate_folds
 from slpd.settings.evaluation import ClassTask, GeneratedFolds

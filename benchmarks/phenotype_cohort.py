@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
-from slpd.artifacts.manifest import ManifestRow, write_manifest
-from slpd.artifacts.slide_record import SlideRecord
-from slpd.artifacts.tokens import TokenSource, write_tokens
+from slpd.artifacts.patch_tokens.token_file import TokenSource, write_tokens
+from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
+from slpd.artifacts.slides.slide_record import SlideRecord
 
 PAIRS = {"a": ((0, 1), (3, 2)), "b": ((2, 0), (1, 3))}  # class -> pairs of phenotypes; the first is the more frequent
 COMMON = (4, 5)

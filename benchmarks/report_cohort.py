@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 
-from slpd.artifacts.graph_test import GraphTest
-from slpd.artifacts.patch_attention import PatchAttention
-from slpd.artifacts.prototype_map import MappedPrototype
-from slpd.artifacts.prototypes import CohortPrototypes
-from slpd.artifacts.slide_graph import SlideGraphArrays
-from slpd.artifacts.slide_map import MappedSlide
-from slpd.artifacts.slide_record import SlideRecord
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
+from slpd.artifacts.learned.graph_test import GraphTest
+from slpd.artifacts.learned.patch_attention import PatchAttention
+from slpd.artifacts.learned.prototype_map import MappedPrototype
+from slpd.artifacts.learned.slide_graph_file import SlideGraphArrays
+from slpd.artifacts.learned.slide_map import MappedSlide
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.method.slide_graph import best_matching
 from slpd.report.attention import PredictedCase
 from slpd.report.cohort_view import CohortView, SlideView

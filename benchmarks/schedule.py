@@ -24,13 +24,13 @@ import torch
 
 from benchmarks.prototypes import PROTOTYPES, SLIDE_GRAPH, draw
 from benchmarks.training import GRID, TOKEN_WIDTH, operations_of_view, operations_per_region, settings
-from slpd.artifacts.cohort_tokens import open_cohort_tokens
-from slpd.artifacts.embeddings import CohortEmbeddings, write_embeddings
-from slpd.artifacts.manifest import ManifestRow, write_manifest
-from slpd.artifacts.run_manifest import sha256_of
-from slpd.artifacts.slide_record import SlideRecord
-from slpd.artifacts.tokens import TokenSource, write_tokens
-from slpd.artifacts.training_folder import TrainingFolder
+from slpd.artifacts.learned.embeddings import CohortEmbeddings, write_embeddings
+from slpd.artifacts.learned.training_folder import TrainingFolder
+from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens
+from slpd.artifacts.patch_tokens.token_file import TokenSource, write_tokens
+from slpd.artifacts.runs.run_manifest import sha256_of
+from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.training.learner import Learner
 from slpd.training.precision import Precision
 from slpd.training.progress import Progress

@@ -21,8 +21,8 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from slpd.artifacts.regions import Region, write_regions
-from slpd.artifacts.slide_record import SlideRecord
+from slpd.artifacts.slides.region_table import Region, write_regions
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.geometry.read_plan import plan_read
 from slpd.models.patch_encoder import PatchEncoder, split_patches
 from slpd.models.sharpness import sharpness

@@ -5,8 +5,8 @@ from typing import Self
 
 from pydantic import Field
 
-from slpd.artifacts.sheet import SheetRow
-from slpd.artifacts.slide_record import SlideRecord
+from slpd.artifacts.slides.sheet import SheetRow
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.errors import UserError, first_of
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import Task

@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from slpd.artifacts.dicom_header import series_of
-from slpd.artifacts.published import misspelt_names, read_published
-from slpd.artifacts.sheet import SheetRow, read_sheet
-from slpd.artifacts.slide_files import SINGLE, slide_file
-from slpd.artifacts.spelling import SEPARATORS, barcode, groups, likely_date, likely_key
-from slpd.artifacts.split_files import read_split_files
+from slpd.artifacts.outside.published import misspelt_names, read_published
+from slpd.artifacts.outside.split_files import read_split_files
+from slpd.artifacts.slides.dicom_header import series_of
+from slpd.artifacts.slides.sheet import SheetRow, read_sheet
+from slpd.artifacts.slides.slide_files import SINGLE, slide_file
+from slpd.artifacts.slides.spelling import SEPARATORS, barcode, groups, likely_date, likely_key
 from slpd.errors import UserError, first_of
 from slpd.evaluation.imported_folds import absent_text, import_folds
 from slpd.evaluation.tasks import check_task, labelled_slides

@@ -12,8 +12,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from slpd.artifacts.run_manifest import RunManifest, input_records, last_manifest, result_records
-from slpd.artifacts.slide_files import files_of
+from slpd.artifacts.runs.run_manifest import RunManifest, input_records, last_manifest, result_records
+from slpd.artifacts.slides.slide_files import files_of
 from slpd.errors import UserError
 from slpd.inputs import Sheet, weights_of
 from slpd.settings.experiment import Experiment

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from slpd.artifacts.mask import Ground, Mask
+from slpd.artifacts.slides.mask import Ground, Mask
 
 Density = NDArray[np.float32]  # (h, w) optical density: 0 (white) to 2.4 (black)
 

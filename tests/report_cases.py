@@ -12,26 +12,26 @@ import rerun_table
 import toy
 
 from slpd.__main__ import main
-from slpd.artifacts.absent_slides import write_absent
-from slpd.artifacts.bags import write_bags
-from slpd.artifacts.embeddings import CohortEmbeddings, write_embeddings
-from slpd.artifacts.fold_metrics import FoldMetrics, write_fold_metrics
-from slpd.artifacts.folds import Fold, LabelledSlide, write_folds
-from slpd.artifacts.graph_test import GraphTest, write_graph_test
-from slpd.artifacts.iterations import Iterations, write_iterations
-from slpd.artifacts.manifest import ManifestRow, write_manifest
-from slpd.artifacts.metric_intervals import MetricInterval, write_intervals
-from slpd.artifacts.patch_attention import write_patch_attention
-from slpd.artifacts.picture import write_picture
-from slpd.artifacts.predictions import FoldPredictions, write_predictions
-from slpd.artifacts.prototype_map import MappedPrototype, write_prototype_map
-from slpd.artifacts.prototypes import CohortPrototypes, write_prototypes
-from slpd.artifacts.region_weights import SlideWeights, write_region_weights
-from slpd.artifacts.regions import Region, write_regions
-from slpd.artifacts.slide_graph import SlideGraphArrays, write_slide_graph
-from slpd.artifacts.slide_map import MappedSlide, write_slide_map
-from slpd.artifacts.slide_record import SlideRecord
-from slpd.artifacts.training_metrics import COLUMNS, EpochMetrics, write_metrics
+from slpd.artifacts.evaluation.absent_slides import write_absent
+from slpd.artifacts.evaluation.fold_metrics import FoldMetrics, write_fold_metrics
+from slpd.artifacts.evaluation.folds import Fold, LabelledSlide, write_folds
+from slpd.artifacts.evaluation.metric_intervals import MetricInterval, write_intervals
+from slpd.artifacts.evaluation.predictions import FoldPredictions, write_predictions
+from slpd.artifacts.evaluation.region_weights import SlideWeights, write_region_weights
+from slpd.artifacts.learned.bags import write_bags
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes, write_prototypes
+from slpd.artifacts.learned.embeddings import CohortEmbeddings, write_embeddings
+from slpd.artifacts.learned.graph_test import GraphTest, write_graph_test
+from slpd.artifacts.learned.iteration_history import Iterations, write_iterations
+from slpd.artifacts.learned.patch_attention import write_patch_attention
+from slpd.artifacts.learned.prototype_map import MappedPrototype, write_prototype_map
+from slpd.artifacts.learned.slide_graph_file import SlideGraphArrays, write_slide_graph
+from slpd.artifacts.learned.slide_map import MappedSlide, write_slide_map
+from slpd.artifacts.learned.training_metrics import COLUMNS, EpochMetrics, write_metrics
+from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
+from slpd.artifacts.slides.picture import write_picture
+from slpd.artifacts.slides.region_table import Region, write_regions
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.settings.experiment import Experiment, load_experiment
 from slpd.settings.tables import metrics_of
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.folds import Fold, LabelledSlide
+from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.evaluation.cases import EvaluationData, evaluation_data
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, SurvivalTask
 from slpd.settings.heads import AbmilHead, HeadPreset, MaxMilHead, VitWsiHead

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from slpd.__main__ import main
-from slpd.artifacts.manifest import ManifestRow, write_manifest
-from slpd.artifacts.slide_record import SlideRecord
-from slpd.artifacts.tokens import TokenSource, write_tokens
+from slpd.artifacts.patch_tokens.token_file import TokenSource, write_tokens
+from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.settings.jobs import Jobs
 from slpd.settings.training import Objective, Prototypes, RegionEncoder, SlideGraph, Training
 from slpd.training.learner import Learner

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from small_training import ENCODER, GRID, N_REGIONS, TOKEN_WIDTH, stage, write_cohort
 
 from slpd.__main__ import main
-from slpd.artifacts.cohort_tokens import open_cohort_tokens
-from slpd.artifacts.patch_attention import open_patch_attention
-from slpd.artifacts.region_encoder import RegionEncoderCard, write_region_encoder
-from slpd.artifacts.tokens import TokenSource, write_tokens
+from slpd.artifacts.learned.encoder_file import RegionEncoderCard, write_region_encoder
+from slpd.artifacts.learned.patch_attention import open_patch_attention
+from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens
+from slpd.artifacts.patch_tokens.token_file import TokenSource, write_tokens
 from slpd.errors import UserError
 from slpd.models.network import build_region_encoder
 from slpd.models.region_encoder import RegionViT

@@ -24,9 +24,9 @@ from small_training import (
 )
 
 from slpd.__main__ import main
-from slpd.artifacts.checkpoint import read_checkpoint
-from slpd.artifacts.embeddings import kept_prototypes
-from slpd.artifacts.iterations import read_iterations
+from slpd.artifacts.learned.checkpoint import read_checkpoint
+from slpd.artifacts.learned.embeddings import kept_prototypes
+from slpd.artifacts.learned.iteration_history import read_iterations
 from slpd.training.learner import Learner
 
 pytestmark = pytest.mark.torch

@@ -9,8 +9,8 @@ import pytest
 import rerun_table
 import toy
 
-from slpd.artifacts.sheet import SheetRow
-from slpd.artifacts.slide_record import SlideRecord
+from slpd.artifacts.slides.sheet import SheetRow
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.cohort_check import CohortPlan, check_cohort
 from slpd.errors import UserError
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, SurvivalTask

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from slpd.__main__ import main
-from slpd.artifacts.cohort_tokens import open_cohort_tokens, read_cohort_coords
-from slpd.artifacts.manifest import read_manifest
-from slpd.artifacts.slide_record import SlideRecord, write_records
-from slpd.artifacts.tokens import Quality, TokenSource, read_source, sharp_regions, write_tokens
+from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens, read_cohort_coords
+from slpd.artifacts.patch_tokens.token_file import Quality, TokenSource, read_source, sharp_regions, write_tokens
+from slpd.artifacts.slides.manifest import read_manifest
+from slpd.artifacts.slides.slide_record import SlideRecord, write_records
 
 MakeManifest = Callable[..., tuple[int, str]]
 

@@ -33,15 +33,15 @@ from small_training import (
 )
 
 from slpd.__main__ import main
-from slpd.artifacts.bags import read_bags
-from slpd.artifacts.checkpoint import read_checkpoint
-from slpd.artifacts.cohort_tokens import open_cohort_tokens
-from slpd.artifacts.embeddings import CohortEmbeddings, read_embeddings
-from slpd.artifacts.iterations import read_iterations
-from slpd.artifacts.prototypes import read_prototypes, write_prototypes
-from slpd.artifacts.region_encoder import read_region_encoder
-from slpd.artifacts.slide_graph import read_slide_graph
-from slpd.artifacts.training_metrics import read_metrics
+from slpd.artifacts.learned.bags import read_bags
+from slpd.artifacts.learned.checkpoint import read_checkpoint
+from slpd.artifacts.learned.cohort_prototypes import read_prototypes, write_prototypes
+from slpd.artifacts.learned.embeddings import CohortEmbeddings, read_embeddings
+from slpd.artifacts.learned.encoder_file import read_region_encoder
+from slpd.artifacts.learned.iteration_history import read_iterations
+from slpd.artifacts.learned.slide_graph_file import read_slide_graph
+from slpd.artifacts.learned.training_metrics import read_metrics
+from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens
 from slpd.method.prototypes import cluster_cohort
 from slpd.method.schedules import make_schedules
 from slpd.method.slide_graph import link_cohort

@@ -12,11 +12,11 @@ import torch
 from small_training import ENCODER, GRID, TOKEN_WIDTH, write_cohort
 
 from slpd.__main__ import main
-from slpd.artifacts.bags import read_bags
-from slpd.artifacts.manifest import ManifestRow, write_manifest
-from slpd.artifacts.region_encoder import RegionEncoderCard, write_region_encoder
-from slpd.artifacts.slide_record import SlideRecord
-from slpd.artifacts.tokens import TokenSource, write_tokens
+from slpd.artifacts.learned.bags import read_bags
+from slpd.artifacts.learned.encoder_file import RegionEncoderCard, write_region_encoder
+from slpd.artifacts.patch_tokens.token_file import TokenSource, write_tokens
+from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.models.network import build_region_encoder
 from slpd.settings.training import RegionEncoder
 

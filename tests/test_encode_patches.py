@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from waiting import wait_until
 
 from slpd.__main__ import main
-from slpd.artifacts.regions import Region, write_regions
-from slpd.artifacts.slide_record import SlideRecord, read_record, read_records
-from slpd.artifacts.tokens import read_coords, read_quality, read_source, read_tokens
+from slpd.artifacts.patch_tokens.token_file import read_coords, read_quality, read_source, read_tokens
+from slpd.artifacts.slides.region_table import Region, write_regions
+from slpd.artifacts.slides.slide_record import SlideRecord, read_record, read_records
 from slpd.errors import SlideError
 from slpd.geometry.read_plan import ReadPlan
 from slpd.models.patch_encoder import PatchEncoder
@@ -132,7 +132,9 @@ def test_a_copy_that_is_not_the_whole_slide_is_not_used(
     (cohort / "elsewhere").mkdir()
     (cohort / "elsewhere" / "torn").write_bytes(b"no slide")
     source = "elsewhere" if copied == ["torn"] else "a"
-    monkeypatch.setattr("slpd.artifacts.node_copy.files_of", lambda _: [cohort / source / name for name in copied])
+    monkeypatch.setattr(
+        "slpd.artifacts.slides.node_copy.files_of", lambda _: [cohort / source / name for name in copied]
+    )
     encode("a")
     in_place = read_tokens(cohort / "tokens" / "a.h5")
     (cohort / "tokens" / "a.h5").unlink()

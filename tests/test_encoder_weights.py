@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from slpd.artifacts.encoder_weights import read_encoder_weights
+from slpd.artifacts.outside.encoder_weights import read_encoder_weights
 from slpd.errors import UserError
 from slpd.models.weights import load_exactly
 

@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from small_cases import class_task, survival_cohort, survival_task
 
-from slpd.artifacts.bags import write_bags
-from slpd.artifacts.fold_metrics import read_fold_metrics
-from slpd.artifacts.folds import Fold, LabelledSlide, write_folds
-from slpd.artifacts.metric_intervals import read_intervals
-from slpd.artifacts.region_weights import read_region_weights
+from slpd.artifacts.evaluation.fold_metrics import read_fold_metrics
+from slpd.artifacts.evaluation.folds import Fold, LabelledSlide, write_folds
+from slpd.artifacts.evaluation.metric_intervals import read_intervals
+from slpd.artifacts.evaluation.region_weights import read_region_weights
+from slpd.artifacts.learned.bags import write_bags
 from slpd.errors import EvaluationError, UserError
 from slpd.evaluation import logistic
 from slpd.evaluation.cases import evaluation_data

@@ -27,9 +27,9 @@ from small_training import (
 )
 from test_embed_bags import HIPT, embed, sha256
 
-from slpd.artifacts.manifest import ManifestRow, read_manifest, write_manifest
-from slpd.artifacts.region_encoder import RegionEncoderCard, read_region_encoder, write_region_encoder
-from slpd.artifacts.slide_record import SlideRecord
+from slpd.artifacts.learned.encoder_file import RegionEncoderCard, read_region_encoder, write_region_encoder
+from slpd.artifacts.slides.manifest import ManifestRow, read_manifest, write_manifest
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.models.network import build_region_encoder
 from slpd.settings.experiment import Variant
 from slpd.settings.recipe import Recipe

@@ -11,10 +11,10 @@ from PIL import Image
 from scipy import ndimage
 from skimage.measure import approximate_polygon, find_contours
 
-from slpd.artifacts.geojson import write_geojson
-from slpd.artifacts.given_mask import read_given_mask
-from slpd.artifacts.mask import Ground, write_mask
-from slpd.artifacts.regions import Region
+from slpd.artifacts.slides.geojson import write_geojson
+from slpd.artifacts.slides.given_mask import read_given_mask
+from slpd.artifacts.slides.mask import Ground, write_mask
+from slpd.artifacts.slides.region_table import Region
 from slpd.errors import SlideError
 from slpd.geometry.outlines import area, kept_points, outline, rasterise
 

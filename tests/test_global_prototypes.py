@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from slpd.artifacts.embeddings import CohortEmbeddings
+from slpd.artifacts.learned.embeddings import CohortEmbeddings
 from slpd.errors import UserError
 from slpd.method.global_prototypes import find_prototypes
 from slpd.method.prototypes import cluster_cohort

@@ -12,7 +12,7 @@ from small_training import FLOAT32
 from torch import Tensor
 from whole_loss import whole_loss
 
-from slpd.artifacts.training_metrics import STEP_METRICS
+from slpd.artifacts.learned.training_metrics import STEP_METRICS
 from slpd.method.losses import DistillationLoss, Targets
 from slpd.method.prototypes import unit
 from slpd.method.schedules import make_schedules

@@ -7,9 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
-from slpd.artifacts.bags import read_bags, read_corners, write_bags
-from slpd.artifacts.embeddings import CohortEmbeddings, read_embeddings, write_embeddings
-from slpd.artifacts.region_weights import SlideWeights, read_region_weights, write_region_weights
+from slpd.artifacts.evaluation.region_weights import SlideWeights, read_region_weights, write_region_weights
+from slpd.artifacts.learned.bags import read_bags, read_corners, write_bags
+from slpd.artifacts.learned.embeddings import CohortEmbeddings, read_embeddings, write_embeddings
 from slpd.errors import UserError
 
 VECTORS = np.ones((300, 16), np.float32)

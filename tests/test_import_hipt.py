@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from slpd.artifacts.folds import SPLITS
-from slpd.artifacts.published import read_published
-from slpd.artifacts.sheet import read_sheet
-from slpd.artifacts.split_files import read_split_file
+from slpd.artifacts.evaluation.folds import SPLITS
+from slpd.artifacts.outside.published import read_published
+from slpd.artifacts.outside.split_files import read_split_file
+from slpd.artifacts.slides.sheet import read_sheet
 from slpd.errors import UserError
 from slpd.evaluation.task_folds import make_folds
 from slpd.evaluation.tasks import check_task, labelled_slides

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from slpd.__main__ import main
-from slpd.artifacts.cohort_tokens import open_cohort_tokens
-from slpd.artifacts.slide_record import SlideRecord, read_records
-from slpd.artifacts.tokens import read_coords, read_quality, read_source, read_tokens
+from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens
+from slpd.artifacts.patch_tokens.token_file import read_coords, read_quality, read_source, read_tokens
+from slpd.artifacts.slides.slide_record import SlideRecord, read_records
 
 pytestmark = pytest.mark.torch
 

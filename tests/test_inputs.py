@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from slpd.artifacts.sheet import SheetRow
+from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import UserError
 from slpd.inputs import check_files, check_published, check_weights
 from slpd.settings.experiment import Experiment, load_experiment

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from slpd.artifacts.folds import LabelledSlide
+from slpd.artifacts.evaluation.folds import LabelledSlide
 from slpd.evaluation.cases import Cases, Outcomes
 from slpd.evaluation.comparison import paired_difference
 from slpd.evaluation.intervals import interval, metric_intervals, resampled_weights

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from small_cases import class_task, data_of, survival_data, survival_task
 
-from slpd.artifacts.folds import Fold, LabelledSlide
+from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.errors import UserError
 from slpd.evaluation.cases import EvaluationData, evaluation_data
 from slpd.evaluation.knn import predict_knn

@@ -8,8 +8,8 @@ from typing import Any
 import rerun_table
 import toy
 
-from slpd.artifacts.sheet import SheetRow, labels_digest, starts_from_tokens
-from slpd.artifacts.split_files import split_files
+from slpd.artifacts.outside.split_files import split_files
+from slpd.artifacts.slides.sheet import SheetRow, labels_digest, starts_from_tokens
 from slpd.inputs import Sheet
 from slpd.layout import Layout, logs_of, results_of
 from slpd.report.sources import report_files

@@ -8,9 +8,9 @@ import pytest
 import torch
 from small_training import ENCODER, FLOAT32, GRID, TOKEN_WIDTH, TRAINING
 
-from slpd.artifacts.checkpoint import read_checkpoint, write_checkpoint
-from slpd.artifacts.cohort_tokens import CohortTokens
-from slpd.artifacts.training_metrics import STEP_METRICS
+from slpd.artifacts.learned.checkpoint import read_checkpoint, write_checkpoint
+from slpd.artifacts.learned.training_metrics import STEP_METRICS
+from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens
 from slpd.method.schedules import StepRates, make_schedules
 from slpd.settings.training import PLAIN_DINO
 from slpd.training.batches import Batches

@@ -19,7 +19,7 @@ import numpy as np
 from small_training import OBJECTIVE, pretrain_arguments, stage, train_variant, write_cohort
 from test_prototype_targets import CONTENT
 
-from slpd.artifacts.training_metrics import read_metrics
+from slpd.artifacts.learned.training_metrics import read_metrics
 from slpd.method.prototype_targets import slide_means
 
 folder = Path(sys.argv[1])

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from slpd.artifacts.sheet import SheetRow, read_sheet
+from slpd.artifacts.slides.sheet import SheetRow, read_sheet
 from slpd.errors import UserError
 from slpd.settings.synthetic import COHORTS, ProceduralCohort
 from slpd.stages import make_cohort

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from slpd.artifacts.sheet import read_sheet
+from slpd.artifacts.slides.sheet import read_sheet
 from slpd.errors import UserError
 from slpd.settings.synthetic import TileCohort
 from slpd.stages import make_cohort

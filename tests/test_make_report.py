@@ -19,8 +19,8 @@ from sklearn.metrics import auc, roc_auc_score
 from snakemake.utils import update_config
 
 from slpd.artifacts.atomic import atomic_folder
-from slpd.artifacts.benchmarks import JobCost, read_job_costs
-from slpd.artifacts.training_metrics import EpochMetrics
+from slpd.artifacts.learned.training_metrics import EpochMetrics
+from slpd.artifacts.runs.job_costs import JobCost, read_job_costs
 from slpd.evaluation.roc import mean_roc
 from slpd.inputs import read_sheets
 from slpd.layout import Layout

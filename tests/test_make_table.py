@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from slpd.artifacts.absent_slides import AbsentSlide, write_absent
-from slpd.artifacts.fold_metrics import FoldMetrics, write_fold_metrics
-from slpd.artifacts.folds import Fold, LabelledSlide, write_folds
-from slpd.artifacts.manifest import ManifestRow, write_manifest
-from slpd.artifacts.metric_intervals import MetricInterval, write_intervals
-from slpd.artifacts.published import PublishedFigure, misspelt_names, read_published
-from slpd.artifacts.slide_record import SlideRecord
+from slpd.artifacts.evaluation.absent_slides import AbsentSlide, write_absent
+from slpd.artifacts.evaluation.fold_metrics import FoldMetrics, write_fold_metrics
+from slpd.artifacts.evaluation.folds import Fold, LabelledSlide, write_folds
+from slpd.artifacts.evaluation.metric_intervals import MetricInterval, write_intervals
+from slpd.artifacts.outside.published import PublishedFigure, misspelt_names, read_published
+from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.errors import UserError
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, Intervals, SurvivalTask
 from slpd.settings.tables import Table, metrics_of

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from slpd.__main__ import main
 from slpd.analysis.plane import neighbourhood_plane, principal_plane
-from slpd.artifacts.embeddings import CohortEmbeddings, write_embeddings
-from slpd.artifacts.prototype_map import read_prototype_map
-from slpd.artifacts.prototypes import CohortPrototypes, write_prototypes
-from slpd.artifacts.slide_map import read_slide_map
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes, write_prototypes
+from slpd.artifacts.learned.embeddings import CohortEmbeddings, write_embeddings
+from slpd.artifacts.learned.prototype_map import read_prototype_map
+from slpd.artifacts.learned.slide_map import read_slide_map
 
 RNG = np.random.default_rng(0)
 

@@ -28,8 +28,8 @@ from benchmarks.phenotype_cohort import (
     single_region_auc,
     token_bags,
 )
-from slpd.artifacts.prototypes import CohortPrototypes
-from slpd.artifacts.slide_graph import SlideGraphArrays
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
+from slpd.artifacts.learned.slide_graph_file import SlideGraphArrays
 
 pytestmark = pytest.mark.torch
 

@@ -19,7 +19,7 @@ from small_training import (
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from slpd.artifacts.training_metrics import read_metrics
+from slpd.artifacts.learned.training_metrics import read_metrics
 from slpd.method.schedules import StepRates
 from slpd.training.monitor import Monitor
 from slpd.training.progress import Progress

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from dicom import write_dicom
 
-from slpd.artifacts.node_copy import node_copy
+from slpd.artifacts.slides.node_copy import node_copy
 from slpd.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -104,7 +104,7 @@ def test_what_cannot_be_copied_is_read_in_place(
 def test_copies_of_killed_jobs_are_removed_and_those_of_living_ones_kept(slide: Path, tmp_path: Path) -> None:
     node = tmp_path / "node"
     program = (
-        "import sys; from pathlib import Path; from slpd.artifacts.node_copy import node_copy\n"
+        "import sys; from pathlib import Path; from slpd.artifacts.slides.node_copy import node_copy\n"
         f"with node_copy('a', Path({str(slide)!r}), {str(node)!r}) as copy: print(copy, flush=True); sys.stdin.read()"
     )
     jobs = [

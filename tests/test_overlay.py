@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.colours import PEN, REGION, TISSUE
-from slpd.artifacts.mask import Ground
-from slpd.artifacts.regions import Region
+from slpd.artifacts.slides.colours import PEN, REGION, TISSUE
+from slpd.artifacts.slides.mask import Ground
+from slpd.artifacts.slides.region_table import Region
 from slpd.plots.overlay import draw_outlines, draw_regions, with_caption, with_legend
 
 

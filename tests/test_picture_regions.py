@@ -9,10 +9,10 @@ from conftest import MakeSlide
 from numpy.typing import NDArray
 
 from slpd.__main__ import main
-from slpd.artifacts.picture import read_picture
-from slpd.artifacts.region_sheet import n_columns, place_of
-from slpd.artifacts.regions import Region, write_regions
-from slpd.artifacts.slide_record import SlideRecord
+from slpd.artifacts.slides.picture import read_picture
+from slpd.artifacts.slides.region_pictures import n_columns, place_of
+from slpd.artifacts.slides.region_table import Region, write_regions
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.plots.contact_sheet import gap
 
 pytestmark = pytest.mark.slides

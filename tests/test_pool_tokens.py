@@ -7,10 +7,10 @@ import h5py
 import numpy as np
 import pytest
 
-from slpd.artifacts.bags import read_bags
-from slpd.artifacts.manifest import ManifestRow, write_manifest
-from slpd.artifacts.slide_record import SlideRecord
-from slpd.artifacts.tokens import Quality, TokenSource, write_tokens
+from slpd.artifacts.learned.bags import read_bags
+from slpd.artifacts.patch_tokens.token_file import Quality, TokenSource, write_tokens
+from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.errors import UserError
 from slpd.stages import pool_tokens
 

@@ -26,10 +26,10 @@ from small_training import (
 from waiting import wait_until
 
 from slpd.__main__ import main
-from slpd.artifacts.embeddings import read_embeddings
-from slpd.artifacts.region_encoder import read_region_encoder
-from slpd.artifacts.tokens import read_tokens
-from slpd.artifacts.training_metrics import read_metrics
+from slpd.artifacts.learned.embeddings import read_embeddings
+from slpd.artifacts.learned.encoder_file import read_region_encoder
+from slpd.artifacts.learned.training_metrics import read_metrics
+from slpd.artifacts.patch_tokens.token_file import read_tokens
 from slpd.models.network import Network
 from slpd.settings.training import Training
 from slpd.slurm import limit

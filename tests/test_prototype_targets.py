@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from slpd.artifacts.embeddings import CohortEmbeddings
-from slpd.artifacts.prototypes import CohortPrototypes
-from slpd.artifacts.slide_graph import SlideGraphArrays
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
+from slpd.artifacts.learned.embeddings import CohortEmbeddings
+from slpd.artifacts.learned.slide_graph_file import SlideGraphArrays
 from slpd.method.prototype_targets import TARGETS, corresponding_prototypes, own_prototypes, region_targets
 from slpd.method.prototypes import cluster_cohort, unit
 from slpd.method.slide_graph import link_slides

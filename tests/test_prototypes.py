@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from slpd.artifacts.embeddings import CohortEmbeddings
+from slpd.artifacts.learned.embeddings import CohortEmbeddings
 from slpd.errors import UserError
 from slpd.method.prototypes import cluster_cohort, cluster_slide, unit
 from slpd.settings.training import Features, Prototypes

@@ -26,7 +26,7 @@ from small_training import (
     write_cohort,
 )
 
-from slpd.artifacts.manifest import read_manifest, write_manifest
+from slpd.artifacts.slides.manifest import read_manifest, write_manifest
 from slpd.method import slide_graph
 from slpd.method.prototypes import unit
 from slpd.method.schedules import StepRates

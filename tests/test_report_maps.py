@@ -10,10 +10,10 @@ import pytest
 from matplotlib.colors import to_hex
 from sklearn.metrics import adjusted_rand_score
 
-from slpd.artifacts.graph_test import GraphTest
-from slpd.artifacts.prototypes import CohortPrototypes
-from slpd.artifacts.slide_graph import SlideGraphArrays
-from slpd.artifacts.slide_record import SlideRecord
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
+from slpd.artifacts.learned.graph_test import GraphTest
+from slpd.artifacts.learned.slide_graph_file import SlideGraphArrays
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.plots.prototype_figures import Group, draw_map
 from slpd.plots.style import COLOURS, FAINT
 from slpd.report.atlas import make_atlas, tissue_shares

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from slpd.__main__ import main
-from slpd.artifacts.mask import read_mask
-from slpd.artifacts.picture import read_picture
-from slpd.artifacts.slide_record import read_record
+from slpd.artifacts.slides.mask import read_mask
+from slpd.artifacts.slides.picture import read_picture
+from slpd.artifacts.slides.slide_record import read_record
 
 MakeSlide = Callable[..., Path]
 Picture = NDArray[np.uint8]  # (h, w, 3)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from slpd.artifacts.sheet import read_sheet
+from slpd.artifacts.slides.sheet import read_sheet
 from slpd.errors import UserError
 
 HEADER = "slide,path,patient,mpp,diagnosis\n"

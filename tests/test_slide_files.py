@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from dicom import write_dicom
 
-from slpd.artifacts.dicom_header import series_of
-from slpd.artifacts.sheet import SheetRow
-from slpd.artifacts.slide_files import files_of, n_bytes_of, slide_file
+from slpd.artifacts.slides.dicom_header import series_of
+from slpd.artifacts.slides.sheet import SheetRow
+from slpd.artifacts.slides.slide_files import files_of, n_bytes_of, slide_file
 from slpd.errors import UserError
 from slpd.geometry.read_plan import plan_read
 from slpd.inputs import check_files

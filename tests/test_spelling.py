@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slpd.artifacts.sheet import SheetRow, parse_sheet
-from slpd.artifacts.spelling import likely_key, no_id, slide_key, sure_key
+from slpd.artifacts.slides.sheet import SheetRow, parse_sheet
+from slpd.artifacts.slides.spelling import likely_key, no_id, slide_key, sure_key
 from slpd.errors import UserError
 from slpd.inputs import warn_of_barcodes, warn_of_spellings
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from slpd.artifacts.absent_slides import read_absent
-from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide, read_folds, write_folds
-from slpd.artifacts.manifest import ManifestRow, write_manifest
-from slpd.artifacts.sheet import SheetRow
-from slpd.artifacts.slide_record import SlideRecord
-from slpd.artifacts.split_files import read_split_file, read_split_files
+from slpd.artifacts.evaluation.absent_slides import read_absent
+from slpd.artifacts.evaluation.folds import SPLITS, Fold, LabelledSlide, read_folds, write_folds
+from slpd.artifacts.outside.split_files import read_split_file, read_split_files
+from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
+from slpd.artifacts.slides.sheet import SheetRow
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.errors import UserError
 from slpd.evaluation.generated_folds import generate_folds
 from slpd.evaluation.imported_folds import absent_text, import_folds, patient_overlap

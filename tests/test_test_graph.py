@@ -12,11 +12,11 @@ from scipy.stats import kstest
 from slpd.__main__ import main
 from slpd.analysis.neighbour_agreement import agreement_tests
 from slpd.analysis.slide_properties import slide_properties
-from slpd.artifacts.graph_test import GraphTest, read_graph_test, write_graph_test
-from slpd.artifacts.manifest import ManifestRow, write_manifest
-from slpd.artifacts.sheet import SheetRow
-from slpd.artifacts.slide_graph import SlideGraphArrays, write_slide_graph
-from slpd.artifacts.slide_record import SlideRecord
+from slpd.artifacts.learned.graph_test import GraphTest, read_graph_test, write_graph_test
+from slpd.artifacts.learned.slide_graph_file import SlideGraphArrays, write_slide_graph
+from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
+from slpd.artifacts.slides.sheet import SheetRow
+from slpd.artifacts.slides.slide_record import SlideRecord
 
 Properties = dict[str, list[str]]
 

@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from slpd.__main__ import main
-from slpd.artifacts.mask import NOTHING, Ground, write_mask
-from slpd.artifacts.picture import read_picture, write_picture
-from slpd.artifacts.regions import Region, read_grid, read_regions, write_regions
-from slpd.artifacts.slide_record import SlideRecord, read_record
+from slpd.artifacts.slides.mask import NOTHING, Ground, write_mask
+from slpd.artifacts.slides.picture import read_picture, write_picture
+from slpd.artifacts.slides.region_table import Region, read_grid, read_regions, write_regions
+from slpd.artifacts.slides.slide_record import SlideRecord, read_record
 
 Tile = Callable[..., tuple[int, SlideRecord, list[Region]]]
 

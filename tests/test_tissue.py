@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from benchmarks import pens
 from benchmarks.pens import drawn_tissue
-from slpd.artifacts.mask import Ground
+from slpd.artifacts.slides.mask import Ground
 from slpd.tissue import drop_small, fill_small_holes, glass_colour, reached, survey, why_no_stain
 from slpd.wsi import Slide
 

@@ -20,8 +20,8 @@ from small_training import (
     write_cohort,
 )
 
-from slpd.artifacts.cohort_tokens import open_cohort_tokens
-from slpd.artifacts.tokens import read_tokens
+from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens
+from slpd.artifacts.patch_tokens.token_file import read_tokens
 from slpd.errors import UserError
 from slpd.settings.jobs import TokenPlace
 from slpd.training import memory, token_store

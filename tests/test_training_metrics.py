@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from slpd.artifacts.training_metrics import COLUMNS, EpochMetrics, read_metrics, write_metrics
+from slpd.artifacts.learned.training_metrics import COLUMNS, EpochMetrics, read_metrics, write_metrics
 
 VALUES = {name: 0.1 + place for place, name in enumerate(COLUMNS)} | {"epoch": 1}
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import rerun_table
 
-from slpd.artifacts.run_manifest import last_manifest
-from slpd.artifacts.sheet import read_sheet
-from slpd.artifacts.slide_files import quick_sha256
+from slpd.artifacts.runs.run_manifest import last_manifest
+from slpd.artifacts.slides.sheet import read_sheet
+from slpd.artifacts.slides.slide_files import quick_sha256
 from slpd.errors import UserError
 from slpd.run_record import record_run, seeds
 from slpd.settings.experiment import load_experiment

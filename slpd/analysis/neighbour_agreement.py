@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.graph_test import GraphTest
+from slpd.artifacts.learned.graph_test import GraphTest
 
 PATIENT = "patient"
 UNKNOWN = (float("nan"),) * 5

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from slpd.artifacts.sheet import SheetRow
+from slpd.artifacts.slides.sheet import SheetRow
 
 # TCGA-05-4244-...: project, tissue source site, participant (GDC Encyclopedia, "TCGA Barcode")
 TCGA_BARCODE = re.compile(r"TCGA-([A-Z0-9]{2})-[A-Z0-9]{4}(?![A-Z0-9])")

@@ -3,7 +3,7 @@
 pandas turns text into cells and back, pydantic turns cells into the types of the fields. Cells are read as text, so
 that an id `007` or `NA` stays what it is. Tables that people write are read more strictly: `people_table.py`. pandas
 is imported where a table is read or written: it costs 0.2 s, which the start of the workflow and the stages of single
-slides (`regions.py`) do without.
+slides (`region_table.py`) do without.
 """
 
 from collections.abc import Iterable, Sequence

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from slpd.artifacts.sheet import is_token_file
-from slpd.artifacts.slide_files import files_of
+from slpd.artifacts.slides.sheet import is_token_file
+from slpd.artifacts.slides.slide_files import files_of
 from slpd.doctor.finding import Finding
 from slpd.errors import UserError
 

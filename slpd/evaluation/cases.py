@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.folds import Fold, LabelledSlide
+from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.errors import UserError
 from slpd.evaluation.survival import interval_of, interval_starts
 from slpd.evaluation.tasks import SEEN

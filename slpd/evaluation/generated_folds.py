@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from slpd.artifacts.folds import Fold, LabelledSlide
+from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.evaluation.tasks import patients_by_stratum
 from slpd.settings.evaluation import GeneratedFolds
 

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
-from slpd.artifacts.absent_slides import AbsentSlide
-from slpd.artifacts.folds import SPLITS, Fold, LabelledSlide
-from slpd.artifacts.spelling import slide_key
-from slpd.artifacts.split_files import SplitIds
+from slpd.artifacts.evaluation.absent_slides import AbsentSlide
+from slpd.artifacts.evaluation.folds import SPLITS, Fold, LabelledSlide
+from slpd.artifacts.outside.split_files import SplitIds
+from slpd.artifacts.slides.spelling import slide_key
 from slpd.errors import UserError, first_of
 
 log = logging.getLogger(__name__)

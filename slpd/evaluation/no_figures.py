@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from slpd.artifacts.folds import Fold
+from slpd.artifacts.evaluation.folds import Fold
 from slpd.errors import EvaluationError
 from slpd.evaluation.cases import grouped, time_intervals
 from slpd.evaluation.tasks import n_cases

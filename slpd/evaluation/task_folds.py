@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from slpd.artifacts.folds import Fold, LabelledSlide
-from slpd.artifacts.split_files import SplitIds, read_split_files
+from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
+from slpd.artifacts.outside.split_files import SplitIds, read_split_files
 from slpd.evaluation.generated_folds import generate_folds
 from slpd.evaluation.imported_folds import import_folds
 from slpd.evaluation.tasks import strata_of

@@ -8,8 +8,8 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from slpd.artifacts.folds import LabelledSlide
-from slpd.artifacts.sheet import SheetRow
+from slpd.artifacts.evaluation.folds import LabelledSlide
+from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import UserError
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, SurvivalTask
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from slpd.artifacts.folds import Fold
+from slpd.artifacts.evaluation.folds import Fold
 from slpd.errors import EvaluationError
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, SurvivalTask
 from slpd.settings.heads import KnnHead

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from slpd.artifacts.folds import Fold, LabelledSlide
+from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 
 HIPT_SEED = 1  # of pandas' DataFrame.sample, whose draw this is
 

@@ -6,8 +6,8 @@ none of their own that could be linked.
 
 import numpy as np
 
-from slpd.artifacts.embeddings import CohortEmbeddings
-from slpd.artifacts.prototypes import CohortPrototypes
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
+from slpd.artifacts.learned.embeddings import CohortEmbeddings
 from slpd.errors import UserError
 from slpd.method.prototypes import cluster_cohort, cluster_slide
 from slpd.settings.training import Prototypes

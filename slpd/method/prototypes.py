@@ -5,8 +5,8 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.embeddings import CohortEmbeddings
-from slpd.artifacts.prototypes import CohortPrototypes
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
+from slpd.artifacts.learned.embeddings import CohortEmbeddings
 from slpd.errors import UserError
 from slpd.settings.training import Prototypes
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from slpd.artifacts.prototypes import CohortPrototypes
-from slpd.artifacts.slide_graph import SlideGraphArrays
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
+from slpd.artifacts.learned.slide_graph_file import SlideGraphArrays
 from slpd.settings.training import SlideGraph
 
 Link = tuple[float, int, NDArray[np.int64]]  # similarity, slide, matching

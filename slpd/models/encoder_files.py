@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from slpd.artifacts.cohort_tokens import CohortTokens
-from slpd.artifacts.encoder_weights import read_encoder_weights
-from slpd.artifacts.region_encoder import RegionEncoderCard, read_card
+from slpd.artifacts.learned.encoder_file import RegionEncoderCard, read_card
+from slpd.artifacts.outside.encoder_weights import read_encoder_weights
+from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens
 from slpd.errors import UserError
 from slpd.models.network import build_region_encoder
 from slpd.models.region_encoder import RegionViT

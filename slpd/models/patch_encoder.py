@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from slpd.artifacts.token_journal import EncodedRegion
+from slpd.artifacts.patch_tokens.token_journal import EncodedRegion
 from slpd.errors import UserError
 from slpd.models.region_encoder import positions_for
 from slpd.models.sharpness import sharpness

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from slpd.artifacts.region_sheet import n_columns, n_rows, place_of
+from slpd.artifacts.slides.region_pictures import n_columns, n_rows, place_of
 from slpd.plots.overlay import MESSAGE, Picture, load_font
 
 UNREADABLE = "cannot be read"
 
 
 def draw_region_sheet(pictures: Iterable[Picture | None], n_regions: int, picture_px: int) -> Picture:
-    """One picture of a slide's regions, as `artifacts/region_sheet.py` lays them out.
+    """One picture of a slide's regions, as `artifacts/slides/region_pictures.py` lays them out.
 
     Args:
         pictures: (picture_px, picture_px, 3) of each region; None: it cannot be read, and its place says so.

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from slpd.artifacts.colours import PADDING, PEN, REGION, TISSUE, Colour
-from slpd.artifacts.mask import Ground
-from slpd.artifacts.regions import Region
+from slpd.artifacts.slides.colours import PADDING, PEN, REGION, TISSUE, Colour
+from slpd.artifacts.slides.mask import Ground
+from slpd.artifacts.slides.region_table import Region
 
 Picture = NDArray[np.uint8]  # (h, w, 3) RGB
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from slpd.artifacts.training_metrics import EpochMetrics
+from slpd.artifacts.learned.training_metrics import EpochMetrics
 from slpd.plots.style import FAINT, INK, add_legend, curve_style
 from slpd.settings.training import TERMS
 

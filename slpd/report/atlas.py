@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.prototype_map import MappedPrototype
-from slpd.artifacts.prototypes import CohortPrototypes
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
+from slpd.artifacts.learned.prototype_map import MappedPrototype
 from slpd.report.cohort_view import CohortView, cohort_data, column_names
 from slpd.report.nearest_regions import nearest_regions, prototype_distances
 from slpd.report.site import Rows

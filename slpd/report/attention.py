@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.region_weights import SlideWeights
+from slpd.artifacts.evaluation.region_weights import SlideWeights
 from slpd.report.cohort_view import CohortView, cohort_data
 from slpd.report.site import Rows
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.slide_record import SlideRecord
+from slpd.artifacts.slides.slide_record import SlideRecord
 
 MAX_VALUES = 8  # told apart by colour; a column of numbers with more is a scale
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from slpd.artifacts.benchmarks import JobCost
+from slpd.artifacts.runs.job_costs import JobCost
 
 
 @dataclass(frozen=True)

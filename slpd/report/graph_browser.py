@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.graph_test import GraphTest
-from slpd.artifacts.prototypes import CohortPrototypes
-from slpd.artifacts.slide_graph import SlideGraphArrays
-from slpd.artifacts.slide_map import MappedSlide
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
+from slpd.artifacts.learned.graph_test import GraphTest
+from slpd.artifacts.learned.slide_graph_file import SlideGraphArrays
+from slpd.artifacts.learned.slide_map import MappedSlide
 from slpd.report.cohort_view import CohortView, cohort_data, column_names
 from slpd.report.site import Rows
 from slpd.report.words import decimal

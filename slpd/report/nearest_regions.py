@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.prototypes import CohortPrototypes
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
 
 
 def prototype_distances(embeddings: NDArray[np.float32], learned: CohortPrototypes) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """Colours of prototypes and categories: few enough to be told apart with every kind of colour vision, the rest grey."""
 
-from slpd.artifacts.colours import Colour
+from slpd.artifacts.slides.colours import Colour
 from slpd.plots.style import COLOURS
 
 OTHER = COLOURS[-1]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.geojson import feature
+from slpd.artifacts.slides.geojson import feature
 from slpd.report.palette import OTHER, rgb, series_colour
 
 

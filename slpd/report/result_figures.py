@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from slpd.artifacts.fold_metrics import FoldMetrics
-from slpd.artifacts.metric_intervals import MetricInterval
-from slpd.artifacts.predictions import Prediction
+from slpd.artifacts.evaluation.fold_metrics import FoldMetrics
+from slpd.artifacts.evaluation.metric_intervals import MetricInterval
+from slpd.artifacts.evaluation.predictions import Prediction
 from slpd.evaluation.reliability import reliability
 from slpd.evaluation.roc import mean_roc
 from slpd.plots.evaluation_figures import Measured, draw_calibration, draw_confusion, draw_folds, draw_roc

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from slpd.artifacts.run_manifest import RunManifest
+from slpd.artifacts.runs.run_manifest import RunManifest
 from slpd.report.site import Site, columns
 from slpd.report.summary_page import RUN_COLUMNS, machine, run_row
 from slpd.settings.experiment import Experiment

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slpd.artifacts.manifest import ManifestRow
-from slpd.artifacts.sheet import SheetRow
-from slpd.artifacts.slide_record import SlideRecord
+from slpd.artifacts.slides.manifest import ManifestRow
+from slpd.artifacts.slides.sheet import SheetRow
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.report.navigation import page_name
 from slpd.report.site import Fact, Rows, Site, columns
 from slpd.report.words import count, decimal, plural

@@ -5,7 +5,7 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from slpd.artifacts.sheet import starts_from_tokens
+from slpd.artifacts.slides.sheet import starts_from_tokens
 from slpd.inputs import Sheet
 from slpd.layout import Layout
 from slpd.settings.experiment import Experiment

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slpd.artifacts.run_manifest import RunManifest
+from slpd.artifacts.runs.run_manifest import RunManifest
 from slpd.report.costs import StageCost
 from slpd.report.site import HOME, Fact, Site, columns
 from slpd.report.slides_page import COHORT_COLUMNS, Slides, cohort_row, reason_of, warnings_of

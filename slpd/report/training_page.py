@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from slpd.artifacts.training_metrics import COLUMNS, EpochMetrics
+from slpd.artifacts.learned.training_metrics import COLUMNS, EpochMetrics
 from slpd.plots.training_curves import COLLAPSE, LOSSES, SCHEDULE, Curves, draw_curves
 from slpd.report.navigation import page_name
 from slpd.report.site import Rows, Site, columns

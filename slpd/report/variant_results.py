@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slpd.analysis.slide_properties import slide_properties
-from slpd.artifacts.graph_test import GraphTest
-from slpd.artifacts.manifest import ManifestRow
-from slpd.artifacts.patch_attention import PatchAttention
-from slpd.artifacts.predictions import Prediction
-from slpd.artifacts.prototype_map import MappedPrototype
-from slpd.artifacts.prototypes import CohortPrototypes
-from slpd.artifacts.sheet import SheetRow
-from slpd.artifacts.slide_graph import SlideGraphArrays
-from slpd.artifacts.slide_map import MappedSlide
+from slpd.artifacts.evaluation.predictions import Prediction
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
+from slpd.artifacts.learned.graph_test import GraphTest
+from slpd.artifacts.learned.patch_attention import PatchAttention
+from slpd.artifacts.learned.prototype_map import MappedPrototype
+from slpd.artifacts.learned.slide_graph_file import SlideGraphArrays
+from slpd.artifacts.learned.slide_map import MappedSlide
+from slpd.artifacts.slides.manifest import ManifestRow
+from slpd.artifacts.slides.sheet import SheetRow
 from slpd.report.attention import PredictedCase
 from slpd.report.cohort_view import CohortView, SlideView
 from slpd.settings.evaluation import ClassTask, SurvivalTask

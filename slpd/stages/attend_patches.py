@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.cohort_tokens import CohortTokens, open_cohort_tokens
-from slpd.artifacts.patch_attention import write_patch_attention
+from slpd.artifacts.learned.patch_attention import write_patch_attention
+from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens, open_cohort_tokens
 from slpd.models.encoder_files import read_encoder
 from slpd.models.region_encoder import RegionViT
 from slpd.training.devices import training_device

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slpd.artifacts.atomic import write_text
-from slpd.artifacts.sheet import SheetRow, read_sheet
-from slpd.artifacts.slide_record import read_record
+from slpd.artifacts.slides.sheet import SheetRow, read_sheet
+from slpd.artifacts.slides.slide_record import read_record
 from slpd.cohort_check import CohortPlan, check_cohort
 from slpd.evaluation.no_figures import no_figures_text
 from slpd.evaluation.task_folds import make_folds

@@ -4,9 +4,9 @@ import argparse
 import logging
 from pathlib import Path
 
-from slpd.artifacts.embeddings import kept_prototypes, open_embeddings
-from slpd.artifacts.prototypes import write_prototypes
-from slpd.artifacts.training_folder import hand_out
+from slpd.artifacts.learned.cohort_prototypes import write_prototypes
+from slpd.artifacts.learned.embeddings import kept_prototypes, open_embeddings
+from slpd.artifacts.learned.training_folder import hand_out
 from slpd.method.global_prototypes import find_prototypes
 from slpd.settings.training import Prototypes
 

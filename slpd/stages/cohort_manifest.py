@@ -5,9 +5,9 @@ import logging
 from itertools import chain
 from pathlib import Path
 
-from slpd.artifacts.manifest import ManifestRow, write_manifest
-from slpd.artifacts.slide_record import SlideRecord, read_records
-from slpd.artifacts.tokens import read_coords, sharp_regions
+from slpd.artifacts.patch_tokens.token_file import read_coords, sharp_regions
+from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
+from slpd.artifacts.slides.slide_record import SlideRecord, read_records
 from slpd.cohort_check import check_failures
 from slpd.errors import UserError
 from slpd.settings.slides import Manifest

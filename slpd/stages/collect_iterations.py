@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.embeddings import open_embeddings
-from slpd.artifacts.iterations import Iterations, write_iterations
-from slpd.artifacts.training_folder import TrainingFolder, hand_out
+from slpd.artifacts.learned.embeddings import open_embeddings
+from slpd.artifacts.learned.iteration_history import Iterations, write_iterations
+from slpd.artifacts.learned.training_folder import TrainingFolder, hand_out
 from slpd.errors import UserError
 from slpd.settings.training import Objective
 

@@ -9,14 +9,14 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from slpd.artifacts.checkpoint import Identity, differences, read_checkpoint
-from slpd.artifacts.cohort_tokens import CohortTokens
-from slpd.artifacts.embeddings import write_embeddings, write_passed_embeddings
-from slpd.artifacts.prototypes import CohortPrototypes, read_prototypes
-from slpd.artifacts.run_manifest import sha256_of
-from slpd.artifacts.slide_graph import read_slide_graph
-from slpd.artifacts.training_folder import TrainingFolder, hand_out
-from slpd.artifacts.training_metrics import write_metrics
+from slpd.artifacts.learned.checkpoint import Identity, differences, read_checkpoint
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes, read_prototypes
+from slpd.artifacts.learned.embeddings import write_embeddings, write_passed_embeddings
+from slpd.artifacts.learned.slide_graph_file import read_slide_graph
+from slpd.artifacts.learned.training_folder import TrainingFolder, hand_out
+from slpd.artifacts.learned.training_metrics import write_metrics
+from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens
+from slpd.artifacts.runs.run_manifest import sha256_of
 from slpd.errors import UserError
 from slpd.method.processes import from_first, process_index
 from slpd.settings.training import Objective, Prototypes, SlideGraph

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from slpd.artifacts.slide_files import n_bytes_of
+from slpd.artifacts.slides.slide_files import n_bytes_of
 from slpd.doctor.files import file_findings
 from slpd.doctor.finding import Finding
 from slpd.doctor.machine import machine_findings

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from slpd.artifacts.bags import write_bags
-from slpd.artifacts.cohort_tokens import open_cohort_tokens, read_cohort_coords
+from slpd.artifacts.learned.bags import write_bags
+from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens, read_cohort_coords
 from slpd.models.encoder_files import read_encoder
 from slpd.settings.training import RegionEncoder
 from slpd.training.devices import training_device

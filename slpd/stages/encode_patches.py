@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from slpd.artifacts.cohort_tokens import Stamp, stamp_of
-from slpd.artifacts.encoder_weights import read_encoder_weights
-from slpd.artifacts.node_copy import node_copy
-from slpd.artifacts.regions import Region, read_regions
-from slpd.artifacts.slide_files import files_of
-from slpd.artifacts.slide_record import SlideRecord, read_record, write_records
-from slpd.artifacts.token_journal import EncodedRegion, TokenJournal, journal_path
-from slpd.artifacts.tokens import Quality, TokenSource, read_quality, read_source, write_tokens
+from slpd.artifacts.outside.encoder_weights import read_encoder_weights
+from slpd.artifacts.patch_tokens.cohort_tokens import Stamp, file_stamp
+from slpd.artifacts.patch_tokens.token_file import Quality, TokenSource, read_quality, read_source, write_tokens
+from slpd.artifacts.patch_tokens.token_journal import EncodedRegion, TokenJournal, journal_path
+from slpd.artifacts.slides.node_copy import node_copy
+from slpd.artifacts.slides.region_table import Region, read_regions
+from slpd.artifacts.slides.slide_files import files_of
+from slpd.artifacts.slides.slide_record import SlideRecord, read_record, write_records
 from slpd.errors import SlideError, UserError
 from slpd.geometry.read_plan import ReadPlan, plan_read
 from slpd.models.patch_encoder import Encoding, PatchEncoder
@@ -226,7 +226,7 @@ def copied(slide: Slide, record: SlideRecord, folder: str, stack: ExitStack) -> 
 def stamps_of(path: Path) -> list[Stamp]:
     """Stamps that differ when a slide's files are rewritten or replaced; empty: it is gone."""
     try:
-        return [stamp_of(file) for file in files_of(path)]
+        return [file_stamp(file) for file in files_of(path)]
     except (OSError, UserError):
         return []
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from slpd.artifacts.bags import read_bags
-from slpd.artifacts.calibration import write_calibration
-from slpd.artifacts.fold_metrics import FoldMetrics, write_fold_metrics
-from slpd.artifacts.folds import read_folds
-from slpd.artifacts.metric_intervals import MetricInterval, write_intervals
-from slpd.artifacts.predictions import FoldPredictions, write_predictions
-from slpd.artifacts.region_weights import SlideWeights, write_region_weights
+from slpd.artifacts.evaluation.fold_metrics import FoldMetrics, write_fold_metrics
+from slpd.artifacts.evaluation.folds import read_folds
+from slpd.artifacts.evaluation.metric_intervals import MetricInterval, write_intervals
+from slpd.artifacts.evaluation.predictions import FoldPredictions, write_predictions
+from slpd.artifacts.evaluation.region_weights import SlideWeights, write_region_weights
+from slpd.artifacts.evaluation.reliability_table import write_calibration
+from slpd.artifacts.learned.bags import read_bags
 from slpd.errors import EvaluationError
 from slpd.evaluation.cases import Cases, evaluation_data
 from slpd.evaluation.head_output import HeadOutput

@@ -4,10 +4,10 @@ import argparse
 import hashlib
 from pathlib import Path
 
-from slpd.artifacts.cohort_tokens import open_cohort_tokens
-from slpd.artifacts.manifest import read_manifest
-from slpd.artifacts.model_card import ModelCard, TrainingData, write_model_card
-from slpd.artifacts.region_encoder import read_region_encoder, write_region_encoder
+from slpd.artifacts.learned.encoder_file import read_region_encoder, write_region_encoder
+from slpd.artifacts.learned.model_card import ModelCard, TrainingData, write_model_card
+from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens
+from slpd.artifacts.slides.manifest import read_manifest
 from slpd.settings.recipe import Recipe
 
 

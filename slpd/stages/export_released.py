@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from slpd.artifacts.atomic import atomic_path
-from slpd.artifacts.region_encoder import read_region_encoder
+from slpd.artifacts.learned.encoder_file import read_region_encoder
 
 logger = logging.getLogger(__name__)
 

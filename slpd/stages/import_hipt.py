@@ -17,10 +17,10 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from slpd.artifacts.atomic import write_text
-from slpd.artifacts.folds import LabelledSlide
-from slpd.artifacts.hipt_labels import HiptSlide, read_hipt_labels
-from slpd.artifacts.sheet import COLUMNS, TOKEN_SUFFIXES, parse_sheet
-from slpd.artifacts.split_files import read_split_files, split_file
+from slpd.artifacts.evaluation.folds import LabelledSlide
+from slpd.artifacts.outside.hipt_labels import HiptSlide, read_hipt_labels
+from slpd.artifacts.outside.split_files import read_split_files, split_file
+from slpd.artifacts.slides.sheet import COLUMNS, TOKEN_SUFFIXES, parse_sheet
 from slpd.errors import UserError, first_of
 from slpd.evaluation.imported_folds import absent_text, import_folds
 from slpd.settings.section import Name

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from slpd.artifacts.foreign_tokens import ForeignTokens, open_foreign_tokens
-from slpd.artifacts.sheet import TOKEN_SUFFIXES, SheetRow, read_sheet
-from slpd.artifacts.slide_record import SlideRecord, write_records
-from slpd.artifacts.tokens import TokenSource, write_tokens
+from slpd.artifacts.outside.foreign_tokens import ForeignTokens, open_foreign_tokens
+from slpd.artifacts.patch_tokens.token_file import TokenSource, write_tokens
+from slpd.artifacts.slides.sheet import TOKEN_SUFFIXES, SheetRow, read_sheet
+from slpd.artifacts.slides.slide_record import SlideRecord, write_records
 from slpd.errors import SlideError, UserError, first_of
 from slpd.settings.section import first_fault
 

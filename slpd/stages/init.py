@@ -13,9 +13,9 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from slpd.artifacts.atomic import write_text
-from slpd.artifacts.sheet import COLUMNS, SheetRow
-from slpd.artifacts.slide_files import slides_below
-from slpd.artifacts.spelling import barcode
+from slpd.artifacts.slides.sheet import COLUMNS, SheetRow
+from slpd.artifacts.slides.slide_files import slides_below
+from slpd.artifacts.slides.spelling import barcode
 from slpd.errors import SlideError, UserError, first_of
 from slpd.settings.section import Name
 from slpd.wsi import Slide

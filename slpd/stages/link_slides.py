@@ -4,8 +4,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from slpd.artifacts.prototypes import read_prototypes
-from slpd.artifacts.slide_graph import write_slide_graph
+from slpd.artifacts.learned.cohort_prototypes import read_prototypes
+from slpd.artifacts.learned.slide_graph_file import write_slide_graph
 from slpd.method.slide_graph import link_cohort
 from slpd.settings.training import SlideGraph
 

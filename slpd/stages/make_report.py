@@ -11,24 +11,24 @@ from pathlib import Path
 import numpy as np
 
 from slpd.artifacts.atomic import atomic_folder
-from slpd.artifacts.bags import read_corners
-from slpd.artifacts.benchmarks import read_job_costs
-from slpd.artifacts.embeddings import read_embeddings
-from slpd.artifacts.graph_test import read_graph_test
-from slpd.artifacts.iterations import read_iterations
-from slpd.artifacts.manifest import read_manifest
-from slpd.artifacts.metric_intervals import read_intervals
-from slpd.artifacts.patch_attention import open_patch_attention
-from slpd.artifacts.predictions import read_predictions
-from slpd.artifacts.prototype_map import read_prototype_map
-from slpd.artifacts.prototypes import read_prototypes
-from slpd.artifacts.region_weights import read_region_weights
-from slpd.artifacts.regions import read_regions
-from slpd.artifacts.run_manifest import RunManifest, read_runs
-from slpd.artifacts.sheet import read_sheet, starts_from_tokens
-from slpd.artifacts.slide_graph import read_slide_graph
-from slpd.artifacts.slide_map import read_slide_map
-from slpd.artifacts.training_metrics import read_metrics
+from slpd.artifacts.evaluation.metric_intervals import read_intervals
+from slpd.artifacts.evaluation.predictions import read_predictions
+from slpd.artifacts.evaluation.region_weights import read_region_weights
+from slpd.artifacts.learned.bags import read_corners
+from slpd.artifacts.learned.cohort_prototypes import read_prototypes
+from slpd.artifacts.learned.embeddings import read_embeddings
+from slpd.artifacts.learned.graph_test import read_graph_test
+from slpd.artifacts.learned.iteration_history import read_iterations
+from slpd.artifacts.learned.patch_attention import open_patch_attention
+from slpd.artifacts.learned.prototype_map import read_prototype_map
+from slpd.artifacts.learned.slide_graph_file import read_slide_graph
+from slpd.artifacts.learned.slide_map import read_slide_map
+from slpd.artifacts.learned.training_metrics import read_metrics
+from slpd.artifacts.runs.job_costs import read_job_costs
+from slpd.artifacts.runs.run_manifest import RunManifest, read_runs
+from slpd.artifacts.slides.manifest import read_manifest
+from slpd.artifacts.slides.region_table import read_regions
+from slpd.artifacts.slides.sheet import read_sheet, starts_from_tokens
 from slpd.layout import Layout
 from slpd.plots.style import drawing
 from slpd.plots.training_curves import Curves

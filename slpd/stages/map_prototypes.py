@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from slpd.analysis.plane import neighbourhood_plane
-from slpd.artifacts.embeddings import open_embeddings
-from slpd.artifacts.prototype_map import MappedPrototype, write_prototype_map
-from slpd.artifacts.prototypes import CohortPrototypes, read_prototypes
-from slpd.artifacts.slide_map import MappedSlide, write_slide_map
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes, read_prototypes
+from slpd.artifacts.learned.embeddings import open_embeddings
+from slpd.artifacts.learned.prototype_map import MappedPrototype, write_prototype_map
+from slpd.artifacts.learned.slide_map import MappedSlide, write_slide_map
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from slpd.artifacts.picture import write_picture
-from slpd.artifacts.region_sheet import n_columns
-from slpd.artifacts.regions import Region, read_regions
-from slpd.artifacts.slide_record import SlideRecord, read_record
+from slpd.artifacts.slides.picture import write_picture
+from slpd.artifacts.slides.region_pictures import n_columns
+from slpd.artifacts.slides.region_table import Region, read_regions
+from slpd.artifacts.slides.slide_record import SlideRecord, read_record
 from slpd.errors import SlideError, UserError
 from slpd.geometry.read_plan import plan_read
 from slpd.plots.contact_sheet import draw_region_sheet

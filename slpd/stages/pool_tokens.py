@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.bags import write_bags
-from slpd.artifacts.cohort_tokens import CohortTokens, open_cohort_tokens, read_cohort_coords
+from slpd.artifacts.learned.bags import write_bags
+from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens, open_cohort_tokens, read_cohort_coords
 
 log = logging.getLogger(__name__)
 

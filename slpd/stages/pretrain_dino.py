@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from slpd.artifacts.checkpoint import write_checkpoint
-from slpd.artifacts.embeddings import write_embeddings
-from slpd.artifacts.training_metrics import write_metrics
+from slpd.artifacts.learned.checkpoint import write_checkpoint
+from slpd.artifacts.learned.embeddings import write_embeddings
+from slpd.artifacts.learned.training_metrics import write_metrics
 from slpd.method.processes import process_index
 from slpd.settings.training import PLAIN_DINO
 from slpd.training.devices import training_device

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.mask import NOTHING, Ground, write_mask
-from slpd.artifacts.picture import write_picture
-from slpd.artifacts.slide_record import SlideRecord
+from slpd.artifacts.slides.mask import NOTHING, Ground, write_mask
+from slpd.artifacts.slides.picture import write_picture
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.errors import SlideError
 from slpd.plots.overlay import Picture, draw_message, draw_outlines, with_caption
 from slpd.settings.slides import Tissue
@@ -91,7 +91,7 @@ def find(record: SlideRecord, thumbnail: Picture, settings: Tissue, given_mask: 
     found = survey(thumbnail, settings.mpp, settings.min_area_mm2, settings.min_hole_mm2)
     if given_mask is None:
         return found
-    from slpd.artifacts.given_mask import read_given_mask  # noqa: PLC0415  # half a second, for few slides
+    from slpd.artifacts.slides.given_mask import read_given_mask  # noqa: PLC0415  # half a second, for few slides
 
     assert record.width_lv0 and record.height_lv0, "look fills these"
     height, width = thumbnail.shape[:2]

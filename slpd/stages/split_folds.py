@@ -4,10 +4,10 @@ import argparse
 import logging
 from pathlib import Path
 
-from slpd.artifacts.absent_slides import write_absent
-from slpd.artifacts.folds import write_folds
-from slpd.artifacts.manifest import used_slides
-from slpd.artifacts.sheet import read_sheet
+from slpd.artifacts.evaluation.absent_slides import write_absent
+from slpd.artifacts.evaluation.folds import write_folds
+from slpd.artifacts.slides.manifest import used_slides
+from slpd.artifacts.slides.sheet import read_sheet
 from slpd.evaluation.imported_folds import absent_slides
 from slpd.evaluation.task_folds import make_folds, splits_of
 from slpd.evaluation.tasks import check_task, labelled_slides

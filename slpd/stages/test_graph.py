@@ -6,10 +6,10 @@ from pathlib import Path
 
 from slpd.analysis.neighbour_agreement import agreement_tests
 from slpd.analysis.slide_properties import slide_properties
-from slpd.artifacts.graph_test import write_graph_test
-from slpd.artifacts.manifest import used_slides
-from slpd.artifacts.sheet import SheetRow, read_sheet
-from slpd.artifacts.slide_graph import read_slide_graph
+from slpd.artifacts.learned.graph_test import write_graph_test
+from slpd.artifacts.learned.slide_graph_file import read_slide_graph
+from slpd.artifacts.slides.manifest import used_slides
+from slpd.artifacts.slides.sheet import SheetRow, read_sheet
 from slpd.errors import UserError
 
 logger = logging.getLogger(__name__)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from slpd.artifacts.colours import PADDING, PEN, REGION, TISSUE, Colour
-from slpd.artifacts.geojson import write_geojson
-from slpd.artifacts.mask import Ground, read_mask
-from slpd.artifacts.picture import read_picture, write_picture
-from slpd.artifacts.regions import EXCLUSIONS, Exclusion, Region, write_regions
-from slpd.artifacts.slide_record import SlideRecord, read_record
+from slpd.artifacts.slides.colours import PADDING, PEN, REGION, TISSUE, Colour
+from slpd.artifacts.slides.geojson import write_geojson
+from slpd.artifacts.slides.mask import Ground, read_mask
+from slpd.artifacts.slides.picture import read_picture, write_picture
+from slpd.artifacts.slides.region_table import EXCLUSIONS, Exclusion, Region, write_regions
+from slpd.artifacts.slides.slide_record import SlideRecord, read_record
 from slpd.errors import SlideError
 from slpd.geometry.outlines import Polygon, outline
 from slpd.geometry.read_plan import fine_enough, region_size_lv0

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from slpd.artifacts.run_manifest import (
+from slpd.artifacts.runs.run_manifest import (
     FileRecord,
     RunManifest,
     input_record,

@@ -5,7 +5,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from slpd.artifacts.sheet import COLUMNS
+from slpd.artifacts.slides.sheet import COLUMNS
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PlannedSlide:
 
 
 def sheet_text(planned: list[PlannedSlide], folder: Path, label: str) -> str:
-    """The cohort sheet (CSV) of a cohort in `folder`, with its label column; see `artifacts.sheet`."""
+    """The cohort sheet (CSV) of a cohort in `folder`, with its label column; see `artifacts.slides.sheet`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, label])

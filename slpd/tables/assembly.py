@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from slpd.artifacts.published import PublishedFigure
+from slpd.artifacts.outside.published import PublishedFigure
 from slpd.settings.tables import Metric, Table
 from slpd.tables.cells import Published
 from slpd.tables.comparisons import comparisons_of

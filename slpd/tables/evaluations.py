@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from slpd.artifacts.fold_metrics import FoldMetrics
-from slpd.artifacts.metric_intervals import MetricInterval
+from slpd.artifacts.evaluation.fold_metrics import FoldMetrics
+from slpd.artifacts.evaluation.metric_intervals import MetricInterval
 from slpd.errors import UserError
 from slpd.settings.tables import Metric, Table, metrics_of
 from slpd.tables.cells import Cell

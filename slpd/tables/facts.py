@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slpd.artifacts.absent_slides import AbsentSlide
-from slpd.artifacts.folds import Fold, LabelledSlide
-from slpd.artifacts.manifest import ManifestRow
+from slpd.artifacts.evaluation.absent_slides import AbsentSlide
+from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
+from slpd.artifacts.slides.manifest import ManifestRow
 from slpd.evaluation.imported_folds import patient_overlap, shared_patients
 from slpd.evaluation.tasks import SEEN, n_cases
 from slpd.evaluation.training_classes import untrained_text

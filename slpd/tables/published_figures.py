@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from slpd.artifacts.published import PublishedFigure
+from slpd.artifacts.outside.published import PublishedFigure
 from slpd.errors import UserError
 from slpd.settings.tables import Table
 from slpd.tables.cells import Published

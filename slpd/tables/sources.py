@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from slpd.artifacts.absent_slides import read_absent
-from slpd.artifacts.fold_metrics import read_fold_metrics
-from slpd.artifacts.folds import read_folds
-from slpd.artifacts.manifest import read_manifest
-from slpd.artifacts.metric_intervals import read_intervals
-from slpd.artifacts.published import read_published
+from slpd.artifacts.evaluation.absent_slides import read_absent
+from slpd.artifacts.evaluation.fold_metrics import read_fold_metrics
+from slpd.artifacts.evaluation.folds import read_folds
+from slpd.artifacts.evaluation.metric_intervals import read_intervals
+from slpd.artifacts.outside.published import read_published
+from slpd.artifacts.slides.manifest import read_manifest
 from slpd.errors import UserError
 from slpd.settings.evaluation import ClassTask, SurvivalTask
 from slpd.settings.tables import Table

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from slpd.artifacts.cohort_tokens import CohortTokens
+from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens
 from slpd.errors import UserError
 from slpd.method.processes import gather_at_first
 from slpd.method.views import centre_crops, cut_views

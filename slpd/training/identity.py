@@ -1,7 +1,7 @@
 """What a checkpoint belongs to: the settings and the cohort that shaped it, as flat keys for comparison."""
 
-from slpd.artifacts.checkpoint import Identity
-from slpd.artifacts.cohort_tokens import CohortTokens
+from slpd.artifacts.learned.checkpoint import Identity
+from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens
 from slpd.settings.section import Section
 from slpd.settings.training import RegionEncoder, Training
 from slpd.versions import RESULT_VERSIONS

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from slpd.artifacts.training_folder import TrainingFolder
+from slpd.artifacts.learned.training_folder import TrainingFolder
 from slpd.method.processes import from_first, process_index
 from slpd.settings.training import Objective
 from slpd.training.loop import Trainer

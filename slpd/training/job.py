@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from slpd.artifacts.cohort_tokens import CohortTokens, open_cohort_tokens
-from slpd.artifacts.region_encoder import RegionEncoderCard, write_region_encoder
+from slpd.artifacts.learned.encoder_file import RegionEncoderCard, write_region_encoder
+from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens, open_cohort_tokens
 from slpd.settings.jobs import Jobs
 from slpd.settings.training import Objective, RegionEncoder, Training
 from slpd.training.batches import Batches, check_recipe, own_regions, process_part

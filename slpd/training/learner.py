@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from slpd.artifacts.training_metrics import STEP_METRICS
+from slpd.artifacts.learned.training_metrics import STEP_METRICS
 from slpd.method.cross_entropy import CrossEntropyOf, LastLayer, cross_entropy, streamed
 from slpd.method.losses import DistillationLoss, Targets
 from slpd.method.processes import sum_over_processes

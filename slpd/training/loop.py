@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from slpd.artifacts.cohort_tokens import CohortTokens
-from slpd.artifacts.embeddings import CohortEmbeddings
-from slpd.artifacts.training_metrics import STEP_METRICS
+from slpd.artifacts.learned.embeddings import CohortEmbeddings
+from slpd.artifacts.learned.training_metrics import STEP_METRICS
+from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens
 from slpd.errors import UserError
 from slpd.method.schedules import Schedules, make_schedules
 from slpd.slurm.limit import start_again

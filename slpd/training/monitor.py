@@ -14,7 +14,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from slpd.artifacts.atomic import atomic_path
-from slpd.artifacts.training_metrics import STEP_METRICS
+from slpd.artifacts.learned.training_metrics import STEP_METRICS
 from slpd.method.processes import process_index
 from slpd.method.schedules import StepRates
 from slpd.settings.training import TERMS, Training

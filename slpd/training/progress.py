@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slpd.artifacts.training_metrics import STEP_METRICS, EpochMetrics
+from slpd.artifacts.learned.training_metrics import STEP_METRICS, EpochMetrics
 from slpd.method.schedules import Schedules
 
 

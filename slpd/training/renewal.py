@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
-from slpd.artifacts.embeddings import CohortEmbeddings
-from slpd.artifacts.prototypes import CohortPrototypes
-from slpd.artifacts.slide_graph import SlideGraphArrays
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
+from slpd.artifacts.learned.embeddings import CohortEmbeddings
+from slpd.artifacts.learned.slide_graph_file import SlideGraphArrays
 from slpd.method.global_prototypes import find_prototypes
 from slpd.method.prototype_targets import region_targets
 from slpd.method.slide_graph import link_cohort

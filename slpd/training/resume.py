@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from slpd.artifacts.checkpoint import Identity, differences, read_checkpoint, write_checkpoint
+from slpd.artifacts.learned.checkpoint import Identity, differences, read_checkpoint, write_checkpoint
 from slpd.errors import UserError
 from slpd.method.processes import from_first, n_processes, process_index, sum_over_processes
 from slpd.slurm.limit import WARNING, warn_before_limit

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from slpd.artifacts.cohort_tokens import CohortTokens
+from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens
 from slpd.errors import UserError
 from slpd.settings.jobs import TokenPlace
 from slpd.training.memory import SHARE, free_bytes

@@ -5,7 +5,7 @@ from pathlib import Path
 import openslide
 import tifffile
 
-from slpd.artifacts.slide_files import MIRAX
+from slpd.artifacts.slides.slide_files import MIRAX
 
 HEAD_BYTES = 2**12
 CONVERT = "convert it to a tiled, pyramidal TIFF (vips tiffsave --tile --pyramid) and write its resolution in the sheet"

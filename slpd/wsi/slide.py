@@ -14,7 +14,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.slide_files import files_of, quick_sha256, slide_file
+from slpd.artifacts.slides.slide_files import files_of, quick_sha256, slide_file
 from slpd.errors import SlideError, UserError
 from slpd.geometry.read_plan import ReadPlan, coarsest_level
 from slpd.wsi.messages import OpenedSlide, OpenSlideFile, Reader, ReadPart, Refusal, UnreadableRegion

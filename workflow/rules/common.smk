@@ -31,8 +31,8 @@ if (
 ):
     sys.exit(f"error: jobs would run {python}, not {sys.executable}; first: source {ROOT}/.venv/bin/activate")
 
-from slpd.artifacts.sheet import labels_digest, starts_from_tokens
-from slpd.artifacts.split_files import split_files
+from slpd.artifacts.slides.sheet import labels_digest, starts_from_tokens
+from slpd.artifacts.outside.split_files import split_files
 from slpd.slide_batches import batches_of
 from slpd.cohort_check import CohortPlan
 from slpd.errors import UserError

@@ -1,7 +1,7 @@
 """A tissue mask from elsewhere (the `mask` column of a sheet): drawn by hand, or found by another segmenter.
 
 PNG: grey over the whole slide at any resolution; above 127 is tissue. GeoJSON (`.geojson`, `.json`): polygons in
-level-0 pixels, as QuPath exports them; `slpd.artifacts.geojson` says which of them count.
+level-0 pixels, as QuPath exports them; `slpd.artifacts.slides.geojson` says which of them count.
 """
 
 from pathlib import Path
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from slpd.artifacts.geojson import read_polygons
-from slpd.artifacts.mask import LEAST_TISSUE_GREY, Mask
+from slpd.artifacts.slides.geojson import read_polygons
+from slpd.artifacts.slides.mask import LEAST_TISSUE_GREY, Mask
 from slpd.errors import SlideError
 from slpd.geometry.outlines import rasterise
 

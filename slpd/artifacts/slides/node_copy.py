@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from slpd.artifacts.slide_files import files_of
+from slpd.artifacts.slides.slide_files import files_of
 from slpd.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from slpd.artifacts.atomic import write_text
-from slpd.artifacts.region_encoder import RegionEncoderCard
+from slpd.artifacts.learned.encoder_file import RegionEncoderCard
 from slpd.settings.recipe import Recipe
 from slpd.settings.slides import PatchEncoderSettings
 from slpd.settings.training import SELF, Objective
@@ -40,7 +40,7 @@ from pathlib import Path
 
 import torch
 
-from slpd.artifacts.region_encoder import read_region_encoder
+from slpd.artifacts.learned.encoder_file import read_region_encoder
 from slpd.models.network import build_region_encoder
 
 weights, card = read_region_encoder(Path("{file}"))

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from slpd.artifacts.atomic import write_text
-from slpd.artifacts.colours import REGION, TISSUE, Colour
-from slpd.artifacts.regions import Region
+from slpd.artifacts.slides.colours import REGION, TISSUE, Colour
+from slpd.artifacts.slides.region_table import Region
 from slpd.errors import SlideError
 from slpd.geometry.outlines import Polygon, Ring
 

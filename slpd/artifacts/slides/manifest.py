@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slpd.artifacts.rows import checked_rows, read_cells, write_table
-from slpd.artifacts.slide_record import SlideRecord
+from slpd.artifacts.slides.slide_record import SlideRecord
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from slpd.artifacts.atomic import write_text
-from slpd.artifacts.slide_files import quick_sha256
+from slpd.artifacts.slides.slide_files import quick_sha256
 from slpd.errors import UserError
 from slpd.layout import BENCHMARKS, REPORT, RUNS
 

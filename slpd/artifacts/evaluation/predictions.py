@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.folds import LabelledSlide
+from slpd.artifacts.evaluation.folds import LabelledSlide
 from slpd.artifacts.rows import read_cells, write_table
 
 COLUMNS = ("task", "variant", "head", "fold", "slide", "patient", "label", "event", "predicted")

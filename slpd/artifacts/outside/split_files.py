@@ -7,7 +7,7 @@ in `.svs`.
 import re
 from pathlib import Path
 
-from slpd.artifacts.folds import SPLITS
+from slpd.artifacts.evaluation.folds import SPLITS
 from slpd.artifacts.people_table import read_table
 from slpd.errors import UserError, first_of
 

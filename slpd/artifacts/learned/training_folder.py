@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slpd.artifacts.atomic import atomic_path, link_or_copy, write_text
-from slpd.artifacts.prototypes import CohortPrototypes, read_prototypes, write_prototypes
-from slpd.artifacts.run_manifest import sha256_of
-from slpd.artifacts.slide_graph import SlideGraphArrays, read_slide_graph, write_slide_graph
+from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes, read_prototypes, write_prototypes
+from slpd.artifacts.learned.slide_graph_file import SlideGraphArrays, read_slide_graph, write_slide_graph
+from slpd.artifacts.runs.run_manifest import sha256_of
 from slpd.errors import UserError
 from slpd.layout import iteration_name
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.manifest import used_slides
-from slpd.artifacts.tokens import open_tokens, read_coords, sharp_regions, stated_source
+from slpd.artifacts.patch_tokens.token_file import open_tokens, read_coords, sharp_regions, stated_source
+from slpd.artifacts.slides.manifest import used_slides
 from slpd.errors import UserError
 
 Stamp = tuple[int, int, int]  # inode, size and time of change: another file differs in one of them

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slpd.artifacts.people_table import parse_table, read_text
-from slpd.artifacts.slide_files import n_bytes_of
-from slpd.artifacts.spelling import groups, no_id, sure_key
+from slpd.artifacts.slides.slide_files import n_bytes_of
+from slpd.artifacts.slides.spelling import groups, no_id, sure_key
 from slpd.errors import UserError, first_of
 from slpd.settings.section import SAFE_NAME, SHEET_COLUMNS
 

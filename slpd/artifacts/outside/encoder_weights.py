@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from slpd.artifacts.region_encoder import is_safetensors
+from slpd.artifacts.learned.encoder_file import is_safetensors
 from slpd.errors import UserError
 
 HEAD = "head."  # projection head of DINO, classifier of timm: the encoder ends before it

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from slpd.artifacts.dicom_header import series_of
+from slpd.artifacts.slides.dicom_header import series_of
 from slpd.errors import UserError
 
 MIRAX = ".mrxs"  # its pixels lie in a folder of the slide's name

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from slpd.artifacts.token_information import TokenInformation
-from slpd.artifacts.tokens import stated_source
+from slpd.artifacts.patch_tokens.token_file import stated_source
+from slpd.artifacts.patch_tokens.token_information import TokenInformation
 from slpd.errors import SlideError
 
 PIXELS = ("px", "pixel", "pixels")  # units of coords that some programs state

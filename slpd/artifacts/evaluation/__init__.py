@@ -1,0 +1,1 @@
+"""Files of evaluations: folds, predictions, metrics."""

@@ -1,0 +1,1 @@
+"""Files about runs: their manifests, and what jobs took."""

@@ -1,0 +1,1 @@
+"""Files of slides: the sheet, status records, masks, region tables, the manifest."""
