@@ -15,7 +15,7 @@ Function = Callable[..., Any]
 
 
 def compiled(
-    function: Function, trial: Callable[[Function], Tensor], precision: Precision, plain: Function
+    function: Function, trial: Callable[[Function], Tensor], precision: Precision, plain: Function | None = None
 ) -> Function:
     """A function compiled, if a trial of it goes forward (and back, where it has gradients); else its plain form.
 
@@ -25,8 +25,9 @@ def compiled(
         function: A network, whose parameters may change afterwards, or a function of tensors.
         trial: Calls what it is given on inputs of the sizes of training; may leave gradients behind.
         precision: Of the calls.
-        plain: What does the same without a compiler.
+        plain: What does the same without a compiler; None: the function itself.
     """
+    plain = function if plain is None else plain
     if precision.device.type == "cpu":
         return plain
     # Every size has kernels of its own: there are few, and torch 2.11 fails on a batch whose size it leaves open.

@@ -90,10 +90,10 @@ class Learner:
     def compile(self) -> None:
         """Compile both networks and the cross-entropy where that works."""
         sizes, backbone = self.view_sizes(), self.student.backbone
-        self.encode_student = compiled(backbone, partial(self.trial, sizes, self.dropping), self.precision, backbone)
+        self.encode_student = compiled(backbone, partial(self.trial, sizes, self.dropping), self.precision)
         with torch.no_grad():
             teacher = self.teacher
-            self.encode_teacher = compiled(teacher, partial(self.trial, sizes[:1], False), self.precision, teacher)
+            self.encode_teacher = compiled(teacher, partial(self.trial, sizes[:1], False), self.precision)
         self.loss.cross_entropy = compiled(streamed, self.loss_trial, self.precision, cross_entropy)
         self.student.zero_grad(set_to_none=True)
 
