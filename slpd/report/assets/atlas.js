@@ -91,7 +91,10 @@ function prototypeRow(slide, data, k) {
   const pictures = nearestPictures(slide, data, k);
   if (!pictures.length) pictures.push(element("span", { class: "note" }, "no region is assigned to it"));
   return element(
-    "div", { class: "prototype" }, element("h3", {}, mark, share), element("div", { class: "pictures" }, ...pictures),
+    "div",
+    { class: "prototype" },
+    element("h3", {}, mark, share),
+    element("div", { class: "pictures" }, ...pictures),
   );
 }
 
@@ -106,10 +109,16 @@ async function drawStability(data) {
   Plotly.react("stability", stabilityTraces(data), stabilityLayout(data), { ...PLOT_CONFIG, scrollZoom: false });
   const { steps, median } = cohort.stability;
   const cells = (i) => [percent(data.moved[i]), decimals(data.rand[i]), percent(median[i])];
-  byId("stability-table").tBodies[0].replaceChildren(...steps.map((step, i) => element(
-    "tr", {}, element("th", { scope: "row" }, step),
-    ...cells(i).map((cell) => element("td", { class: "number" }, cell)),
-  )));
+  byId("stability-table").tBodies[0].replaceChildren(
+    ...steps.map((step, i) =>
+      element(
+        "tr",
+        {},
+        element("th", { scope: "row" }, step),
+        ...cells(i).map((cell) => element("td", { class: "number" }, cell)),
+      ),
+    ),
+  );
 }
 
 function stabilityTraces(data) {
@@ -137,13 +146,17 @@ function stabilityLayout(data) {
   const ticks = { tickvals: shown.map((i) => i + 1), ticktext: shown.map((i) => steps[i]) };
   const range = [0, 1.08 * Math.max(0.05, ...data.moved, ...high)];
   return plotLayout({
-    margin: { l: 52, r: 10, t: 8, b: 42 }, dragmode: false, hovermode: "x",
+    margin: { l: 52, r: 10, t: 8, b: 42 },
+    dragmode: false,
+    hovermode: "x",
     xaxis: { ...axis, title: { text: "iteration, against the one before" }, ...ticks },
     yaxis: { ...axis, title: { text: "regions that moved" }, tickformat: ".0%", range },
   });
 }
 
-document.addEventListener("themechange", () => { if (lastStability) drawStability(lastStability); });
+document.addEventListener("themechange", () => {
+  if (lastStability) drawStability(lastStability);
+});
 
 // ---- the map of all prototypes ----------------------------------------------------------------------------------
 
@@ -174,7 +187,9 @@ async function previewPrototype(i) {
 }
 
 function describePoint(i) {
-  const facts = columnFacts(cohort, points.slide[i]).slice(0, 4).map(([name, value]) => `${name}: ${value}`);
+  const facts = columnFacts(cohort, points.slide[i])
+    .slice(0, 4)
+    .map(([name, value]) => `${name}: ${value}`);
   const about = `prototype ${points.prototype[i] + 1}, ${points.regions[i]} regions`;
   return [cohort.slides[points.slide[i]], about, ...facts];
 }
@@ -193,12 +208,18 @@ function groupsOfChosenSlide() {
 }
 
 const map = new ScatterMap(byId("map"), {
-  x: points.x, y: points.y, describe: describePoint, pick: showPoint, fileName: "prototypes",
+  x: points.x,
+  y: points.y,
+  describe: describePoint,
+  pick: showPoint,
+  fileName: "prototypes",
   label: "Map of all prototypes; arrow keys move to the nearest prototype in that direction",
 });
 const shareOfSlide = () => points.regions.map((count, i) => count / cohort.regions[points.slide[i]]);
 const colours = new ColourControls({
-  map, columns: cohort.columns, slideOf: (i) => points.slide[i],
+  map,
+  columns: cohort.columns,
+  slideOf: (i) => points.slide[i],
   extras: [
     { name: "slide (the chosen one)", groups: groupsOfChosenSlide },
     { name: "share of the slide's regions", numbers: shareOfSlide },

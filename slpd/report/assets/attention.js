@@ -39,16 +39,26 @@ async function showCase(number, slide = cohort.cases[number].slides[0]) {
 
 function caseFacts({ label, predicted, score, fold }, slide) {
   const facts = cohort.survival
-    ? [["time and event", label], ["predicted risk", predicted]]
-    : [["true class", label], ["predicted", predicted], ["probability of the true class", decimals(score)]];
+    ? [
+        ["time and event", label],
+        ["predicted risk", predicted],
+      ]
+    : [
+        ["true class", label],
+        ["predicted", predicted],
+        ["probability of the true class", decimals(score)],
+      ];
   return [...facts, ["fold", fold], ...columnFacts(cohort, slide)];
 }
 
 function showSlidesOfCase(number, slide) {
   const { slides } = cohort.cases[number];
   byId("case-slides").hidden = slides.length < 2;
-  byId("case-slides").replaceChildren(...slides.map((other) =>
-    button(() => showCase(number, other), { "aria-pressed": String(other === slide) }, cohort.slides[other])));
+  byId("case-slides").replaceChildren(
+    ...slides.map((other) =>
+      button(() => showCase(number, other), { "aria-pressed": String(other === slide) }, cohort.slides[other]),
+    ),
+  );
 }
 
 /** Weights as multiples of equal parts, so that slides of different size compare: 1 is what every region would have. */
@@ -148,9 +158,17 @@ function topRegion(region, rank) {
     ? withAttention(region, attention, about)
     : regionPicture(cohort, shown.slide, shown.data, region, about);
   return element(
-    "li", {}, element("h4", {}, `${rank + 1}. Region ${region}`), picture,
-    element("p", {}, about), attention ? element("p", {}, `patches: ${rangeText(attention)}`) : null,
-    element("p", {}, button(() => drawHeads(region), {}, "All heads")),
+    "li",
+    {},
+    element("h4", {}, `${rank + 1}. Region ${region}`),
+    picture,
+    element("p", {}, about),
+    attention ? element("p", {}, `patches: ${rangeText(attention)}`) : null,
+    element(
+      "p",
+      {},
+      button(() => drawHeads(region), {}, "All heads"),
+    ),
   );
 }
 
@@ -165,36 +183,49 @@ function drawHeads(region) {
   const figure = (picture, text) => element("figure", {}, picture, element("figcaption", {}, text));
   const plain = regionPicture(cohort, shown.slide, shown.data, region, `region ${region}`);
   const figures = maps.map((attention, which) =>
-    figure(withAttention(region, attention, mapName(which)), `${mapName(which)}: ${rangeText(attention)}`));
+    figure(withAttention(region, attention, mapName(which)), `${mapName(which)}: ${rangeText(attention)}`),
+  );
   byId("heads").replaceChildren(figure(plain, "region"), ...figures);
 }
 
 // ---- controls and start -----------------------------------------------------------------------------------------
 
 function caseTable(id, numbers) {
-  byId(id).tBodies[0].replaceChildren(...numbers.map((number) => {
-    const { label, predicted, score } = cohort.cases[number];
-    const cells = cohort.survival ? [label, predicted] : [label, predicted, decimals(score)];
-    const name = button(() => cases.take(number), {}, caseName(number));
-    return element(
-      "tr", { "data-case": number }, element("th", { scope: "row" }, name),
-      ...cells.map((cell, k) => element("td", { class: k === cells.length - 1 ? "number" : null }, cell)),
-    );
-  }));
+  byId(id).tBodies[0].replaceChildren(
+    ...numbers.map((number) => {
+      const { label, predicted, score } = cohort.cases[number];
+      const cells = cohort.survival ? [label, predicted] : [label, predicted, decimals(score)];
+      const name = button(() => cases.take(number), {}, caseName(number));
+      return element(
+        "tr",
+        { "data-case": number },
+        element("th", { scope: "row" }, name),
+        ...cells.map((cell, k) => element("td", { class: k === cells.length - 1 ? "number" : null }, cell)),
+      );
+    }),
+  );
 }
 
 /** The case that a page begins with: that of its address, else the best one. */
 function firstCase() {
   const [fold, name] = [hashValues().get("fold"), hashValues().get("slide")];
-  const asked = cohort.cases.findIndex((one) =>
-    String(one.fold) === fold && one.slides.some((slide) => cohort.slides[slide] === name));
+  const asked = cohort.cases.findIndex(
+    (one) => String(one.fold) === fold && one.slides.some((slide) => cohort.slides[slide] === name),
+  );
   return asked >= 0 ? asked : cohort.best[0];
 }
 
 const mapOption = (which) => element("option", { value: which }, mapName(which));
 byId("head").replaceChildren(...Array.from({ length: cohort.heads + 1 }, (_, which) => mapOption(which)));
-byId("head").addEventListener("change", () => { if (shown) drawTops(); });
-byId("opacity").addEventListener("input", () => { if (shown) { drawWeights(); drawTops(); } });
+byId("head").addEventListener("change", () => {
+  if (shown) drawTops();
+});
+byId("opacity").addEventListener("input", () => {
+  if (shown) {
+    drawWeights();
+    drawTops();
+  }
+});
 const names = cohort.cases.map((_, number) => caseName(number));
 const cases = chooser(byId("choose"), "Test case", names, (number) => showCase(number));
 caseTable("best", cohort.best);

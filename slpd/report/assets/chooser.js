@@ -36,8 +36,13 @@ function chooser(place, label, names, choose) {
   const id = `${place.id}-list`;
   const list = element("ul", { role: "listbox", id, class: "matches", hidden: true, "aria-label": label });
   const input = element("input", {
-    type: "text", role: "combobox", autocomplete: "off", spellcheck: "false",
-    "aria-expanded": "false", "aria-controls": id, "aria-autocomplete": "list",
+    type: "text",
+    role: "combobox",
+    autocomplete: "off",
+    spellcheck: "false",
+    "aria-expanded": "false",
+    "aria-controls": id,
+    "aria-autocomplete": "list",
   });
   const lower = names.map((name) => name.toLowerCase());
   let chosen = 0;
@@ -51,7 +56,17 @@ function chooser(place, label, names, choose) {
   }
   function option(i, k) {
     const attributes = { role: "option", id: `${id}-${k}`, "aria-selected": "false" };
-    return element("li", { ...attributes, onmousedown: (event) => { event.preventDefault(); take(i); } }, names[i]);
+    return element(
+      "li",
+      {
+        ...attributes,
+        onmousedown: (event) => {
+          event.preventDefault();
+          take(i);
+        },
+      },
+      names[i],
+    );
   }
   function open() {
     const word = input.value.trim().toLowerCase();
@@ -92,19 +107,27 @@ function chooser(place, label, names, choose) {
   }
   input.addEventListener("focus", () => input.select());
   input.addEventListener("input", open);
-  input.addEventListener("click", () => { if (list.hidden) input.select(); });
-  input.addEventListener("blur", () => { close(); input.value = names[chosen] ?? ""; });
+  input.addEventListener("click", () => {
+    if (list.hidden) input.select();
+  });
+  input.addEventListener("blur", () => {
+    close();
+    input.value = names[chosen] ?? "";
+  });
   input.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !list.hidden && active >= 0) take(matches[active]);
-    else if (event.key === "Escape") { close(); input.value = names[chosen]; }
-    else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    else if (event.key === "Escape") {
+      close();
+      input.value = names[chosen];
+    } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
       move(event.key === "ArrowDown" ? 1 : -1);
     }
   });
   place.classList.add("chooser");
   place.append(
-    element("label", {}, label, input), list,
+    element("label", {}, label, input),
+    list,
     button(() => step(-1), { "aria-label": "previous" }, "←"),
     button(() => step(1), { "aria-label": "next" }, "→"),
   );

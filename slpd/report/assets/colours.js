@@ -84,7 +84,7 @@ function groupsOf(column, n, only = "") {
   const missing = group("not given", OTHER, "circle-open", "○");
   for (let i = 0; i < n; i++) {
     const name = column.categories[column.codes[i]];
-    (name === undefined ? missing : groups.get(name) ?? other).members.push(i);
+    (name === undefined ? missing : (groups.get(name) ?? other)).members.push(i);
   }
   return [...groups.values(), other, missing].filter(({ members }) => members.length);
 }

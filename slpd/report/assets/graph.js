@@ -6,7 +6,8 @@ const PAIR_PICTURES = 3; // per prototype and side
 const MAX_CHIPS = 24;
 
 const allEdges = cohort.neighbours.flatMap((row, slide) =>
-  row.filter((other) => other >= 0).map((other) => [slide, other]));
+  row.filter((other) => other >= 0).map((other) => [slide, other]),
+);
 const chosenBy = cohort.slides.map(() => []); // slide -> slides that have it as neighbour
 allEdges.forEach(([slide, other]) => chosenBy[other].push(slide));
 
@@ -45,7 +46,8 @@ function neighbourButton(slide, link) {
     return [k ? " · " : "", element("span", { class: same ? "same" : null }, text)];
   });
   return button(
-    () => showPair(slide, link), { "aria-pressed": "false", "data-rank": link.rank },
+    () => showPair(slide, link),
+    { "aria-pressed": "false", "data-rank": link.rank },
     `${link.rank + 1}. ${cohort.slides[link.other]} — distance ${decimals(link.distance)}`,
     element("span", { class: "values" }, ...values),
   );
@@ -77,20 +79,27 @@ async function showPair(slide, link) {
   byId("pair-right-map").replaceChildren(prototypeMap(link.other, theirs));
   const pairs = data.links[neighboursOf(slide).findIndex(({ rank }) => rank === link.rank)];
   const rows = pairs.map(([target, cosine], k) => ({ k, target, cosine })).sort((a, b) => b.cosine - a.cosine);
-  place.replaceChildren(...rows.map(({ k, target, cosine }) => element(
-    "tr", {},
-    element("th", { scope: "row" }, prototypeCell(slide, data, k)),
-    element("td", { class: "number" }, decimals(cosine)),
-    element("td", {}, prototypeCell(link.other, theirs, target)),
-  )));
+  place.replaceChildren(
+    ...rows.map(({ k, target, cosine }) =>
+      element(
+        "tr",
+        {},
+        element("th", { scope: "row" }, prototypeCell(slide, data, k)),
+        element("td", { class: "number" }, decimals(cosine)),
+        element("td", {}, prototypeCell(link.other, theirs, target)),
+      ),
+    ),
+  );
 }
 
 function prototypeCell(slide, data, k) {
   const regions = data.nearest[k].slice(0, PAIR_PICTURES);
   const pictures = regions.map((region) => pictureButton(cohort, slide, data, region, `prototype ${k + 1}`));
   return element(
-    "div", {},
-    badge(k), element("span", { class: "note" }, ` ${percent(data.share[k])} of regions`),
+    "div",
+    {},
+    badge(k),
+    element("span", { class: "note" }, ` ${percent(data.share[k])} of regions`),
     element("div", { class: "pictures" }, ...pictures),
   );
 }
@@ -127,24 +136,35 @@ function markOnMap(slide) {
 
 function describeSlide(i) {
   const near = neighboursOf(i)[0];
-  const facts = columnFacts(cohort, i).slice(0, 5).map(([name, value]) => `${name}: ${value}`);
+  const facts = columnFacts(cohort, i)
+    .slice(0, 5)
+    .map(([name, value]) => `${name}: ${value}`);
   const nearest = near ? `nearest: ${cohort.slides[near.other]} (${decimals(near.distance)})` : "not in the graph";
   return [cohort.slides[i], ...facts, nearest];
 }
 
 const map = new ScatterMap(byId("map"), {
-  x: cohort.x, y: cohort.y, describe: describeSlide, pick: (slide) => slides.take(slide), fileName: "slide-graph",
+  x: cohort.x,
+  y: cohort.y,
+  describe: describeSlide,
+  pick: (slide) => slides.take(slide),
+  fileName: "slide-graph",
   label: "Map of slides; arrow keys move to the nearest slide in that direction",
 });
 const distanceToNearest = () => cohort.distance.map((row, i) => (cohort.neighbours[i][0] >= 0 ? row[0] : null));
 const colours = new ColourControls({
-  map, columns: cohort.columns, slideOf: (i) => i,
+  map,
+  columns: cohort.columns,
+  slideOf: (i) => i,
   extras: [
     { name: "distance to the nearest slide", numbers: distanceToNearest },
     { name: "how many slides have it as neighbour", numbers: () => chosenBy.map((list) => list.length) },
   ],
 });
-byId("map-edges").addEventListener("change", () => { map.edges = edgesToDraw(); map.draw(); });
+byId("map-edges").addEventListener("change", () => {
+  map.edges = edgesToDraw();
+  map.draw();
+});
 byId("map-save").addEventListener("click", () => map.save());
 const slides = chooser(byId("choose"), "Slide", cohort.slides, showSlide);
 

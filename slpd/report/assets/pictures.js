@@ -38,13 +38,16 @@ function enlarge(cohort, slide, data, region, about) {
   const corner = x >= 0 ? `upper left corner x ${x}, y ${y} (level-0 px)` : "place not known";
   const facts = [`Region ${region}`, about, corner, physicalSize(data)].filter(Boolean).join(" · ");
   const dialog = element(
-    "dialog", { class: "enlarged", "aria-label": `Region ${region} of ${cohort.slides[slide]}` },
+    "dialog",
+    { class: "enlarged", "aria-label": `Region ${region} of ${cohort.slides[slide]}` },
     element("h3", {}, cohort.slides[slide]),
     regionPicture(cohort, slide, data, region, `region ${region}`),
     element("p", { class: "note" }, facts),
     button(() => dialog.close(), {}, "Close"),
   );
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();

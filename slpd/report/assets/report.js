@@ -22,15 +22,18 @@ function slpdData(path, value) {
 /** The data of a script below data/, loaded once. Pages from a file may not fetch, but they may load scripts. */
 function loadData(path) {
   if (!loaded.has(path)) {
-    loaded.set(path, new Promise((resolve, reject) => {
-      waiting.set(path, resolve);
-      const onerror = () => {
-        loaded.delete(path);
-        reject(new Error(`${path} cannot be loaded`));
-      };
-      const script = element("script", { src: path, onload: () => script.remove(), onerror });
-      document.head.append(script);
-    }));
+    loaded.set(
+      path,
+      new Promise((resolve, reject) => {
+        waiting.set(path, resolve);
+        const onerror = () => {
+          loaded.delete(path);
+          reject(new Error(`${path} cannot be loaded`));
+        };
+        const script = element("script", { src: path, onload: () => script.remove(), onerror });
+        document.head.append(script);
+      }),
+    );
   }
   return loaded.get(path);
 }

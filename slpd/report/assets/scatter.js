@@ -16,10 +16,17 @@ const HAS_GL = hasWebGl();
 function plotLayout(extra = {}) {
   const axis = { showgrid: false, zeroline: false, showticklabels: false, showline: false, fixedrange: false };
   return {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    showlegend: false, hovermode: "closest", dragmode: "pan",
-    margin: { l: 8, r: 8, t: 8, b: 8 }, font: { color: pageColour("--ink"), size: 12 },
-    xaxis: { ...axis }, yaxis: { ...axis, scaleanchor: "x" }, uirevision: "kept", ...extra,
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    showlegend: false,
+    hovermode: "closest",
+    dragmode: "pan",
+    margin: { l: 8, r: 8, t: 8, b: 8 },
+    font: { color: pageColour("--ink"), size: 12 },
+    xaxis: { ...axis },
+    yaxis: { ...axis, scaleanchor: "x" },
+    uirevision: "kept",
+    ...extra,
   };
 }
 
@@ -77,8 +84,12 @@ class ScatterMap {
 
   pointTrace(type, members, marker) {
     return {
-      type, mode: "markers", hoverinfo: "none", customdata: members,
-      x: members.map((i) => this.x[i]), y: members.map((i) => this.y[i]),
+      type,
+      mode: "markers",
+      hoverinfo: "none",
+      customdata: members,
+      x: members.map((i) => this.x[i]),
+      y: members.map((i) => this.y[i]),
       marker: { size: this.size(), opacity: 0.85, line: { width: 0 }, ...marker },
     };
   }
@@ -97,7 +108,8 @@ class ScatterMap {
   groupTraces(type) {
     const shown = this.groups.filter((group) => !this.hidden.has(group)).reverse();
     return shown.map(({ members, colour, symbol, grow }) =>
-      this.pointTrace(type, members, { color: colour, symbol, size: this.size() * (grow ?? 1) }));
+      this.pointTrace(type, members, { color: colour, symbol, size: this.size() * (grow ?? 1) }),
+    );
   }
 
   ringTrace(type) {
@@ -126,7 +138,9 @@ class ScatterMap {
     this.listening = true;
     this.plot.on("plotly_click", ({ points }) => this.choose(points[0].customdata));
     this.plot.on("plotly_hover", ({ points, event }) => this.showTip(points[0].customdata, event));
-    this.plot.on("plotly_unhover", () => { this.tip.hidden = true; });
+    this.plot.on("plotly_unhover", () => {
+      this.tip.hidden = true;
+    });
   }
 
   showTip(i, event) {
@@ -184,7 +198,11 @@ class ColourControls {
     const ofPoints = (values) => map.x.map((_, i) => values[slideOf(i)]);
     this.ways = [...columns.map((column) => this.columnWay(column, ofPoints)), ...extras];
     this.select.replaceChildren(...this.ways.map((way, k) => element("option", { value: k }, way.name)));
-    this.select.addEventListener("change", () => { this.only.value = ""; this.fillOnly(); this.apply(); });
+    this.select.addEventListener("change", () => {
+      this.only.value = "";
+      this.fillOnly();
+      this.apply();
+    });
     this.only.addEventListener("change", () => this.apply());
     this.fillOnly();
   }
@@ -243,7 +261,8 @@ class ColourControls {
       },
       { class: "key", "aria-pressed": "true" },
       element("span", { class: "glyph", style: `color: ${group.colour}`, "aria-hidden": "true" }, group.glyph),
-      `${group.label} `, element("span", { class: "count" }, String(group.members.length)),
+      `${group.label} `,
+      element("span", { class: "count" }, String(group.members.length)),
     );
     return key;
   }

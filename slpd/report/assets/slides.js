@@ -7,7 +7,11 @@
   const texts = new Map(); // slide -> what the search looks at
 
   const EXCLUDED = {
-    n_little_tissue: "little tissue", n_pen: "pen", n_padding: "padding", n_blurred: "blurred", n_invalid: "invalid",
+    n_little_tissue: "little tissue",
+    n_pen: "pen",
+    n_padding: "padding",
+    n_blurred: "blurred",
+    n_invalid: "invalid",
   };
   const remarks = {
     "": ["all", () => true],
@@ -46,11 +50,13 @@
     const status = byId("status").value;
     const remark = remarks[byId("remark").value][1];
     const columns = [...document.querySelectorAll("#columns select")].filter((select) => select.value !== "");
-    const found = data.slides.filter((slide) =>
-      (status === "" || slide.used === (status === "used")) &&
-      remark(slide) &&
-      columns.every((select) => slide.labels[select.dataset.column] === JSON.parse(select.value)) &&
-      words.every((word) => searched(slide).includes(word)));
+    const found = data.slides.filter(
+      (slide) =>
+        (status === "" || slide.used === (status === "used")) &&
+        remark(slide) &&
+        columns.every((select) => slide.labels[select.dataset.column] === JSON.parse(select.value)) &&
+        words.every((word) => searched(slide).includes(word)),
+    );
     const key = orders[byId("order").value][1];
     return key ? [...found].sort((a, b) => key(a) - key(b)) : found;
   }
@@ -69,8 +75,12 @@
     const reasons = Object.entries(EXCLUDED).filter(([key]) => slide[key]);
     const excluded = reasons.map(([key, name]) => `${slide[key]} ${name}`).join(", ");
     const area = slide.tissue_mm2 === undefined ? "" : `, ${number(slide.tissue_mm2)} mm²`;
-    const labels = Object.entries(slide.labels).filter(([, value]) => value).map(([name, value]) => `${name} ${value}`);
-    return element("li", { class: "card" },
+    const labels = Object.entries(slide.labels)
+      .filter(([, value]) => value)
+      .map(([name, value]) => `${name} ${value}`);
+    return element(
+      "li",
+      { class: "card" },
       slide.picture ? picture(slide) : null,
       element("h3", {}, slide.slide),
       slide.used
@@ -78,14 +88,19 @@
         : element("p", { class: "bad" }, `left out in ${slide.stage}: ${slide.reason}`),
       excluded ? element("p", {}, `excluded: ${excluded}`) : null,
       slide.conflict ? element("p", { class: "bad" }, slide.conflict) : null,
-      element("p", {}, labels.join(" · ")));
+      element("p", {}, labels.join(" · ")),
+    );
   }
 
   function tableRow(slide) {
     const labels = data.columns.map((column) => element("td", {}, slide.labels[column.name] ?? ""));
     const numbers = Object.keys(data.numbers).map((key) => element("td", { class: "number" }, number(slide[key])));
     const words = Object.keys(data.texts).map((key) => element("td", {}, slide[key] ?? "–"));
-    const status = element("td", { class: slide.used ? null : "bad" }, slide.used ? "used" : `left out: ${slide.reason}`);
+    const status = element(
+      "td",
+      { class: slide.used ? null : "bad" },
+      slide.used ? "used" : `left out: ${slide.reason}`,
+    );
     return element("tr", {}, element("th", { scope: "row" }, slide.slide), status, ...labels, ...numbers, ...words);
   }
 
@@ -123,18 +138,30 @@
     more();
   }
 
-  options(byId("remark"), Object.entries(remarks).map(([value, [text]]) => [value, text]));
-  options(byId("order"), Object.entries(orders).map(([value, [text]]) => [value, text]));
+  options(
+    byId("remark"),
+    Object.entries(remarks).map(([value, [text]]) => [value, text]),
+  );
+  options(
+    byId("order"),
+    Object.entries(orders).map(([value, [text]]) => [value, text]),
+  );
   for (const column of data.columns.filter((one) => one.values.length > 1)) {
     const select = element("select", { "data-column": column.name }, element("option", { value: "" }, "all"));
-    options(select, column.values.map((value) => [JSON.stringify(value), value || "(empty)"]));
+    options(
+      select,
+      column.values.map((value) => [JSON.stringify(value), value || "(empty)"]),
+    );
     byId("columns").append(element("label", {}, column.name, select));
   }
   byId("controls").addEventListener("input", show);
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
   byId("more").addEventListener("click", more);
-  new IntersectionObserver((entries) => {
-    if (entries.some((entry) => entry.isIntersecting)) more();
-  }, { rootMargin: "600px" }).observe(byId("more"));
+  new IntersectionObserver(
+    (entries) => {
+      if (entries.some((entry) => entry.isIntersecting)) more();
+    },
+    { rootMargin: "600px" },
+  ).observe(byId("more"));
   show();
 })();
