@@ -269,7 +269,7 @@ def test_a_head_that_is_trained_wants_a_preset(tmp_path: Path) -> None:
 
 def test_classes_are_distinct_names() -> None:
     settings = TASK.model_dump(mode="json")
-    for classes, message in ((["low", "low"], "there twice"), (["low", "high "], "ends with a space")):
+    for classes, message in ((["low", "low"], "listed twice"), (["low", "high "], "ends with a space")):
         with pytest.raises(ValueError, match=message):
             ClassTask.model_validate(settings | {"classes": classes})
 
