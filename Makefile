@@ -71,7 +71,7 @@ trial: $(READY)
 	@echo; cat results/trial/tables/trial.md
 	@echo; echo "Report: $$(echo results/trial*/report/index.html)"
 
-# A file stays on one worker, for what its tests share; a worker with torch takes more than a gigabyte.
+# Tests of one file share fixtures, so they stay on one worker. At most eight workers: one with torch needs over 1 GB.
 test: $(READY)
 	pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder --durations 10 -m "not slurm and not browser"
 
@@ -142,4 +142,4 @@ lock:
 	  --no-emit-index-url --no-emit-find-links --no-header --quiet --upgrade --output-file envs/requirements.lock
 
 clean:
-	rm -rf data/demo data/trial results/demo results/trial* logs/demo logs/trial*
+	rm -rf data/demo data/trial $(foreach name,demo trial trial_slides,results/$(name) logs/$(name))

@@ -120,8 +120,8 @@ CHECKED: dict[str, tuple[str, str]] = {
     ),
     "docker build --file envs/Dockerfile --tag slpd .": ("test -s envs/Dockerfile", IMAGE),
     'docker run --gpus all --volume "$PWD":/run --volume /data:/data --workdir /run slpd snakemake -s'
-    " /opt/slpd/Snakefile --cores all --configfile config/mine.yaml": (
-        "snakemake -s Snakefile --cores all --configfile config/mine.yaml -n",
+    " /opt/slpd/Snakefile --workflow-profile /opt/slpd/workflow/profiles/default --configfile config/mine.yaml": (
+        "snakemake -s Snakefile --workflow-profile workflow/profiles/default --configfile config/mine.yaml -n",
         IMAGE,
     ),
     "pytest tests/test_slide_graph.py": ("pytest --version", "tests are not in the copy"),

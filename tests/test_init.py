@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -179,3 +180,31 @@ def test_folders_without_slides_and_names_for_no_file_are_refused(folder: Path) 
         with pytest.raises(UserError, match=message):
             init(*words)
     assert not Path("config").exists()
+
+
+@pytest.mark.parametrize("name", ["no", "2024", "1e3"])
+def test_a_name_that_yaml_takes_for_something_else_stays_a_name(folder: Path, name: str) -> None:
+    init("--experiment", name)
+    assert yaml.safe_load((folder / f"config/{name}.yaml").read_text())["experiment"] == name
+
+
+def test_an_output_folder_that_make_cannot_take_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match="blanks"):
+        init("--out", "o 2")
+
+
+def test_names_that_become_one_id_are_numbered(folder: Path) -> None:
+    first = next(folder.rglob("*.tiff"))
+    for name in ("Müller", "Muller", "幻灯片", "组织"):
+        shutil.copy(first, folder / f"slides/{name}.tiff")
+    init()
+    ids = {Path(row["path"]).stem: slide for slide, row in rows().items()}
+    assert {ids["Müller"], ids["Muller"]} == {"Muller", "Muller_2"}
+    assert {ids["幻灯片"], ids["组织"]} == {"slide", "slide_2"}
+
+
+def test_what_cannot_be_looked_at_is_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "slides/dangling.svs").symlink_to(folder / "gone.svs")
+    init()
+    assert len(rows()) == 2
+    assert f"left out: {folder}/slides/dangling.svs: a link to {folder}/gone.svs, which is not there" in caplog.text

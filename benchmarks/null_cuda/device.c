@@ -4,7 +4,7 @@
    choice of kernels, caching allocator, compiler. Memory is address space that holds nothing. Kernels, products, copies
    and waits are counted by name; no result is right. It poses as an H100 (sm_90, 132 multiprocessors, 80 GB).
 
-   What is not here is a stub that returns 0 (see build.py). Constants are those of the CUDA headers named beside them.
+   What is not here is a stub that returns 0 (see __init__.py). Constants are those of the CUDA headers named beside them.
 */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -24,9 +24,15 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+static void end(const char *why) {
+    fprintf(stderr, "null CUDA device: %s\n", why);
+    abort();
+}
+
 /* ---- Counts: how often something happened, and how much of it ---- */
 
 #define N_NAMES 65536
+static int n_names;
 static struct {
     char *name;
     long times;
@@ -38,7 +44,10 @@ static void count(const char *name, double amount) {
     for (const char *c = name; *c; c++) slot = slot * 33 + (unsigned char)*c;
     pthread_mutex_lock(&lock);
     for (slot %= N_NAMES; counts[slot].name && strcmp(counts[slot].name, name); slot = (slot + 1) % N_NAMES) {}
-    if (!counts[slot].name) counts[slot].name = strdup(name);
+    if (!counts[slot].name) {
+        if (++n_names == N_NAMES) end("more names than it counts");
+        counts[slot].name = strdup(name);
+    }
     counts[slot].times++;
     counts[slot].amount += amount;
     pthread_mutex_unlock(&lock);
@@ -53,6 +62,7 @@ void null_cuda_reset(void) {
 /* One line each: times, amount, name, with tabs between. */
 void null_cuda_report(const char *path) {
     FILE *file = fopen(path, "w");
+    if (!file) end("its report cannot be written");
     for (int i = 0; i < N_NAMES; i++)
         if (counts[i].times) fprintf(file, "%ld\t%.0f\t%s\n", counts[i].times, counts[i].amount, counts[i].name);
     fclose(file);
@@ -69,26 +79,32 @@ void null_cuda_unknown(const char *name) {
 
 enum kind { PAGEABLE, PINNED, DEVICE };
 static const char *KINDS[] = {"pageable", "pinned", "device"};
+#define N_BLOCKS 65536
 static struct {
     char *start;
     size_t bytes;
     enum kind kind;
-} blocks[65536];
+} blocks[N_BLOCKS];
 static int n_blocks;
 static size_t used;
+
+static void remember(char *start, size_t bytes, enum kind kind) { /* with the lock held */
+    int i = 0;
+    while (i < n_blocks && blocks[i].start) i++;
+    if (i == N_BLOCKS) end("more blocks of memory than it knows");
+    if (i == n_blocks) n_blocks++;
+    blocks[i].start = start, blocks[i].bytes = bytes, blocks[i].kind = kind;
+    if (kind == DEVICE) used += bytes;
+}
 
 static int allocate(void **address, size_t bytes, enum kind kind) {
     *address = NULL;
     if (!bytes) return 0;
-    if (kind == DEVICE && used + bytes > CARD_BYTES) return OUT_OF_MEMORY;
+    if (kind == DEVICE && used + bytes > CARD_BYTES - RESERVED_BYTES) return OUT_OF_MEMORY;
     char *start = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (start == MAP_FAILED) return OUT_OF_MEMORY;
     pthread_mutex_lock(&lock);
-    int i = 0;
-    while (i < n_blocks && blocks[i].start) i++;
-    if (i == n_blocks) n_blocks++;
-    blocks[i].start = start, blocks[i].bytes = bytes, blocks[i].kind = kind;
-    if (kind == DEVICE) used += bytes;
+    remember(start, bytes, kind);
     pthread_mutex_unlock(&lock);
     *address = start;
     return 0;
@@ -144,8 +160,7 @@ int cudaHostUnregister(void *p) { return release(p, 0); }
 int cudaHostRegister(void *p, size_t n, unsigned flags) {
     count("host registration", n);
     pthread_mutex_lock(&lock);
-    blocks[n_blocks].start = p, blocks[n_blocks].bytes = n, blocks[n_blocks].kind = PINNED;
-    n_blocks++;
+    remember(p, n, PINNED);
     pthread_mutex_unlock(&lock);
     return 0;
 }

@@ -1,12 +1,12 @@
 """Tables of results as CSV: a line per row, and mostly a column per field of a dataclass.
 
-pandas turns text into cells and back, pydantic turns cells into the types of the fields. Cells are read as text, so
-that an id `007` or `NA` stays what it is. Tables that people write are read more strictly: `people_table.py`. pandas
-is imported where a table is read or written: it costs 0.2 s, which the start of the workflow and the stages of single
-slides (`region_table.py`) do without.
+pandas writes them; the standard library reads them, because pandas fills lines that are cut off. pydantic turns cells
+into the types of the fields, so that an id `007` or `NA` stays what it is. pandas is imported where a table is written:
+it costs 0.2 s, which the start of the workflow and the stages of single slides (`region_table.py`) do without.
 """
 
-from collections.abc import Iterable, Sequence
+import csv
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from slpd.artifacts.atomic import atomic_path
 from slpd.errors import UserError
 
 Row = TypeVar("Row")
+REMEDY = "delete the file and run snakemake again"
 
 
 def write_rows(path: Path, kind: type[Any], rows: Sequence[Any], decimals: int | None = None) -> None:
@@ -58,17 +59,22 @@ def read_rows(path: Path, kind: type[Row]) -> list[Row]:
 
 
 def read_cells(path: Path) -> list[dict[str, str]]:
-    """The lines of a table: column -> cell, as text; an emptied file has none."""
-    import pandas as pd  # noqa: PLC0415
+    """The lines of a table: column -> cell, as text; an emptied file has none.
 
-    if not path.stat().st_size:
-        return []
-    table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
-    return [dict(zip(table.columns, line, strict=True)) for line in table.to_numpy().tolist()]
+    Raises:
+        UserError: it is no UTF-8 text, a quote is not closed, or a line has more or fewer cells than the header.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, [])
+            return [dict(zip(header, line, strict=True)) for line in reader]
+    except (csv.Error, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error}); {REMEDY}") from error
 
 
-def checked_rows(path: Path, kind: type[Row], lines: Sequence[dict[str, str]]) -> list[Row]:
-    """Lines as rows of a type; `path` is for messages, `read_rows` says which."""
+def checked_rows(path: Path, kind: type[Row], lines: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Lines as rows of a type. `path` is named in errors, which are those of `read_rows`."""
     try:
         return TypeAdapter(list[kind]).validate_python(lines)  # type: ignore[valid-type]
     except ValidationError as error:
@@ -76,4 +82,4 @@ def checked_rows(path: Path, kind: type[Row], lines: Sequence[dict[str, str]]) -
         line, column = fault["loc"][:2]
         value = f" (it is {fault['input']!r})" if isinstance(fault["input"], str) else ""
         where = f"{path}, line {int(line) + 2}, column {column}"
-        raise UserError(f"{where}: {fault['msg'].lower()}{value}; delete the file and run snakemake again") from error
+        raise UserError(f"{where}: {fault['msg'].lower()}{value}; {REMEDY}") from error

@@ -90,7 +90,7 @@ def streamed(
 
 
 class HalfProduct(torch.autograd.Function):
-    """Product in half precision whose result and gradients are float32: logits divided by 0.04 bear no rounding."""
+    """Product in half precision whose result and gradients are float32: 0.04 magnifies rounding."""
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:  # noqa: ANN401

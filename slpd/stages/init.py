@@ -8,8 +8,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from io import StringIO
+from itertools import count
 from pathlib import Path
+from unicodedata import combining, normalize
 
+import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from slpd.artifacts.atomic import write_text
@@ -29,7 +32,7 @@ CONFIG = """\
 # yaml-language-server: $schema={schema}
 # What differs from config/config.yaml, which explains every key.
 
-experiment: {name}  # results go to results/{name}
+experiment: {name}  # results go to results/{folder}
 
 cohorts:
   - name: {name}
@@ -68,6 +71,8 @@ def run(args: argparse.Namespace) -> None:
     """Look at every slide of the folder; write the config and the sheet; say what to do next."""
     check_name(args.experiment)
     config, sheet = args.out / f"{args.experiment}.yaml", args.out / f"cohorts/{args.experiment}.csv"
+    if re.search(r"\s", str(args.out)):
+        raise UserError(f"--out {str(args.out)!r}: make does not take paths with blanks; give another folder")
     for path in (config, sheet):
         if path.exists():
             raise UserError(f"{path}: exists already; remove it, or give another --experiment or --out")
@@ -77,8 +82,12 @@ def run(args: argparse.Namespace) -> None:
     if not rows:
         raise UserError(f"--slides {args.slides}: no slide that can be used in this folder or below; give another")
     schema = os.path.relpath(SCHEMA, args.out)
-    write_text(sheet, sheet_text(rows))
-    write_text(config, CONFIG.format(schema=schema, name=args.experiment, sheet=sheet))
+    named = {"name": as_yaml(args.experiment), "sheet": as_yaml(str(sheet)), "folder": args.experiment}
+    try:
+        write_text(sheet, sheet_text(rows))
+        write_text(config, CONFIG.format(schema=schema, **named))
+    except OSError as error:
+        raise UserError(f"--out {args.out}: {error.strerror} ({error.filename}); give a folder to write to") from error
     tell(rows, config, sheet)
 
 
@@ -90,6 +99,11 @@ def check_name(name: str) -> None:
         raise UserError(
             f"--experiment {name!r}: not a name for files; use letters, digits, '.', '_' and '-'"
         ) from error
+
+
+def as_yaml(text: str) -> str:
+    """A string as YAML takes it for one: a name such as `no` or `2024` in quotes."""
+    return yaml.safe_dump([text], default_flow_style=True, allow_unicode=True).strip()[1:-1]
 
 
 def readable(folder: Path) -> list[SheetRow]:
@@ -104,21 +118,29 @@ def readable(folder: Path) -> list[SheetRow]:
 
 
 def slide_ids(folder: Path, paths: Sequence[Path]) -> dict[str, Path]:
-    """Slide id -> its path: the file's name, or where several share it (but for case) its path in the folder."""
+    """Slide id -> its path: the file's name, or where several share it (but for case) its path, numbered if need be."""
     short = [safe_id(path.stem) for path in paths]
     times = Counter(slide.lower() for slide in short)
     whole = [safe_id(str(path.relative_to(folder).with_suffix(""))) for path in paths]
-    ids = [one if times[one.lower()] == 1 else other for one, other in zip(short, whole, strict=True)]
-    for slide in ids:
-        same = [str(path) for one, path in zip(ids, paths, strict=True) if one.lower() == slide.lower()]
-        if len(same) > 1:
-            raise UserError(f"{first_of(same, NAMED)}: one slide id, {slide}, for all of them; rename files")
-    return dict(zip(ids, paths, strict=True))
+    ids: dict[str, Path] = {}
+    for name, longer, path in zip(short, whole, paths, strict=True):
+        slide = name if times[name.lower()] == 1 else numbered(longer, {taken.lower() for taken in ids})
+        if slide not in (name, longer):
+            log.warning("%s: slide %s, since other files have the id %s", path, slide, longer)
+        ids[slide] = path
+    return ids
+
+
+def numbered(slide: str, taken: set[str]) -> str:
+    """An id that is not taken, but for case: the same, or with the first number that is free."""
+    free = (f"{slide}_{number}" for number in count(2))
+    return slide if slide.lower() not in taken else next(name for name in free if name.lower() not in taken)
 
 
 def safe_id(text: str) -> str:
-    """An id that can be part of file names."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip("._-")[:120] or "slide"
+    """An id that can be part of file names; letters lose their accents."""
+    plain = "".join(letter for letter in normalize("NFKD", text) if not combining(letter))
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", plain).lstrip("._-")[:120] or "slide"
 
 
 def stated(slide: str, path: Path) -> float | None:

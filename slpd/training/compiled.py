@@ -30,7 +30,7 @@ def compiled(
     plain = function if plain is None else plain
     if precision.device.type == "cpu":
         return plain
-    # Every size has kernels of its own: there are few, and torch 2.11 fails on a batch whose size it leaves open.
+    # For each size of its inputs: there are few, and torch 2.11 failed where a size was left open.
     fast: Function = torch.compile(function, dynamic=False)
     try:
         with precision.autocast():
@@ -45,5 +45,5 @@ def compiled(
 
 
 def name_of(function: Function) -> str:
-    """Of a network its class."""
+    """The function's name, or the network's class."""
     return getattr(function, "__name__", type(function).__name__)

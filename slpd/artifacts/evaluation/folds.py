@@ -6,12 +6,14 @@ on it.
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
+from typing import Literal
 
-from slpd.artifacts.rows import read_cells, write_table
+from pydantic import NonNegativeInt
 
-COLUMNS = ("fold", "split", "slide", "patient", "label", "event")
+from slpd.artifacts.rows import read_rows, write_table
+
 SPLITS = ("train", "val", "test")
 
 
@@ -28,6 +30,18 @@ class LabelledSlide:
     def stratum(self) -> str:
         """What folds spread evenly: the class, or whether the event was seen."""
         return self.event or self.label
+
+
+@dataclass(frozen=True)
+class FoldLine:
+    """A line of the file."""
+
+    fold: NonNegativeInt
+    split: Literal["train", "val", "test"]
+    slide: str
+    patient: str
+    label: str
+    event: str
 
 
 @dataclass(frozen=True)
@@ -57,15 +71,18 @@ def write_folds(path: Path, folds: Sequence[Fold]) -> None:
         for split, slides in fold.splits.items()
         for slide in slides
     ]
-    write_table(path, COLUMNS, lines)
+    write_table(path, [column.name for column in fields(FoldLine)], lines)
 
 
 def read_folds(path: Path) -> list[Fold]:
-    """The folds of a task, in order."""
-    folds: list[Fold] = []
-    for cells in read_cells(path):
-        number, split = int(cells.pop("fold")), cells.pop("split")
-        if number == len(folds):
-            folds.append(Fold())
-        folds[number].splits[split].append(LabelledSlide(**cells))
+    """The folds of a task, in order.
+
+    Raises:
+        UserError: a line is damaged.
+    """
+    lines = read_rows(path, FoldLine)
+    folds = [Fold() for _ in range(1 + max((line.fold for line in lines), default=-1))]
+    for line in lines:
+        slide = LabelledSlide(line.slide, line.patient, line.label, line.event)
+        folds[line.fold].splits[line.split].append(slide)
     return folds

@@ -5,15 +5,16 @@ event (survival: 1 seen, 0 censored), predicted (class; survival: the risk, high
 gives: prob_<class>, in the order of the task's classes, or hazard_<interval>.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slpd.artifacts.evaluation.folds import LabelledSlide
-from slpd.artifacts.rows import read_cells, write_table
+from slpd.artifacts.rows import checked_rows, read_cells, write_table
 
 COLUMNS = ("task", "variant", "head", "fold", "slide", "patient", "label", "event", "predicted")
 
@@ -61,12 +62,15 @@ def write_predictions(
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """The predictions of all folds, in the order of the file."""
-    return [parse_line(list(cells.values())) for cells in read_cells(path)]
+    """The predictions of all folds, in the order of the file.
+
+    Raises:
+        UserError: a line is damaged.
+    """
+    return checked_rows(path, Prediction, [grouped(cells) for cells in read_cells(path)])
 
 
-def parse_line(cells: Sequence[str]) -> Prediction:
-    """One line of the file."""
-    _, _, _, fold, slides, patient, label, event, predicted = cells[: len(COLUMNS)]
-    outputs = tuple(map(float, cells[len(COLUMNS) :]))
-    return Prediction(int(fold), tuple(slides.split(" ")), patient, label, event, predicted, outputs)
+def grouped(cells: Mapping[str, str]) -> dict[str, Any]:
+    """The cells of a line as the fields of a `Prediction`."""
+    outputs = [cell for column, cell in cells.items() if column not in COLUMNS]
+    return {**cells, "slides": cells.get("slide", "").split(" "), "outputs": outputs}

@@ -4,12 +4,16 @@ What a file is, its content says and not its name; MIRAX alone is known by its s
 """
 
 import hashlib
+import logging
+import os
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 from slpd.artifacts.slides.dicom_header import series_of
 from slpd.errors import UserError
+
+log = logging.getLogger(__name__)
 
 MIRAX = ".mrxs"  # its pixels lie in a folder of the slide's name
 HAMAMATSU = (b"[Virtual Microscope Specimen]", b"[Uncompressed Virtual Microscope Specimen]")  # a text that names files
@@ -84,15 +88,28 @@ def scan(folder: Path, changed: int) -> dict[str, list[Path]]:
 def slides_below(folder: Path) -> list[Path]:
     """The slides in a folder and below, in order of path: of each its file, or the folder of one DICOM series.
 
-    Files are known by their suffix, DICOM by its content. Hidden files, as a Macintosh leaves them, are none.
+    Files are known by their suffix, DICOM by its content. Hidden files, as a Macintosh leaves them, are none. What
+    cannot be looked at is logged.
     """
     found = []
     for inner in sorted(path for path in (folder, *folder.rglob("*/")) if path.is_dir()):
-        files = sorted(path for path in inner.iterdir() if path.is_file() and not path.name.startswith("."))
+        files = visible_files(inner)
         found += [file for file in files if file.suffix.lower() in (*SLIDES, MIRAX, ".vms", ".vmu")]
-        series = series_in(inner)
+        series = series_in(inner) if files else {}
         found += [inner] if len(series) == 1 and inner != folder else [members[0] for members in series.values()]
     return found
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """The files of a folder that are not hidden, in order of name."""
+    try:
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        log.warning("left out: %s: %s", folder, error.strerror)
+        return []
+    for link in (path for path in entries if path.is_symlink() and not path.exists()):
+        log.warning("left out: %s: a link to %s, which is not there", link, os.readlink(link))
+    return [path for path in entries if path.is_file()]
 
 
 def named_files(entry: Path) -> list[Path]:
