@@ -5,7 +5,6 @@ What a file is, its content says and not its name; MIRAX alone is known by its s
 
 import hashlib
 import logging
-import os
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -108,7 +107,7 @@ def visible_files(folder: Path) -> list[Path]:
         log.warning("left out: %s: %s", folder, error.strerror)
         return []
     for link in (path for path in entries if path.is_symlink() and not path.exists()):
-        log.warning("left out: %s: a link to %s, which is not there", link, os.readlink(link))
+        log.warning("left out: %s: a link to %s, which is not there", link, link.readlink())
     return [path for path in entries if path.is_file()]
 
 
