@@ -1,11 +1,15 @@
 """After a killed head process: its jobs are waited for or cancelled, its lock goes, nothing else is touched."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import toy
+from waiting import wait_until
 
 from slpd.errors import UserError
 from slpd.slurm.head import RECORD, record_head
@@ -25,8 +29,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         f"13|RUNNING|other|{folder}|\n"
         f"14|RUNNING|slpd_2a|{tmp_path}/elsewhere|rule_evaluate\n"
     )
-    for name, content in (("squeue", f"cat {tmp_path}/queue"), ("scancel", f'echo "$@" >> {tmp_path}/cancelled')):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{content}\n")
+    for name, script in (
+        ("squeue", f"cat {tmp_path}/queue"),
+        ("scancel", f'echo "$@" >> {tmp_path}/cancelled'),
+        ("sbatch", "exit 1"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     return folder
@@ -158,12 +166,49 @@ def test_next_start_removes_the_lock_of_a_head_that_has_surely_ended(folder: Pat
 
 
 def test_lock_of_a_head_that_may_live_stays_and_says_where(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "`python -m slpd recover`, then start again" in why_locked(folder)
+    assert "make sure that no Snakemake runs there, on another machine either, then: `python -m" in why_locked(folder)
     with monkeypatch.context() as there:
         there.setattr("platform.node", lambda: "login2")
         record_head(folder)
     assert not unlock_if_dead(folder)
     assert "on login2" in why_locked(folder)
+
+
+def test_record_that_is_damaged_is_an_error_and_the_lock_stays(folder: Path) -> None:
+    (folder / RECORD).touch()
+    assert not unlock_if_dead(folder)
+    assert "is damaged; make sure that no Snakemake runs there" in why_locked(folder)
+    assert (folder / ".snakemake/locks/0.input.lock").exists()
+
+
+@pytest.mark.workflow
+def test_record_is_as_old_as_the_lock_and_a_dry_run_leaves_both(
+    tmp_path: Path, folder: Path, make_slide: toy.MakeSlide
+) -> None:
+    """Without hooks too, as where the workflow is imported."""
+    (tmp_path / "queue").write_text("")
+    (folder / ".snakemake/locks/0.input.lock").unlink()
+    toy.make_toy(folder, make_slide)
+    locks = folder / ".snakemake/locks"
+    command = toy.command("--no-hooks", "results/toy/cohorts/toy/slides.csv")
+    with open(tmp_path / "said", "w") as said:
+        head = subprocess.Popen(
+            command, cwd=folder, env=toy.environment(), stdout=said, stderr=said, start_new_session=True
+        )
+        wait_until((folder / RECORD).exists, "the record", head, every=0.02)
+    os.killpg(head.pid, signal.SIGKILL)
+    head.wait()
+    assert json.loads((folder / RECORD).read_text())["process"] == head.pid
+    assert any(locks.iterdir())
+    dry = toy.snakemake(folder, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert any(locks.iterdir())
+    assert (folder / RECORD).exists()
+    run = toy.snakemake(folder, "--no-hooks", "--rerun-incomplete", "results/toy/cohorts/toy/slides.csv")
+    assert run.returncode == 0, run.stderr
+    assert "its lock is removed, this one goes on" in run.stderr
+    assert not list(locks.glob("*"))
+    assert not (folder / RECORD).exists()
 
 
 def test_queue_that_does_not_answer_is_an_error(folder: Path) -> None:

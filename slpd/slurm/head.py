@@ -1,15 +1,18 @@
 """The head process of a run: Snakemake itself, which submits jobs from a login node or from a job of its own.
 
-While it lives its folder must be left alone. On this machine it is looked for; of other machines a record tells, which
-it leaves in the folder and removes when it ends.
+While it lives its folder must be left alone. A record in the folder, as old as its lock, says which process it is, and
+where. On this machine a process without a record is looked for too.
 """
 
 import json
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from slpd.artifacts.atomic import write_text
 from slpd.errors import UserError
 from slpd.slurm.jobs import ask
 
@@ -28,7 +31,34 @@ class Head:
 def record_head(folder: Path) -> None:
     """Say in the folder that this process runs the workflow in it."""
     head = Head(platform.node(), os.getpid(), os.environ.get("SLURM_JOB_ID", ""))
-    (folder / RECORD).write_text(json.dumps(asdict(head)))
+    write_text(folder / RECORD, json.dumps(asdict(head)))
+
+
+def last_head(folder: Path) -> Head | None:
+    """The head that last said that it runs here, and not that it ended.
+
+    Raises:
+        UserError: what it said cannot be read.
+    """
+    try:
+        return Head(**json.loads((folder / RECORD).read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        raise UserError(
+            f"{folder / RECORD} is damaged; make sure that no Snakemake runs there, on another machine either, then:"
+            " python -m slpd recover --head-is-gone"
+        ) from None
+
+
+@contextmanager
+def head_recorded(folder: Path) -> Iterator[None]:
+    """This process runs the workflow in the folder, for as long as the block."""
+    record_head(folder)
+    try:
+        yield
+    finally:
+        forget_head(folder)
 
 
 def forget_head(folder: Path) -> None:
@@ -56,9 +86,9 @@ def refuse_living_head(folder: Path) -> None:
     here = head_process(folder)
     if here:
         raise UserError(f"Snakemake runs in {folder} as process {here}; wait for it, or end it")
-    if not (folder / RECORD).exists():
+    head = last_head(folder)
+    if head is None:
         return
-    head = Head(**json.loads((folder / RECORD).read_text()))
     if head.job_id and lives(head.job_id):
         raise UserError(f"Snakemake runs in {folder} in job {head.job_id}; wait for it, or end it")
     if not head.job_id and head.machine != platform.node():

@@ -76,7 +76,10 @@ def why_locked(folder: Path) -> str:
         refuse_living_head(folder)
     except UserError as error:
         return str(error)
-    return f"{folder.resolve()} is locked by a run that was killed: `python -m slpd recover`, then start again"
+    return (
+        f"{folder.resolve()} is locked; make sure that no Snakemake runs there, on another machine either, then:"
+        " `python -m slpd recover`, and start again"
+    )
 
 
 def described(jobs: list[LiveJob]) -> str:

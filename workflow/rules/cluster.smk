@@ -1,24 +1,40 @@
 """How a run starts and what it does about failed jobs: for the hooks of the Snakefile, in the head process alone."""
 
+from contextlib import contextmanager
+
 import snakemake.exceptions
 from snakemake.logging import logger
+from snakemake.persistence import PersistenceBase
 
 from slpd.slurm.attempts import Attempts, task_name
 from slpd.slurm.failures import LOGS as SLURM_LOGS
+from slpd.slurm.head import head_recorded
 from slpd.slurm.orphans import refuse_orphans, unlock_if_dead, why_locked
 
 
 class LockedError(snakemake.exceptions.WorkflowError):
-    """In place of Snakemake's, which advises to remove the lock and knows nothing of jobs or machines that may live."""
+    """Replaces Snakemake's message, which advises removing the lock without asking whether a run or its jobs are alive, here or elsewhere."""
 
     def __init__(self):
         super().__init__(f"error: {why_locked(Path())}")
 
 
+def recorded(lock):
+    """Snakemake's lock, which dry runs do not take: that of a killed run goes, and while it is held a record says by whom."""
+
+    @contextmanager
+    def lock_and_record(persistence):
+        if unlock_if_dead(Path()):
+            logger.info("The last run here was killed: its lock is removed, this one goes on.")
+        with lock(persistence), head_recorded(Path()):
+            yield
+
+    return lock_and_record
+
+
 if workflow.is_main_process:
     snakemake.exceptions.LockException = LockedError
-    if unlock_if_dead(Path()):
-        logger.info("The last run here was killed: its lock is removed, this one goes on.")
+    PersistenceBase.lock = recorded(PersistenceBase.lock)  # no hook: onstart comes late, and importers may have none
 
 
 def start_run():
@@ -27,7 +43,6 @@ def start_run():
         refuse_what_slurm_refuses()
         Attempts(SLURM_LOGS, logger.error).heed(workflow.scheduler, workflow.rules)
         workflow.scheduler._executor._fallback_account_arg = ""  # SLURM knows the user's; the plugin's guess fails
-    record_head(Path())
 
 
 def refuse_what_slurm_refuses():

@@ -41,7 +41,6 @@ from slpd.layout import Layout, logs_of, results_of
 from slpd.report.sources import report_files
 from slpd.settings.experiment import load_experiment
 from slpd.settings.recipe import Recipe
-from slpd.slurm.head import forget_head, record_head
 from slpd.versions import RESULT_VERSIONS
 
 
