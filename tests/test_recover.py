@@ -135,7 +135,7 @@ def test_head_on_another_machine_may_live(folder: Path, monkeypatch: pytest.Monk
 
 def test_head_in_a_job_lives_as_long_as_the_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = folder.parent / "heads"
-    (folder.parent / "squeue").write_text(f"#!/bin/sh\ncase $* in *--me*) cat {queue} ;; esac\n")
+    (folder.parent / "squeue").write_text(f'#!/bin/sh\ncase "$*" in *"-j 7 "*) grep -x 7 {queue} || true ;; esac\n')
     with monkeypatch.context() as there:
         there.setenv("SLURM_JOB_ID", "7")
         there.setattr("platform.node", lambda: "node9")
@@ -145,6 +145,44 @@ def test_head_in_a_job_lives_as_long_as_the_job(folder: Path, monkeypatch: pytes
         recover(folder, cancel=False)
     assert (folder / ".snakemake/locks/0.input.lock").exists()
     queue.write_text("77\n")
+    recover(folder, cancel=False)
+    assert not (folder / ".snakemake/locks/0.input.lock").exists()
+
+
+def test_recorded_process_that_lives_keeps_its_lock_under_whatever_name(folder: Path) -> None:
+    """As `coverage run -m snakemake`, or that of another user, whose folder cannot be seen."""
+    (folder.parent / "queue").write_text("")
+    program = f"from slpd.slurm.head import *; record_head(Path({str(folder)!r})); print('up', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=toy.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as head:
+        assert head.stdout is not None
+        assert head.stdout.readline() == "up\n"
+        assert not unlock_if_dead(folder)
+        assert why_locked(folder) == f"Snakemake runs in {folder} as process {head.pid}; wait for it, or end it"
+        record = json.loads((folder / RECORD).read_text())
+        head.communicate("\n")
+    other = subprocess.Popen(["sleep", "60"])  # a later process, under the number of the head that has ended
+    try:
+        (folder / RECORD).write_text(json.dumps(record | {"process": other.pid}))
+        assert unlock_if_dead(folder)
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_head_in_the_job_of_a_colleague_is_a_living_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder.parent / "squeue").write_text(
+        '#!/bin/sh\ncase "$*" in *--me*) ;; *"-j 7 "*) echo 7 ;; *"-j "*)'
+        " echo slurm_load_jobs error: Invalid job id specified >&2; exit 1 ;; esac\n"
+    )
+    with monkeypatch.context() as there:
+        there.setenv("SLURM_JOB_ID", "7")
+        there.setattr("platform.node", lambda: "node9")
+        record_head(folder)
+    with pytest.raises(UserError, match="in job 7; wait for it"):
+        recover(folder, cancel=False)
+    (folder / RECORD).write_text((folder / RECORD).read_text().replace('"7"', '"8"'))
     recover(folder, cancel=False)
     assert not (folder / ".snakemake/locks/0.input.lock").exists()
 

@@ -26,11 +26,13 @@ class Head:
     machine: str
     process: int
     job_id: str  # of SLURM, that it is in; empty: none
+    started: str | None = None  # when the process was, in ticks since the machine's start; None: not known
 
 
 def record_head(folder: Path) -> None:
     """Say in the folder that this process runs the workflow in it."""
-    head = Head(platform.node(), os.getpid(), os.environ.get("SLURM_JOB_ID", ""))
+    process = os.getpid()
+    head = Head(platform.node(), process, os.environ.get("SLURM_JOB_ID", ""), start_of(process))
     write_text(folder / RECORD, json.dumps(asdict(head)))
 
 
@@ -91,7 +93,10 @@ def refuse_living_head(folder: Path) -> None:
         return
     if head.job_id and lives(head.job_id):
         raise UserError(f"Snakemake runs in {folder} in job {head.job_id}; wait for it, or end it")
-    if not head.job_id and head.machine != platform.node():
+    if head.machine == platform.node():
+        if still_runs(head):
+            raise UserError(f"Snakemake runs in {folder} as process {head.process}; wait for it, or end it")
+    elif not head.job_id:
         raise UserError(
             f"Snakemake was started in {folder} on {head.machine}, as process {head.process}, and has not said that it"
             f" ended. Look there; if it is gone: python -m slpd recover --head-is-gone"
@@ -104,7 +109,32 @@ def lives(job_id: str) -> bool:
     Raises:
         UserError: squeue cannot be asked.
     """
-    return job_id in ask("squeue", "-h", "--me", "-o", "%A").split()
+    try:
+        return bool(ask("squeue", "-h", "-j", job_id, "-o", "%A").strip())
+    except UserError as error:
+        if "Invalid job id" in str(error):  # it ended some minutes ago
+            return False
+        raise
+
+
+def still_runs(head: Head) -> bool:
+    """Whether the process of a head of this machine runs: another process, not a later one under its number."""
+    try:
+        os.kill(head.process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    started = start_of(head.process)
+    return head.process != os.getpid() and (None in (started, head.started) or started == head.started)
+
+
+def start_of(process: int) -> str | None:
+    """When a process was started, in ticks since the start of the machine; None: the system does not say."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        return None
 
 
 def head_process(folder: Path) -> int | None:
