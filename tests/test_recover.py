@@ -187,6 +187,15 @@ def test_head_in_the_job_of_a_colleague_is_a_living_run(folder: Path, monkeypatc
     assert not (folder / ".snakemake/locks/0.input.lock").exists()
 
 
+def test_head_that_slurm_starts_again_under_its_number_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder.parent / "squeue").write_text('#!/bin/sh\ncase "$*" in *"-j 7 "*) echo 7 ;; esac\n')
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with monkeypatch.context() as there:
+        there.setattr("platform.node", lambda: "node9")
+        record_head(folder)
+    assert unlock_if_dead(folder)
+
+
 def test_record_of_a_killed_head_on_this_machine_is_no_obstacle(folder: Path) -> None:
     record_head(folder)
     recover(folder, cancel=True, pause=lambda seconds: end_one(folder.parent / "queue"))

@@ -91,7 +91,8 @@ def refuse_living_head(folder: Path) -> None:
     head = last_head(folder)
     if head is None:
         return
-    if head.job_id and lives(head.job_id):
+    other_job = head.job_id != os.environ.get("SLURM_JOB_ID")  # SLURM starts a job again under its number
+    if head.job_id and other_job and lives(head.job_id):
         raise UserError(f"Snakemake runs in {folder} in job {head.job_id}; wait for it, or end it")
     if head.machine == platform.node():
         if still_runs(head):
