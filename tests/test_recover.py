@@ -203,16 +203,31 @@ def test_record_of_a_killed_head_on_this_machine_is_no_obstacle(folder: Path) ->
 
 
 def test_next_start_removes_the_lock_of_a_head_that_has_surely_ended(folder: Path) -> None:
-    """Its jobs stay in the queue, which another check looks at; without a record it is not certain."""
+    """Not beside its jobs, which a run on this machine would repeat; without a record it is not certain."""
     assert not unlock_if_dead(folder)
     record_head(folder)
+    assert not unlock_if_dead(folder)
+    assert "2 jobs of an earlier run are still in the queue" in why_locked(folder)
+    queue = (folder.parent / "squeue").read_text()
+    (folder.parent / "squeue").write_text("#!/bin/sh\nexit 1\n")
+    assert not unlock_if_dead(folder)
+    (folder.parent / "squeue").write_text(queue)
+    (folder.parent / "queue").write_text("")
     assert unlock_if_dead(folder)
     assert list((folder / ".snakemake/locks").iterdir()) == []
     assert not (folder / RECORD).exists()
     assert not unlock_if_dead(folder)
 
 
+def test_machine_without_slurm_has_no_jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    refuse_orphans(folder)
+    recover(folder, cancel=False)
+    assert not (folder / ".snakemake/locks/0.input.lock").exists()
+
+
 def test_lock_of_a_head_that_may_live_stays_and_says_where(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder.parent / "queue").write_text("")
     assert "make sure that no Snakemake runs there, on another machine either, then: `python -m" in why_locked(folder)
     with monkeypatch.context() as there:
         there.setattr("platform.node", lambda: "login2")
@@ -245,12 +260,26 @@ def test_record_is_as_old_as_the_lock_and_a_dry_run_leaves_both(
         wait_until((folder / RECORD).exists, "the record", head, every=0.02)
     os.killpg(head.pid, signal.SIGKILL)
     head.wait()
-    assert json.loads((folder / RECORD).read_text())["process"] == head.pid
+    record = (folder / RECORD).read_text()
+    assert json.loads(record)["process"] == head.pid
     assert any(locks.iterdir())
     dry = toy.snakemake(folder, "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert any(locks.iterdir())
     assert (folder / RECORD).exists()
+    (tmp_path / "queue").write_text(f"11|RUNNING|slpd_1f|{folder}|rule_evaluate\n")
+    (folder / "logs/slurm").mkdir(parents=True)
+    refused = toy.snakemake(folder, "--rerun-incomplete")
+    assert refused.returncode != 0
+    assert "1 jobs of an earlier run are still in the queue: 11 (evaluate, running)" in refused.stderr
+    toy.snakemake(folder, "--unlock")
+    refused = toy.snakemake(folder, "--rerun-incomplete")
+    assert refused.returncode != 0
+    assert "1 jobs of an earlier run are still in the queue: 11 (evaluate, running)" in refused.stderr
+    (tmp_path / "queue").write_text("")
+    (locks / "0.input.lock").parent.mkdir(exist_ok=True)
+    (locks / "0.input.lock").touch()
+    (folder / RECORD).write_text(record)
     run = toy.snakemake(folder, "--no-hooks", "--rerun-incomplete", "results/toy/cohorts/toy/slides.csv")
     assert run.returncode == 0, run.stderr
     assert "its lock is removed, this one goes on" in run.stderr

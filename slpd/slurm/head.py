@@ -68,17 +68,6 @@ def forget_head(folder: Path) -> None:
     (folder / RECORD).unlink(missing_ok=True)
 
 
-def lives_for_certain_no_more(folder: Path) -> bool:
-    """Whether the last head was of this machine and has ended without saying so."""
-    if not (folder / RECORD).exists():
-        return False
-    try:
-        refuse_living_head(folder)
-    except UserError:
-        return False
-    return True
-
-
 def refuse_living_head(folder: Path) -> None:
     """Refuse to touch a folder in which Snakemake runs, or may run on another machine.
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from slpd.errors import UserError, first_of
-from slpd.slurm.head import forget_head, lives_for_certain_no_more, refuse_living_head
-from slpd.slurm.jobs import LiveJob, ask, live_jobs
+from slpd.slurm.head import RECORD, forget_head, refuse_living_head
+from slpd.slurm.jobs import LiveJob, ask, has_slurm, live_jobs
 
 log = logging.getLogger(__name__)
 
@@ -16,13 +16,22 @@ LOCKS = Path(".snakemake/locks")
 PAUSE_SECONDS = 10.0
 
 
+def earlier_jobs(folder: Path) -> list[LiveJob]:
+    """Jobs of runs in the folder that wait or run; where there is no SLURM, none.
+
+    Raises:
+        UserError: squeue cannot be asked.
+    """
+    return live_jobs(folder, PREFIX) if has_slurm() else []
+
+
 def refuse_orphans(folder: Path) -> None:
     """Refuse to start beside jobs of an earlier run.
 
     Raises:
         UserError: with the jobs and what to do.
     """
-    jobs = live_jobs(folder, PREFIX)
+    jobs = earlier_jobs(folder)
     if jobs:
         shown = first_of([f"{job.job_id} ({job.task}, {job.state.lower()})" for job in jobs], 5)
         raise UserError(
@@ -43,13 +52,13 @@ def recover(folder: Path, cancel: bool, pause: Callable[[float], None] = time.sl
         UserError: a head process runs in the folder or may do so, or the queue cannot be asked.
     """
     refuse_living_head(folder)
-    jobs = live_jobs(folder, PREFIX)
+    jobs = earlier_jobs(folder)
     if jobs and cancel:
         ask("scancel", *(job.job_id for job in jobs))
     while jobs:
         log.info("%s for %s", "waiting" if not cancel else "cancelled, waiting", described(jobs))
         pause(PAUSE_SECONDS)
-        jobs = live_jobs(folder, PREFIX)
+        jobs = earlier_jobs(folder)
     unlock(folder)
 
 
@@ -62,21 +71,27 @@ def unlock(folder: Path) -> None:
 
 
 def unlock_if_dead(folder: Path) -> bool:
-    """Remove the lock of a run whose head has certainly ended; whether there was one."""
-    locked = any((folder / LOCKS).glob("*"))
-    if locked and lives_for_certain_no_more(folder):
-        unlock(folder)
-        return True
-    return False
+    """Remove the lock of a run whose head and jobs have certainly ended; whether there was one."""
+    recorded = (folder / RECORD).exists()
+    if not recorded or not any((folder / LOCKS).glob("*")) or reason_to_stay(folder):
+        return False
+    unlock(folder)
+    return True
+
+
+def reason_to_stay(folder: Path) -> str:
+    """The head or the jobs that live, or may, and keep a lock in its place; empty: none is known."""
+    try:
+        refuse_living_head(folder)
+        refuse_orphans(folder)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def why_locked(folder: Path) -> str:
     """What to do about a lock, in a line."""
-    try:
-        refuse_living_head(folder)
-    except UserError as error:
-        return str(error)
-    return (
+    return reason_to_stay(folder) or (
         f"{folder.resolve()} is locked; make sure that no Snakemake runs there, on another machine either, then:"
         " `python -m slpd recover`, and start again"
     )

@@ -13,7 +13,9 @@ from slpd.slurm.orphans import refuse_orphans, unlock_if_dead, why_locked
 
 
 class LockedError(snakemake.exceptions.WorkflowError):
-    """Replaces Snakemake's message, which advises removing the lock without asking whether a run or its jobs are alive, here or elsewhere."""
+    """Replaces Snakemake's message, which advises removing the lock without asking whether a run or its jobs are alive,
+    here or elsewhere.
+    """
 
     def __init__(self):
         super().__init__(f"error: {why_locked(Path())}")
@@ -38,7 +40,12 @@ if workflow.is_main_process:
 
 
 def start_run():
-    """Before the first job: on a cluster, what it would not take is said now, and failures are heeded from now on."""
+    """Before the first job: not beside jobs of a killed run; what a cluster would not take is said now, failures are heeded."""
+    if not workflow.local_exec or SLURM_LOGS.is_dir():  # a run on this machine would repeat jobs of the queue
+        try:
+            refuse_orphans(Path())
+        except UserError as error:
+            sys.exit(f"error: {error}")
     if not workflow.local_exec:
         refuse_what_slurm_refuses()
         Attempts(SLURM_LOGS, logger.error).heed(workflow.scheduler, workflow.rules)
@@ -46,7 +53,7 @@ def start_run():
 
 
 def refuse_what_slurm_refuses():
-    """End the run before jobs are submitted that SLURM refuses, or beside those of a killed run."""
+    """End the run before jobs are submitted that SLURM refuses."""
     from slpd.doctor.queue import refused
 
     jobs = {workflow.dag.get_job_group(job) or job for job in workflow.dag.needrun_jobs() if not job.is_local}
@@ -56,10 +63,6 @@ def refuse_what_slurm_refuses():
         sys.exit(
             "\n".join(["error: SLURM would not run these jobs; correct the profile. Nothing was submitted", *found])
         )
-    try:
-        refuse_orphans(Path())
-    except UserError as error:
-        sys.exit(f"error: {error}")
 
 
 def rules_of(job):
