@@ -434,7 +434,7 @@ def test_near_its_time_limit_a_batch_has_its_job_started_again(
     many_regions(cohort, 300)
     told = tmp_path / "told"
     (tmp_path / "bin").mkdir()
-    for name, content in (("srun", ""), ("squeue", "echo 1:00:00"), ("scontrol", f"echo $@ >> {told}")):
+    for name, content in (("srun", ""), ("squeue", "echo '1:00:00|slpd_1f'"), ("scontrol", f"echo $@ >> {told}")):
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{content}\n")
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)

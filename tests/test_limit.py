@@ -36,7 +36,7 @@ def test_times_of_slurm(text: str, seconds: int | None) -> None:
 
 @pytest.mark.parametrize(("left", "seconds"), [("1-02:03:04", 93664), ("10:00", 480), ("1:00", 48), ("2:00:00", 7080)])
 def test_warning_comes_before_the_limit(job: Path, left: str, seconds: int) -> None:
-    (job / "left").write_text(f"{left}\n")
+    (job / "left").write_text(f"{left}|slpd_1f\n")
     timer = warn_before_limit()
     assert timer.is_alive()
     assert timer.interval == pytest.approx(seconds, abs=1)
@@ -44,7 +44,7 @@ def test_warning_comes_before_the_limit(job: Path, left: str, seconds: int) -> N
 
 
 def test_warning_is_a_signal(job: Path) -> None:
-    (job / "left").write_text("00:01\n")
+    (job / "left").write_text("00:01|slpd_1f\n")
     received: list[int] = []
     before = signal.signal(WARNING, lambda number, _: received.append(number))
     try:
@@ -57,9 +57,9 @@ def test_warning_is_a_signal(job: Path) -> None:
     assert received == [WARNING]
 
 
-@pytest.mark.parametrize("left", ["UNLIMITED", "INVALID", ""])
+@pytest.mark.parametrize("left", ["UNLIMITED", "INVALID"])
 def test_job_without_a_limit_is_not_warned(job: Path, left: str) -> None:
-    (job / "left").write_text(f"{left}\n")
+    (job / "left").write_text(f"{left}|slpd_1f\n")
     assert not warn_before_limit().is_alive()
 
 
@@ -67,11 +67,18 @@ def test_job_without_a_limit_is_not_warned(job: Path, left: str) -> None:
 def test_first_process_of_a_job_alone_is_warned(
     job: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str | None
 ) -> None:
-    (job / "left").write_text("10:00\n")
+    (job / "left").write_text("10:00|slpd_1f\n")
     if value is None:
         monkeypatch.delenv(variable)
     else:
         monkeypatch.setenv(variable, value)
+    assert not warn_before_limit().is_alive()
+
+
+@pytest.mark.parametrize("name", ["mine", "wrap|slpd_1f", ""])
+def test_job_of_the_user_in_which_the_workflow_runs_is_not_warned(job: Path, name: str) -> None:
+    """SLURM would start all of it again."""
+    (job / "left").write_text(f"10:00|{name}\n")
     assert not warn_before_limit().is_alive()
 
 

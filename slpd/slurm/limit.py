@@ -13,6 +13,7 @@ from threading import Timer, main_thread
 from slpd.errors import UserError
 from slpd.launch import in_job
 from slpd.slurm.jobs import ask, seconds_of
+from slpd.slurm.orphans import PREFIX
 
 SAVING_SECONDS = 120.0  # before the time limit; of short jobs a fifth of the time
 WARNING = signal.SIGUSR2
@@ -36,9 +37,10 @@ def warn_before_limit() -> Timer:
 
 
 def seconds_left() -> float | None:
-    """Time until SLURM ends this job; None: no limit, or SLURM does not say."""
+    """Time until SLURM ends this job; None: no limit, SLURM does not say, or the workflow has not submitted the job."""
     try:
-        return seconds_of(ask("squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%L"))
+        left, _, name = ask("squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%L|%j").partition("|")
+        return seconds_of(left) if name.startswith(PREFIX) else None  # started again, the user's own would begin anew
     except UserError as error:
         log.warning("the time limit is not known: %s", error)
         return None
