@@ -440,7 +440,7 @@ def test_near_its_time_limit_a_batch_has_its_job_started_again(
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     with start(cohort, slides="a") as process:
-        wait_for(cohort / "tokens" / "a.h5.part", 5 * 12288)
+        wait_for(cohort / "tokens" / "a.h5.part", 5 * 12288, process)
         os.kill(process.pid, WARNING)
         process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
