@@ -61,7 +61,7 @@ def trainers(folder: Path) -> list[int]:
             here = (process / "cwd").resolve() == folder
         except OSError:
             continue
-        if here and words[1:4] == [b"-m", b"slpd", b"distill_slpd"]:
+        if here and words[1:3] == [b"-m", b"slpd"] and b"distill_slpd" in words:
             found.append(int(process.name))
     return found
 
