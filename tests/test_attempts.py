@@ -81,4 +81,7 @@ def test_a_disk_that_is_away_for_two_minutes_leaves_attempts_over(attempts: Atte
         begun.append(begun[-1] + wait)
     assert begun[2] > 120
     assert attempts.judge(Job(4), ended("failed with exit status 1"))[0] is False
-    assert seconds_before(2) == 30
+
+
+def test_no_wait_is_longer_than_eight_minutes() -> None:
+    assert [seconds_before(attempt) for attempt in (2, 3, 4, 5, 12)] == [30, 120, 480, 480, 480]
