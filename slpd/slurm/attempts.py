@@ -14,7 +14,7 @@ from threading import Timer
 from typing import Any
 
 from slpd.errors import UserError
-from slpd.slurm.failures import Failure, Refusal, describe, keep_last_words, keep_refusal
+from slpd.slurm.failures import Failure, Refusal, cause, describe, keep_last_words, keep_refusal
 from slpd.slurm.jobs import ended_jobs
 
 FIRST_WAIT_SECONDS = 30.0  # before the second attempt; four times as long before each later one
@@ -75,15 +75,21 @@ class Attempts:
         if job_info.external_jobid is None:
             words = SBATCH_SAYS.search(message)
             refusal = Refusal(time.time(), task_name(job), one_line(words["words"] if words else message))
-            keep_refusal(self.logs, refusal)
+            try:
+                keep_refusal(self.logs, refusal)
+            except OSError as error:
+                self.say(f"not kept for `python -m slpd failures`: {error}")
             return refusal
         log = Path(job_info.aux["slurm_logfile"])
         try:
             known = ended_jobs([job_info.external_jobid]).get(job_info.external_jobid)
         except UserError:  # accounting is silent: the job's log tells most
             known = None
-        failure = describe(log, known, job_info.external_jobid, task_name(job))
-        keep_last_words(failure)
+        try:
+            failure = describe(log, known, job_info.external_jobid, task_name(job))
+            keep_last_words(failure)
+        except OSError as error:  # the disk of the logs is away
+            return Failure(job_info.external_jobid, task_name(job), cause("", known), str(error), None, log)
         return failure
 
     def judge(self, job: Any, failure: Failure | Refusal) -> tuple[bool, float]:  # noqa: ANN401
