@@ -23,7 +23,7 @@ if workflow.is_main_process:
 
 def start_run():
     """Before the first job: on a cluster, what it would not take is said now, and failures are heeded from now on."""
-    if not workflow.local_exec:
+    if workflow.executor_plugin.name == "slurm":
         refuse_what_slurm_refuses()
         Attempts(SLURM_LOGS, logger.error).heed(workflow.scheduler, workflow.rules)
         workflow.scheduler._executor._fallback_account_arg = ""  # SLURM knows the user's; the plugin's guess fails
@@ -36,12 +36,10 @@ def refuse_what_slurm_refuses():
 
     jobs = {workflow.dag.get_job_group(job) or job for job in workflow.dag.needrun_jobs() if not job.is_local}
     asked = [(rules_of(job), dict(job.resources.items()) | {"threads": job.threads}) for job in jobs]
-    found = refused(asked)
-    if found:
-        sys.exit(
-            "\n".join(["error: SLURM would not run these jobs; correct the profile. Nothing was submitted", *found])
-        )
     try:
+        reasons = refused(asked)
+        if reasons:
+            sys.exit("\n".join(["error: SLURM would not run these jobs. Nothing was submitted", *reasons]))
         refuse_orphans(Path())
     except UserError as error:
         sys.exit(f"error: {error}")
