@@ -1,6 +1,8 @@
 """Failed jobs in a line each: what accounting and logs say becomes a cause and the last words."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,22 @@ def test_a_group_is_tried_again_unless_every_failed_member_says_what_is_wrong(
     tmp_path: Path, failed_members: dict[str, int], words: dict[str, str]
 ) -> None:
     assert not of_group(tmp_path, failed_members, words).repeats_itself
+
+
+@pytest.mark.parametrize(("status", "repeats"), [(2, True), (143, False), (1, False)])
+def test_torchrun_tells_the_status_of_the_process_that_failed_first(tmp_path: Path, status: int, repeats: bool) -> None:
+    """It ends with 1 itself. The report is its own."""
+    program = f"import sys; print('error: slide S12', file=sys.stderr); sys.exit({status})"
+    (tmp_path / "stage.py").write_text(program)
+    rule_log = tmp_path / "slpd.log"
+    with open(rule_log, "w") as file:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        run = subprocess.run([*command, str(tmp_path / "stage.py")], stdout=file, stderr=file, check=False)
+    assert run.returncode == 1
+    (tmp_path / "9.log").write_text(RUN + MEMBER.format(status=1, log=rule_log))
+    failure = failures.describe(tmp_path / "9.log", ended("FAILED"))
+    assert failure.repeats_itself is repeats
+    assert failure.cause.startswith("was stopped by a signal") is (status == 143)
 
 
 def test_the_last_start_of_a_job_counts(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ RULE_LOG = re.compile(r"^(?P<indent> +)log: (?P<path>.+?)(?: \(check log file|$)
 FAILED_INDENT = " " * 4  # of a rule that failed; members of a group that failed are listed further in, all of them
 START = "Provided remote nodes:"  # Snakemake says it at every start of a job; a job started again appends to its log
 COMMAND = re.compile(r"returned non-zero exit status \d+|died with <Signals\.SIG\w+: \d+>")
+ROOT_CAUSE = re.compile(r"^Root Cause \(first observed failure\):.*?^ *exitcode +: (\d+)", re.MULTILINE | re.DOTALL)
 LAST_WORDS = 300  # characters of a log's last line
 KEPT = re.compile(r"^last words, (?P<log>.+?): (?P<words>.*)$", re.MULTILINE)
 REFUSED = "refused.txt"  # in the folder of SLURM logs: time, task and reason of jobs that sbatch did not take
@@ -115,13 +116,19 @@ def describe(slurm_log: Path, job: EndedJob | None, job_id: str = "", task: str 
     text = slurm_log.read_text(errors="replace").rpartition(START)[2] if slurm_log.is_file() else ""
     task = task or (job.task if job else "") or " ".join(slurm_log.parent.parts[-2:]).removeprefix("rule_")
     *others, rule_log = [log if in_attempt(log, slurm_log, job) else None for log in failed_logs(text)] or [None]
-    words = last_line(rule_log or slurm_log)
+    words, statement = last_line(rule_log or slurm_log), cause(text, job, status_of_first(rule_log))
     kept = KEPT.search(text)
     if kept:
         rule_log, words = Path(kept["log"]), kept["words"]
     shown = rule_log if rule_log != slurm_log else None
     said = tuple(last_line(log) if log else "" for log in others)
-    return Failure(job_id or slurm_log.stem, task, cause(text, job), words, shown, slurm_log, said)
+    return Failure(job_id or slurm_log.stem, task, statement, words, shown, slurm_log, said)
+
+
+def status_of_first(rule_log: Path | None) -> str:
+    """The exit status of the process that failed first, of several; torchrun itself ends with 1. Empty: of one."""
+    statuses = ROOT_CAUSE.findall(rule_log.read_text(errors="replace")) if rule_log else []
+    return statuses[-1] if statuses else ""
 
 
 def failed_logs(text: str) -> list[Path]:
@@ -147,8 +154,8 @@ def keep_last_words(failure: Failure) -> None:
             file.write(f"\nlast words, {failure.rule_log or failure.slurm_log}: {failure.last_words}\n")
 
 
-def cause(slurm_log: str, job: EndedJob | None) -> str:
-    """What ended a job, in words."""
+def cause(slurm_log: str, job: EndedJob | None, status: str = "") -> str:
+    """What ended a job, in words; `status`: of the process that failed first, where a launcher says 1 for it."""
     ends = {
         "TIMEOUT": "hit its time limit of {0.time_limit}",
         "CANCELLED": "was cancelled after {0.elapsed}",
@@ -162,6 +169,8 @@ def cause(slurm_log: str, job: EndedJob | None) -> str:
     if job and job.state in ends:
         return ends[job.state].format(job)
     commands = " and ".join(dict.fromkeys(COMMAND.findall(slurm_log)))  # several: members of a group
+    if status and commands == "returned non-zero exit status 1":
+        commands = f"returned non-zero exit status {status}"
     if commands.endswith(" 143"):  # of stages that go on where they stopped
         return "was stopped by a signal or before its time limit, with its state saved"
     if commands:
