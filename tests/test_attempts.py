@@ -1,7 +1,9 @@
 """What becomes of failed jobs: tried again, later, with more memory, or not."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,4 +83,23 @@ def test_a_disk_that_is_away_for_two_minutes_leaves_attempts_over(attempts: Atte
         begun.append(begun[-1] + wait)
     assert begun[2] > 120
     assert attempts.judge(Job(4), ended("failed with exit status 1"))[0] is False
-    assert seconds_before(2) == 30
+
+
+def test_no_wait_is_longer_than_eight_minutes() -> None:
+    assert [seconds_before(attempt) for attempt in (2, 3, 4, 5, 12)] == [30, 120, 480, 480, 480]
+
+
+@pytest.mark.parametrize("job_id", ["9", None])
+def test_logs_that_cannot_be_read_or_written_leave_a_failure_that_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job_id: str | None
+) -> None:
+    """An exception here would end the run. A folder in the place of a log: the disk that it was on is away."""
+    monkeypatch.setenv("PATH", str(tmp_path))  # no sacct
+    said: list[str] = []
+    (tmp_path / "slurm").write_text("no folder")
+    log = tmp_path / ("x" * 300)  # longer than file systems take: an OSError
+    job_info = SimpleNamespace(job=Job(), external_jobid=job_id, aux={"slurm_logfile": str(log)})
+    attempts = Attempts(tmp_path / "slurm", said.append)
+    failure = attempts.failure_of(job_info, "The error message was 'Socket timed out'.\n")
+    assert attempts.judge(Job(), failure)[0]
+    assert os.strerror(36 if job_id else 17) in "".join([*said, str(failure)])

@@ -273,7 +273,7 @@ def test_wrong_inputs_are_refused_by_name(
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(warm)
         patched.setattr(sys, "argv", ["slpd", "distill_slpd", *arguments(warm, tmp_path / "1"), *change])
-        assert main() == 2
+        assert main() == (1 if message == "nowhere.pt" else 2)  # what is not there now may be at the next try
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
     assert message in error
@@ -310,7 +310,7 @@ def test_given_prototypes_that_do_not_fit_are_refused(
     with pytest.MonkeyPatch.context() as patched:
         given = ("--first-prototypes", str(tmp_path / "given.npz"))
         patched.setattr(sys, "argv", ["slpd", "distill_slpd", *arguments(warm, tmp_path / "1"), *given])
-        assert main() == 2
+        assert main() == (1 if message == "nowhere.pt" else 2)  # what is not there now may be at the next try
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
     assert "given.npz" in error
@@ -372,6 +372,22 @@ def stop(*args):
         os.kill(os.getpid(), signal.SIGTERM)
     return step(*args)
 Learner.step = stop
+if what == "slow" and os.environ["RANK"] == "0":  # a warning before the limit, then a save that takes a while
+    import time
+    from slpd.training import loop, resume
+    save = resume.ResumeFile.save
+    def slow(*args, **words):
+        time.sleep(5)
+        save(*args, **words)
+        print("saved", flush=True)
+    resume.ResumeFile.save = slow
+    loop.start_again = lambda: print("started again", flush=True)
+    def warned(*args):
+        taken.append(0)
+        if len(taken) == 2:
+            os.kill(os.getpid(), signal.SIGUSR2)
+        return step(*args)
+    Learner.step = warned
 if what == "blind" and os.environ["RANK"] == "1":
     from slpd.training import resume
     resume.ResumeFile.note = lambda self, progress: setattr(self, "holds", "another file")
@@ -404,3 +420,10 @@ def test_one_of_two_processes_is_asked_to_stop_and_both_go_on_there(warm: Path, 
     for name in ("stopped", "undisturbed"):
         stage("collect_iterations", *collect_arguments(tmp_path / name))
     assert_equal_outputs(tmp_path / "undisturbed", tmp_path / "stopped")
+
+
+def test_no_process_ends_before_the_first_has_saved_and_asked_for_a_new_start(warm: Path, tmp_path: Path) -> None:
+    """At the first end of a process torchrun ends the others."""
+    stopped = in_two_processes(tmp_path, "slow", *arguments(warm, tmp_path / "slow"))
+    assert stopped.stdout.split("\n")[-3:-1] == ["saved", "started again"], stopped.stderr
+    assert "exitcode  : 143" in stopped.stderr

@@ -126,6 +126,7 @@ CHECKED: dict[str, tuple[str, str]] = {
     ),
     "pytest tests/test_slide_graph.py": ("pytest --version", "tests are not in the copy"),
     "pytest tests/test_schema.py -k shipped": ("pytest --version", "tests are not in the copy"),
+    "pytest -rP tests/test_golden.py tests/test_patch_encoder.py": ("pytest --version", "tests are not in the copy"),
     "make why CONFIG=...": ("make why CONFIG=config/mine.yaml", "names a file of the reader's"),
 }
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import toy
+from snakemake.common.tbdstring import TBDString
 
 from slpd.doctor.files import readable, weights
-from slpd.doctor.queue import queue_findings
+from slpd.doctor.queue import queue_findings, refused
 
 KEY = "variants.hipt.pretrained"
 
@@ -48,12 +49,13 @@ def test_slides_that_are_gone_or_empty_are_named(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine with SLURM's clients, which reach nobody."""
-    for name in ("sbatch", "scontrol", "sacct", "squeue", "srun"):
+    for name in ("sbatch", "scontrol", "sacct", "squeue", "srun", "sinfo"):
         (tmp_path / name).write_text("#!/bin/sh\necho 'error: no route' >&2\necho 'fatal: no slurmctld' >&2\nexit 1\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    return tmp_path
 
 
 @pytest.mark.usefixtures("silent")
@@ -62,6 +64,32 @@ def test_silent_slurmctld_is_one_line_and_the_last(tmp_path: Path) -> None:
     assert [finding.check for finding in found] == ["slurmctld"]
     assert "error: no route; fatal: no slurmctld; nothing can be submitted" in str(found[0])
     assert "\n" not in str(found[0])
+
+
+@pytest.mark.usefixtures("silent")
+def test_what_may_pass_is_not_blamed_on_the_profile() -> None:
+    (line,) = refused([("evaluate", {"runtime": 1})])
+    assert line.startswith("evaluate: error: no route fatal: no slurmctld; SLURM may take it later")
+
+
+def test_what_is_not_known_yet_is_not_asked_for(silent: Path) -> None:
+    (silent / "sbatch").write_text('#!/bin/sh\necho "invalid: $*" >&2\nexit 1\n')
+    asked = {"mem_mb": TBDString(), "runtime": TBDString(), "gpu": "<TBD>", "qos": "", "threads": 2}
+    (line,) = refused([("evaluate", asked)])
+    assert line == "evaluate: invalid: --test-only --cpus-per-task=2 --wrap true; correct set-resources of the profile"
+    (silent / "sbatch").write_text("#!/bin/sh\necho 'Job 1 to start in partition cpu' >&2\n")
+    (silent / "sinfo").write_text("#!/bin/sh\necho 10:00\n")
+    assert refused([("evaluate", asked)]) == []
+
+
+@pytest.mark.workflow
+def test_a_run_ends_in_a_line_where_sinfo_is_silent(silent: Path, tmp_path: Path, make_slide: toy.MakeSlide) -> None:
+    (silent / "sbatch").write_text("#!/bin/sh\necho 'Job 1 to start in partition cpu' >&2\n")
+    toy.make_toy(tmp_path, make_slide)
+    run = toy.snakemake(tmp_path, "--profile", str(toy.ROOT / "slurm"))
+    assert run.returncode == 1
+    assert "error: sinfo -h -p cpu -o %l: error: no route" in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def test_node_cannot_be_asked_without_slurm(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from waiting import wait_until
 
 from slpd.__main__ import main
 from slpd.artifacts.patch_tokens.token_file import read_coords, read_quality, read_source, read_tokens
+from slpd.artifacts.patch_tokens.token_journal import EncodedRegion, TokenJournal, n_done
 from slpd.artifacts.slides.region_table import Region, write_regions
 from slpd.artifacts.slides.slide_record import SlideRecord, read_record, read_records
 from slpd.errors import SlideError
@@ -519,3 +520,13 @@ def test_errors_of_the_run_stop_it(encode: Encode, cohort: Path, capsys: pytest.
     assert "region_px 64 is no multiple of patch_encoder.patch_px 48" in capsys.readouterr().err
     assert encode(checkpoint="gone.pth", sha256="0" * 64)[0] == 2
     assert "gone.pth" in capsys.readouterr().err
+
+
+def test_regions_after_one_that_cannot_be_read_are_no_progress(tmp_path: Path) -> None:
+    """The next start tries that one again, and all after it."""
+    path, region = tmp_path / "a.h5.part", EncodedRegion(np.zeros((4, 8), np.float16), 1.0)
+    with TokenJournal(path, "x", 4, 8) as journal:
+        for read in (region, None, region, region):
+            journal.append(read)
+    assert n_done(path) == 1
+    assert n_done(tmp_path / "b.h5.part") == 0

@@ -1,6 +1,8 @@
 """Failed jobs in a line each: what accounting and logs say becomes a cause and the last words."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,71 @@ def test_last_words_outlive_the_next_attempt(tmp_path: Path) -> None:
     failures.keep_last_words(failures.describe(slurm_log, ended("FAILED")))
     rule_log.write_text("error: second reason\n")
     assert str(failures.describe(slurm_log, None)).endswith(f"{rule_log}: error: first reason")
+
+
+RUN = "Provided remote nodes: 1\nProvided cores: 2\n"
+MEMBER = (
+    "Command 'x' returned non-zero exit status {status}.\n[Fri Nov 27 11:24:38 2026]\nError in rule segment_tissue:\n"
+    "    jobid: 0\n    log: {log} (check log file(s) for error details)\n"
+)
+
+
+def of_group(folder: Path, failed_members: dict[str, int], words: dict[str, str]) -> failures.Failure:
+    """A job of three slides: some failed, in this order; the head process on the node lists all, indented."""
+    for slide in "abc":
+        (folder / f"{slide}.log").write_text(f"12:00:00 reading\n{words.get(slide, '')}\n")
+    said = [MEMBER.format(status=status, log=folder / f"{slide}.log") for slide, status in failed_members.items()]
+    listed = "".join(f"        log: {folder / slide}.log (check log file(s) for error details)\n" for slide in "abc")
+    (folder / "9.log").write_text(f"{RUN}{''.join(said)}    Error in rule segment_tissue:\n{listed}")
+    return failures.describe(folder / "9.log", ended("FAILED"))
+
+
+def test_a_group_quotes_a_member_that_failed(tmp_path: Path) -> None:
+    failure = of_group(tmp_path, {"a": 2}, {"a": "error: slide a"})
+    assert str(failure).endswith(f"failed with exit status 2. {tmp_path}/a.log: error: slide a")
+    assert failure.repeats_itself
+
+
+@pytest.mark.parametrize(
+    ("failed_members", "words"),
+    [
+        ({"a": 2, "b": 1}, {"a": "error: slide a", "b": "error: Input/output error"}),
+        ({"b": 1, "a": 2}, {"a": "error: slide a", "b": "error: Input/output error"}),
+        ({"b": 2, "a": 2}, {"a": "error: slide a", "b": "usage: python -m slpd"}),
+    ],
+)
+def test_a_group_is_tried_again_unless_every_failed_member_says_what_is_wrong(
+    tmp_path: Path, failed_members: dict[str, int], words: dict[str, str]
+) -> None:
+    assert not of_group(tmp_path, failed_members, words).repeats_itself
+
+
+@pytest.mark.parametrize(("status", "repeats"), [(2, True), (143, False), (1, False)])
+def test_torchrun_tells_the_status_of_the_process_that_failed_first(tmp_path: Path, status: int, repeats: bool) -> None:
+    """It ends with 1 itself. The report is its own."""
+    program = f"import sys; print('error: slide S12', file=sys.stderr); sys.exit({status})"
+    (tmp_path / "stage.py").write_text(program)
+    rule_log = tmp_path / "slpd.log"
+    with open(rule_log, "w") as file:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        run = subprocess.run([*command, str(tmp_path / "stage.py")], stdout=file, stderr=file, check=False)
+    assert run.returncode == 1
+    (tmp_path / "9.log").write_text(RUN + MEMBER.format(status=1, log=rule_log))
+    failure = failures.describe(tmp_path / "9.log", ended("FAILED"))
+    assert failure.repeats_itself is repeats
+    assert failure.cause.startswith("was stopped by a signal") is (status == 143)
+
+
+def test_the_last_start_of_a_job_counts(tmp_path: Path) -> None:
+    """A job that SLURM started again appends to its log (JobFileAppend)."""
+    rule_log = tmp_path / "slpd.log"
+    rule_log.write_text("error: slide S12\n")
+    starts = [RUN + MEMBER.format(status=status, log=rule_log) for status in (143, 2)]
+    (tmp_path / "9.log").write_text("".join(starts))
+    assert failures.describe(tmp_path / "9.log", ended("FAILED")).repeats_itself
+    (tmp_path / "9.log").write_text("".join(starts) + RUN)
+    assert failures.describe(tmp_path / "9.log", ended("NODE_FAIL")).cause == "lost its node (node7)"
+    assert not failures.describe(tmp_path / "9.log", ended("FAILED")).repeats_itself
 
 
 def test_refused_jobs_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

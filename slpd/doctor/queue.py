@@ -9,6 +9,7 @@ from typing import Any
 
 from slpd.doctor.finding import Finding
 from slpd.errors import UserError, first_of
+from slpd.slurm.attempts import REPEATS_ITSELF
 from slpd.slurm.jobs import ask, has_slurm, seconds_of
 from slpd.slurm.orphans import refuse_orphans
 
@@ -24,6 +25,9 @@ FLAGS = {
     "gres": "--gres={}",
     "slurm_extra": "{}",
 }
+
+ENDLESS = "it would wait for ever"
+NOT_KNOWN = (None, "", "<TBD>")  # the last is Snakemake's, of what depends on files that are not there yet
 
 NO_SBATCH = Finding("SLURM", False, "no sbatch here", "go to a machine that submits jobs, or leave --profile out")
 
@@ -62,7 +66,8 @@ def refused(requests: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:
     names: dict[str, list[str]] = {}
     for name, request in sorted(asked.values(), key=lambda pair: pair[0]):
         names.setdefault(objection(request), []).append(name)
-    return [f"{first_of(list(dict.fromkeys(jobs)), 3)}: {reason}" for reason, jobs in names.items() if reason]
+    reasons = {reason: first_of(list(dict.fromkeys(jobs)), 3) for reason, jobs in names.items() if reason}
+    return [f"{jobs}: {reason}; {remedy(reason)}" for reason, jobs in reasons.items()]
 
 
 def settings(profile: Mapping[str, Any]) -> Iterator[Finding]:
@@ -111,7 +116,14 @@ def submission(name: str, asked: Mapping[str, Any]) -> Finding:
     words, reason = " ".join(flags_of(asked)), objection(asked)
     if not reason:
         return Finding(f"job {name}", True, words)
-    return Finding(f"job {name}", False, f"{words}: {reason}", "correct set-resources of the profile")
+    return Finding(f"job {name}", False, f"{words}: {reason}", remedy(reason))
+
+
+def remedy(reason: str) -> str:
+    """What to do about a job that SLURM refuses."""
+    if REPEATS_ITSELF.search(reason) or reason.endswith(ENDLESS):
+        return "correct set-resources of the profile"
+    return "SLURM may take it later: start again; where it says the same then, correct the profile"
 
 
 def objection(asked: Mapping[str, Any]) -> str:
@@ -122,15 +134,16 @@ def objection(asked: Mapping[str, Any]) -> str:
         return " ".join(run.stderr.split()).removeprefix("allocation failure: ")
     partition = re.search(r"in partition (\S+)", run.stderr)
     limit = longest(partition[1]) if partition else None
-    if partition and limit is not None and asked.get("runtime", 0) > limit:
-        return f"partition {partition[1]} allows {limit} minutes, not {asked['runtime']}; it would wait for ever"
+    minutes = asked.get("runtime")
+    if partition and limit is not None and minutes not in NOT_KNOWN and minutes > limit:
+        return f"partition {partition[1]} allows {limit} minutes, not {minutes}; {ENDLESS}"
     return ""
 
 
 def flags_of(asked: Mapping[str, Any]) -> list[str]:
     """What a job asks sbatch for."""
-    flags = [flag.format(asked[key]) for key, flag in FLAGS.items() if asked.get(key) not in (None, "")]
-    if asked.get("gpu"):
+    flags = [flag.format(asked[key]) for key, flag in FLAGS.items() if asked.get(key) not in NOT_KNOWN]
+    if asked.get("gpu") not in (*NOT_KNOWN, 0):
         model = f"{asked['gpu_model']}:" if asked.get("gpu_model") else ""
         flags.append(f"--gpus={model}{asked['gpu']}")
     return shlex.split(" ".join(flags))

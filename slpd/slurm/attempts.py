@@ -1,7 +1,8 @@
 """What becomes of jobs that fail: said in a line at once; tried again where that may help, later or with more memory.
 
 Snakemake tries every job again at once, as often as `retries` says. Here a mistake that would repeat itself ends the
-job, memory grows after it ran out alone, and other failures wait a while: a disk that is away comes back.
+job, a job asks for more memory only after it ran out of memory, and other failures wait a while: a disk that is away
+comes back.
 """
 
 import re
@@ -13,17 +14,18 @@ from threading import Timer
 from typing import Any
 
 from slpd.errors import UserError
-from slpd.slurm.failures import Failure, Refusal, describe, keep_last_words, keep_refusal
+from slpd.slurm.failures import Failure, Refusal, cause, describe, keep_last_words, keep_refusal
 from slpd.slurm.jobs import ended_jobs
 
 FIRST_WAIT_SECONDS = 30.0  # before the second attempt; four times as long before each later one
+LONGEST_WAIT_SECONDS = 480.0
 REPEATS_ITSELF = re.compile(r"invalid|not available|can ?not be satisfied|not found", re.IGNORECASE)  # of sbatch
 SBATCH_SAYS = re.compile(r"The error message was '(?P<words>.*?)'\.?\n", re.DOTALL)
 
 
 def seconds_before(attempt: int) -> float:
-    """How long a job waits before an attempt from the second on: 30 s, 2 minutes, 8 minutes."""
-    return FIRST_WAIT_SECONDS * float(4 ** (attempt - 2))
+    """How long a job waits before an attempt from the second on: 30 s, 2 minutes, then 8 minutes each time."""
+    return min(FIRST_WAIT_SECONDS * 4.0 ** (attempt - 2), LONGEST_WAIT_SECONDS)
 
 
 class Attempts:
@@ -73,15 +75,21 @@ class Attempts:
         if job_info.external_jobid is None:
             words = SBATCH_SAYS.search(message)
             refusal = Refusal(time.time(), task_name(job), one_line(words["words"] if words else message))
-            keep_refusal(self.logs, refusal)
+            try:
+                keep_refusal(self.logs, refusal)
+            except OSError as error:
+                self.say(f"not kept for `python -m slpd failures`: {error}")
             return refusal
         log = Path(job_info.aux["slurm_logfile"])
         try:
             known = ended_jobs([job_info.external_jobid]).get(job_info.external_jobid)
         except UserError:  # accounting is silent: the job's log tells most
             known = None
-        failure = describe(log, known, job_info.external_jobid, task_name(job))
-        keep_last_words(failure)
+        try:
+            failure = describe(log, known, job_info.external_jobid, task_name(job))
+            keep_last_words(failure)
+        except OSError as error:  # the disk of the logs is away
+            return Failure(job_info.external_jobid, task_name(job), cause("", known), str(error), None, log)
         return failure
 
     def judge(self, job: Any, failure: Failure | Refusal) -> tuple[bool, float]:  # noqa: ANN401

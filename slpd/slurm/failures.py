@@ -14,8 +14,11 @@ ALIVE = {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEU
 OUT_OF_MEMORY = re.compile(
     r"exceeded (?:job |step )?memory limit|oom[-_ ]kill|out of memory|OUT_OF_MEMORY", re.IGNORECASE
 )
-RULE_LOG = re.compile(r"^\s+log: (?P<path>.+?)(?: \(check log file|$)", re.MULTILINE)
-COMMAND = re.compile(r"(?P<what>returned non-zero exit status \d+|died with <Signals\.SIG\w+: \d+>)")
+RULE_LOG = re.compile(r"^(?P<indent> +)log: (?P<path>.+?)(?: \(check log file|$)", re.MULTILINE)
+FAILED_INDENT = " " * 4  # of a rule that failed; members of a group that failed are listed further in, all of them
+START = "Provided remote nodes:"  # Snakemake says it at every start of a job; a job started again appends to its log
+COMMAND = re.compile(r"returned non-zero exit status \d+|died with <Signals\.SIG\w+: \d+>")
+ROOT_CAUSE = re.compile(r"^Root Cause \(first observed failure\):.*?^ *exitcode +: (\d+)", re.MULTILINE | re.DOTALL)
 LAST_WORDS = 300  # characters of a log's last line
 KEPT = re.compile(r"^last words, (?P<log>.+?): (?P<words>.*)$", re.MULTILINE)
 REFUSED = "refused.txt"  # in the folder of SLURM logs: time, task and reason of jobs that sbatch did not take
@@ -34,6 +37,7 @@ class Failure:
     last_words: str
     rule_log: Path | None
     slurm_log: Path
+    others: tuple[str, ...] = ()  # last words of other members of its group that failed
 
     def __str__(self) -> str:
         """One line for people."""
@@ -52,8 +56,8 @@ class Failure:
 
     @property
     def repeats_itself(self) -> bool:
-        """Whether the stage has said what is wrong, and would say it again."""
-        return self.cause == MISTAKE and self.last_words.startswith("error:")
+        """Whether the stage, and each member of a group that failed, said what is wrong, and would say it again."""
+        return self.cause == MISTAKE and all(words.startswith("error:") for words in (self.last_words, *self.others))
 
 
 @dataclass(frozen=True)
@@ -109,23 +113,38 @@ def describe(slurm_log: Path, job: EndedJob | None, job_id: str = "", task: str 
         job_id: By default the log's name.
         task: Rule and wildcards; by default as the job's comment or the log's path has them.
     """
-    text = slurm_log.read_text(errors="replace") if slurm_log.is_file() else ""
+    text = slurm_log.read_text(errors="replace").rpartition(START)[2] if slurm_log.is_file() else ""
     task = task or (job.task if job else "") or " ".join(slurm_log.parent.parts[-2:]).removeprefix("rule_")
+    *others, rule_log = [log if in_attempt(log, slurm_log, job) else None for log in failed_logs(text)] or [None]
+    words, statement = last_line(rule_log or slurm_log), cause(text, job, status_of_first(rule_log))
     kept = KEPT.search(text)
-    rule_log = Path(kept["log"]) if kept else log_of_attempt(text, slurm_log, job)
-    words = kept["words"] if kept else last_line(rule_log or slurm_log)
+    if kept:
+        rule_log, words = Path(kept["log"]), kept["words"]
     shown = rule_log if rule_log != slurm_log else None
-    return Failure(job_id or slurm_log.stem, task, cause(text, job), words, shown, slurm_log)
+    said = tuple(last_line(log) if log else "" for log in others)
+    return Failure(job_id or slurm_log.stem, task, statement, words, shown, slurm_log, said)
 
 
-def log_of_attempt(text: str, slurm_log: Path, job: EndedJob | None) -> Path | None:
-    """The rule's log, if the attempt wrote it, which ended when it wrote its SLURM log for the last time."""
-    paths = [Path(path) for path in RULE_LOG.findall(text)]
-    if not paths or not paths[-1].is_file():
-        return None
-    ended, written = slurm_log.stat().st_mtime, paths[-1].stat().st_mtime
+def status_of_first(rule_log: Path | None) -> str:
+    """The exit status of the process that failed first, of several; torchrun itself ends with 1. Empty: of one."""
+    statuses = ROOT_CAUSE.findall(rule_log.read_text(errors="replace")) if rule_log else []
+    return statuses[-1] if statuses else ""
+
+
+def failed_logs(text: str) -> list[Path]:
+    """The logs of the rules that failed in a job; of the last member of a group that was ended from outside."""
+    logs = list(RULE_LOG.finditer(text))
+    failed = [log["path"] for log in logs if log["indent"] == FAILED_INDENT]
+    return [Path(path) for path in dict.fromkeys(failed or [log["path"] for log in logs[-1:]])]
+
+
+def in_attempt(rule_log: Path, slurm_log: Path, job: EndedJob | None) -> bool:
+    """Whether a rule's log is of this attempt, which ended when it wrote its SLURM log for the last time."""
+    if not rule_log.is_file():
+        return False
+    ended, written = slurm_log.stat().st_mtime, rule_log.stat().st_mtime
     began = ended - ((seconds_of(job.elapsed) if job else None) or ended)
-    return paths[-1] if began - SLACK_SECONDS <= written <= ended + SLACK_SECONDS else None
+    return began - SLACK_SECONDS <= written <= ended + SLACK_SECONDS
 
 
 def keep_last_words(failure: Failure) -> None:
@@ -135,8 +154,8 @@ def keep_last_words(failure: Failure) -> None:
             file.write(f"\nlast words, {failure.rule_log or failure.slurm_log}: {failure.last_words}\n")
 
 
-def cause(slurm_log: str, job: EndedJob | None) -> str:
-    """What ended a job, in words."""
+def cause(slurm_log: str, job: EndedJob | None, status: str = "") -> str:
+    """What ended a job, in words; `status`: of the process that failed first, where a launcher says 1 for it."""
     ends = {
         "TIMEOUT": "hit its time limit of {0.time_limit}",
         "CANCELLED": "was cancelled after {0.elapsed}",
@@ -149,11 +168,13 @@ def cause(slurm_log: str, job: EndedJob | None) -> str:
         return "ran out of memory" + (f" ({job.memory_used} used of {job.memory_asked})" if job else "")
     if job and job.state in ends:
         return ends[job.state].format(job)
-    command = COMMAND.search(slurm_log)
-    if command and command["what"].endswith(" 143"):  # of stages that go on where they stopped
+    commands = " and ".join(dict.fromkeys(COMMAND.findall(slurm_log)))  # several: members of a group
+    if status and commands == "returned non-zero exit status 1":
+        commands = f"returned non-zero exit status {status}"
+    if commands.endswith(" 143"):  # of stages that go on where they stopped
         return "was stopped by a signal or before its time limit, with its state saved"
-    if command:
-        ended = command["what"].replace("returned non-zero exit status", "failed with exit status")
+    if commands:
+        ended = commands.replace("returned non-zero exit status", "failed with exit status")
         return ended.replace("died with <Signals.", "was killed by ").replace(":", " =").replace(">", "")
     if job and job.signal:
         return f"was killed by signal {job.signal}"

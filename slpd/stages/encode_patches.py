@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import json
 import logging
+import math
 import signal
 import sys
 import time
@@ -16,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from operator import gt
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,7 @@ from torch import Tensor
 from slpd.artifacts.outside.encoder_weights import read_encoder_weights
 from slpd.artifacts.patch_tokens.cohort_tokens import Stamp, file_stamp
 from slpd.artifacts.patch_tokens.token_file import Quality, TokenSource, read_quality, read_source, write_tokens
-from slpd.artifacts.patch_tokens.token_journal import EncodedRegion, TokenJournal, journal_path
+from slpd.artifacts.patch_tokens.token_journal import EncodedRegion, TokenJournal, journal_path, n_done
 from slpd.artifacts.slides.node_copy import node_copy
 from slpd.artifacts.slides.region_table import Region, read_regions
 from slpd.artifacts.slides.slide_files import files_of
@@ -103,24 +105,24 @@ def run(args: argparse.Namespace) -> None:
     settings, jobs = Settings.from_json(args.settings), Jobs.from_json(args.jobs)
     batch = Batch(settings, Reading.from_json(args.reading), jobs, args.version)
     tokens = [args.tokens_dir / f"{path.stem}.h5" for path in args.records]
-    with ended_by_the_queue([*tokens, *map(journal_path, tokens)]):
+    with ended_by_the_queue(tokens):
         records = list(encode_slides(args.records, batch, args.tokens_dir))
     write_records(args.out, records)
 
 
 @contextmanager
-def ended_by_the_queue(written: Sequence[Path]) -> Iterator[None]:
+def ended_by_the_queue(tokens: Sequence[Path]) -> Iterator[None]:
     """End at SIGTERM, or before the time limit, as at an error, so that copies of slides are removed; once is enough.
 
     Args:
-        written: Files that grow; if none has, another start would get no further than this one.
+        tokens: Token files of the batch; without progress on them another start would get no further than this one.
     """
-    start = time.time()
+    before_it = regions_done(tokens)
 
     def end(number: int, _: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         log.warning("stopped by %s; the next start goes on here", signal.Signals(number).name)
-        if number == WARNING and any(path.exists() and path.stat().st_mtime > start for path in written):
+        if number == WARNING and any(map(gt, regions_done(tokens), before_it)):
             start_again()
         sys.exit(128 + signal.SIGTERM)
 
@@ -132,6 +134,11 @@ def ended_by_the_queue(written: Sequence[Path]) -> Iterator[None]:
         warning.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def regions_done(tokens: Sequence[Path]) -> list[float]:
+    """How many regions of each slide the next start need not read again."""
+    return [math.inf if path.exists() else n_done(journal_path(path)) for path in tokens]
 
 
 def read_weights(settings: Settings) -> dict[str, Tensor] | None:

@@ -10,6 +10,7 @@ from slpd.artifacts.learned.embeddings import CohortEmbeddings
 from slpd.artifacts.learned.training_metrics import STEP_METRICS
 from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens
 from slpd.errors import UserError
+from slpd.method.processes import from_first
 from slpd.method.schedules import Schedules, make_schedules
 from slpd.slurm.limit import start_again
 from slpd.training.batches import Batches, own_regions
@@ -74,12 +75,14 @@ class Trainer:
 
     def save_or_stop(self, progress: Progress, save: bool, stop: bool) -> None:
         """Save, or save and end the process, if asked."""
+        out_of_time = self.signals.out_of_time()  # before saving, during which other signals may come
         if save:
             self.resume.save(self.learner, progress, last=stop)
         if stop:
             logger.warning("stopped by a signal; the next start resumes from %s", self.resume.holds)
-            if self.signals.out_of_time():
+            if out_of_time:
                 start_again()
+            from_first(None)  # torchrun ends all processes when one ends: none does before the first has saved
             raise SystemExit(128 + signal.SIGTERM)
 
     def check_losses(self, progress: Progress) -> None:

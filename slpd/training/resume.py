@@ -157,5 +157,8 @@ class QueueSignals:
         return stop, save
 
     def out_of_time(self) -> bool:
-        """Whether the time limit is why training stops, after it has got on: without that it would start for ever."""
+        """Whether training stops because of its time limit and has made progress.
+
+        Without progress its job would be restarted for ever.
+        """
         return self.received & set(self.stopping) == {WARNING} and self.looks > 1

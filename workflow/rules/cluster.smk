@@ -41,12 +41,13 @@ if workflow.is_main_process:
 
 def start_run():
     """Before the first job: not beside jobs of a killed run; what a cluster would not take is said now, failures are heeded."""
-    if not workflow.local_exec or SLURM_LOGS.is_dir():  # a run on this machine would repeat jobs of the queue
+    on_slurm = workflow.executor_plugin.name == "slurm"
+    if on_slurm or SLURM_LOGS.is_dir():  # a run on this machine would repeat jobs of the queue
         try:
             refuse_orphans(Path())
         except UserError as error:
             sys.exit(f"error: {error}")
-    if not workflow.local_exec:
+    if on_slurm:
         refuse_what_slurm_refuses()
         Attempts(SLURM_LOGS, logger.error).heed(workflow.scheduler, workflow.rules)
         workflow.scheduler._executor._fallback_account_arg = ""  # SLURM knows the user's; the plugin's guess fails
@@ -58,11 +59,12 @@ def refuse_what_slurm_refuses():
 
     jobs = {workflow.dag.get_job_group(job) or job for job in workflow.dag.needrun_jobs() if not job.is_local}
     asked = [(rules_of(job), dict(job.resources.items()) | {"threads": job.threads}) for job in jobs]
-    found = refused(asked)
-    if found:
-        sys.exit(
-            "\n".join(["error: SLURM would not run these jobs; correct the profile. Nothing was submitted", *found])
-        )
+    try:
+        reasons = refused(asked)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    if reasons:
+        sys.exit("\n".join(["error: SLURM would not run these jobs. Nothing was submitted", *reasons]))
 
 
 def rules_of(job):

@@ -136,6 +136,17 @@ class TokenJournal:
             ) from error
 
 
+def n_done(path: Path) -> int:
+    """Regions in a journal that the next start keeps; 0 where there is none, or it is damaged."""
+    try:
+        with open(path, "rb") as file:
+            header = json.loads(file.readline())
+        with TokenJournal(path, **header) as journal:
+            return len(journal)
+    except (FileNotFoundError, ValueError, TypeError):
+        return 0
+
+
 def journal_path(tokens: Path) -> Path:
     """Where the tokens of a slide grow, beside their final file."""
     return tokens.with_name(f"{tokens.name}.part")
