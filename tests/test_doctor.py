@@ -73,10 +73,12 @@ def test_what_may_pass_is_not_blamed_on_the_profile() -> None:
 
 
 def test_what_is_not_known_yet_is_not_asked_for(silent: Path) -> None:
+    (silent / "squeue").write_text("#!/bin/sh\n")
     (silent / "sbatch").write_text('#!/bin/sh\necho "invalid: $*" >&2\nexit 1\n')
     asked = {"mem_mb": TBDString(), "runtime": TBDString(), "gpu": "<TBD>", "qos": "", "threads": 2}
     (line,) = refused([("evaluate", asked)])
     assert line == "evaluate: invalid: --test-only --cpus-per-task=2 --wrap true; correct set-resources of the profile"
+    (silent / "squeue").write_text("#!/bin/sh\n")
     (silent / "sbatch").write_text("#!/bin/sh\necho 'Job 1 to start in partition cpu' >&2\n")
     (silent / "sinfo").write_text("#!/bin/sh\necho 10:00\n")
     assert refused([("evaluate", asked)]) == []
@@ -84,6 +86,7 @@ def test_what_is_not_known_yet_is_not_asked_for(silent: Path) -> None:
 
 @pytest.mark.workflow
 def test_a_run_ends_in_a_line_where_sinfo_is_silent(silent: Path, tmp_path: Path, make_slide: toy.MakeSlide) -> None:
+    (silent / "squeue").write_text("#!/bin/sh\n")
     (silent / "sbatch").write_text("#!/bin/sh\necho 'Job 1 to start in partition cpu' >&2\n")
     toy.make_toy(tmp_path, make_slide)
     run = toy.snakemake(tmp_path, "--profile", str(toy.ROOT / "slurm"))
