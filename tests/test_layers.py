@@ -26,7 +26,7 @@ LAYERS = [
     },
     {"method", "models", "slurm", "tissue", "wsi"},
     {"artifacts", "geometry", "settings"},
-    {"caches", "errors", "launch", "layout", "versions"},
+    {"caches", "errors", "launch", "layout", "versions", "workers"},
 ]
 ON_REQUEST = {
     *("make_cohort", "export_released", "import_hipt", "init", "schema", "doctor", "failures", "recover", "verify")

@@ -7,8 +7,6 @@ threads: what a fold draws from torch's generator is then its own, and Python's 
 
 import logging
 import multiprocessing
-import os
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from slpd.errors import EvaluationError
 from slpd.evaluation.cases import EvaluationData
 from slpd.evaluation.head_output import HeadOutput
 from slpd.settings.heads import HeadPreset, TrainedHead
+from slpd.workers import end_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -71,15 +70,7 @@ def begin_worker() -> None:
     import torch  # noqa: PLC0415  the process that starts workers does without
 
     torch.set_num_threads(1)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def end_with_parent() -> None:
-    """Wait for the process that started this one to end, then end at once."""
-    parent = multiprocessing.parent_process()
-    assert parent
-    parent.join()
-    os._exit(1)
+    end_with_parent()
 
 
 def train_folds(

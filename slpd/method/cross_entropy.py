@@ -59,7 +59,7 @@ def cross_entropy(
     """
     (student, teacher), (student_temperature, teacher_temperature) = layers, temperatures
     with torch.no_grad():
-        centred = teacher.logits(targets.transpose(0, 1), teacher_temperature) - centres / teacher_temperature
+        centred = centred_logits(targets, teacher, centres, teacher_temperature)  # (B, T, K)
         log_p = centred.log_softmax(dim=-1)  # (B, T, K)
         p = log_p.exp()
         entropies = -(p * log_p).sum(dim=-1)
@@ -80,13 +80,18 @@ def streamed(
     """
     (student, teacher), (student_temperature, teacher_temperature) = layers, temperatures
     with torch.no_grad():
-        centred = teacher.logits(targets.transpose(0, 1), teacher_temperature) - centres / teacher_temperature
+        centred = centred_logits(targets, teacher, centres, teacher_temperature)  # (B, T, K)
         log_total = centred.logsumexp(dim=-1, keepdim=True)
         p = (centred - log_total).exp()  # (B, T, K)
         entropies = log_total[..., 0] - (p * centred).sum(dim=-1)
     logits = student.logits(views.transpose(0, 1), student_temperature)  # (B, V, K)
     means = torch.stack([(logits * p[:, t, None]).sum(dim=-1) for t in range(len(targets))])  # (T, B, V)
     return CrossEntropy((logits.logsumexp(dim=-1) - means).transpose(1, 2), entropies.t())
+
+
+def centred_logits(targets: Tensor, teacher: LastLayer, centres: Tensor, temperature: float) -> Tensor:
+    """(T, B, D) targets -> (B, T, K): the teacher's logits less the centre of each target, by temperature."""
+    return teacher.logits(targets.transpose(0, 1), temperature) - centres / temperature
 
 
 class HalfProduct(torch.autograd.Function):

@@ -8,9 +8,7 @@ import argparse
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -32,6 +30,7 @@ from slpd.synthetic.seeding import named_rng
 from slpd.synthetic.slide_file import write_slide
 from slpd.synthetic.tile_cohort import plan_tiles
 from slpd.synthetic.tile_folder import TileGroup, read_tile, read_tile_groups
+from slpd.workers import end_with_parent
 
 DRAWING = 1  # raised when a code change moves the pixels of a slide; then cohorts are drawn again
 NOT_A_SLIDE_BYTES = 20_000
@@ -130,18 +129,6 @@ def draw_all(settings: Cohort, groups: list[TileGroup], planned: list[PlannedSli
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def end_with_parent() -> None:
-    """End this worker when its parent is killed; otherwise it would wait for work forever."""
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def draw_one(settings: Cohort, files: dict[str, tuple[str, ...]], planned: PlannedSlide, path: Path) -> str:

@@ -6,7 +6,7 @@ import snakemake.exceptions
 from snakemake.logging import logger
 from snakemake.persistence import PersistenceBase
 
-from slpd.slurm.attempts import Attempts, task_name
+from slpd.slurm.attempts import Attempts
 from slpd.slurm.failures import LOGS as SLURM_LOGS
 from slpd.slurm.head import head_recorded
 from slpd.slurm.orphans import refuse_orphans, unlock_if_dead, why_locked
@@ -42,29 +42,31 @@ if workflow.is_main_process:
 def start_run():
     """Before the first job: not beside jobs of a killed run; what a cluster would not take is said now, failures are heeded."""
     on_slurm = workflow.executor_plugin.name == "slurm"
-    if on_slurm or SLURM_LOGS.is_dir():  # a run on this machine would repeat jobs of the queue
-        try:
+    try:
+        if on_slurm or SLURM_LOGS.is_dir():  # a run on this machine would repeat jobs of the queue
             refuse_orphans(Path())
-        except UserError as error:
-            sys.exit(f"error: {error}")
+        if on_slurm:
+            refuse_what_slurm_refuses()
+    except UserError as error:
+        sys.exit(f"error: {error}")
     if on_slurm:
-        refuse_what_slurm_refuses()
         Attempts(SLURM_LOGS, logger.error).heed(workflow.scheduler, workflow.rules)
         workflow.scheduler._executor._fallback_account_arg = ""  # SLURM knows the user's; the plugin's guess fails
 
 
 def refuse_what_slurm_refuses():
-    """End the run before jobs are submitted that SLURM refuses."""
+    """Refuse the run before jobs are submitted that SLURM would not take.
+
+    Raises:
+        UserError: with the jobs and SLURM's words, or SLURM cannot be asked.
+    """
     from slpd.doctor.queue import refused
 
     jobs = {workflow.dag.get_job_group(job) or job for job in workflow.dag.needrun_jobs() if not job.is_local}
     asked = [(rules_of(job), dict(job.resources.items()) | {"threads": job.threads}) for job in jobs]
-    try:
-        reasons = refused(asked)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    reasons = refused(asked)
     if reasons:
-        sys.exit("\n".join(["error: SLURM would not run these jobs. Nothing was submitted", *reasons]))
+        raise UserError("\n".join(["SLURM would not run these jobs. Nothing was submitted", *reasons]))
 
 
 def rules_of(job):
