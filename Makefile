@@ -7,8 +7,8 @@ DATA ?=
 CONFIG ?= config/config.yaml
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-export PYTHONPATH := $(CURDIR)
-SNAKEMAKE = snakemake --workflow-profile workflow/profiles/default
+export PYTHONPATH := $(CURDIR):$(CURDIR)/workflow/plugins
+SNAKEMAKE = snakemake --workflow-profile workflow/profiles/default --logger stages  # a line per stage; all jobs are in its log file
 
 SHELL_SCRIPTS := .ci/run tests/slurm_cluster.sh
 
