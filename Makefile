@@ -8,7 +8,8 @@ CONFIG ?= config/config.yaml
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR):$(CURDIR)/workflow/plugins
-SNAKEMAKE = snakemake --workflow-profile workflow/profiles/default --logger stages  # a line per stage; all jobs are in its log file
+STAGES := --logger stages
+SNAKEMAKE = snakemake --workflow-profile workflow/profiles/default $(STAGES)
 
 SHELL_SCRIPTS := .ci/run tests/slurm_cluster.sh
 
@@ -53,7 +54,7 @@ run: $(READY)
 
 slurm: $(READY)
 	@python -m slpd recover
-	snakemake --profile slurm --configfile $(CONFIG)
+	snakemake --profile slurm $(STAGES) --configfile $(CONFIG)
 
 plan: $(READY)
 	@python workflow/scripts/plan.py --profile slurm --configfile $(CONFIG)
