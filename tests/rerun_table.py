@@ -28,7 +28,7 @@ READERS = {
     "segment_tissue": ["tile_regions", "make_report"],
     "tile_regions": ["check_cohort", "encode_patches", "picture_regions", "make_report"],
     "picture_regions": ["make_report"],
-    "check_cohort": ["encode_patches"],
+    "check_cohort": [],  # batches that are encoded do not wait for it
     "encode_patches": ["cohort_manifest"],
     "import_tokens": ["cohort_manifest"],
     "cohort_manifest": ["pretrain_dino", "pool_tokens", "split_folds", "attend_patches", "test_graph", "make_report"],

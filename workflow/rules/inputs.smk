@@ -1,5 +1,7 @@
 """Which files rules read: functions of their wildcards, in the order of the rules."""
 
+from snakemake.io import IOFile
+
 # ---- slides ----
 
 
@@ -32,6 +34,24 @@ def given_slides(wildcards):
     return json.dumps(
         {row.slide: {"path": row.path, "n_bytes": row.n_bytes, "mpp": row.mpp, "mask": row.mask} for row in rows}
     )
+
+
+def made_of(wildcards):
+    """A param: digest of all that the tokens of a batch are made of."""
+    sections = [settings(section) for section in ("tissue", "regions", "patch_encoder", "reading")]
+    versions = [result_version(stage) for stage in ("segment_tissue", "tile_regions", "encode_patches")]
+    content = json.dumps([given_slides(wildcards), sections, versions])
+    return f"tokens, digest {hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def verdict(wildcards):
+    """The verdict on the cohort that a batch waits for; one that is encoded as it would be now does not.
+
+    Otherwise a slide more would start the jobs of all batches, most of which would find their work done.
+    """
+    tokens = IOFile(f"{LAYOUT.cohort(wildcards.cohort)}/tokens/batch_{wildcards.batch}.json")
+    recorded = workflow.persistence.params(tokens) if Path(tokens).exists() else None
+    return [] if repr(made_of(wildcards)) in (recorded or []) else rules.check_cohort.output.report
 
 
 def stage_folder(wildcards, output):

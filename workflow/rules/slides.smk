@@ -111,7 +111,7 @@ rule encode_patches:
     input:
         slides=slide_files,
         records=rules.tile_regions.output.records,
-        checked=rules.check_cohort.output.report,
+        checked=verdict,
         weights=ancient(EXPERIMENT.patch_encoder.checkpoint or []),  # known by their hash
     output:
         records=f"{COHORT}/tokens/batch_{{batch}}.json",
@@ -132,6 +132,7 @@ rule encode_patches:
         regions=folder_of_records,
         settings=settings("patch_encoder"),
         reading=settings("reading"),
+        made_of=made_of,
         jobs=without_effect("jobs"),
         version=result_version("encode_patches"),
     message:

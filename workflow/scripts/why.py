@@ -118,8 +118,8 @@ def is_slides(value: object) -> bool:
 
 
 def is_digest(value: object) -> bool:
-    """Whether a param represents a set of files: `files_of` in common.smk."""
-    return isinstance(value, str) and re.fullmatch(r"\d+ files, digest \w+", value) is not None
+    """Whether a param only represents others: `files_of` in common.smk, `made_of` in inputs.smk."""
+    return isinstance(value, str) and re.fullmatch(r"(\d+ files|tokens), digest \w+", value) is not None
 
 
 def alike(old: object, new: object) -> bool:
