@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 COHORTS = {"nsclc": (1041, ("LUAD", "LUSC")), "brca": (1105, ("IDC", "ILC"))}  # slides: released; classes: the config's
 GOAL_SECONDS, GOAL_MB = 20.0, 1000.0
-JOB = ["--target-jobs", "segment_tissue:cohort=nsclc,slide=nsclc-0003", "--allowed-rules", "segment_tissue"]
+JOB = ["--target-jobs", "segment_tissue:cohort=nsclc,batch=3", "--allowed-rules", "segment_tissue"]
 
 
 def main() -> None:

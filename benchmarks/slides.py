@@ -177,23 +177,28 @@ def time_large(folder: Path, texture: Pixels, size: tuple[int, int]) -> dict[str
         lambda: write_repeated_tiles(path, texture, size, 0.25, downsamples=(1, 4, 16), tissue_radius=radius)
     )
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    outputs = {name: str(folder / f"large.{name}") for name in ("mask.png", "thumbnail.jpg", "overlay.jpg", "json")}
-    tissue = ["--slide", "large", "--path", str(path), "--mpp", "", "--settings", json.dumps(config["tissue"])]
-    tissue += ["--mask", outputs["mask.png"], "--thumbnail", outputs["thumbnail.jpg"]]
-    tissue += ["--overlay", outputs["overlay.jpg"], "--record", outputs["json"]]
-    regions = ["--record", outputs["json"], "--mask", outputs["mask.png"], "--thumbnail", outputs["thumbnail.jpg"]]
-    regions += ["--settings", json.dumps(config["regions"]), "--regions", str(folder / "large.csv")]
-    regions += ["--geojson", str(folder / "large.geojson"), "--overlay", str(folder / "large.regions.jpg")]
-    regions += ["--out-record", str(folder / "large.regions.json")]
-    pictures = ["--record", str(folder / "large.regions.json"), "--regions", str(folder / "large.csv")]
-    pictures += ["--picture-px", str(config["report"]["picture_px"]), "--out", str(folder / "large.pictures.jpg")]
+    given = {"large": {"path": str(path), "n_bytes": path.stat().st_size, "mpp": None, "mask": ""}}
+    tissue, regions, pictures = (folder / name for name in ("tissue", "regions", "pictures"))
     (tissue_s, tissue_mb), (regions_s, regions_mb), (pictures_s, pictures_mb) = (
-        run_stage("segment_tissue", tissue),
-        run_stage("tile_regions", regions),
-        run_stage("picture_regions", pictures),
+        run_stage(
+            "segment_tissue", tissue, ["--slides", json.dumps(given), "--settings", json.dumps(config["tissue"])]
+        ),
+        run_stage(
+            "tile_regions",
+            regions,
+            [*("--records", f"{tissue}.json", "--tissue", str(tissue)), "--settings", json.dumps(config["regions"])],
+        ),
+        run_stage(
+            "picture_regions",
+            pictures,
+            [
+                *("--records", f"{regions}.json", "--regions", str(regions)),
+                *("--picture-px", str(config["report"]["picture_px"])),
+            ],
+        ),
     )
-    record = json.loads((folder / "large.regions.json").read_text())
-    sheet_mb = (folder / "large.pictures.jpg").stat().st_size / 1e6
+    record = json.loads((regions / "large.json").read_text())["record"]
+    sheet_mb = (pictures / "large.jpg").stat().st_size / 1e6
     assert record["status"] == "ok", record["reason"]
     print(
         f"large: {size[0]} x {size[1]} px, made in {made:.1f} s, {path.stat().st_size / 1e6:.0f} MB:"
@@ -210,13 +215,15 @@ def time_large(folder: Path, texture: Pixels, size: tuple[int, int]) -> dict[str
     }
 
 
-def run_stage(stage: str, arguments: list[str]) -> tuple[float, float]:
-    """Seconds and peak memory (MB, of the stage and its reading process together) of a stage's command.
+def run_stage(stage: str, folder: Path, arguments: list[str]) -> tuple[float, float]:
+    """Seconds and peak memory (MB, of the stage and its reading process together) of a stage's command for one slide.
 
     It runs twice: looking at memory takes time.
     """
-    command, peak = [sys.executable, "-m", "slpd", stage, *arguments], 0.0
+    where = ["--version", "1", "--threads", "1", "--folder", str(folder), "--out", f"{folder}.json"]
+    command, peak = [sys.executable, "-m", "slpd", stage, *arguments, *where], 0.0
     elapsed = seconds(lambda: subprocess.run(command, cwd=ROOT, stderr=subprocess.DEVNULL, check=False))
+    (folder / "large.json").unlink(missing_ok=True)  # what is finished is not done again
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         ended = threading.Event()
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
+from slpd.artifacts.slides.finished_slide import FinishedSlide, write_batch
 from slpd.artifacts.slides.region_table import Region, write_regions
 from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.geometry.read_plan import plan_read
@@ -29,7 +31,7 @@ from slpd.models.sharpness import sharpness
 from slpd.settings.jobs import Jobs
 from slpd.settings.slides import PatchEncoderSettings as Settings
 from slpd.settings.slides import Reading
-from slpd.stages.encode_patches import Batch, encode_slides
+from slpd.stages.encode_patches import Batch, TiledSlide, encode_slides
 from slpd.synthetic.slide_file import write_slide
 from slpd.wsi import Slide
 
@@ -86,7 +88,7 @@ def tissue_like(side: int) -> NDArray[np.uint8]:
     return coarse + rng.integers(0, 25, coarse.shape, dtype=np.uint8)
 
 
-def make_slide(folder: Path, name: str, region_px: int, columns: int, rows: int, picture: Path) -> Path:
+def make_slide(folder: Path, name: str, region_px: int, columns: int, rows: int, picture: Path) -> TiledSlide:
     """A record of tile_regions and its table, all regions of the grid, on a slide that is there."""
     regions = [Region(r, c, c * region_px, r * region_px, 1.0) for r in range(rows) for c in range(columns)]
     write_regions(folder / f"{name}.csv", regions)
@@ -99,8 +101,7 @@ def make_slide(folder: Path, name: str, region_px: int, columns: int, rows: int,
         region_lv0=region_px,
         n_regions=len(regions),
     )
-    record.write(folder / f"{name}.json")
-    return folder / f"{name}.json"
+    return TiledSlide(record, folder / f"{name}.csv", folder / f"{name}.h5")
 
 
 def regions_of(picture: Path, region_px: int, columns: int, rows: int) -> list[NDArray[np.uint8]]:
@@ -128,7 +129,7 @@ def time_alone(encoder: PatchEncoder, regions: list[NDArray[np.uint8]]) -> NDArr
     return clocks() - start
 
 
-def time_stage(encoder: PatchEncoder, records: list[Path], folder: Path) -> NDArray[np.float64]:
+def time_stage(encoder: PatchEncoder, slides: list[TiledSlide], folder: Path) -> NDArray[np.float64]:
     """Seconds (wall, processor) from records to finished token files."""
     jobs = Jobs(
         batch_patches=encoder.batch_patches,
@@ -142,23 +143,24 @@ def time_stage(encoder: PatchEncoder, records: list[Path], folder: Path) -> NDAr
     batch.__dict__["encoder"] = encoder  # built already
     with tempfile.TemporaryDirectory(dir=folder) as tokens:
         start = clocks()
-        finished = list(encode_slides(records, batch, Path(tokens)))
+        new = [replace(slide, tokens=Path(tokens, slide.tokens.name)) for slide in slides]
+        finished = list(encode_slides(new, batch))
         seconds = clocks() - start
     assert all(record.status == "ok" for record in finished), [record.reason for record in finished]
     return seconds
 
 
 def compare(
-    encoder: PatchEncoder, records: list[Path], regions: list[NDArray[np.uint8]], folder: Path, repeats: int
+    encoder: PatchEncoder, slides: list[TiledSlide], regions: list[NDArray[np.uint8]], folder: Path, repeats: int
 ) -> dict[str, float]:
     """Encoder alone against the stage on the same regions, in turns; medians. Busy machines: trust processor time."""
     time_alone(encoder, regions[:1])
-    rounds = [(time_alone(encoder, regions), time_stage(encoder, records, folder)) for _ in range(repeats)]
+    rounds = [(time_alone(encoder, regions), time_stage(encoder, slides, folder)) for _ in range(repeats)]
     alone, stage = (np.median(seconds, axis=0) for seconds in zip(*rounds, strict=True))
     added = 100 * (np.median([after / before for before, after in rounds], axis=0) - 1)
     return {
         "regions": len(regions),
-        "slides": len(records),
+        "slides": len(slides),
         "alone_wall_s": round(float(alone[0]), 2),
         "stage_wall_s": round(float(stage[0]), 2),
         "added_wall_percent": round(float(added[0]), 1),
@@ -168,10 +170,12 @@ def compare(
     }
 
 
-def peak_memory(record: Path, folder: Path) -> dict[str, float]:
+def peak_memory(slide: TiledSlide, folder: Path) -> dict[str, float]:
     """Peak memory of the command for one slide, MB: of the job, and of the process that reads."""
     with tempfile.TemporaryDirectory(dir=folder) as tokens:
-        argv = ["encode_patches", "--records", str(record), "--settings", json.dumps(COMMON | DEMO)]
+        write_batch(folder / "one.json", [FinishedSlide(fingerprint="", record=slide.record)])
+        argv = ["encode_patches", "--records", str(folder / "one.json"), "--regions", str(slide.table.parent)]
+        argv += ["--settings", json.dumps(COMMON | DEMO)]
         jobs = Jobs(
             batch_patches=DEMO_BATCH,
             copy_to=None,
@@ -226,15 +230,15 @@ def measure(folder: Path, large: bool, repeats: int) -> dict[str, object]:
     demo = PatchEncoder(Settings(**COMMON | DEMO), None, DEMO_BATCH)
     results: dict[str, object] = {"cores": len(os.sched_getaffinity(0)), "threads": torch.get_num_threads()}
 
-    record = make_slide(folder, "many", 512, 20, 20, picture)
+    many = make_slide(folder, "many", 512, 20, 20, picture)
     regions = regions_of(picture, 512, 20, 20)
-    results["demo_one_slide"] = compare(demo, [record], regions, folder, repeats)
-    records = [make_slide(folder, f"s{n}", 512, 4, 3, small) for n in range(14)]
-    results["demo_14_slides"] = compare(demo, records, regions_of(small, 512, 4, 3) * 14, folder, repeats)
+    results["demo_one_slide"] = compare(demo, [many], regions, folder, repeats)
+    slides = [make_slide(folder, f"s{n}", 512, 4, 3, small) for n in range(14)]
+    results["demo_14_slides"] = compare(demo, slides, regions_of(small, 512, 4, 3) * 14, folder, repeats)
     results["demo_sharpness_ms"] = time_sharpness(regions[0])
 
     few = make_slide(folder, "few", 512, 2, 2, picture)
-    memory = {"4_regions": peak_memory(few, folder), "400_regions": peak_memory(record, folder)}
+    memory = {"4_regions": peak_memory(few, folder), "400_regions": peak_memory(many, folder)}
     results["peak_memory"] = memory
     region = regions_of(picture, 4096, 1, 1)
     results["bf16"] = half_precision(region[0])

@@ -22,9 +22,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 STAGES = {
     "make_cohort": "draw a cohort of slides (procedural tissue, or tiles from a folder) and its sheet",
-    "segment_tissue": "find the tissue of one slide",
-    "tile_regions": "lay the region grid over the tissue of one slide",
-    "picture_regions": "take a small picture of every region of one slide",
+    "segment_tissue": "find the tissue of a batch of slides",
+    "tile_regions": "lay the region grid over the tissue of a batch of slides",
+    "picture_regions": "take a small picture of every region of a batch of slides",
     "check_cohort": "check that a cohort has what the experiment needs, before GPU time is spent",
     "import_hipt": "turn HIPT's label table and split files into a sheet, folds and a config (no rule: on request)",
     "encode_patches": "encode the regions of a batch of slides into patch tokens",

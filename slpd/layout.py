@@ -9,6 +9,21 @@ from pathlib import Path
 
 RUNS, BENCHMARKS, REPORT = "runs", "benchmarks", "report"  # folders of an experiment without results of stages
 
+BATCHES, OVERLAYS = "batches", "overlays"  # folders in the folder of a stage on slides
+MASK, THUMBNAIL, OVERLAY = "{slide}.png", "{slide}.jpg", f"{OVERLAYS}/{{slide}}.jpg"
+REGIONS, GEOJSON, PICTURES, FINISHED = "{slide}.csv", "{slide}.geojson", "{slide}.jpg", "{slide}.json"
+# Folder of a cohort -> the files that its stage leaves there of every slide.
+SLIDE_FILES: dict[str, tuple[str, ...]] = {
+    "tissue": (MASK, THUMBNAIL, OVERLAY, FINISHED),
+    "regions": (REGIONS, GEOJSON, OVERLAY, FINISHED),
+    "pictures": (PICTURES, FINISHED),
+}
+
+
+def files_of_slide(folder: Path, slide: str) -> list[Path]:
+    """The files of a slide in the folder of a stage."""
+    return [folder / name.format(slide=slide) for name in SLIDE_FILES[folder.name]]
+
 
 def results_of(experiment: str) -> Path:
     """The folder of an experiment's results, where the workflow runs."""
@@ -47,9 +62,9 @@ class Layout:
         """The region table of a slide."""
         return self.cohort(cohort) / "regions" / f"{slide}.csv"
 
-    def tiled(self, cohort: str = "{cohort}", slide: str = "{slide}") -> Path:
-        """The status record of a slide after it was tiled."""
-        return self.cohort(cohort) / "regions" / f"{slide}.json"
+    def batch(self, folder: str, cohort: str = "{cohort}", batch: object = "{batch}") -> Path:
+        """What a stage leaves of a batch of slides, in its folder of the cohort (`SLIDE_FILES`)."""
+        return self.cohort(cohort) / folder / BATCHES / f"{batch}.json"
 
     def overlay(self, cohort: str = "{cohort}", slide: str = "{slide}") -> Path:
         """The regions of a slide on its thumbnail."""

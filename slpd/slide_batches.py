@@ -1,7 +1,11 @@
-"""Which slides of a cohort are encoded by one job."""
+"""Which slides of a cohort are worked on by one job, and which files of theirs are gone."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from slpd.artifacts.slides.finished_slide import slides_in
+from slpd.layout import SLIDE_FILES, files_of_slide
 
 SLIDES_PER_BATCH = 24  # on average at most: enough to be worth loading the model, few enough to occupy many jobs
 
@@ -19,3 +23,21 @@ def batches_of(slides: Iterable[str]) -> dict[int, list[str]]:
         number = int.from_bytes(hashlib.sha256(slide.encode()).digest()[:8], "big") % n_batches
         batches.setdefault(number, []).append(slide)
     return dict(sorted(batches.items()))
+
+
+def files_gone(folder: Path, batches: Mapping[Path, Sequence[str]]) -> dict[Path, list[Path]]:
+    """File of a batch -> files of its slides that were there when it was written.
+
+    Args:
+        folder: Where a stage leaves the files of slides (`SLIDE_FILES`); it is listed once.
+        batches: File of a batch -> its slides as the sheet has them.
+    """
+    places = {folder / Path(name).parent for name in SLIDE_FILES[folder.name]}
+    there = {file for place in places if place.is_dir() for file in place.iterdir()}
+    gone = {}
+    for batch, slides in batches.items():
+        missing = {slide: [file for file in files_of_slide(folder, slide) if file not in there] for slide in slides}
+        if any(missing.values()):
+            made = slides_in(batch)
+            gone[batch] = [file for slide, files in missing.items() if slide in made for file in files]
+    return {batch: files for batch, files in gone.items() if files}

@@ -28,7 +28,7 @@ READERS = {
     "segment_tissue": ["tile_regions", "make_report"],
     "tile_regions": ["check_cohort", "encode_patches", "picture_regions", "make_report"],
     "picture_regions": ["make_report"],
-    "check_cohort": ["encode_patches"],
+    "check_cohort": [],  # batches that are encoded do not wait for it
     "encode_patches": ["cohort_manifest"],
     "import_tokens": ["cohort_manifest"],
     "cohort_manifest": ["pretrain_dino", "pool_tokens", "split_folds", "attend_patches", "test_graph", "make_report"],
@@ -398,8 +398,8 @@ def candidates(value: Any, kind: object) -> list[Any]:  # noqa: ANN401  # any va
 # ---- the page ------------------------------------------------------------------------------------------------------
 
 FILES = [
-    ("one slide more in the sheet", "`segment_tissue` and `tile_regions` of that slide; all after them", EVERYTHING),
-    ("one slide less", "`check_cohort` and all after it", ["check_cohort"]),
+    ("one slide more in the sheet", "that slide, by the jobs of its batch; all after them", EVERYTHING),
+    ("one slide less", "the jobs of its batch, which have nothing to do; all after them", EVERYTHING),
     ("a slide replaced by another file (of another size)", "as one slide more", EVERYTHING),
     ("a slide's `mpp` or `mask`", "as one slide more", EVERYTHING),
     ("a slide's path, its file moved", "as one slide more", EVERYTHING),

@@ -9,6 +9,7 @@ import pytest
 import rerun_table
 import toy
 
+from slpd.artifacts.slides.finished_slide import FinishedSlide, write_batch
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.cohort_check import CohortPlan, check_cohort
@@ -118,11 +119,12 @@ def run_stage(folder: Path, *tasks: ClassTask | SurvivalTask, **k: int) -> list[
     events = [1, 1, 0, 0, 1, 0, 0, 0]
     lines = [f"{r.slide},{r.path},{r.patient},0.5,{r.labels['dx']},{i + 1},{events[i]}" for i, r in enumerate(SHEET)]
     (folder / "sheet.csv").write_text("\n".join(["slide,path,patient,mpp,dx,months,event", *lines]) + "\n")
-    for record in GOOD:
-        record.write(folder / f"{record.slide}.json")
+    batches = [folder / "0.json", folder / "1.json"]
+    for path, records in zip(batches, (GOOD[5:], GOOD[:5]), strict=True):
+        write_batch(path, [FinishedSlide(fingerprint="f", record=record) for record in records])
     heads = {task: [KnnHead(kind="knn", name=f"knn_{task}", k=number)] for task, number in k.items()}
     asked = plan().model_copy(update={"tasks": list(tasks), "heads": heads})
-    command = ["--sheet", f"{folder}/sheet.csv", "--records", str(folder), "--plan", asked.model_dump_json()]
+    command = ["--sheet", f"{folder}/sheet.csv", "--records", *map(str, batches), "--plan", asked.model_dump_json()]
     parser = argparse.ArgumentParser()
     stage.add_arguments(parser)
     stage.run(parser.parse_args([*command, "--out", str(folder / "check.txt")]))

@@ -20,8 +20,9 @@ from waiting import wait_until
 from slpd.__main__ import main
 from slpd.artifacts.patch_tokens.token_file import read_coords, read_quality, read_source, read_tokens
 from slpd.artifacts.patch_tokens.token_journal import EncodedRegion, TokenJournal, n_done
+from slpd.artifacts.slides.finished_slide import FinishedSlide, read_finished, write_batch, write_finished
 from slpd.artifacts.slides.region_table import Region, write_regions
-from slpd.artifacts.slides.slide_record import SlideRecord, read_record, read_records
+from slpd.artifacts.slides.slide_record import SlideRecord, read_records
 from slpd.errors import SlideError
 from slpd.geometry.read_plan import ReadPlan
 from slpd.models.patch_encoder import PatchEncoder
@@ -63,7 +64,8 @@ def command(
     reading = {"reader": "openslide"}
     jobs = {"batch_patches": batch_patches, "copy_to": copy_to and str(copy_to), "checkpoint_minutes": 10}
     jobs |= {"tokens": "auto", "regions_at_once": None, "iterations_per_job": None}
-    argv = ["encode_patches", "--records", *(str(cohort / f"{slide}.json") for slide in slides)]
+    write_batch(cohort / "tiled.json", [slide for name in slides if (slide := read_finished(cohort / f"{name}.json"))])
+    argv = ["encode_patches", "--records", str(cohort / "tiled.json"), "--regions", str(cohort)]
     argv += ["--settings", json.dumps(ENCODER | changes), "--reading", json.dumps(reading)]
     argv += ["--jobs", json.dumps(jobs), "--version", str(version)]
     return [*argv, "--tokens-dir", str(cohort / "tokens"), "--out", str(cohort / "batch.json")]
@@ -85,11 +87,15 @@ def cohort(tmp_path: Path, make_slide: MakeSlide) -> Path:
             region_lv0=64,
             n_regions=3,
         )
-        record.write(tmp_path / f"{slide}.json")
+        write_record(tmp_path, record)
         write_regions(tmp_path / f"{slide}.csv", [Region(y // 64, x // 64, x, y, 1.0) for x, y in CORNERS])
-    SlideRecord(slide="c", path="c").failed("segment_tissue", "slide c: gone").write(tmp_path / "c.json")
+    write_record(tmp_path, SlideRecord(slide="c", path="c").failed("segment_tissue", "slide c: gone"))
     write_regions(tmp_path / "c.csv", [])
     return tmp_path
+
+
+def write_record(folder: Path, record: SlideRecord) -> None:
+    write_finished(folder / f"{record.slide}.json", FinishedSlide(fingerprint="f", record=record))
 
 
 @pytest.fixture
@@ -128,8 +134,9 @@ def test_a_copy_that_is_not_the_whole_slide_is_not_used(
     """Whatever the list of a slide's files overlooks: here a level, and all of them."""
     pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
     write_dicom(cohort / "a", pixels, ["0", "1"])
-    record = read_record(cohort / "a.json")
-    record.model_copy(update={"path": str(cohort / "a" / "1")}).write(cohort / "a.json")
+    finished = read_finished(cohort / "a.json")
+    assert finished
+    write_record(cohort, finished.record.model_copy(update={"path": str(cohort / "a" / "1")}))
     (cohort / "elsewhere").mkdir()
     (cohort / "elsewhere" / "torn").write_bytes(b"no slide")
     source = "elsewhere" if copied == ["torn"] else "a"

@@ -161,7 +161,7 @@ def test_target_of_the_importer_in_place_of_all(importer: Path) -> None:
     target = '\n\n\nrule all:\n    default_target: True\n    input:\n        "results/toy/cohorts/toy/check.txt"\n'
     assert planned(importer, own + target) == {
         **{"all": 1, "slpd_check_cohort": 1},
-        **{"slpd_segment_tissue": 10, "slpd_tile_regions": 10},
+        **{"slpd_segment_tissue": 1, "slpd_tile_regions": 1},
     }
 
 

@@ -22,6 +22,7 @@ LAYERS = [
         "inputs",
         "cohort_check",
         "slide_batches",
+        "slide_work",
         "doctor",
     },
     {"method", "models", "slurm", "tissue", "wsi"},

@@ -64,11 +64,10 @@ def test_report_reads_slides_curves_evaluations_and_what_was_learned() -> None:
     files = [str(path) for path in report_files(experiment, sheets, Layout(Path("R")))]
     assert len(files) == len(set(files))
     assert {"slides.csv", "tok.csv", "figures.csv"} == {path for path in files if not path.startswith("R/")}
-    of_slides = {path for path in files if "/s0." in path}
-    assert of_slides == {
-        f"R/cohorts/toy/{name}"
-        for name in ("tissue/s0.jpg", "regions/s0.csv", "regions/overlays/s0.jpg", "pictures/s0.jpg")
-    }, "of token files there is nothing to look at"
+    of_slides = {path for path in files if "batches" in path}
+    assert of_slides == {f"R/cohorts/toy/{folder}/batches/0.json" for folder in ("tissue", "regions", "pictures")}, (
+        "of token files there is nothing to look at"
+    )
     curves = {path.removesuffix("/metrics.csv") for path in files if "cohorts" in path and "/metrics.csv" in path}
     assert curves == {
         *("R/cohorts/toy/warmup", "R/cohorts/toy/variants/dino", "R/cohorts/toy/variants/slpd"),

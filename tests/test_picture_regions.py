@@ -9,6 +9,7 @@ from conftest import MakeSlide
 from numpy.typing import NDArray
 
 from slpd.__main__ import main
+from slpd.artifacts.slides.finished_slide import FinishedSlide, write_batch
 from slpd.artifacts.slides.picture import read_picture
 from slpd.artifacts.slides.region_pictures import n_columns, place_of
 from slpd.artifacts.slides.region_table import Region, write_regions
@@ -31,8 +32,13 @@ def write_slide(folder: Path, make_slide: MakeSlide, levels: tuple[int, ...] = (
     excluded = Region(1, 0, 0, REGION_PX, 0.1, excluded="little tissue")
     write_regions(folder / "s.csv", [*kept[:2], excluded, *kept[2:]])
     path = make_slide(folder / "s.tiff", slide, mpp=0.5, levels=levels)
-    record(path).write(folder / "s.json")
+    write_record(folder, record(path))
     return path
+
+
+def write_record(folder: Path, record: SlideRecord) -> None:
+    """The batch as `tile_regions` leaves it."""
+    write_batch(folder / "batch.json", [FinishedSlide(fingerprint="f", record=record)])
 
 
 def record(path: Path) -> SlideRecord:
@@ -41,7 +47,8 @@ def record(path: Path) -> SlideRecord:
 
 def take(folder: Path, picture_px: int = 64) -> int:
     """Run the stage in this process; its exit status."""
-    files = ["--record", f"{folder}/s.json", "--regions", f"{folder}/s.csv", "--out", f"{folder}/s.jpg"]
+    files = ["--records", f"{folder}/batch.json", "--regions", f"{folder}", "--folder", f"{folder}/pictures"]
+    files += ["--out", f"{folder}/out.json", "--version", "1", "--threads", "1"]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("sys.argv", ["slpd", "picture_regions", "--picture-px", str(picture_px), *files])
         return main()
@@ -60,7 +67,7 @@ def test_every_kept_region_has_its_colour_in_its_place(
 ) -> None:
     write_slide(tmp_path, make_slide, levels)
     assert take(tmp_path, picture_px) == 0
-    sheet = read_picture(tmp_path / "s.jpg")
+    sheet = read_picture(tmp_path / "pictures/s.jpg")
     assert sheet.shape == (2 * picture_px, 2 * picture_px, 3)
     for number, place in enumerate(PLACES):
         assert np.abs(cell(sheet, number, picture_px) - COLOURS[place]).max() < 16
@@ -85,7 +92,7 @@ def test_a_coarse_level_is_read(tmp_path: Path, make_slide: MakeSlide) -> None:
         content[start : start + count] = bytes(count)
     path.write_bytes(content)
     assert take(tmp_path) == 0
-    sheet = read_picture(tmp_path / "s.jpg")
+    sheet = read_picture(tmp_path / "pictures/s.jpg")
     assert all(np.abs(cell(sheet, n, 64) - COLOURS[place]).max() < 16 for n, place in enumerate(PLACES))
 
 
@@ -100,7 +107,7 @@ def test_a_region_that_cannot_be_read_says_so_and_the_others_are_there(
     content[start : start + count] = bytes(count)
     path.write_bytes(content)
     assert take(tmp_path) == 0
-    sheet = read_picture(tmp_path / "s.jpg")
+    sheet = read_picture(tmp_path / "pictures/s.jpg")
     assert np.abs(cell(sheet, 0, 64) - COLOURS[0, 0]).max() < 16
     assert np.abs(cell(sheet, 1, 64) - cell(np.tile(gap(64), (1, 2, 1)), 1, 64)).mean() < 10
     assert "s: no picture at x 512, y 0" in caplog.text
@@ -108,10 +115,10 @@ def test_a_region_that_cannot_be_read_says_so_and_the_others_are_there(
 
 def test_a_slide_that_failed_shows_its_reason(tmp_path: Path, make_slide: MakeSlide) -> None:
     path = write_slide(tmp_path, make_slide)
-    record(path).failed("tile_regions", "slide s: too coarse").write(tmp_path / "s.json")
+    write_record(tmp_path, record(path).failed("tile_regions", "slide s: too coarse"))
     write_regions(tmp_path / "s.csv", [])
     assert take(tmp_path) == 0
-    picture = read_picture(tmp_path / "s.jpg")
+    picture = read_picture(tmp_path / "pictures/s.jpg")
     assert picture.shape == (300, 600, 3)  # the message that overlays have
     assert (picture < 100).any()
 
@@ -119,7 +126,7 @@ def test_a_slide_that_failed_shows_its_reason(tmp_path: Path, make_slide: MakeSl
 def test_a_slide_that_is_gone_shows_so(tmp_path: Path, make_slide: MakeSlide, caplog: pytest.LogCaptureFixture) -> None:
     write_slide(tmp_path, make_slide).unlink()
     assert take(tmp_path) == 0
-    assert read_picture(tmp_path / "s.jpg").shape == (300, 600, 3)
+    assert read_picture(tmp_path / "pictures/s.jpg").shape == (300, 600, 3)
     assert "no pictures: slide s:" in caplog.text
 
 
@@ -130,4 +137,4 @@ def test_a_sheet_that_no_jpeg_can_hold_is_refused(
     write_regions(tmp_path / "s.csv", [Region(row, 0, 0, 0, 1.0) for row in range(65**2)])
     assert take(tmp_path, 1024) == 2
     assert "slide s: a sheet of 4225 regions would be 66560 px wide" in capsys.readouterr().err
-    assert not (tmp_path / "s.jpg").exists()
+    assert not (tmp_path / "pictures/s.jpg").exists()

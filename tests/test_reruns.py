@@ -143,7 +143,7 @@ def test_slide_more(finished: Path) -> None:
 def test_slide_less(finished: Path) -> None:
     with changed(finished / "slides.csv", ("s8,slides/s8.tiff,p8,,a,a,9,0,1,1\n", "")):
         jobs = plan(finished, drop_imported)
-    assert stages(jobs) == expected(["check_cohort"])
+    assert stages(jobs) == expected(rerun_table.EVERYTHING)
 
 
 def taken_out(table: str, key: str, name: str) -> rerun_table.Edit:
@@ -329,7 +329,11 @@ def test_why_names_the_edited_keys_with_old_and_new_values(finished: Path) -> No
 @pytest.mark.parametrize(
     ("path", "rule"),
     [
+        ("cohorts/toy/tissue/s3.png", "segment_tissue"),
+        ("cohorts/toy/tissue/batches/0.json", "segment_tissue"),
         ("cohorts/toy/regions/s3.csv", "tile_regions"),
+        ("cohorts/toy/regions/overlays/s9.jpg", "tile_regions"),
+        ("cohorts/toy/pictures/s3.jpg", "picture_regions"),
         ("cohorts/toy/slides.csv", "cohort_manifest"),
         ("cohorts/toy/warmup/checkpoint.pt", "pretrain_dino"),
         ("cohorts/toy/variants/slpd/embeddings.h5", "collect_iterations"),
@@ -355,13 +359,13 @@ def test_why_says_the_same_of_many_slides_once(finished: Path) -> None:
         config.setdefault("report", {})["picture_px"] = 64
 
     lines = [line for line in report(plan(finished, edit)) if line.startswith("picture_regions")]
-    assert lines == ["picture_regions      10  picture_px: 256 -> 64"]
+    assert lines == ["picture_regions       1  picture_px: 256 -> 64"]
 
 
 def test_why_names_slides_files_and_versions(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with changed(finished / "slides.csv", ("p3,,", "p3,0.5,"), ("p8,,a", "p8,,")):
         lines = list(report(plan(finished, drop_imported)))
-    assert any("mpp of s3: nothing -> 0.5" in line for line in lines)
+    assert any(line.endswith("mpp of slide s3: nothing -> 0.5") for line in lines)
     monkeypatch.setitem(RESULT_VERSIONS, "embed_bags", 7)
     lines = list(report(plan(finished)))
     assert any("result version of embed_bags: 1 -> 7" in line for line in lines)
@@ -379,8 +383,8 @@ def test_why_names_slides_files_and_versions(finished: Path, monkeypatch: pytest
 def test_why_names_files_that_are_read_no_longer_or_now(finished: Path) -> None:
     with changed(finished / "slides.csv", ("s8,slides/s8.tiff,p8,,a,a,9,0,1,1\n", "")):
         lines = list(report(plan(finished, drop_imported)))
-    (check,) = (line for line in lines if line.startswith("check_cohort "))
-    assert check.split()[1:] == ["1", "reads", "no", "longer:", "results/toy/cohorts/toy/regions/s8.json"]
+    (tissue,) = (line for line in lines if line.startswith("segment_tissue "))
+    assert tissue.endswith("1  slides less: s8")
     lines = list(report(plan(finished, lambda config: config["tables"].pop())))
     assert lines[0] == "1 job would run"
     assert "reads no longer: results/toy/tables/survival.csv" in lines[1]
@@ -417,12 +421,12 @@ def costs_of(folder: Path, *arguments: str) -> dict[str, list[str]]:
 
 def test_plan_of_a_finished_experiment_uses_its_own_benchmarks(finished: Path) -> None:
     lines = costs_of(finished, "--forceall")
-    assert lines["segment_tissue"][:2] == ["10", "1"]  # jobs, submitted: slides share one
-    assert lines["tile_regions"][:2] == ["10", "same"]
+    assert lines["segment_tissue"][:2] == ["1", "1"]  # jobs, submitted: the stages of a batch share one
+    assert lines["tile_regions"][:2] == ["1", "same"]
     assert lines["pretrain_dino"][-2:] == ["own", "benchmarks"]
     jobs, submitted = int(lines["all"][0]), int(lines["all"][1])
     assert jobs == sum(int(words[0]) for stage, words in lines.items() if stage not in ("stage", "all"))
-    slides, blocks = 29, 4 + 2  # cluster, link and distil as one, in two iterations of slpd; without link, of intra
+    slides, blocks = 2, 4 + 2  # cluster, link and distil as one, in two iterations of slpd; without link, of intra
     trained, in_the_head = 2, 3  # cluster and link once more, of both; collect_iterations of three variants
     assert submitted == jobs - slides - blocks - trained - in_the_head
 

@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from slpd.__main__ import main
+from slpd.artifacts.slides.finished_slide import read_finished
 from slpd.artifacts.slides.mask import read_mask
 from slpd.artifacts.slides.picture import read_picture
-from slpd.artifacts.slides.slide_record import read_record
+from slpd.artifacts.slides.slide_record import SlideRecord
 
 MakeSlide = Callable[..., Path]
 Picture = NDArray[np.uint8]  # (h, w, 3)
@@ -22,18 +23,24 @@ SETTINGS = json.dumps({"mpp": 8, "min_area_mm2": 0.01, "min_hole_mm2": 0.01})
 
 @pytest.fixture
 def segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segment:
-    def run(path: Path, mpp: str = "", *more: str) -> dict[str, Path]:
-        outputs = {key: tmp_path / "out" / f"s.{key}{suffix}" for key, suffix in SUFFIXES.items()}
-        arguments = ["--slide", "s", "--path", str(path), "--mpp", mpp, "--settings", SETTINGS, *more]
-        arguments += [text for key, out in outputs.items() for text in (f"--{key}", str(out))]
+    def run(path: Path, mpp: str = "", mask: str = "") -> dict[str, Path]:
+        given = {"path": str(path), "n_bytes": 0, "mpp": float(mpp) if mpp else None, "mask": mask}
+        arguments = ["--slides", json.dumps({"s": given}), "--settings", SETTINGS, "--version", "1", "--threads", "1"]
+        arguments += ["--folder", str(tmp_path / "tissue"), "--out", str(tmp_path / "batch.json")]
         monkeypatch.setattr("sys.argv", ["slpd", "segment_tissue", *arguments])
         assert main() == 0
-        return outputs
+        return {key: tmp_path / "tissue" / name for key, name in OUTPUTS.items()}
 
     return run
 
 
-SUFFIXES = {"mask": ".png", "thumbnail": ".jpg", "overlay": ".overlay.jpg", "record": ".json"}
+OUTPUTS = {"mask": "s.png", "thumbnail": "s.jpg", "overlay": "overlays/s.jpg", "record": "s.json"}
+
+
+def read_record(path: Path) -> SlideRecord:
+    finished = read_finished(path)
+    assert finished
+    return finished.record
 
 
 def test_a_slide_with_tissue(segment: Segment, tmp_path: Path, make_slide: MakeSlide, tissue_picture: Picture) -> None:
@@ -127,7 +134,7 @@ def test_a_given_mask_takes_the_place_of_the_segmenter(
     drawn = tmp_path / "drawn.geojson"
     corners = [[1024, 0], [1536, 0], [1536, 512], [1024, 512], [1024, 0]]  # glass, and some padding
     drawn.write_text(json.dumps({"type": "Polygon", "coordinates": [corners]}))
-    outputs = segment(path, "", "--given-mask", str(drawn))
+    outputs = segment(path, mask=str(drawn))
     record, ground = read_record(outputs["record"]), read_mask(outputs["mask"])
     assert (record.status, record.mask_source) == ("ok", "sheet")
     expected = np.zeros((64, 96), bool)
@@ -142,7 +149,7 @@ def test_a_wrong_mask_is_the_slides_status(
 ) -> None:
     drawn = tmp_path / "drawn.geojson"
     drawn.write_text("no json")
-    outputs = segment(make_slide(tmp_path / "s.tiff", tissue_picture), "", "--given-mask", str(drawn))
+    outputs = segment(make_slide(tmp_path / "s.tiff", tissue_picture), mask=str(drawn))
     record = read_record(outputs["record"])
     assert (record.status, record.stage) == ("failed", "segment_tissue")
     assert record.reason.startswith(f"slide s: mask {drawn} is no GeoJSON")
@@ -161,6 +168,7 @@ def test_outputs_are_the_same_bytes_again(
 ) -> None:
     path = make_slide(tmp_path / "s.tiff", tissue_picture)
     first = {key: out.read_bytes() for key, out in segment(path).items()}
+    (tmp_path / "tissue/s.json").unlink()
     assert first == {key: out.read_bytes() for key, out in segment(path).items()}
 
 
@@ -179,15 +187,15 @@ def test_a_full_disk_is_no_fault_of_the_slide(
     with pytest.raises(AssertionError):  # exit status 2: the run fails
         segment(make_slide(tmp_path / "s.tiff", tissue_picture))
     assert capsys.readouterr().err.endswith("error: [Errno 28] No space left on device\n")
-    assert not Path(tmp_path / "out" / "s.record.json").exists()
+    assert not (tmp_path / "tissue/s.json").exists()
+    assert not (tmp_path / "batch.json").exists()
 
 
 def test_bad_settings_stop_the_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    arguments = ["--slide", "s", "--path", "x", "--mpp", "", "--settings", '{"mpp": 0}']
-    for name in SUFFIXES:
-        arguments += [f"--{name}", str(tmp_path / name)]
+    arguments = ["--slides", "{}", "--settings", '{"mpp": 0}', "--version", "1", "--threads", "1"]
+    arguments += ["--folder", str(tmp_path), "--out", str(tmp_path / "batch.json")]
     monkeypatch.setattr("sys.argv", ["slpd", "segment_tissue", *arguments])
     assert main() == 2
     assert "Tissue.mpp" in capsys.readouterr().err

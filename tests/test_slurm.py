@@ -30,7 +30,7 @@ def finished(cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory, 
 
 BLOCK = "cluster_regions_distill_slpd_link_slides"  # of iterations, as Snakemake names a group of rules
 ASKED = {  # rule -> jobs, CPUs, memory, GPUs, nodes, time limit
-    "slides_picture_regions_segment_tissue_tile_regions": (1, "8", "16000M", None, "1", "01:00:00"),
+    "slides_picture_regions_segment_tissue_tile_regions": (1, "2", "4000M", None, "1", "00:50:00"),
     "check_cohort": (1, "1", "1000M", None, "1", "00:10:00"),
     "encode_patches": (1, "8", "16000M", "1", "1", "12:00:00"),
     "cohort_manifest": (1, "1", "1000M", None, "1", "00:10:00"),
@@ -55,7 +55,7 @@ def test_jobs_get_what_the_rule_and_the_profile_ask_for(cluster: dict[str, str],
 
 
 def test_slides_share_jobs(cluster: dict[str, str], finished: Path) -> None:
-    """Twenty jobs of slides are one of the queue."""
+    """The three stages of a batch of slides are one job of the queue."""
     jobs = accounted(cluster, finished)
     assert len(jobs["slides_picture_regions_segment_tissue_tile_regions"]) == 1
     assert sum(map(len, jobs.values())) <= 18

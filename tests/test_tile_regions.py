@@ -10,10 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from slpd.__main__ import main
+from slpd.artifacts.slides.finished_slide import FinishedSlide, read_batch, write_batch
 from slpd.artifacts.slides.mask import NOTHING, Ground, write_mask
 from slpd.artifacts.slides.picture import read_picture, write_picture
 from slpd.artifacts.slides.region_table import Region, read_grid, read_regions, write_regions
-from slpd.artifacts.slides.slide_record import SlideRecord, read_record
+from slpd.artifacts.slides.slide_record import SlideRecord
 
 Tile = Callable[..., tuple[int, SlideRecord, list[Region]]]
 
@@ -34,22 +35,17 @@ def tile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tile:
     ) -> tuple[int, SlideRecord, list[Region]]:
         settings = SETTINGS | settings
         ground = ground or ground_of(half_mask())
-        record.write(tmp_path / "in.json")
-        write_mask(tmp_path / "mask.png", ground)
-        write_picture(tmp_path / "thumbnail.jpg", np.full((*ground.tissue.shape, 3), 230, np.uint8))
-        arguments = {
-            "record": "in.json",
-            "mask": "mask.png",
-            "thumbnail": "thumbnail.jpg",
-            "regions": "s.csv",
-            "geojson": "s.geojson",
-            "overlay": "s.jpg",
-            "out-record": "s.json",
-        }
-        argv = [text for key, name in arguments.items() for text in (f"--{key}", str(tmp_path / name))]
-        monkeypatch.setattr("sys.argv", ["slpd", "tile_regions", "--settings", json.dumps(settings), *argv])
+        (tmp_path / "regions/s.json").unlink(missing_ok=True)  # what is finished is not done again
+        write_batch(tmp_path / "in.json", [FinishedSlide(fingerprint="f", record=record)])
+        write_mask(tmp_path / "tissue/s.png", ground)
+        write_picture(tmp_path / "tissue/s.jpg", np.full((*ground.tissue.shape, 3), 230, np.uint8))
+        paths = {"records": "in.json", "tissue": "tissue", "folder": "regions", "out": "out.json"}
+        argv = [text for key, name in paths.items() for text in (f"--{key}", str(tmp_path / name))]
+        argv += ["--settings", json.dumps(settings), "--version", "1", "--threads", "1"]
+        monkeypatch.setattr("sys.argv", ["slpd", "tile_regions", *argv])
         status = main()
-        return status, read_record(tmp_path / "s.json"), read_regions(tmp_path / "s.csv")
+        (finished,) = read_batch(tmp_path / "out.json")
+        return status, finished.record, read_regions(tmp_path / "regions/s.csv")
 
     return run
 
@@ -74,7 +70,7 @@ def test_regions_with_enough_tissue_are_kept_row_by_row(tile: Tile, tmp_path: Pa
     assert regions == [Region(row, column, 200 * column, 200 * row, 1.0) for row in range(3) for column in range(2)]
     assert (record.status, record.n_regions, record.n_little_tissue, record.region_lv0) == ("ok", 6, 3, 200)
     assert (record.region_px, record.requested_mpp) == (200, 0.5)
-    assert read_picture(tmp_path / "s.jpg").std() > 1
+    assert read_picture(tmp_path / "regions/overlays/s.jpg").std() > 1
 
 
 def test_tissue_beyond_the_last_whole_region_is_recorded(tile: Tile) -> None:
@@ -130,7 +126,7 @@ def test_no_region_with_enough_tissue_names_the_best(tile: Tile, tmp_path: Path)
     assert (record.status, record.stage, regions) == ("failed", "tile_regions", [])
     assert "of 3 regions with tissue none is kept: 3 below regions.min_tissue 0.7 (most tissue: 0.600)" in record.reason
     assert (record.n_regions, record.n_little_tissue, record.region_lv0) == (0, 3, 200)
-    assert [region.excluded for region in read_grid(tmp_path / "s.csv")] == ["little tissue"] * 3
+    assert [region.excluded for region in read_grid(tmp_path / "regions/s.csv")] == ["little tissue"] * 3
 
 
 def marked() -> Ground:
@@ -155,7 +151,7 @@ def test_pen_and_padding_exclude_above_their_shares(tile: Tile, tmp_path: Path) 
     _, record, regions = tile(ground=marked(), max_pen=0.4, max_padding=0.3)
     assert [(region.row, region.column) for region in regions] == [(2, 0), (2, 1)]
     assert (record.n_regions, record.n_little_tissue, record.n_pen, record.n_padding) == (2, 1, 3, 3)
-    reasons = [region.excluded for region in read_grid(tmp_path / "s.csv")]
+    reasons = [region.excluded for region in read_grid(tmp_path / "regions/s.csv")]
     assert reasons == ["pen"] * 3 + ["padding"] * 3 + ["", "", "little tissue"]
     assert tile(ground=marked(), max_pen=0.5, max_padding=0.4)[1].n_regions == 6  # the largest shares are inclusive
 
@@ -168,7 +164,7 @@ def test_everything_under_pen_is_a_status_with_counts(tile: Tile) -> None:
 
 def test_geojson_holds_outlines_and_all_regions(tile: Tile, tmp_path: Path) -> None:
     tile(ground=marked(), max_pen=0.4)
-    features = json.loads((tmp_path / "s.geojson").read_text())["features"]
+    features = json.loads((tmp_path / "regions/s.geojson").read_text())["features"]
     kinds = [feature["properties"]["objectType"] for feature in features]
     assert kinds == ["annotation"] * 2 + ["tile"] * 9
     first, last = features[2], features[-3]
@@ -180,18 +176,18 @@ def test_geojson_holds_outlines_and_all_regions(tile: Tile, tmp_path: Path) -> N
 
 
 def test_outputs_are_the_same_bytes_again(tile: Tile, tmp_path: Path) -> None:
-    names = ("s.csv", "s.geojson", "s.jpg", "s.json")
+    names = ("s.csv", "s.geojson", "overlays/s.jpg", "s.json")
     tile(ground=marked())
-    first = [(tmp_path / name).read_bytes() for name in names]
+    first = [(tmp_path / "regions" / name).read_bytes() for name in names]
     tile(ground=marked())
-    assert first == [(tmp_path / name).read_bytes() for name in names]
+    assert first == [(tmp_path / "regions" / name).read_bytes() for name in names]
 
 
 def test_a_failed_slide_is_passed_on_with_all_outputs(tile: Tile, tmp_path: Path) -> None:
     failed = SlideRecord(slide="s", path="s.tiff").failed("segment_tissue", "slide s: broken")
     status, record, regions = tile(failed, ground=NOTHING)
     assert (status, record, regions) == (0, failed, [])
-    assert read_picture(tmp_path / "s.jpg").std() > 1
+    assert read_picture(tmp_path / "regions/overlays/s.jpg").std() > 1
 
 
 def test_region_tables_are_read_as_written(tmp_path: Path) -> None:

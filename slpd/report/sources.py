@@ -9,6 +9,7 @@ from slpd.artifacts.slides.sheet import starts_from_tokens
 from slpd.inputs import Sheet
 from slpd.layout import Layout
 from slpd.settings.experiment import Experiment
+from slpd.slide_batches import batches_of
 
 
 class EvaluationFiles(NamedTuple):
@@ -73,12 +74,13 @@ def cohort_files(experiment: Experiment, layout: Layout, cohort: str) -> Iterato
 
 
 def picture_files(experiment: Experiment, layout: Layout, cohort: str, sheet: Sheet) -> Iterator[Path]:
-    """Pictures of slides and, where a variant is in the report, of their regions; of token files there are none."""
-    kinds = [layout.overlay]
-    if experiment.reported_on(cohort):
-        kinds += [layout.thumbnail, layout.regions, layout.pictures]
+    """What batches have pictures of slides and, where a variant is in the report, of their regions beside them.
+
+    Of token files there are none.
+    """
+    folders = ["regions", *(["tissue", "pictures"] if experiment.reported_on(cohort) else [])]
     if not starts_from_tokens(sheet.values()):
-        yield from (kind(cohort, slide) for kind, slide in product(kinds, sheet))
+        yield from (layout.batch(folder, cohort, batch) for folder, batch in product(folders, batches_of(sheet)))
 
 
 def table_sources(experiment: Experiment, layout: Layout) -> Iterator[Path]:

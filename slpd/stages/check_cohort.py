@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slpd.artifacts.atomic import write_text
+from slpd.artifacts.slides.finished_slide import read_batch
 from slpd.artifacts.slides.sheet import SheetRow, read_sheet
-from slpd.artifacts.slides.slide_record import read_record
 from slpd.cohort_check import CohortPlan, check_cohort
 from slpd.evaluation.no_figures import no_figures_text
 from slpd.evaluation.task_folds import make_folds
@@ -22,7 +22,9 @@ log = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("--sheet", type=Path, required=True, help="cohort sheet (CSV)")
-    parser.add_argument("--records", type=Path, required=True, help="folder of the records of tile_regions")
+    parser.add_argument(
+        "--records", type=Path, required=True, nargs="+", help="records of tile_regions, of every batch"
+    )
     parser.add_argument("--plan", required=True, help="what is needed of the cohort (JSON)")
     parser.add_argument("--out", type=Path, required=True, help="findings to write (text)")
 
@@ -30,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read sheet and records, check, write the findings."""
     sheet = read_sheet(args.sheet)
-    records = [read_record(args.records / f"{row.slide}.json") for row in sheet]
+    known = {finished.record.slide: finished.record for path in args.records for finished in read_batch(path)}
+    records = [known[row.slide] for row in sheet]
     plan = CohortPlan.from_json(args.plan)
     findings = check_cohort(plan, records, sheet)
     usable = {record.slide for record in records if record.status == "ok"}

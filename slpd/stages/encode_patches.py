@@ -28,16 +28,19 @@ from slpd.artifacts.outside.encoder_weights import read_encoder_weights
 from slpd.artifacts.patch_tokens.cohort_tokens import Stamp, file_stamp
 from slpd.artifacts.patch_tokens.token_file import Quality, TokenSource, read_quality, read_source, write_tokens
 from slpd.artifacts.patch_tokens.token_journal import EncodedRegion, TokenJournal, journal_path, n_done
+from slpd.artifacts.slides.finished_slide import read_batch
 from slpd.artifacts.slides.node_copy import node_copy
 from slpd.artifacts.slides.region_table import Region, read_regions
 from slpd.artifacts.slides.slide_files import files_of
-from slpd.artifacts.slides.slide_record import SlideRecord, read_record, write_records
+from slpd.artifacts.slides.slide_record import SlideRecord, write_records
 from slpd.errors import SlideError, UserError
 from slpd.geometry.read_plan import ReadPlan, plan_read
+from slpd.layout import REGIONS
 from slpd.models.patch_encoder import Encoding, PatchEncoder
 from slpd.settings.jobs import Jobs
 from slpd.settings.slides import PatchEncoderSettings as Settings
 from slpd.settings.slides import Reading
+from slpd.slide_work import with_progress
 from slpd.slurm.limit import WARNING, start_again, warn_before_limit
 from slpd.wsi import CrashedReaderError, Slide, UnreadableRegion
 
@@ -63,6 +66,15 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class TiledSlide:
+    """A slide of the batch."""
+
+    record: SlideRecord  # of tile_regions
+    table: Path  # of its regions
+    tokens: Path  # file to write
+
+
+@dataclass(frozen=True)
 class Task:
     """The regions of an open slide, to be encoded."""
 
@@ -85,13 +97,8 @@ class Prepared:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the stage."""
-    parser.add_argument(
-        "--records",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="records of tile_regions, each with its table (.csv) next to it",
-    )
+    parser.add_argument("--records", type=Path, required=True, help="the batch's records of tile_regions (JSON)")
+    parser.add_argument("--regions", type=Path, required=True, help="folder of the slides' region tables")
     parser.add_argument("--settings", required=True, help="config section `patch_encoder` as JSON")
     parser.add_argument("--reading", required=True, help="config section `reading` as JSON")
     parser.add_argument("--jobs", required=True, help="config section `jobs` as JSON")
@@ -104,9 +111,13 @@ def run(args: argparse.Namespace) -> None:
     """Encode the slides that are not encoded yet; a slide that cannot be read gets a record that says why."""
     settings, jobs = Settings.from_json(args.settings), Jobs.from_json(args.jobs)
     batch = Batch(settings, Reading.from_json(args.reading), jobs, args.version)
-    tokens = [args.tokens_dir / f"{path.stem}.h5" for path in args.records]
-    with ended_by_the_queue(tokens):
-        records = list(encode_slides(args.records, batch, args.tokens_dir))
+    slides = [
+        TiledSlide(finished.record, args.regions / REGIONS.format(slide=name), args.tokens_dir / f"{name}.h5")
+        for finished in read_batch(args.records)
+        for name in [finished.record.slide]
+    ]
+    with ended_by_the_queue([slide.tokens for slide in slides]):
+        records = list(with_progress(encode_slides(slides, batch), len(slides)))
     write_records(args.out, records)
 
 
@@ -148,15 +159,15 @@ def read_weights(settings: Settings) -> dict[str, Tensor] | None:
     return read_encoder_weights(Path(settings.checkpoint), settings.sha256, "patch_encoder.checkpoint")
 
 
-def encode_slides(paths: Sequence[Path], batch: Batch, tokens_dir: Path) -> Iterator[SlideRecord]:
+def encode_slides(slides: Sequence[TiledSlide], batch: Batch) -> Iterator[SlideRecord]:
     """The final records of slides; each slide is opened, and copied, while the one before is encoded."""
     with ThreadPoolExecutor(1) as thread:
-        upcoming = thread.submit(prepare, paths[0], batch, tokens_dir)
+        upcoming = thread.submit(prepare, slides[0], batch)
         try:
-            for later in (*paths[1:], None):
+            for later in (*slides[1:], None):
                 prepared = upcoming.result()
                 if later:
-                    upcoming = thread.submit(prepare, later, batch, tokens_dir)
+                    upcoming = thread.submit(prepare, later, batch)
                 with prepared.held:
                     yield finish(prepared, batch)
         finally:
@@ -164,14 +175,13 @@ def encode_slides(paths: Sequence[Path], batch: Batch, tokens_dir: Path) -> Iter
                 upcoming.result().held.close()
 
 
-def prepare(path: Path, batch: Batch, tokens_dir: Path) -> Prepared:
-    """Open the slide of a record of tile_regions, unless it failed or has its tokens."""
-    record = read_record(path)
-    out = tokens_dir / f"{record.slide}.h5"
+def prepare(slide: TiledSlide, batch: Batch) -> Prepared:
+    """Open a slide, unless it failed or has its tokens."""
+    record, out = slide.record, slide.tokens
     if record.status == "failed":
         return Prepared(record, None, out)
     try:
-        return open_slide(record, read_regions(path.with_suffix(".csv")), batch, out)
+        return open_slide(record, read_regions(slide.table), batch, out)
     except SlideError as error:
         return Prepared(record.failed("encode_patches", str(error)), None, out)
 

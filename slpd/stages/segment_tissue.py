@@ -1,18 +1,25 @@
-"""Find the tissue of one slide: mask, thumbnail, overlay, status record."""
+"""Find the tissue of a batch of slides: mask, thumbnail, overlay and status record of each."""
 
 import argparse
+import hashlib
+import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from slpd.artifacts.slides.finished_slide import write_batch
 from slpd.artifacts.slides.mask import NOTHING, Ground, write_mask
 from slpd.artifacts.slides.picture import write_picture
+from slpd.artifacts.slides.slide_files import hash_of_ends, readable_files
 from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.errors import SlideError
+from slpd.layout import MASK, OVERLAY, THUMBNAIL
 from slpd.plots.overlay import Picture, draw_message, draw_outlines, with_caption
 from slpd.settings.slides import Tissue
+from slpd.slide_work import SlideWork, fingerprint_of, finish_slides
 from slpd.tissue import survey, why_no_stain
 from slpd.wsi import Slide
 
@@ -21,36 +28,67 @@ log = logging.getLogger(__name__)
 MPP_TOLERANCE = 0.05  # relative difference above which the resolutions of sheet and file are in conflict
 
 
+@dataclass(frozen=True)
+class GivenSlide:
+    """What the sheet says of a slide."""
+
+    path: str
+    n_bytes: int  # of all its files, as the workflow found them
+    mpp: float | None  # µm per level-0 pixel; None: as the file states
+    mask: str  # tissue mask to use instead of the segmenter's, or empty
+
+    @property
+    def mask_file(self) -> Path | None:
+        """The mask, if there is one."""
+        return Path(self.mask) if self.mask else None
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the stage."""
-    parser.add_argument("--slide", required=True, help="slide id")
-    parser.add_argument("--path", required=True, help="slide file")
-    parser.add_argument("--mpp", required=True, help="µm per level-0 pixel; empty: as the file states")
-    parser.add_argument("--given-mask", type=Path, help="tissue mask to use instead of the segmenter's")
+    parser.add_argument("--slides", required=True, help="slide -> what the sheet says of it (JSON)")
     parser.add_argument("--settings", required=True, help="config section `tissue` as JSON")
-    parser.add_argument("--mask", type=Path, required=True, help="tissue mask to write (PNG)")
-    parser.add_argument("--thumbnail", type=Path, required=True, help="thumbnail to write (JPEG)")
-    parser.add_argument("--overlay", type=Path, required=True, help="thumbnail with the tissue's outline to write")
-    parser.add_argument("--record", type=Path, required=True, help="status record to write (JSON)")
+    parser.add_argument("--version", type=int, required=True, help="result version of the stage")
+    parser.add_argument("--threads", type=int, required=True, help="slides at a time")
+    parser.add_argument("--folder", type=Path, required=True, help="folder of the slides' files")
+    parser.add_argument("--out", type=Path, required=True, help="what is known of the slides, to write (JSON)")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Segment the slide; a slide that cannot be used gets a record that says why."""
+    """Segment the slides that are not done."""
     settings = Tissue.from_json(args.settings)
-    record, thumbnail, ground = SlideRecord(slide=args.slide, path=args.path), None, NOTHING
+    slides = {slide: GivenSlide(**line) for slide, line in json.loads(args.slides).items()}
+
+    def work(slide: str, given: GivenSlide) -> SlideWork:
+        shaping = fingerprint_of(contents(given), json.loads(args.slides)[slide], settings.model_dump(), args.version)
+        return SlideWork(slide, shaping, lambda: segment(slide, given, settings, args.folder))
+
+    write_batch(args.out, finish_slides([work(*item) for item in slides.items()], args.folder, args.threads))
+
+
+def contents(given: GivenSlide) -> list[str]:
+    """Digests of a slide's files, of their ends, and of its mask."""
+    masks = [hashlib.sha256(given.mask_file.read_bytes()).hexdigest()] if given.mask_file else []
+    return [hash_of_ends(readable_files(Path(given.path))), *masks]
+
+
+def segment(slide: str, given: GivenSlide, settings: Tissue, folder: Path) -> SlideRecord:
+    """Segment a slide; one that cannot be used gets a record that says why."""
+    record, thumbnail, ground = SlideRecord(slide=slide, path=given.path), None, NOTHING
     try:
-        record, thumbnail = look(record, float(args.mpp) if args.mpp else None, settings)
-        ground = find(record, thumbnail, settings, args.given_mask)
-        record = record.model_copy(update=figures(ground, settings.mpp, args.given_mask))
-        refuse_blank(record, thumbnail, settings, args.given_mask)
+        record, thumbnail = look(record, given.mpp, settings)
+        ground = find(record, thumbnail, settings, given.mask_file)
+        record = record.model_copy(update=figures(ground, settings.mpp, given.mask_file))
+        refuse_blank(record, thumbnail, settings, given.mask_file)
         log.info("%s: %.1f mm² of tissue", record.slide, record.tissue_mm2)
     except SlideError as error:
         log.warning("left out: %s", error)
         record = record.failed("segment_tissue", str(error))
-    write_mask(args.mask, ground)
-    write_picture(args.thumbnail, draw_message(record.reason) if thumbnail is None else thumbnail)
-    write_picture(args.overlay, draw(record, thumbnail, ground))
-    record.write(args.record)
+    write_mask(folder / MASK.format(slide=slide), ground)
+    write_picture(
+        folder / THUMBNAIL.format(slide=slide), draw_message(record.reason) if thumbnail is None else thumbnail
+    )
+    write_picture(folder / OVERLAY.format(slide=slide), draw(record, thumbnail, ground))
+    return record
 
 
 def look(record: SlideRecord, sheet_mpp: float | None, settings: Tissue) -> tuple[SlideRecord, Picture]:

@@ -1,4 +1,4 @@
-"""Lay the region grid over the tissue of one slide: region table, GeoJSON, overlay, status record."""
+"""Lay the region grid over the tissue of a batch of slides: region table, GeoJSON, overlay, status record of each."""
 
 import argparse
 import logging
@@ -8,17 +8,20 @@ from pathlib import Path
 import numpy as np
 
 from slpd.artifacts.slides.colours import PADDING, PEN, REGION, TISSUE, Colour
+from slpd.artifacts.slides.finished_slide import FinishedSlide, read_batch, write_batch
 from slpd.artifacts.slides.geojson import write_geojson
 from slpd.artifacts.slides.mask import Ground, read_mask
 from slpd.artifacts.slides.picture import read_picture, write_picture
 from slpd.artifacts.slides.region_table import EXCLUSIONS, Exclusion, Region, write_regions
-from slpd.artifacts.slides.slide_record import SlideRecord, read_record
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.errors import SlideError
 from slpd.geometry.outlines import Polygon, outline
 from slpd.geometry.read_plan import fine_enough, region_size_lv0
 from slpd.geometry.regions import area_shares
+from slpd.layout import GEOJSON, MASK, OVERLAY, REGIONS, THUMBNAIL
 from slpd.plots.overlay import Picture, draw_message, draw_outlines, draw_regions, with_caption, with_legend
 from slpd.settings.slides import Regions
+from slpd.slide_work import SlideWork, fingerprint_of, finish_slides
 
 log = logging.getLogger(__name__)
 
@@ -28,34 +31,54 @@ ROUNDING = 1e-9  # a share is a sum of thousands of products: full tissue may co
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the stage."""
-    parser.add_argument("--record", type=Path, required=True, help="status record of segment_tissue")
-    parser.add_argument("--mask", type=Path, required=True, help="tissue mask")
-    parser.add_argument("--thumbnail", type=Path, required=True, help="thumbnail of the slide")
+    parser.add_argument("--records", type=Path, required=True, help="the batch's records of segment_tissue (JSON)")
+    parser.add_argument("--tissue", type=Path, required=True, help="folder of the slides' masks and thumbnails")
     parser.add_argument("--settings", required=True, help="config section `regions` as JSON")
-    parser.add_argument("--regions", type=Path, required=True, help="region table to write (CSV)")
-    parser.add_argument("--geojson", type=Path, required=True, help="outlines and regions to write (GeoJSON)")
-    parser.add_argument("--overlay", type=Path, required=True, help="thumbnail with outlines and regions to write")
-    parser.add_argument("--out-record", type=Path, required=True, help="status record to write (JSON)")
+    parser.add_argument("--version", type=int, required=True, help="result version of the stage")
+    parser.add_argument("--threads", type=int, required=True, help="slides at a time")
+    parser.add_argument("--folder", type=Path, required=True, help="folder of the slides' files")
+    parser.add_argument("--out", type=Path, required=True, help="what is known of the slides, to write (JSON)")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Tile the slide; a slide that cannot be used gets a record that says why."""
+    """Tile the slides that are not done."""
     settings = Regions.from_json(args.settings)
-    record, ground = read_record(args.record), read_mask(args.mask)
+
+    def work(before: FinishedSlide) -> SlideWork:
+        shaping = fingerprint_of(before.fingerprint, settings.model_dump(), args.version)
+        return SlideWork(
+            before.record.slide, shaping, lambda: tile_slide(before.record, args.tissue, settings, args.folder)
+        )
+
+    batch = [work(before) for before in read_batch(args.records)]
+    write_batch(args.out, finish_slides(batch, args.folder, args.threads))
+
+
+def tile_slide(record: SlideRecord, tissue: Path, settings: Regions, folder: Path) -> SlideRecord:
+    """Tile a slide; one that cannot be used gets a record that says why.
+
+    Args:
+        record: Its record of segment_tissue.
+        tissue: Folder of masks and thumbnails.
+        settings: The section of the config.
+        folder: Where its files go.
+    """
+    slide, ground = record.slide, read_mask(tissue / MASK.format(slide=record.slide))
     regions: list[Region] = []
     if record.status == "ok":
         try:
             regions = tile(record, ground, settings)
             record = record.model_copy(update=figures(record, ground, regions, settings))
             refuse_empty(record, regions, settings)
-            log.info("%s: %s", record.slide, ", ".join(text for _, text in legend(regions)))
+            log.info("%s: %s", slide, ", ".join(text for _, text in legend(regions)))
         except SlideError as error:
             log.warning("left out: %s", error)
             record = record.failed("tile_regions", str(error))
-    write_regions(args.regions, regions)
-    write_geojson(args.geojson, pieces(record, ground), regions, record.region_lv0 or 0)
-    write_picture(args.overlay, draw(record, args.thumbnail, ground, regions))
-    record.write(args.out_record)
+    write_regions(folder / REGIONS.format(slide=slide), regions)
+    write_geojson(folder / GEOJSON.format(slide=slide), pieces(record, ground), regions, record.region_lv0 or 0)
+    overlay = draw(record, tissue / THUMBNAIL.format(slide=slide), ground, regions)
+    write_picture(folder / OVERLAY.format(slide=slide), overlay)
+    return record
 
 
 def coarse_remedy(mpp: float, source: str | None) -> str:

@@ -14,7 +14,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.slides.slide_files import files_of, quick_sha256, slide_file
+from slpd.artifacts.slides.slide_files import files_of, hash_of_ends, slide_file
 from slpd.errors import SlideError, UserError
 from slpd.geometry.read_plan import ReadPlan, coarsest_level
 from slpd.wsi.messages import OpenedSlide, OpenSlideFile, Reader, ReadPart, Refusal, UnreadableRegion
@@ -245,11 +245,6 @@ def whole_hash(files: Sequence[Path]) -> str:
             while block := file.read(2**20):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def hash_of_ends(files: Sequence[Path]) -> str:
-    """SHA-256 of the first and last bytes of files, by whatever names."""
-    return hashlib.sha256("".join(sorted(map(quick_sha256, files))).encode()).hexdigest()
 
 
 def region_part(x_lv0: int, y_lv0: int, plan: ReadPlan, offset: int) -> ReadPart:

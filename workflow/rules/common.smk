@@ -33,11 +33,11 @@ if (
 
 from slpd.artifacts.slides.sheet import labels_digest, starts_from_tokens
 from slpd.artifacts.outside.split_files import split_files
-from slpd.slide_batches import batches_of
+from slpd.slide_batches import batches_of, files_gone
 from slpd.cohort_check import CohortPlan
 from slpd.errors import UserError
 from slpd.inputs import check_inputs, read_sheets
-from slpd.layout import Layout, logs_of, results_of
+from slpd.layout import SLIDE_FILES, Layout, logs_of, results_of
 from slpd.report.sources import report_files
 from slpd.settings.experiment import load_experiment
 from slpd.settings.recipe import Recipe
@@ -95,7 +95,6 @@ wildcard_constraints:
     task=one_of(TASKS),
     head=one_of(HEADS),
     table=one_of(TABLES),
-    slide=r"[A-Za-z0-9][A-Za-z0-9._-]*",
     batch=r"\d+",
     iteration=r"\d\d\d+",
     at=r"(/iterations/\d\d\d+)?",  # of an iteration that begins, or nothing: of the trained encoder

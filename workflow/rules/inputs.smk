@@ -1,16 +1,8 @@
 """Which files rules read: functions of their wildcards, in the order of the rules."""
 
+from snakemake.io import IOFile
+
 # ---- slides ----
-
-
-def slide_file(wildcards):
-    """The file of a slide; known by its size."""
-    return ancient(SHEETS[wildcards.cohort][wildcards.slide].path)
-
-
-def given_mask(wildcards):
-    """The mask that the sheet has of a slide."""
-    return SHEETS[wildcards.cohort][wildcards.slide].mask or []
 
 
 def slides_of(wildcards):
@@ -20,14 +12,70 @@ def slides_of(wildcards):
     return SHEETS[wildcards.cohort]
 
 
-def of_slides(pattern):
-    """An input function: `pattern` for every slide of the batch or cohort."""
-    return lambda wildcards: expand(pattern, cohort=wildcards.cohort, slide=slides_of(wildcards))
+def of_batches(pattern):
+    """An input function: `pattern` for every batch of a cohort."""
+    return lambda wildcards: expand(pattern, cohort=wildcards.cohort, batch=BATCHES[wildcards.cohort])
 
 
 def slide_files(wildcards):
-    """The files of slides: of a batch, or the token files of a cohort."""
+    """The files of slides, known by their size: of a batch, or the token files of a cohort."""
     return ancient([SHEETS[wildcards.cohort][slide].path for slide in slides_of(wildcards)])
+
+
+def given_masks(wildcards):
+    """The masks that the sheet has of the slides of a batch."""
+    rows = (SHEETS[wildcards.cohort][slide] for slide in slides_of(wildcards))
+    return [row.mask for row in rows if row.mask]
+
+
+def given_slides(wildcards):
+    """A param: what the sheet says of the slides of a batch that shapes their tissue (JSON)."""
+    rows = (SHEETS[wildcards.cohort][slide] for slide in slides_of(wildcards))
+    return json.dumps(
+        {row.slide: {"path": row.path, "n_bytes": row.n_bytes, "mpp": row.mpp, "mask": row.mask} for row in rows}
+    )
+
+
+def made_of(wildcards):
+    """A param: digest of all that the tokens of a batch are made of."""
+    sections = [settings(section) for section in ("tissue", "regions", "patch_encoder", "reading")]
+    versions = [result_version(stage) for stage in ("segment_tissue", "tile_regions", "encode_patches")]
+    content = json.dumps([given_slides(wildcards), sections, versions])
+    return f"tokens, digest {hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def verdict(wildcards):
+    """The verdict on the cohort that a batch waits for; one that is encoded as it would be now does not.
+
+    Otherwise a slide more would start the jobs of all batches, most of which would find their work done.
+    """
+    tokens = IOFile(f"{LAYOUT.cohort(wildcards.cohort)}/tokens/batch_{wildcards.batch}.json")
+    recorded = workflow.persistence.params(tokens) if Path(tokens).exists() else None
+    return [] if repr(made_of(wildcards)) in (recorded or []) else rules.check_cohort.output.report
+
+
+def stage_folder(wildcards, output):
+    """A param: where a stage leaves the files of slides."""
+    return Path(output.records).parents[1]
+
+
+def folder_of_records(wildcards, input):
+    """A param: where the stage before has left the files of slides."""
+    return Path(input.records).parents[1]
+
+
+def files_gone_of_slides():
+    """File of a batch -> files of its slides that were made once and are gone."""
+    return {
+        batch: files
+        for cohort, batches in BATCHES.items()
+        if not starts_from_tokens(SHEETS[cohort].values())
+        for folder in SLIDE_FILES
+        for batch, files in files_gone(
+            LAYOUT.cohort(cohort) / folder,
+            {LAYOUT.batch(folder, cohort, number): slides for number, slides in batches.items()},
+        ).items()
+    }
 
 
 def token_records(wildcards):
@@ -148,6 +196,7 @@ def on_trained(pattern, variants_on):
 
 def every_result(wildcards):
     """What others are made of: a file that is gone is made again, though all that it led to is there."""
+    workflow.dag.forcefiles.update(map(str, files_gone_of_slides()))  # of files of slides Snakemake knows nothing
     evaluated = sorted({names for table in TABLES.values() for names in EXPERIMENT.evaluations_of(table)})
     evaluations = [
         path
@@ -165,8 +214,8 @@ def results_of_cohort(cohort):
     """The files of a cohort and of its slides, up to the warm-up."""
     paths = expand(MANIFEST, cohort=cohort)
     if not starts_from_tokens(SHEETS[cohort].values()):
-        per_slide = [*rules.segment_tissue.output, *rules.tile_regions.output]
-        paths += expand(per_slide, cohort=cohort, slide=SHEETS[cohort])
+        batches = [*rules.segment_tissue.output, *rules.tile_regions.output]
+        paths += expand(batches, cohort=cohort, batch=BATCHES[cohort])
         paths += expand(rules.check_cohort.output.report, cohort=cohort)
     if EXPERIMENT.trained_on(cohort):
         paths += expand(list(rules.pretrain_dino.output), cohort=cohort)

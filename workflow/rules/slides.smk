@@ -3,90 +3,87 @@
 
 rule segment_tissue:
     input:
-        slide=slide_file,
-        given_mask=given_mask,
+        slides=slide_files,
+        masks=given_masks,
     output:
-        mask=f"{COHORT}/tissue/{{slide}}.png",
-        thumbnail=f"{COHORT}/tissue/{{slide}}.jpg",
-        overlay=f"{COHORT}/tissue/overlays/{{slide}}.jpg",
-        record=f"{COHORT}/tissue/{{slide}}.json",
+        # Files of single slides are beside it, undeclared: Snakemake would delete those of finished slides with a failed job.
+        records=LAYOUT.batch("tissue"),
     log:
-        f"{LOGS}/segment_tissue/{{cohort}}/{{slide}}.log",
+        f"{LOGS}/segment_tissue/{{cohort}}/{{batch}}.log",
     conda:
         "../../envs/slpd.yaml"
+    threads: 2  # slides at a time
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=4000,
+        runtime=20,
     params:
-        mpp=lambda wildcards: SHEETS[wildcards.cohort][wildcards.slide].mpp or "",
-        slide_bytes=lambda wildcards: SHEETS[wildcards.cohort][wildcards.slide].n_bytes,
-        files=files_of(slide_file, given_mask),
-        given_mask=lambda wildcards, input: ["--given-mask", input.given_mask] if input.given_mask else [],
+        folder=stage_folder,
+        slides=given_slides,
         settings=settings("tissue"),
         version=result_version("segment_tissue"),
     message:
-        "{wildcards.cohort}: tissue of {wildcards.slide}"
+        "{wildcards.cohort}: tissue of batch {wildcards.batch}"
     shell:
-        "exec python -m slpd segment_tissue --slide {wildcards.slide:q} --path {input.slide:q} --mpp={params.mpp:q}"
-        " {params.given_mask:q} --settings {params.settings:q} --mask {output.mask:q} --thumbnail {output.thumbnail:q}"
-        " --overlay {output.overlay:q} --record {output.record:q} > {log:q} 2>&1"
+        "exec python -m slpd segment_tissue --slides {params.slides:q} --settings {params.settings:q}"
+        " --version {params.version} --threads {threads} --folder {params.folder:q} --out {output.records:q} > {log:q} 2>&1"
 
 
 rule tile_regions:
     input:
-        mask=rules.segment_tissue.output.mask,
-        thumbnail=rules.segment_tissue.output.thumbnail,
-        record=rules.segment_tissue.output.record,
+        records=rules.segment_tissue.output.records,
     output:
-        regions=f"{COHORT}/regions/{{slide}}.csv",
-        geojson=f"{COHORT}/regions/{{slide}}.geojson",
-        overlay=f"{COHORT}/regions/overlays/{{slide}}.jpg",
-        record=f"{COHORT}/regions/{{slide}}.json",
+        records=LAYOUT.batch("regions"),
     log:
-        f"{LOGS}/tile_regions/{{cohort}}/{{slide}}.log",
+        f"{LOGS}/tile_regions/{{cohort}}/{{batch}}.log",
     conda:
         "../../envs/slpd.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        settings=settings("regions"),
-        version=result_version("tile_regions"),
-    message:
-        "{wildcards.cohort}: regions of {wildcards.slide}"
-    shell:
-        "exec python -m slpd tile_regions --record {input.record:q} --mask {input.mask:q} --thumbnail {input.thumbnail:q}"
-        " --settings {params.settings:q} --regions {output.regions:q} --geojson {output.geojson:q}"
-        " --overlay {output.overlay:q} --out-record {output.record:q} > {log:q} 2>&1"
-
-
-rule picture_regions:
-    input:
-        slide=slide_file,  # if it is another one, the region table is new too
-        regions=rules.tile_regions.output.regions,
-        record=rules.tile_regions.output.record,
-    output:
-        pictures=f"{COHORT}/pictures/{{slide}}.jpg",
-    log:
-        f"{LOGS}/picture_regions/{{cohort}}/{{slide}}.log",
-    conda:
-        "../../envs/slpd.yaml"
+    threads: 2  # slides at a time
     resources:
         mem_mb=2000,
         runtime=10,
     params:
+        tissue=folder_of_records,
+        folder=stage_folder,
+        settings=settings("regions"),
+        version=result_version("tile_regions"),
+    message:
+        "{wildcards.cohort}: regions of batch {wildcards.batch}"
+    shell:
+        "exec python -m slpd tile_regions --records {input.records:q} --tissue {params.tissue:q}"
+        " --settings {params.settings:q} --version {params.version} --threads {threads} --folder {params.folder:q}"
+        " --out {output.records:q} > {log:q} 2>&1"
+
+
+rule picture_regions:
+    input:
+        slides=slide_files,  # if one is another, its region table is new too
+        records=rules.tile_regions.output.records,
+    output:
+        records=LAYOUT.batch("pictures"),
+    log:
+        f"{LOGS}/picture_regions/{{cohort}}/{{batch}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    threads: 2  # slides at a time
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    params:
+        regions=folder_of_records,
+        folder=stage_folder,
         picture_px=EXPERIMENT.report.picture_px,
         version=result_version("picture_regions"),
     message:
-        "{wildcards.cohort}: pictures of the regions of {wildcards.slide}"
+        "{wildcards.cohort}: pictures of the regions of batch {wildcards.batch}"
     shell:
-        "exec python -m slpd picture_regions --record {input.record:q} --regions {input.regions:q}"
-        " --picture-px {params.picture_px} --out {output.pictures:q} > {log:q} 2>&1"
+        "exec python -m slpd picture_regions --records {input.records:q} --regions {params.regions:q}"
+        " --picture-px {params.picture_px} --version {params.version} --threads {threads} --folder {params.folder:q}"
+        " --out {output.records:q} > {log:q} 2>&1"
 
 
 rule check_cohort:
     input:
-        records=of_slides(rules.tile_regions.output.record),
+        records=of_batches(rules.tile_regions.output.records),
     output:
         report=f"{COHORT}/check.txt",
     log:
@@ -100,23 +97,21 @@ rule check_cohort:
         # Functions of `input` are no reason to run again: a changed label or M encodes nothing anew, and the
         # stages that use them check them once more.
         plan=lambda wildcards, input: CohortPlan.of(EXPERIMENT, COHORTS[wildcards.cohort]).model_dump_json(),
-        files=files_of(of_slides(rules.tile_regions.output.record)),
+        files=files_of(of_batches(rules.tile_regions.output.records)),
         sheet=lambda wildcards, input: COHORTS[wildcards.cohort].sheet,
-        records=lambda wildcards, input: Path(input.records[0]).parent,
         version=result_version("check_cohort"),
     message:
         "{wildcards.cohort}: enough slides and regions for the experiment?"
     shell:
-        "exec python -m slpd check_cohort --sheet {params.sheet:q} --records {params.records:q} --plan {params.plan:q}"
+        "exec python -m slpd check_cohort --sheet {params.sheet:q} --records {input.records:q} --plan {params.plan:q}"
         " --out {output.report:q} > {log:q} 2>&1"
 
 
 rule encode_patches:
     input:
         slides=slide_files,
-        regions=of_slides(rules.tile_regions.output.regions),
-        records=of_slides(rules.tile_regions.output.record),
-        checked=rules.check_cohort.output.report,
+        records=rules.tile_regions.output.records,
+        checked=verdict,
         weights=ancient(EXPERIMENT.patch_encoder.checkpoint or []),  # known by their hash
     output:
         records=f"{COHORT}/tokens/batch_{{batch}}.json",
@@ -132,18 +127,19 @@ rule encode_patches:
         mem_mb=16000,
         runtime=720,
     params:
-        # Token files are here, undeclared: Snakemake would delete those of finished slides with a failed job.
+        # Token files are here, undeclared, as those of the stages above.
         tokens=lambda wildcards, output: Path(output.records).parent,
-        files=files_of(slide_files, of_slides(rules.tile_regions.output.record)),
+        regions=folder_of_records,
         settings=settings("patch_encoder"),
         reading=settings("reading"),
+        made_of=made_of,
         jobs=without_effect("jobs"),
         version=result_version("encode_patches"),
     message:
         "{wildcards.cohort}: patch tokens of batch {wildcards.batch}"
     shell:
-        "exec python -m slpd encode_patches --records {input.records:q} --settings {params.settings:q}"
-        " --reading {params.reading:q} --jobs {params.jobs:q} --version {params.version}"
+        "exec python -m slpd encode_patches --records {input.records:q} --regions {params.regions:q}"
+        " --settings {params.settings:q} --reading {params.reading:q} --jobs {params.jobs:q} --version {params.version}"
         " --tokens-dir {params.tokens:q} --out {output.records:q} > {log:q} 2>&1"
 
 

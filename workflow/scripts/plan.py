@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from planning import Plan, PlannedJob, connected, make_plan, shared_jobs
 
+from slpd.artifacts.slides.finished_slide import read_batch
 from slpd.settings.training import Training
 
 STORED = yaml.safe_load(Path(__file__).with_name("throughput.yaml").read_text())
@@ -107,17 +108,18 @@ def read_benchmark(path: Path) -> list[dict[str, str]]:
 # ---- estimates of one job ------------------------------------------------------------------------------------------
 
 
-def slide(job: PlannedJob, plan: Plan) -> Cost:
-    """A job of one slide, which is surveyed at low resolution, whatever its size."""
-    stored = STORED[job.rule]
-    return Cost(1, 0, stored["cpu_s_per_slide"], stored["bytes_per_slide"], stored["files_per_slide"])
+def surveying(job: PlannedJob, plan: Plan) -> Cost:
+    """A batch of slides, which are surveyed at low resolution, whatever their size."""
+    stored, n_slides = STORED[job.rule], len(slides_of(job, plan))
+    cpu_s = stored["cpu_s_per_job"] + n_slides * stored["cpu_s_per_slide"]
+    return Cost(1, 0, cpu_s, n_slides * stored["bytes_per_slide"], n_slides * stored["files_per_slide"] + 2)
 
 
 def encoding(job: PlannedJob, plan: Plan) -> Cost:
     """A batch of slides: regions are read, encoded, and kept as tokens."""
     stored, cohort = STORED[job.rule], job.wildcards["cohort"]
-    slides = [Path(path).stem for path in job.inputs if path.endswith(".json")]
-    regions = sum(n_regions(plan, cohort, name) for name in slides)
+    slides = slides_of(job, plan)
+    regions = sum(regions_of_slides(plan, cohort)[slide] for slide in slides)
     gpu_s, cpu_s = regions * stored["gpu_s_per_region"], regions * stored["cpu_s_per_region"]
     per_region = TOKEN_BYTES * (plan.experiment.regions.region_px // plan.experiment.patch_encoder.patch_px) ** 2
     return Cost(1, gpu_s, cpu_s, regions * per_region, len(slides) + 1)
@@ -180,9 +182,9 @@ def other(job: PlannedJob, plan: Plan) -> Cost:
 
 
 ESTIMATES: dict[str, Callable[[PlannedJob, Plan], Cost]] = {
-    "segment_tissue": slide,
-    "tile_regions": slide,
-    "picture_regions": slide,
+    "segment_tissue": surveying,
+    "tile_regions": surveying,
+    "picture_regions": surveying,
     "encode_patches": encoding,
     "pretrain_dino": warm_up,
     "distill_slpd": distillation,
@@ -194,17 +196,36 @@ ESTIMATES: dict[str, Callable[[PlannedJob, Plan], Cost]] = {
 
 def cohort_regions(job: PlannedJob, plan: Plan) -> float:
     """Regions of the cohort of a job."""
-    cohort = job.wildcards["cohort"]
-    return sum(n_regions(plan, cohort, slide) for slide in plan.sheets[cohort])
+    return sum(regions_of_slides(plan, job.wildcards["cohort"]).values())
 
 
-def n_regions(plan: Plan, cohort: str, slide: str) -> float:
-    """Regions of a slide: as tiled, else by the size of its file."""
-    record = plan.layout.tiled(cohort, slide)
-    if record.is_file():
-        return float(json.loads(record.read_text()).get("n_regions") or 0)
-    path = Path(plan.sheets[cohort][slide].path)
-    return path.stat().st_size / float(STORED["slide_bytes_per_region"])
+def slides_of(job: PlannedJob, plan: Plan) -> list[str]:
+    """The slides of the batch of a job."""
+    return plan.batches[job.wildcards["cohort"]][int(job.wildcards["batch"])]
+
+
+def regions_of_slides(plan: Plan, cohort: str) -> dict[str, float]:
+    """Slide -> its regions: as tiled, else by the size of its file; found out once for a plan."""
+    if cohort not in plan.regions:
+        plan.regions[cohort] = {
+            slide: n_regions
+            for batch, slides in plan.batches[cohort].items()
+            for slide, n_regions in regions_of_batch(plan, cohort, batch, slides).items()
+        }
+    return plan.regions[cohort]
+
+
+def regions_of_batch(plan: Plan, cohort: str, batch: int, slides: Sequence[str]) -> dict[str, float]:
+    """Slide -> its regions, of a batch."""
+    path = plan.layout.batch("regions", cohort, batch)
+    records = [slide.record for slide in read_batch(path)] if path.is_file() else []
+    tiled = {record.slide: float(record.n_regions or 0) for record in records}
+    return {slide: tiled[slide] if slide in tiled else by_size(plan.sheets[cohort][slide].path) for slide in slides}
+
+
+def by_size(path: str) -> float:
+    """Regions that a slide may have."""
+    return Path(path).stat().st_size / float(STORED["slide_bytes_per_region"])
 
 
 if __name__ == "__main__":

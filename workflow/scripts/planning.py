@@ -5,7 +5,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,11 @@ class Plan:
     ]  # of the profile: rule -> its group, how many of these make a job of the queue
     cores: int  # widest that a group of jobs gets
     sheets: Mapping[str, Mapping[str, Any]]  # cohort -> slide -> line of the sheet
+    batches: Mapping[str, Mapping[int, list[str]]]  # cohort -> number of a batch -> its slides
     experiment: Any  # the checked config
     layout: Any  # where its results lie
     profile: str | None  # the file of the last one that was given, wherever Snakemake found it
+    regions: dict[str, dict[str, float]] = field(default_factory=dict)  # cohort -> slide -> its regions, once asked for
 
 
 def planned_jobs(arguments: Sequence[str] = (), folder: Path | None = None) -> Sequence[PlannedJob]:
@@ -111,14 +113,36 @@ def make_plan(arguments: Sequence[str] = (), folder: Path | None = None) -> Plan
             raise SystemExit(f"error: {error}") from error
         needed = [job for level in inner.dag.toposorted() for job in level if inner.dag.needrun(job)]
         groups = {rule: (name, args.group_components.get(name, 1)) for rule, name in args.groups.items()}
-        jobs = [describe(job, inner, groups) for job in needed if job.rule.name != "all"]
-        profile = str(get_profile_dir(args.profile[-1])[1]) if args.profile else None
         shared = inner.globals  # of common.smk
-        return Plan(jobs, groups, resources.cores, shared["SHEETS"], shared["EXPERIMENT"], shared["LAYOUT"], profile)
+        lost = {str(batch): files for batch, files in shared["files_gone_of_slides"]().items()}
+        jobs = [describe(job, inner, groups, lost) for job in needed if job.rule.name != "all"]
+        profile = str(get_profile_dir(args.profile[-1])[1]) if args.profile else None
+        return Plan(
+            jobs,
+            groups,
+            resources.cores,
+            shared["SHEETS"],
+            shared["BATCHES"],
+            shared["EXPERIMENT"],
+            shared["LAYOUT"],
+            profile,
+        )
 
 
-def describe(job: Any, workflow: Any, groups: Mapping[str, Any]) -> PlannedJob:  # noqa: ANN401  # untyped there
-    """A job of Snakemake's graph as data; of a job that follows another one, its own changed params and inputs too."""
+def describe(
+    job: Any,  # noqa: ANN401  # untyped there
+    workflow: Any,  # noqa: ANN401
+    groups: Mapping[str, Any],
+    lost: Mapping[str, Sequence[Path]],
+) -> PlannedJob:
+    """A job of Snakemake's graph as data; of a job that follows another one, its own changed params and inputs too.
+
+    Args:
+        job: The job.
+        workflow: Snakemake's.
+        groups: Of the profile.
+        lost: Output -> files that its job has made besides, undeclared, and that are gone.
+    """
     reason, records = workflow.dag.reason(job), workflow.persistence
     changed = records.params_changed(job)
     inputs = [str(path) for path in job.input]
@@ -140,7 +164,10 @@ def describe(job: Any, workflow: Any, groups: Mapping[str, Any]) -> PlannedJob: 
         new_inputs=sorted(set(inputs) - set(inputs if read is None else read)),
         gone=[]
         if read is None
-        else sorted(str(path) for path in reason.missing_output if not is_flagged(path, "temp")),
+        else sorted(
+            [str(path) for path in reason.missing_output if not is_flagged(path, "temp")]
+            + [str(path) for output in job.output for path in lost.get(str(output), [])]
+        ),
     )
 
 

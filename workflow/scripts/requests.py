@@ -51,8 +51,8 @@ def in_group(jobs: Sequence[PlannedJob], plan: Plan) -> dict[str, Any]:
     """
     parts = connected(jobs)
     size = min(len(parts), plan.groups.get(jobs[0].rule, ("", 1))[1])
-    beside = min(plan.cores, size)
     every = largest([job.resources for job in jobs])
+    beside = min(max(1, plan.cores // every["threads"]), size)
     return {
         **every,
         "threads": beside * every["threads"],

@@ -5,6 +5,7 @@ python workflow/scripts/why.py [--configfile FILE] [target ...]
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from slpd.settings.experiment import Experiment
 from slpd.settings.section import nested
 
 FOLLOWS = "follows a stage above"
-MOST_CAUSES = 5  # of a stage; slides have one each
+MOST_CAUSES = 5  # of a stage; slides may have one each
 MOST_FILES = 3  # named in a cause
 FILES = "files"  # the param that changes with the set of files that a job reads
 
@@ -34,7 +35,7 @@ def report(jobs: Sequence[PlannedJob]) -> Iterator[str]:
     yield f"{len(jobs)} job{'s' * (len(jobs) > 1)} would run"
     for rule in dict.fromkeys(job.rule for job in jobs):
         of_rule = [job for job in jobs if job.rule == rule]
-        causes = alike_in_one([(job, cause) for job in of_rule for cause in causes_of(job)])
+        causes = alike_in_one([cause for job in of_rule for cause in causes_of(job)])
         own = [cause for cause in dict.fromkeys(causes) if cause != FOLLOWS] or [FOLLOWS]
         if len(own) > MOST_CAUSES:
             own = [*own[:MOST_CAUSES], f"... and {len(own) - MOST_CAUSES} causes more"]
@@ -44,22 +45,25 @@ def report(jobs: Sequence[PlannedJob]) -> Iterator[str]:
             yield f"{head}  {cause}" + (f" ({count} of them)" if cause != FOLLOWS and 0 < count < len(of_rule) else "")
 
 
-def alike_in_one(causes: Sequence[tuple[PlannedJob, str]]) -> list[str]:
+def alike_in_one(causes: Sequence[str]) -> list[str]:
     """The causes of jobs, where several slides have the same one without their names."""
-    unnamed = [cause.replace(f" of {job.wildcards.get('slide')}:", ":") for job, cause in causes]
-    return [text if unnamed.count(text) > 1 else cause for text, (_, cause) in zip(unnamed, causes, strict=True)]
+    unnamed = [re.sub(r"^(\w+) of slide \S+:", r"\1:", cause) for cause in causes]
+    times = Counter(unnamed)
+    return [text if times[text] > 1 else cause for text, cause in zip(unnamed, causes, strict=True)]
 
 
 def causes_of(job: PlannedJob) -> Iterator[str]:
     """Why a job runs, in words."""
     if job.follows:
         yield FOLLOWS
-    if MISSING in job.reasons:
-        yield f"gone: {first_of(job.gone, MOST_FILES)}" if job.gone else "has not run yet, or its files are gone"
+    if job.gone:
+        yield f"gone: {first_of(job.gone, MOST_FILES)}"
+    elif MISSING in job.reasons:
+        yield "has not run yet, or its files are gone"
+    elif "forced" in job.reasons:
+        yield "forced"
     if "incomplete output files" in job.reasons:
         yield "was interrupted"
-    if "forced" in job.reasons:
-        yield "forced"
     for path in job.updated:
         yield f"changed file: {path}"
     if job.params.get(FILES) in job.new_params:
@@ -76,10 +80,11 @@ def other_files(job: PlannedJob) -> Iterator[str]:
 
 def changed_params(job: PlannedJob) -> Iterator[str]:
     """Every changed key of the config with its old and new value."""
-    old = [value for value in job.old_params if not is_digest(value)]
+    old = [value for value in job.old_params if not is_digest(value) and not is_slides(value)]
     unmatched = []
+    yield from changed_slides(job)
     for new in job.new_params:
-        if is_digest(new):
+        if is_digest(new) or is_slides(new):
             continue
         partner = next((value for value in old if alike(value, new)), None)
         if partner is None:
@@ -93,9 +98,28 @@ def changed_params(job: PlannedJob) -> Iterator[str]:
         yield f"{short(before)} is no longer given"
 
 
+def changed_slides(job: PlannedJob) -> Iterator[str]:
+    """What the sheet says of the slides of a batch now, and what it said when the batch was done."""
+    before, now = ({} | next(filter(is_slides, params), {}) for params in (job.old_params, job.new_params))
+    more, less = sorted(now.keys() - before), sorted(before.keys() - now)
+    if before and more:
+        yield f"slides more: {first_of(more, MOST_FILES)}"
+    if less:
+        yield f"slides less: {first_of(less, MOST_FILES)}"
+    for slide in sorted(now.keys() & before):
+        for key, value in now[slide].items():
+            if before[slide].get(key) != value:
+                yield f"{key} of slide {slide}: {short(before[slide].get(key))} -> {short(value)}"
+
+
+def is_slides(value: object) -> bool:
+    """Whether a param is what the sheet says of slides: `given_slides` in inputs.smk."""
+    return isinstance(value, dict) and all(isinstance(line, dict) and "n_bytes" in line for line in value.values())
+
+
 def is_digest(value: object) -> bool:
-    """Whether a param represents a set of files: `files_of` in common.smk."""
-    return isinstance(value, str) and re.fullmatch(r"\d+ files, digest \w+", value) is not None
+    """Whether a param only represents others: `files_of` in common.smk, `made_of` in inputs.smk."""
+    return isinstance(value, str) and re.fullmatch(r"(\d+ files|tokens), digest \w+", value) is not None
 
 
 def alike(old: object, new: object) -> bool:
@@ -125,8 +149,7 @@ def differences(where: str, old: Any, new: Any) -> Iterator[str]:  # noqa: ANN40
 def param_name(job: PlannedJob, value: object) -> str:
     """The name of a param that is no section of the config."""
     name = next((name for name, given in job.params.items() if given == value), "param")
-    of_slide = job.wildcards.get("slide")
-    return {"version": f"result version of {job.rule}"}.get(name, f"{name} of {of_slide}" if of_slide else name)
+    return f"result version of {job.rule}" if name == "version" else name
 
 
 def short(value: object) -> str:

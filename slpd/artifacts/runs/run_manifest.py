@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from slpd.artifacts.atomic import write_text
 from slpd.artifacts.slides.slide_files import quick_sha256
 from slpd.errors import UserError
-from slpd.layout import BENCHMARKS, REPORT, RUNS
+from slpd.layout import BATCHES, BENCHMARKS, OVERLAYS, REPORT, RUNS
 
 NO_RESULTS = (RUNS, BENCHMARKS, REPORT)  # folders of an experiment whose bytes no run repeats
 THREADS = 16  # files are on a network file system
@@ -149,11 +149,10 @@ def result_records(
     """
     known = before.results if before else {}
     paths = {str(path.relative_to(results)): path for path in result_files(results)}
-    # token files lie undeclared by a record
-    folders = {str(Path(name).parent): stage for name, stage in stages.items()}
+    folders = {folder_of(name): stage for name, stage in stages.items()}  # files of slides are there undeclared
 
     def result_record(name: str) -> FileRecord:
-        stage = stages.get(name) or folders.get(str(Path(name).parent), "")
+        stage = stages.get(name) or folders.get(folder_of(name), "")
         try:
             same = unchanged(paths[name], known.get(name))
             return known[name] if same else record(paths[name], sha256_of(paths[name]), stage, run)
@@ -162,6 +161,12 @@ def result_records(
 
     with ThreadPoolExecutor(THREADS) as pool:
         return dict(zip(paths, pool.map(result_record, paths), strict=True))
+
+
+def folder_of(name: str) -> Path:
+    """The folder of a stage that a file is in."""
+    folder = Path(name).parent
+    return folder.parent if folder.name in (BATCHES, OVERLAYS) else folder
 
 
 def unchanged(path: Path, known: FileRecord | None) -> bool:

@@ -3,8 +3,10 @@
 What a file is, its content says and not its name; MIRAX alone is known by its suffix, as OpenSlide knows it.
 """
 
+import errno
 import hashlib
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +20,7 @@ MIRAX = ".mrxs"  # its pixels lie in a folder of the slide's name
 HAMAMATSU = (b"[Virtual Microscope Specimen]", b"[Uncompressed Virtual Microscope Specimen]")  # a text that names files
 EDGE_BYTES = 2**16  # of a file, at its beginning and its end, that tell it from others
 SLIDES = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".czi")  # formats of one file
+AWAY = {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENODEV}  # what disks answer
 SINGLE = (*SLIDES, ".h5", ".hdf5", ".pt")  # the same, and token files
 
 
@@ -135,3 +138,28 @@ def quick_sha256(path: Path) -> str:
         first = file.read(EDGE_BYTES)
         file.seek(max(0, size - EDGE_BYTES))
         return hashlib.sha256(f"{size} ".encode() + first + file.read()).hexdigest()
+
+
+def hash_of_ends(files: Sequence[Path]) -> str:
+    """SHA-256 of the first and last bytes of files, by whatever names."""
+    return hashlib.sha256("".join(sorted(map(quick_sha256, files))).encode()).hexdigest()
+
+
+def readable_files(path: Path) -> list[Path]:
+    """The files of a slide; none where they are at fault.
+
+    Raises:
+        OSError: the disk that they are on is away or faulty.
+    """
+    try:
+        files = files_of(path)
+        for file in files:
+            with open(file, "rb"):
+                pass
+        return files
+    except UserError:
+        return []
+    except OSError as error:
+        if error.errno in AWAY or not path.parent.is_dir():
+            raise
+        return []

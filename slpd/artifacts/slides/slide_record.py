@@ -1,16 +1,15 @@
-"""Status record of a slide (`<slide>.json`): what is known of it, and why it was left out if it was.
+"""Status record of a slide: what is known of it, and why it was left out if it was.
 
-Every per-slide stage reads the record of the stage before, adds to it and writes its own. A slide that
+Every stage on slides reads the records of the stage before, adds to them and writes its own. A slide that
 fails keeps its record: status `failed`, the stage and the reason. Later stages pass it on untouched.
 """
 
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from slpd.artifacts.atomic import write_text
-from slpd.errors import UserError
 
 
 class SlideRecord(BaseModel):
@@ -56,22 +55,6 @@ class SlideRecord(BaseModel):
     def failed(self, stage: str, reason: str) -> Self:
         """The record of a slide that `stage` cannot use."""
         return self.model_copy(update={"status": "failed", "stage": stage, "reason": reason})
-
-    def write(self, path: Path) -> None:
-        """Write the record as JSON."""
-        write_text(path, self.model_dump_json(indent=1) + "\n")
-
-
-def read_record(path: Path) -> SlideRecord:
-    """Read a status record.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    try:
-        return SlideRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        raise UserError(f"status record {path}: damaged; delete it and run again") from error
 
 
 def write_records(path: Path, records: list[SlideRecord]) -> None:
