@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
+import torch
 from dicom import write_dicom
 from numpy.typing import NDArray
 from waiting import wait_until
@@ -58,10 +60,11 @@ def command(
     version: int = 1,
     copy_to: Path | None = None,
     batch_patches: int = 64,
+    reader: str = "openslide",
     **changes: object,
 ) -> list[str]:
     """The command line of the stage; `changes` are keys of `patch_encoder`."""
-    reading = {"reader": "openslide"}
+    reading = {"reader": reader}
     jobs = {"batch_patches": batch_patches, "copy_to": copy_to and str(copy_to), "checkpoint_minutes": 10}
     jobs |= {"tokens": "auto", "regions_at_once": None, "iterations_per_job": None}
     write_batch(cohort / "tiled.json", [slide for name in slides if (slide := read_finished(cohort / f"{name}.json"))])
@@ -120,6 +123,38 @@ def test_tokens_are_those_of_the_regions_pixels(encode: Encode, cohort: Path) ->
     for (x, y), region in zip(CORNERS, tokens, strict=True):
         assert np.array_equal(region, encoder.encode(pixels[y : y + 64, x : x + 64], mpp=0.5).tokens)
     assert not (cohort / "tokens" / "c.h5").exists()
+
+
+def test_regions_decoded_from_tiles_are_known_by_their_reader(
+    encode: Encode, cohort: Path, make_slide: MakeSlide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU, where nvJPEG's stand-in decodes equal pixels: equal tokens, which are not taken for each other."""
+    pixels = np.random.default_rng(1).integers(0, 256, (256, 320, 3), dtype=np.uint8)
+    make_slide(cohort / "a.tiff", pixels)
+    encode("a")
+    tokens, source = read_tokens(cohort / "tokens" / "a.h5"), read_source(cohort / "tokens" / "a.h5")
+    monkeypatch.setattr("slpd.stages.encode_patches.decoding_device", lambda: torch.device("cpu"))
+    _, records = encode("a", reader="nvjpeg", copy_to=cohort / "node")
+    again = read_source(cohort / "tokens" / "a.h5")
+    assert np.array_equal(read_tokens(cohort / "tokens" / "a.h5"), tokens)
+    assert (source.reader, again.reader, records["a"].reader) == ("openslide", "nvjpeg", "nvjpeg")
+    assert "0.5 grey levels" in records["a"].reader_reason
+    assert again.fingerprint != source.fingerprint
+
+
+def test_regions_read_otherwise_are_counted_in_the_record(
+    encode: Encode, cohort: Path, make_slide: MakeSlide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_slide(cohort / "a.tiff", np.random.default_rng(1).integers(0, 256, (256, 320, 3), dtype=np.uint8))
+    with tifffile.TiffFile(path) as file:
+        end = file.pages.first.dataoffsets[0] + file.pages.first.databytecounts[0]
+    content = bytearray(path.read_bytes())
+    content[end - 200 : end - 2] = bytes(198)
+    path.write_bytes(content)
+    monkeypatch.setattr("slpd.stages.encode_patches.decoding_device", lambda: torch.device("cpu"))
+    _, records = encode("a", reader="nvjpeg")
+    assert records["a"].reader_reason.endswith(": 1")
+    assert "regions read by" in records["a"].reader_reason
 
 
 @pytest.mark.parametrize(("copied", "fault"), [(["1"], "other levels"), (["torn"], "is not a slide")])

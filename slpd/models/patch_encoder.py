@@ -26,7 +26,13 @@ class Encoding:
 
     tokens: Tensor  # (P, D) float16, in the host's memory
     sharpness: Tensor  # ()
+    copied: torch.cuda.Event | None  # the region's pixels were copied to the GPU; None: they need not stay
     done: torch.cuda.Event | None  # None: they are ready
+
+    def wait_for_pixels(self) -> None:
+        """Wait until the region's pixels may change."""
+        if self.copied is not None:
+            self.copied.synchronize()
 
     def result(self) -> EncodedRegion:
         """Wait for the tokens."""
@@ -55,6 +61,7 @@ class PatchEncoder:
             load_weights(model, weights)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = with_half_products(model.to(self.device)) if self.device.type == "cuda" else model
+        self.copies = torch.cuda.Stream() if self.device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self.mean = 255 * torch.tensor(settings.mean, device=self.device).view(3, 1, 1)
         self.std = 255 * torch.tensor(settings.std, device=self.device).view(3, 1, 1)
         blank = torch.zeros(1, 3, settings.patch_px, settings.patch_px, dtype=torch.uint8, device=self.device)
@@ -66,29 +73,41 @@ class PatchEncoder:
         return self.start(region, mpp).result()
 
     @torch.inference_mode()
-    def start(self, region: NDArray[np.uint8], mpp: float) -> Encoding:
+    def start(self, region: NDArray[np.uint8] | Tensor, mpp: float) -> Encoding:
         """Start encoding a region; a GPU works while the caller reads the next one.
 
         Args:
-            region: (side * patch_px, side * patch_px, 3) RGB; may change once this returns.
+            region: (side * patch_px, side * patch_px, 3) RGB, on the encoder's device if it is a tensor; may change
+                after the encoding's `wait_for_pixels`.
             mpp: µm per pixel.
 
         Returns:
             (side * side, D) tokens, row by row of the patch grid, and the sharpness.
         """
-        pixels = self.to_device(region)  # (H, W, 3)
+        pixels, copied = (region, None) if isinstance(region, Tensor) else self.to_device(region)  # (H, W, 3)
         patches = split_patches(pixels, self.settings.patch_px)  # (P, 3, patch_px, patch_px)
         tokens = torch.cat([self.forward(batch) for batch in torch.split(patches, self.batch_patches)])
         results = [values.to("cpu", non_blocking=True) for values in (tokens.half(), sharpness(pixels, mpp))]
         done = torch.cuda.Event() if self.device.type == "cuda" else None  # type: ignore[no-untyped-call]
         if done is not None:
             done.record()
-        return Encoding(results[0], results[1], done)
+        return Encoding(results[0], results[1], copied, done)
 
-    def to_device(self, region: NDArray[np.uint8]) -> Tensor:
-        """Pixels on the device; a GPU fetches them from page-locked memory by itself."""
+    def to_device(self, region: NDArray[np.uint8]) -> tuple[Tensor, torch.cuda.Event | None]:
+        """Pixels on the device, and the end of their copy, which a GPU makes from page-locked memory by itself.
+
+        It has a stream of its own, so that it does not wait for the region before to be encoded.
+        """
         pixels = torch.from_numpy(np.require(region, requirements=["C", "W"]))
-        return pixels.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else pixels
+        if self.copies is None:
+            return pixels, None
+        with torch.cuda.stream(self.copies):
+            locked = pixels if pixels.is_pinned() else pixels.pin_memory()
+            on_device, copied = locked.to(self.device, non_blocking=True), self.copies.record_event()
+        current = torch.cuda.current_stream()
+        current.wait_event(copied)
+        on_device.record_stream(current)
+        return on_device, copied
 
     def forward(self, patches: Tensor) -> Tensor:
         """(B, 3, patch_px, patch_px) uint8 -> (B, D); products in float16 on a GPU.

@@ -30,8 +30,8 @@ class Regions(Section):
 class Reading(Section):
     """`encode_patches`: how pixels are read."""
 
-    reader: Literal["auto", "cucim", "openslide"] = Field(
-        description="auto: cuCIM where it reads a slide as OpenSlide does, else OpenSlide"
+    reader: Literal["auto", "nvjpeg", "cucim_gpu", "cucim", "openslide"] = Field(
+        description="auto: the first of the others that reads a slide as OpenSlide does; nvjpeg and cucim_gpu on a GPU"
     )
 
 

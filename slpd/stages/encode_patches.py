@@ -34,8 +34,9 @@ from slpd.artifacts.slides.region_table import Region, read_regions
 from slpd.artifacts.slides.slide_files import files_of
 from slpd.artifacts.slides.slide_record import SlideRecord, write_records
 from slpd.errors import SlideError, UserError
-from slpd.geometry.read_plan import ReadPlan, plan_read
+from slpd.geometry.read_plan import ReadPlan
 from slpd.layout import REGIONS
+from slpd.models.page_locked import page_locked
 from slpd.models.patch_encoder import Encoding, PatchEncoder
 from slpd.settings.jobs import Jobs
 from slpd.settings.slides import PatchEncoderSettings as Settings
@@ -43,11 +44,15 @@ from slpd.settings.slides import Reading
 from slpd.slide_work import with_progress
 from slpd.slurm.limit import WARNING, start_again, warn_before_limit
 from slpd.wsi import CrashedReaderError, Slide, UnreadableRegion
+from slpd.wsi.nvjpeg_reader import NvjpegReader
+from slpd.wsi.region_readers import Opened, Request, decoding_device, open_for_regions
+from slpd.wsi.tolerance import MEAN_LEVELS, MOST_LEVELS
 
 log = logging.getLogger(__name__)
 
 # Settings that tokens depend on, besides the weights; the others only decide where and how fast.
 SHAPING = {"model", "arguments", "patch_px", "mean", "std"}
+ON_GPU = {"nvjpeg", "cucim_gpu"}  # readers whose pixels are near those of OpenSlide, not equal
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class Task:
     """The regions of an open slide, to be encoded."""
 
     slide: Slide
+    reader: Slide | NvjpegReader  # of its regions
     corners: NDArray[np.int64]  # (R, 2) level-0 pixels
     plan: ReadPlan
     source: TokenSource
@@ -199,21 +205,23 @@ def open_slide(record: SlideRecord, regions: list[Region], batch: Batch, out: Pa
         SlideError: the slide cannot be opened.
     """
     check_grid(record, batch.settings)
-    path = Path(record.path)
+    assert record.requested_mpp and record.region_px, "tile_regions fills these"
+    request = Request(record.slide, Path(record.path), record.slide_mpp, record.requested_mpp, record.region_px)
     with ExitStack() as stack:
-        slide = stack.enter_context(Slide(record.slide, path, record.slide_mpp, reader=batch.reading.reader))
-        assert record.requested_mpp and record.region_px, "tile_regions fills these"
-        plan = plan_read(slide.mpp, slide.downsamples, record.requested_mpp, record.region_px)
-        source = describe(record, regions, slide, plan, batch)
-        found = {"reader": slide.reader, "reader_reason": slide.reader_reason}
-        record = record.model_copy(update=found | {"read_mpp": plan.read_mpp, "effective_mpp": plan.effective_mpp})
+        opened = open_for_regions(request, batch.reading.reader, decoding_device(), stack)
+        slide, plan, reader = opened.slide, opened.plan, opened.regions
+        source = describe(record, regions, opened, batch)
+        of_reading = {"reader": reader.reader, "reader_reason": reader.reader_reason}
+        record = record.model_copy(update=of_reading | {"read_mpp": plan.read_mpp, "effective_mpp": plan.effective_mpp})
         if has_tokens(out, source):
             log.info("%s: unchanged", record.slide)
             return Prepared(record, None, out)
         if batch.jobs.copy_to is not None:
-            slide = copied(slide, record, batch.jobs.copy_to, stack)
+            copy = copied(slide, record, batch.jobs.copy_to, stack)
+            reader = reader.of_copy(copy) if isinstance(reader, NvjpegReader) else copy
+            slide = copy
         corners = np.array([(region.x_lv0, region.y_lv0) for region in regions], np.int64)
-        task = Task(slide, corners, plan, source, stamps_of(slide.path))
+        task = Task(slide, reader, corners, plan, source, stamps_of(slide.path))
         return Prepared(record, task, out, stack.pop_all())
 
 
@@ -269,12 +277,18 @@ def encode_in_spite_of_a_crash(record: SlideRecord, task: Task, batch: Batch, ou
     """Encode a slide; if the process that reads it crashes, continue once, with OpenSlide."""
     try:
         encode_regions(task, batch, out)
-        return record
+        return record.model_copy(update={"reader_reason": record.reader_reason + read_otherwise(task)})
     except CrashedReaderError as crash:
         log.warning("%s; OpenSlide continues", crash)
     with Slide(record.slide, task.slide.path, record.slide_mpp, reader="openslide") as slide:
-        encode_regions(replace(task, slide=slide), batch, out)
+        encode_regions(replace(task, slide=slide, reader=slide), batch, out)
     return record.model_copy(update={"reader_reason": f"{record.reader_reason}; OpenSlide since its process ended"})
+
+
+def read_otherwise(task: Task) -> str:
+    """A note on the regions that the GPU could not decode, if there were any."""
+    n_otherwise = task.reader.n_otherwise if isinstance(task.reader, NvjpegReader) else 0
+    return f"; regions read by {task.slide.reader}: {n_otherwise}" if n_otherwise else ""
 
 
 def encode_regions(task: Task, batch: Batch, out: Path) -> None:
@@ -300,15 +314,20 @@ def encode_ahead(task: Task, first: int, encoder: PatchEncoder) -> Iterator[Enco
     A region is handed out once the next one is under way, so that a GPU always has one.
     """
     under_way: list[Encoding | None] = []
-    for pixels in task.slide.read_regions(map(tuple, task.corners[first:].tolist()), task.plan):
-        if isinstance(pixels, UnreadableRegion):
-            log.warning("%s: no region at x %d, y %d: %s", task.slide.name, pixels.x_lv0, pixels.y_lv0, pixels.reason)
-            under_way.append(None)
-        else:
-            under_way.append(encoder.start(pixels, task.plan.effective_mpp))
-        if len(under_way) > 1:
-            yield finished(under_way.pop(0))
-    yield from map(finished, under_way)
+    with page_locked(task.slide.memory_of_regions(task.plan), encoder.device):
+        for pixels in task.reader.read_regions(map(tuple, task.corners[first:].tolist()), task.plan):
+            if isinstance(pixels, UnreadableRegion):
+                log.warning(
+                    "%s: no region at x %d, y %d: %s", task.slide.name, pixels.x_lv0, pixels.y_lv0, pixels.reason
+                )
+                under_way.append(None)
+            else:
+                under_way.append(encoder.start(pixels, task.plan.effective_mpp))
+            if len(under_way) > 1:
+                yield finished(under_way.pop(0))
+            if under_way[-1] is not None:
+                under_way[-1].wait_for_pixels()
+        yield from map(finished, under_way)
 
 
 def finished(encoding: Encoding | None) -> EncodedRegion | None:
@@ -352,25 +371,27 @@ def check_grid(record: SlideRecord, settings: Settings) -> None:
         )
 
 
-def describe(record: SlideRecord, regions: list[Region], slide: Slide, plan: ReadPlan, batch: Batch) -> TokenSource:
+def describe(record: SlideRecord, regions: list[Region], opened: Opened, batch: Batch) -> TokenSource:
     """Where the slide's tokens come from, with the fingerprint of everything that they depend on."""
-    settings = batch.settings
+    settings, slide, plan, reader = batch.settings, opened.slide, opened.plan, opened.regions.reader
     weights = settings.sha256 or f"random-{settings.seed}"
     content = {
         "slide": slide.identity(),
-        "reader": slide.reader,
+        "reader": reader,
         "corners": [(region.x_lv0, region.y_lv0) for region in regions],
         "plan": asdict(plan),
         "encoder": settings.model_dump(include=SHAPING),
         "weights": weights,
         "version": batch.version,
     }
+    if reader in ON_GPU:
+        content["tolerance"] = (MEAN_LEVELS, MOST_LEVELS)
     return TokenSource(
         slide=record.slide,
         fingerprint=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
         encoder=settings.model,
         encoder_sha256=weights,
-        reader=slide.reader,
+        reader=reader,
         patch_px=settings.patch_px,
         region_px=plan.region_px,
         region_lv0=plan.region_lv0,

@@ -24,7 +24,13 @@ class CucimReader:
     complain, say by padding, do not pass `probe`.
 
     Nor do writers that omit the end of every tile.
+
+    Attributes:
+        name: Of the reader, for messages.
+        equality: What `probe` finds of the slide's pixels.
     """
+
+    name, equality = "cuCIM", "equal to OpenSlide"
 
     def __init__(self, path: Path, other: OpenSlideReader, check: TileCheck) -> None:
         refuse_other_than_jpeg(check.levels)
@@ -52,10 +58,14 @@ class CucimReader:
             pixels, complaint = self.decode(level, left, top, width, height)
             if not complaint:
                 return pixels
-        pixels = self._other.read(level, left, top, width, height)
+        pixels = self._read_otherwise(level, left, top, width, height)
         if CORRUPT in complaint:  # and OpenSlide did not find out
             raise UnreadableTileError(self._locate(level, tiles))
         return pixels
+
+    def _read_otherwise(self, level: int, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
+        """The part through OpenSlide."""
+        return self._other.read(level, left, top, width, height)
 
     def _locate(self, level: int, tiles: list[tuple[int, int]]) -> str:
         """Where the first tile with corrupt data lies, and why it is thought to be corrupt."""
@@ -71,14 +81,17 @@ class CucimReader:
         downsample = self._other.slide.level_downsamples[level]
         # cuCIM rounds the place down to a pixel of the level: the middle of the pixel is safe.
         place = tuple(int((length + 0.5) * downsample) for length in (left, top))
-        part = self._image.read_region(place, (width, height), level, num_workers=self._other.threads)
-        pixels: NDArray[np.uint8] = np.asarray(part)
+        pixels = self._pixels(place, (width, height), level)
         self._libc.fflush(None)
         length = os.fstat(self._complaints).st_size
         complaint = os.pread(self._complaints, length, 0).decode(errors="replace")
         os.ftruncate(self._complaints, 0)
         os.lseek(self._complaints, 0, os.SEEK_SET)
         return pixels, complaint
+
+    def _pixels(self, place: tuple[int, ...], size: tuple[int, int], level: int) -> NDArray[np.uint8]:
+        """(height, width, 3) pixels from a place on, level-0 pixels."""
+        return np.asarray(self._image.read_region(place, size, level, num_workers=self._other.threads))
 
     def probe(self) -> str:
         """Compare a few tiles of every level with OpenSlide.
@@ -95,7 +108,7 @@ class CucimReader:
                 equal += self._tile_is_equal(level, row, column)
         if not equal:
             raise UnsuitableError("no tile to compare with OpenSlide")
-        return f"equal to OpenSlide, tiles compared: {equal}"
+        return f"{self.equality}, tiles compared: {equal}"
 
     def _tile_is_equal(self, level: int, row: int, column: int) -> bool:
         """Whether a tile could be compared; it must be equal if it could.
@@ -114,8 +127,8 @@ class CucimReader:
         found, complaint = self.decode(level, left, top, width, height)
         if complaint:
             return False
-        if not alike(found, expected, *self._shift(level, left, top)):
-            raise UnsuitableError(f"cuCIM and OpenSlide differ at level {level}, x {left}, y {top}")
+        if not self._agree(found, expected, *self._shift(level, left, top)):
+            raise UnsuitableError(f"{self.name} and OpenSlide differ at level {level}, x {left}, y {top}")
         return True
 
     def _shift(self, level: int, left: int, top: int) -> tuple[float, float]:
@@ -124,21 +137,20 @@ class CucimReader:
         across, down = (round(length * downsample) / downsample - length for length in (left, top))
         return across, down
 
+    def _agree(self, pixels: NDArray[np.uint8], expected: NDArray[np.uint8], across: float, down: float) -> bool:
+        """Whether two readings of a tile are one image.
 
-def alike(found: NDArray[np.uint8], expected: NDArray[np.uint8], across: float, down: float) -> bool:
-    """Whether two readings of a tile are one image.
-
-    Args:
-        found: (height, width, 3) cuCIM's.
-        expected: (height, width, 3) OpenSlide's.
-        across: How far right of `found` OpenSlide reads, px; it interpolates linearly between pixels.
-        down: How far down, px.
-    """
-    if across == down == 0:
-        return np.array_equal(found, expected)
-    shifted = interpolate(interpolate(found.astype(np.float32), down), across, axis=1)
-    inner = (slice(1, -1), slice(1, -1))
-    return not shifted[inner].size or bool(np.abs(shifted[inner] - expected[inner]).max() <= ROUNDING)
+        Args:
+            pixels: (height, width, 3) cuCIM's.
+            expected: (height, width, 3) OpenSlide's.
+            across: How far right of `pixels` OpenSlide reads, px; it interpolates linearly between pixels.
+            down: How far down, px.
+        """
+        if across == down == 0:
+            return np.array_equal(pixels, expected)
+        shifted = interpolate(interpolate(pixels.astype(np.float32), down), across, axis=1)
+        inner = (slice(1, -1), slice(1, -1))
+        return not shifted[inner].size or bool(np.abs(shifted[inner] - expected[inner]).max() <= ROUNDING)
 
 
 def interpolate(pixels: NDArray[np.float32], shift: float, axis: int = 0) -> NDArray[np.float32]:

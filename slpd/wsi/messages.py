@@ -9,7 +9,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Literal
 
-Reader = Literal["auto", "cucim", "openslide"]
+Reader = Literal["auto", "cucim_gpu", "cucim", "openslide"]  # auto: cucim if it reads a slide as OpenSlide does
 
 NEEDS = struct.Struct("=ii")  # to the nursery: a Need, and the process that it is about
 STATUS = struct.Struct("=i")  # its answer: a process, or an exit status
@@ -39,8 +39,9 @@ class OpenedSlide:
     downsamples: tuple[float, ...]  # level-0 pixels per pixel
     mpp: tuple[str | None, str | None]  # µm per level-0 pixel across and down, as the file writes it
     quick_hash: str | None
-    reader: Literal["cucim", "openslide"]
+    reader: Literal["cucim_gpu", "cucim", "openslide"]
     reader_reason: str
+    n_plain: int  # levels, from the finest on, that are tiled images of a plain TIFF pyramid; 0: it is none
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ class Slide:
         downsamples: Level-0 pixels per pixel of each level, ascending.
         reader: Library that reads the pixels.
         reader_reason: Why that one, in a few words.
+        plain_sizes: (width, height) of the levels that are tiled images of a plain TIFF pyramid, px; empty: it is none.
         n_unreadable: Squares of the last thumbnail's level that cannot be decoded and are white in it.
     """
 
@@ -62,6 +63,7 @@ class Slide:
         self.width_lv0, self.height_lv0 = self._opened.level_sizes[0]
         self.downsamples = self._opened.downsamples
         self.reader, self.reader_reason = self._opened.reader, self._opened.reader_reason
+        self.plain_sizes = self._opened.level_sizes[: self._opened.n_plain]
 
     def __enter__(self) -> Self:
         """The open slide."""
@@ -148,6 +150,10 @@ class Slide:
         """
         return self._read_one(region_part(x_lv0, y_lv0, plan, 0))
 
+    def memory_of_regions(self, plan: ReadPlan) -> NDArray[np.uint8]:
+        """The memory that `read_regions` yields parts of."""
+        return self._process.memory(plan.region_px**2 * 3 * READ_AHEAD)
+
     def read_regions(
         self, corners: Iterable[tuple[int, int]], plan: ReadPlan
     ) -> Iterator[NDArray[np.uint8] | UnreadableRegion]:
@@ -164,7 +170,7 @@ class Slide:
             SlideError: the reading process crashed.
         """
         region_bytes = plan.region_px**2 * 3
-        memory = self._process.memory(region_bytes * READ_AHEAD)
+        memory = self.memory_of_regions(plan)
         waiting: deque[ReadPart] = deque()
         try:
             for number, (x, y) in enumerate(corners):

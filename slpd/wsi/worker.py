@@ -18,6 +18,7 @@ import openslide
 from numpy.typing import NDArray
 
 from slpd.geometry.area_resample import area_resample
+from slpd.wsi.cucim_gpu_reader import CucimGpuReader
 from slpd.wsi.cucim_reader import CucimReader
 from slpd.wsi.levels import WHOLE_PX, Levels, distorted_level, levels_of, why
 from slpd.wsi.messages import OpenedSlide, OpenSlideFile, ReadPart, Refusal, UnreadableRegion
@@ -83,13 +84,13 @@ def open_slide(request: OpenSlideFile, memory: int) -> "tuple[OpenedSlide | Refu
     if fault:
         return Refusal(f"{path}: {fault}; convert it with another program or leave it out"), None
     plain.look_at_tiles(check)
-    fast = None
+    fast, of_cucim = None, CucimGpuReader if request.reader == "cucim_gpu" else CucimReader
     if request.reader == "openslide":
         reason = "asked for"
     elif check:
-        fast, reason = trusted_cucim(plain, check)
-    if request.reader == "cucim" and not fast:
-        return Refusal(f"cuCIM is not to read {path}: {reason}; set reading.reader to auto"), None
+        fast, reason = trusted_cucim(of_cucim, plain, check)
+    if request.reader in ("cucim", "cucim_gpu") and not fast:
+        return Refusal(f"{of_cucim.name} is not to read {path}: {reason}; set reading.reader to auto"), None
     levels = levels_of(fast or plain, plain, structure)
     properties = plain.slide.properties
     opened = OpenedSlide(
@@ -97,8 +98,9 @@ def open_slide(request: OpenSlideFile, memory: int) -> "tuple[OpenedSlide | Refu
         downsamples=levels.downsamples,
         mpp=(properties.get(openslide.PROPERTY_NAME_MPP_X), properties.get(openslide.PROPERTY_NAME_MPP_Y)),
         quick_hash=properties.get(openslide.PROPERTY_NAME_QUICKHASH1),
-        reader="cucim" if fast else "openslide",
+        reader="openslide" if fast is None else "cucim_gpu" if request.reader == "cucim_gpu" else "cucim",
         reader_reason=reason + levels.note,
+        n_plain=len(check.levels) if check else 0,
     )
     return opened, PartReader(levels, opened, memory)
 
@@ -120,10 +122,12 @@ def look_into_tiff(plain: OpenSlideReader) -> TiffStructure:
     return structure
 
 
-def trusted_cucim(plain: OpenSlideReader, check: TileCheck) -> tuple[CucimReader | None, str]:
-    """The reader of cuCIM, if it reads the slide as OpenSlide does, and why or why not."""
+def trusted_cucim(
+    reader: type[CucimReader], plain: OpenSlideReader, check: TileCheck
+) -> tuple[CucimReader | None, str]:
+    """A reader of cuCIM, if it reads the slide as OpenSlide does, and why or why not."""
     try:
-        fast = CucimReader(plain.path, plain, check)
+        fast = reader(plain.path, plain, check)
         return fast, fast.probe()
     except Exception as error:  # whatever cuCIM finds wrong, OpenSlide has opened the slide
         return None, why(error)

@@ -24,7 +24,7 @@ class SlideRecord(BaseModel):
     reason: str = ""  # the message of the failure
     content: str | None = None  # what copies of the slide share: OpenSlide's quick hash, or a hash of its files' ends
     n_bytes: int | None = None  # of all its files
-    reader: str | None = None  # library that reads regions: cucim or openslide
+    reader: str | None = None  # what reads regions: nvjpeg, cucim_gpu, cucim or openslide
     reader_reason: str = ""  # why that one, in a few words
     width_lv0: int | None = None  # level-0 pixels
     height_lv0: int | None = None
