@@ -99,3 +99,22 @@ def test_doctor_says_what_a_node_without_gcc_costs(tmp_path: Path) -> None:
     found = ask_compiler(tmp_path, CC="/no/gcc", TRITON_CACHE_DIR=str(tmp_path / "triton"))
     assert "torch cannot compile" in found
     assert "install gcc" in found
+
+
+@pytest.fixture(scope="module")
+def encoding() -> dict[str, dict[str, float]]:
+    """Regions of 512 px on their way to tokens, from three kinds of memory."""
+    return on_null_device("benchmarks.encoder_launches", "--region-px", "512")
+
+
+@pytest.mark.parametrize("memory", ["pageable", "page_locked", "on_device"])
+def test_encoding_never_makes_the_host_wait(encoding: dict[str, dict[str, float]], memory: str) -> None:
+    assert (encoding[memory]["waits"], encoding[memory]["pageable_copies"]) == (0, 0)
+
+
+def test_regions_are_copied_once_from_shared_memory_and_not_from_the_device(
+    encoding: dict[str, dict[str, float]],
+) -> None:
+    assert encoding["page_locked"]["host_allocations"] == 0  # no other page-locked memory in between
+    assert encoding["page_locked"]["host_bytes"] == 512 * 512 * 3
+    assert encoding["on_device"]["host_bytes"] == 0
