@@ -3,9 +3,11 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.null_cuda import Counted, build, environment
@@ -79,6 +81,37 @@ def test_misaligned_rows_are_seen() -> None:
     product = Counted(1, 2e9, "product m172 n512 k256 x1 types 2 0 rows {} 256 172")
     assert is_misaligned(product.name.format(172))
     assert not is_misaligned(product.name.format(176))
+
+
+DECODE = """
+import logging, os, sys
+from contextlib import ExitStack
+from pathlib import Path
+from slpd.wsi.nvjpeg_reader import NvjpegReader
+from slpd.wsi.region_readers import Request, decoding_device, open_for_regions
+logging.basicConfig(stream=sys.stdout)
+with ExitStack() as stack:
+    request = Request("s", Path(sys.argv[1]), 0.5, 0.5, 64)
+    opened = open_for_regions(request, "auto", decoding_device(), stack)
+    print(opened.regions.reader, opened.regions.reader_reason)
+    reader = NvjpegReader(opened.slide, opened.plan, decoding_device())
+    regions = list(reader.read_regions([(0, 0), (64, 64)], opened.plan))
+    print(*[type(region).__name__ for region in regions], reader.n_otherwise, flush=True)
+os._exit(0)
+"""
+
+
+def test_regions_that_the_device_cannot_decode_are_read_on_the_cpu(
+    tmp_path: Path, make_slide: Callable[..., Path]
+) -> None:
+    """nvJPEG, the real one, does not start on this device: `auto` takes the next reader, and regions fall back."""
+    picture = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    command = [sys.executable, "-c", DECODE, str(make_slide(tmp_path / "s.tiff", picture))]
+    environ = environment(build(tmp_path / "device"))
+    said = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("cucim equal to OpenSlide")
+    assert "not nvjpeg: RuntimeError: CUDAJpegDecoder" in said
+    assert said.splitlines()[-1] == "ndarray ndarray 2"
 
 
 DOCTOR = "import os; from slpd.doctor.compiler import compiler; print(compiler(), flush=True); os._exit(0)"

@@ -5,6 +5,13 @@ can crash; the process that uses it holds a `Slide`. OpenSlide decides what a sl
 whether a tile can be decoded. cuCIM, several times faster, reads the regions of those slides whose pixels it is found
 to read alike.
 
+On a machine with a GPU, nvJPEG decodes regions in the process that encodes them (`nvjpeg_reader`), from compressed JPEG
+tiles, or cuCIM does so in the reading process (`cucim_gpu_reader`), where their pixels are near OpenSlide's
+(`tolerance`). Neither complains of damage. So a tile is first looked at: it must lie in the file, state the right size
+and have its end; for nvJPEG its coded data must also hold no marker that cannot be there and no long run of zeros
+(`jpeg_tiles`). A region with a tile that fails, or with which the GPU fails, is read as without a GPU. What is left is
+bits that flipped within a tile: where they make impossible codes, OpenSlide refuses, and a GPU decodes something.
+
 **What happens to damaged tiles.** OpenSlide refuses a tile that is no JPEG or JPEG 2000 image, has another size, ends
 too early, lies outside the file, or whose coded data break off or hold impossible codes: the region becomes
 an `UnreadableRegion`. For such a tile cuCIM would return grey, stale or uninitialised pixels, or end the process. It

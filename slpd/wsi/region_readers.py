@@ -3,6 +3,7 @@
 Like `nvjpeg_reader` not imported by `slpd.wsi`, since it imports torch.
 """
 
+import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from slpd.geometry.read_plan import ReadPlan, plan_read
 from slpd.wsi.levels import why
 from slpd.wsi.nvjpeg_reader import NvjpegReader
 from slpd.wsi.slide import Slide
+
+log = logging.getLogger(__name__)
 
 Choice = Literal["auto", "nvjpeg", "cucim_gpu", "cucim", "openslide"]
 
@@ -83,7 +86,8 @@ def with_cucim_gpu(request: Request, stack: ExitStack) -> Opened | None:
     """The slide opened by cuCIM on a GPU, if that may read it."""
     try:
         slide = stack.enter_context(Slide(request.name, request.path, request.mpp, "cucim_gpu"))
-    except SlideError:
+    except SlideError as error:
+        log.info("%s", error)
         return None
     plan = plan_read(slide.mpp, slide.downsamples, request.requested_mpp, request.region_px)
     return Opened(slide, plan, slide)

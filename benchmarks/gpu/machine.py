@@ -1,0 +1,82 @@
+"""What the machine is, and how fast its GPU is at what the method is made of."""
+
+import argparse
+import platform
+from contextlib import nullcontext
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from benchmarks.gpu.timing import Rows, seconds_of
+
+PACKAGES = (
+    "torchvision",
+    "triton",
+    "timm",
+    "cucim-cu13",
+    "nvidia-nvjpeg",
+    "nvidia-nvimgcodec-cu13",
+    "faiss-gpu",
+    "numpy",
+)
+PRODUCTS = ((8192, 8192, 8192), (201728, 768, 192), (201728, 192, 768), (201728, 576, 192), (5120, 16384, 256))
+VIEWS = ((1024, 197, 197), (1024, 1, 197), (4096, 37, 37), (4096, 1, 37))  # views, queries, keys: batch 512
+BACKENDS = (None, SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
+
+
+def environment(args: argparse.Namespace) -> Rows:
+    """Card and versions."""
+    yield "Python, torch, CUDA", f"{platform.python_version()}, {torch.__version__}, {torch.version.cuda}"
+    if args.device == "cuda":
+        card = torch.cuda.get_device_properties(0)
+        yield "card", f"**{card.name}**, {card.total_memory / 1e9:.0f} GB, {card.multi_processor_count} processors"
+        yield "cuDNN", str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
+    for package in PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            yield package, "not installed"
+
+
+def ceilings(args: argparse.Namespace) -> Rows:
+    """What copies and products reach."""
+    device, seconds = torch.device(args.device), 0.05 if args.tiny else 0.5
+    n = 2**20 if args.tiny else 2**30
+    source, target = (torch.empty(n, dtype=torch.uint8, device=device) for _ in range(2))
+    taken = seconds_of(lambda: target.copy_(source), device, seconds)
+    yield "copy, read and written", f"{2 * n / taken / 1e12:.3f} TB/s"
+    for rows, columns, inner in PRODUCTS:
+        m = min(rows, 64) if args.tiny else rows
+        a, b = (torch.randn(size, inner, device=device, dtype=torch.bfloat16) for size in (m, columns))
+        taken = seconds_of(lambda: a @ b.t(), device, seconds)  # noqa: B023 - called at once
+        moved = 2 * (m * columns + (m + columns) * inner)
+        rates = f"{2 * m * columns * inner / taken / 1e12:.1f} TFLOP/s, {moved / taken / 1e12:.2f} TB/s"
+        yield f"bfloat16 product {m} × {columns} × {inner}", rates
+
+
+def attention(args: argparse.Namespace) -> Rows:
+    """Backends of attention, forward and back, at the sizes of a step."""
+    device = torch.device(args.device)
+    for n, n_queries, n_keys in VIEWS:
+        views = 2 if args.tiny else n
+        q, k, v = (
+            torch.randn(views, 6, m, 32, device=device, dtype=torch.bfloat16) for m in (n_queries, n_keys, n_keys)
+        )
+        for backend in BACKENDS:
+            name = backend.name if backend else "torch's choice"
+            with sdpa_kernel(backend) if backend else nullcontext():
+                try:
+                    taken = seconds_of(lambda: forward_and_back(q, k, v), device, 0.02 if args.tiny else 0.3)  # noqa: B023
+                except RuntimeError as error:  # the backend does not take these sizes, or this device
+                    yield f"{views} views, {n_queries} of {n_keys}, {name}", str(error).partition("\n")[0][:100]
+                    continue
+            yield f"{views} views, {n_queries} of {n_keys}, {name}", f"{1e6 * taken:.0f} µs"
+
+
+def forward_and_back(q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Attention and its gradients."""
+    q, k, v = (values.detach().requires_grad_() for values in (q, k, v))
+    torch.autograd.grad(F.scaled_dot_product_attention(q, k, v).float().sum(), (q, k, v))
