@@ -1,6 +1,6 @@
 """The parts of `python -m benchmarks.gpu`, each a process: `python -m benchmarks.gpu.parts PART`.
 
-A part prints rows of the table as it finds them. This module imports no torch: reading processes fork before it.
+A part prints rows of the table as it finds them.
 """
 
 import argparse

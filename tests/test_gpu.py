@@ -1,0 +1,209 @@
+"""What only a GPU can show: that every way of training and encoding runs there, and agrees with the CPU.
+
+On a machine without one all of this is skipped; `tests/test_null_cuda.py` sees there that the same paths run.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import toy
+from conftest import write_test_slide
+from small_training import (
+    ENCODER,
+    JOBS,
+    N_REGIONS,
+    TRAINING,
+    pretrain_arguments,
+    stage,
+    stop_at_every_step,
+    train_variant,
+    write_cohort,
+)
+from test_learner import R, batch_at, make_batches, make_learner, well_scaled
+from test_token_store import BATCHES, all_tokens
+
+from slpd.artifacts.learned.embeddings import read_embeddings
+from slpd.artifacts.learned.training_metrics import read_metrics
+from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens
+from slpd.artifacts.patch_tokens.token_file import read_source, read_tokens
+from slpd.geometry.read_plan import plan_read
+from slpd.method.schedules import StepRates
+from slpd.settings.jobs import TokenPlace
+from slpd.synthetic.slide_file import write_slide
+from slpd.training.batches import Batches
+from slpd.training.learner import Learner
+from slpd.training.precision import Precision
+from slpd.training.token_store import ResidentTokens, open_token_store
+from slpd.wsi import Slide
+from slpd.wsi.nvjpeg_reader import NvjpegReader
+from slpd.wsi.tolerance import MOST_LEVELS
+
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
+]
+
+CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
+RATES = StepRates(0.01, 0.1, 0.9)
+
+
+def batches_on(device: torch.device) -> Batches:
+    batches = make_batches()
+    assert isinstance(batches.tokens, ResidentTokens)
+    assert batches.prototypes is not None
+    batches.tokens = ResidentTokens(batches.tokens.tokens.to(device), np.arange(R))
+    vectors = {term: tensor.to(device) for term, tensor in batches.prototypes.vectors.items()}
+    batches.prototypes = dataclasses.replace(batches.prototypes, vectors=vectors)
+    return batches
+
+
+def learner_on(device: torch.device, dtype: torch.dtype, at_once: int = TRAINING.batch_size) -> Learner:
+    """In float16 with the scale that the first steps, whose gradients overflow, would come to."""
+    precision = Precision(device, dtype)
+    precision.load_state_dict(precision.state_dict() | {"scale": 64.0} if precision.scaled else {})
+    return well_scaled(make_learner(regions_at_once=at_once, precision=precision))
+
+
+def gradient_of(learner: Learner, batches: Batches) -> torch.Tensor:
+    """All gradients of the first batch."""
+    learner.gradients.begin()
+    learner.find_gradients(batch_at(batches, 0, 0))
+    learner.precision.scaler.unscale_(learner.optimiser)
+    return learner.gradients.rows.flatten().cpu()
+
+
+def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+@pytest.fixture(scope="module")
+def expected() -> torch.Tensor:
+    """Gradients on the CPU in float32."""
+    return gradient_of(learner_on(CPU, torch.float32), make_batches())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.float16, 0.02), (torch.bfloat16, 0.1)], ids=str
+)
+@pytest.mark.parametrize("at_once", [TRAINING.batch_size, 3])
+def test_gradients_are_near_those_of_the_cpu(
+    expected: torch.Tensor, dtype: torch.dtype, tolerance: float, at_once: int
+) -> None:
+    """In every precision, with the whole batch at once and in three parts."""
+    assert distance(gradient_of(learner_on(CUDA, dtype, at_once), batches_on(CUDA)), expected) < tolerance
+
+
+def test_compiled_networks_and_loss_give_the_same_gradients(
+    expected: torch.Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    learner = learner_on(CUDA, torch.bfloat16)
+    with caplog.at_level(logging.INFO):
+        learner.compile()
+    assert caplog.text.count("is compiled") == 3, caplog.text  # student, teacher, loss
+    assert distance(gradient_of(learner, batches_on(CUDA)), expected) < 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_a_step_never_makes_the_host_wait(dtype: torch.dtype) -> None:
+    learner, batches = learner_on(CUDA, dtype), batches_on(CUDA)
+    learner.step(batch_at(batches, 0, 0), RATES, False)  # allocations, and what is made once
+    batch = batch_at(batches, 0, 1)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        values = learner.step(batch, RATES, False)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert values.isfinite().all()
+
+
+@pytest.mark.parametrize("place", ["device", "host", "disk"])
+def test_tokens_come_to_the_device_in_order(tmp_path: Path, place: TokenPlace) -> None:
+    """From page-locked memory on a stream of their own, while the device is busy with the batch before."""
+    cohort = open_cohort_tokens(write_cohort(tmp_path))
+    store = open_token_store(cohort, np.arange(sum(N_REGIONS.values())), CUDA, place, reserve=0)
+    busy, seen = torch.randn(2048, 2048, device=CUDA), []
+    for tokens, places in store.fetch(BATCHES):
+        assert tokens.device == CUDA
+        for _ in range(20):
+            busy = busy @ busy / 2048
+        seen.append(tokens[torch.from_numpy(places).to(CUDA)].clone())
+        del tokens  # its memory may be taken for the next batch
+    for batch, regions in zip(seen, BATCHES, strict=True):
+        assert np.array_equal(batch.cpu().numpy(), all_tokens(tmp_path)[regions])
+
+
+def test_training_resumes_on_a_device(tmp_path: Path) -> None:
+    """Stopped in every step and started again: near an undisturbed run. Equal bytes are for CPUs."""
+    manifest = write_cohort(tmp_path)
+    stage("pretrain_dino", *pretrain_arguments(manifest, tmp_path / "whole"))
+    arguments, n_stops = pretrain_arguments(manifest, tmp_path / "torn"), 0
+    while not (tmp_path / "torn.pt").exists() and n_stops < 20:
+        with pytest.MonkeyPatch.context() as patched:
+            stop_at_every_step(patched)
+            try:
+                stage("pretrain_dino", *arguments)
+            except SystemExit:
+                n_stops += 1
+    assert n_stops > 1
+    whole, torn = (read_embeddings(tmp_path / f"{name}.h5").bottleneck[:] for name in ("whole", "torn"))
+    assert np.abs(whole - torn).max() < 0.1
+    losses = [[epoch.loss for epoch in read_metrics(tmp_path / f"{name}.csv")] for name in ("whole", "torn")]
+    np.testing.assert_allclose(*losses, rtol=0.02)
+
+
+def test_every_training_stage_runs_on_a_device(tmp_path: Path) -> None:
+    """From tokens to an encoder of each variant, with regions in parts and tokens on disk."""
+    manifest = write_cohort(tmp_path)
+    jobs = JOBS.model_copy(update={"regions_at_once": 3, "tokens": "disk"})
+    stage("pretrain_dino", *pretrain_arguments(manifest, tmp_path / "warm", jobs=jobs))
+    train_variant(manifest, tmp_path / "slpd", tmp_path / "warm", jobs=jobs)
+    embeddings = read_embeddings(tmp_path / "slpd.h5")
+    assert embeddings.bottleneck.shape == (sum(N_REGIONS.values()), ENCODER.bottleneck)
+    assert np.isfinite(embeddings.bottleneck).all()
+
+
+@pytest.fixture(scope="module")
+def toy_records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The toy, run to the end on this machine: every stage, those that can on its GPU."""
+    folder = tmp_path_factory.mktemp("gpu") / "toy"
+    folder.mkdir()
+    toy.make_toy(folder, write_test_slide)
+    run = toy.snakemake(folder, "--workflow-profile", str(toy.ROOT / "workflow/profiles/default"))
+    assert run.returncode == 0, run.stdout + run.stderr
+    yield folder
+
+
+@pytest.mark.workflow
+def test_every_stage_of_the_toy_runs_beside_a_gpu(toy_records: Path) -> None:
+    assert (toy_records / "results/toy/tables/toy.md").exists()
+    for path in (toy_records / "results/toy/cohorts/toy/tokens").glob("*.h5"):
+        assert read_source(path).reader in ("nvjpeg", "cucim_gpu", "cucim")
+        assert np.isfinite(read_tokens(path)).all()
+
+
+@pytest.mark.parametrize("mpp", [0.5, 1.0])
+def test_regions_decoded_on_the_device_are_near_openslides(tmp_path: Path, mpp: float) -> None:
+    """As many as the reader holds at a time and more, while the device is busy."""
+    write_slide(tmp_path / "s.tiff", np.tile(toy.tissue_picture(0), (2, 2, 1)), 0.5, 80)
+    with Slide("s", tmp_path / "s.tiff", 0.5, "openslide") as slide:
+        plan = plan_read(slide.mpp, slide.downsamples, mpp, 512)
+        reader = NvjpegReader(slide, plan, CUDA)
+        reader.probe()
+        corners = [(100 * n, 37 * n) for n in range(10)]
+        busy, regions = torch.randn(2048, 2048, device=CUDA), []
+        for region in reader.read_regions(corners, plan):
+            assert isinstance(region, torch.Tensor)
+            for _ in range(20):
+                busy = busy @ busy / 2048
+            regions.append(region.clone())
+            del region
+        for corner, region in zip(corners, regions, strict=True):
+            off = np.abs(region.cpu().numpy().astype(int) - slide.read_region(*corner, plan))
+            assert off.max() <= MOST_LEVELS + 1  # and rounding
+        assert reader.n_otherwise == 0
