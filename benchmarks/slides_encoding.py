@@ -137,6 +137,7 @@ def time_stage(encoder: PatchEncoder, slides: list[TiledSlide], folder: Path) ->
         tokens="auto",
         regions_at_once=None,
         iterations_per_job=None,
+        attention="auto",
         checkpoint_minutes=10,
     )
     batch = Batch(encoder.settings, READING, jobs, version=0)
@@ -182,6 +183,7 @@ def peak_memory(slide: TiledSlide, folder: Path) -> dict[str, float]:
             tokens="auto",
             regions_at_once=None,
             iterations_per_job=None,
+            attention="auto",
             checkpoint_minutes=10,
         )
         argv += ["--reading", READING.model_dump_json(), "--jobs", jobs.model_dump_json()]

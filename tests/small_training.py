@@ -57,6 +57,7 @@ JOBS = Jobs(
     tokens="auto",
     regions_at_once=None,
     iterations_per_job=None,
+    attention="auto",
     checkpoint_minutes=60,
 )
 FLOAT32 = Precision(torch.device("cpu"), torch.float32)

@@ -66,7 +66,7 @@ def command(
     """The command line of the stage; `changes` are keys of `patch_encoder`."""
     reading = {"reader": reader}
     jobs = {"batch_patches": batch_patches, "copy_to": copy_to and str(copy_to), "checkpoint_minutes": 10}
-    jobs |= {"tokens": "auto", "regions_at_once": None, "iterations_per_job": None}
+    jobs |= {"tokens": "auto", "regions_at_once": None, "iterations_per_job": None, "attention": "auto"}
     write_batch(cohort / "tiled.json", [slide for name in slides if (slide := read_finished(cohort / f"{name}.json"))])
     argv = ["encode_patches", "--records", str(cohort / "tiled.json"), "--regions", str(cohort)]
     argv += ["--settings", json.dumps(ENCODER | changes), "--reading", json.dumps(reading)]

@@ -35,6 +35,7 @@ from slpd.geometry.read_plan import plan_read
 from slpd.method.schedules import StepRates
 from slpd.settings.jobs import TokenPlace
 from slpd.synthetic.slide_file import write_slide
+from slpd.training.attention import BACKENDS, choose_attention
 from slpd.training.batches import Batches
 from slpd.training.learner import Learner
 from slpd.training.precision import Precision
@@ -207,3 +208,17 @@ def test_regions_decoded_on_the_device_are_near_openslides(tmp_path: Path, mpp: 
             off = np.abs(region.cpu().numpy().astype(int) - slide.read_region(*corner, plan))
             assert off.max() <= MOST_LEVELS + 1  # and rounding
         assert reader.n_otherwise == 0
+
+
+def test_attention_is_chosen_by_measurement_and_by_name() -> None:
+    precision = Precision.of(CUDA)
+    enabled = (torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.cudnn_sdp_enabled)
+    before = [state() for state in enabled]
+    try:
+        assert choose_attention("auto", [(8, 5), (8, 3)], ENCODER, precision) in BACKENDS
+        assert choose_attention("flash", [(8, 5)], ENCODER, precision) == "flash"
+        assert [state() for state in enabled] == [True, False]
+    finally:
+        torch.backends.cuda.enable_flash_sdp(before[0])
+        torch.backends.cuda.enable_cudnn_sdp(before[1])
+        torch.backends.cuda.enable_mem_efficient_sdp(True)

@@ -114,6 +114,26 @@ def test_regions_that_the_device_cannot_decode_are_read_on_the_cpu(
     assert said.splitlines()[-1] == "ndarray ndarray 2"
 
 
+ATTENTION = """
+import os, torch
+from benchmarks.training import settings
+from slpd.training.attention import choose_attention
+from slpd.training.precision import Precision
+precision = Precision(torch.device("cuda", 0), torch.bfloat16)
+print(choose_attention("auto", [(64, 14), (256, 6)], settings(32)[0], precision))
+print(torch.backends.cuda.cudnn_sdp_enabled(), flush=True)
+os._exit(0)
+"""
+
+
+def test_a_kernel_of_attention_that_does_not_work_is_not_chosen(tmp_path: Path) -> None:
+    """This device has no cuDNN, which torch would take on an H100."""
+    command, environ = [sys.executable, "-c", ATTENTION], environment(build(tmp_path))
+    said = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout.split()
+    assert said[0] in ("flash", "efficient")
+    assert said[1] == "False"
+
+
 DOCTOR = "import os; from slpd.doctor.compiler import compiler; print(compiler(), flush=True); os._exit(0)"
 
 

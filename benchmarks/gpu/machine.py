@@ -6,11 +6,10 @@ from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention import sdpa_kernel
 
 from benchmarks.gpu.timing import Rows, seconds_of
+from slpd.training.attention import BACKENDS, forward_and_back
 
 PACKAGES = (
     "torchvision",
@@ -24,7 +23,6 @@ PACKAGES = (
 )
 PRODUCTS = ((8192, 8192, 8192), (201728, 768, 192), (201728, 192, 768), (201728, 576, 192), (5120, 16384, 256))
 VIEWS = ((1024, 197, 197), (1024, 1, 197), (4096, 37, 37), (4096, 1, 37))  # views, queries, keys: batch 512
-BACKENDS = (None, SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
 
 
 def environment(args: argparse.Namespace) -> Rows:
@@ -63,10 +61,10 @@ def attention(args: argparse.Namespace) -> Rows:
     for n, n_queries, n_keys in VIEWS:
         views = 2 if args.tiny else n
         q, k, v = (
-            torch.randn(views, 6, m, 32, device=device, dtype=torch.bfloat16) for m in (n_queries, n_keys, n_keys)
+            torch.randn(views, 6, m, 32, device=device, dtype=torch.bfloat16, requires_grad=True)
+            for m in (n_queries, n_keys, n_keys)
         )
-        for backend in BACKENDS:
-            name = backend.name if backend else "torch's choice"
+        for name, backend in [("torch's choice", None), *BACKENDS.items()]:
             with sdpa_kernel(backend) if backend else nullcontext():
                 try:
                     taken = seconds_of(lambda: forward_and_back(q, k, v), device, 0.02 if args.tiny else 0.3)  # noqa: B023
@@ -74,9 +72,3 @@ def attention(args: argparse.Namespace) -> Rows:
                     yield f"{views} views, {n_queries} of {n_keys}, {name}", str(error).partition("\n")[0][:100]
                     continue
             yield f"{views} views, {n_queries} of {n_keys}, {name}", f"{1e6 * taken:.0f} µs"
-
-
-def forward_and_back(q: Tensor, k: Tensor, v: Tensor) -> None:
-    """Attention and its gradients."""
-    q, k, v = (values.detach().requires_grad_() for values in (q, k, v))
-    torch.autograd.grad(F.scaled_dot_product_attention(q, k, v).float().sum(), (q, k, v))

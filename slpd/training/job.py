@@ -10,6 +10,7 @@ from slpd.artifacts.learned.encoder_file import RegionEncoderCard, write_region_
 from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens, open_cohort_tokens
 from slpd.settings.jobs import Jobs
 from slpd.settings.training import Objective, RegionEncoder, Training
+from slpd.training.attention import choose_attention
 from slpd.training.batches import Batches, check_recipe, own_regions, process_part
 from slpd.training.learner import Learner
 from slpd.training.loop import Trainer
@@ -80,6 +81,7 @@ def open_trainer(
     tokens = open_token_store(cohort, own, device, job.jobs.tokens, reserve_bytes(encoder, training))
     at_once = regions_at_once(encoder, training, device, part.stop - part.start, job.jobs.regions_at_once)
     learner = Learner(encoder, training, objective, cohort.width, Precision.of(device), at_once)
+    choose_attention(job.jobs.attention, learner.view_sizes(), encoder, learner.precision)
     learner.compile()
     batches = Batches(tokens, cohort.n_regions, encoder, training, cohort.grid)
     monitor = Monitor(job.live, epochs, batches.per_epoch, training)
