@@ -5,6 +5,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -106,10 +107,10 @@ def faiss_on_gpu() -> Finding:
 
 
 def decoding() -> Finding:
-    """Whether cuCIM reads a JPEG slide as OpenSlide does."""
+    """Which reader reads a JPEG slide as OpenSlide does."""
     import tifffile  # noqa: PLC0415
 
-    from slpd.wsi import Slide  # noqa: PLC0415
+    from slpd.wsi.region_readers import Request, decoding_device, open_for_regions  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "slide.tiff"
@@ -124,10 +125,12 @@ def decoding() -> Finding:
             resolution=resolution,
             resolutionunit=3,
         )
-        with Slide("test", path, None, reader="auto") as slide:
-            found, reason = str(slide.reader), slide.reader_reason
-    good = found == "cucim"
-    remedy = "" if good else f"OpenSlide reads all slides, several times slower, because of {reason}"
+        with ExitStack() as stack:
+            request, device = Request("test", path, None, 0.5, 1024), decoding_device()
+            reader = open_for_regions(request, "auto", device, stack).regions
+            found, reason = reader.reader, reader.reader_reason
+    fastest = "cucim" if device is None else "nvjpeg"
+    remedy = "" if found == fastest else f"{fastest} would be several times faster: {reason}"
     return Finding("decoding", True, f"a tiled JPEG slide is read by {found}", remedy)
 
 
