@@ -1,5 +1,6 @@
 """Torch's CUDA path on a device that computes nothing: what a step and an encoder ask of a GPU, without one."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -132,6 +133,43 @@ def test_a_kernel_of_attention_that_does_not_work_is_not_chosen(tmp_path: Path) 
     said = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout.split()
     assert said[0] in ("flash", "efficient")
     assert said[1] == "False"
+
+
+STAGE = """
+import json, os, sys
+from pathlib import Path
+import torch
+torch.backends.cudnn.enabled = False
+torch.backends.cuda.enable_cudnn_sdp(False)
+from benchmarks.null_cuda import counted, reset
+from benchmarks.slides_encoding import COMMON, DEMO, MPP, make_slide, tissue_like
+from slpd.settings.jobs import Jobs
+from slpd.settings.slides import PatchEncoderSettings, Reading
+from slpd.stages.encode_patches import Batch, encode_slides
+from slpd.synthetic.slide_file import write_slide
+folder = Path(sys.argv[1])
+write_slide(folder / "s.tiff", tissue_like(1024), MPP, 85)
+records = [make_slide(folder, name, 256, 4, 4, folder / "s.tiff") for name in "ab"]
+jobs = {"batch_patches": 64, "copy_to": None, "tokens": "auto", "regions_at_once": None, "attention": "auto"}
+jobs = Jobs(**jobs, iterations_per_job=None, checkpoint_minutes=10)
+batch = Batch(PatchEncoderSettings(**COMMON | DEMO), Reading(reader="auto"), jobs, 0)
+batch.encoder  # built now
+reset()
+for record in encode_slides(records, batch, folder / "tokens"):
+    assert (record.status, record.n_regions) == ("ok", 16), record.reason
+print(json.dumps({entry.name: (entry.times, entry.amount) for entry in counted()}), flush=True)
+os._exit(0)
+"""
+
+
+def test_the_stage_locks_the_memory_of_a_slide_once(tmp_path: Path) -> None:
+    """Two slides of 16 regions of 256 px, decoded on the CPU since nvJPEG does not start here."""
+    command, environ = [sys.executable, "-c", STAGE, str(tmp_path)], environment(build(tmp_path / "device"))
+    run = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True)
+    seen = json.loads(run.stdout.splitlines()[-1])
+    assert seen["host registration"][0] == 2
+    assert seen["copy pinned to device, not waited for"] == [32, 32 * 256 * 256 * 3]
+    assert not [name for name in seen if "pageable" in name]
 
 
 DOCTOR = "import os; from slpd.doctor.compiler import compiler; print(compiler(), flush=True); os._exit(0)"
