@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 
 from benchmarks.null_cuda import Counted, build, environment
 from benchmarks.roofline import is_misaligned, on_null_device
@@ -149,13 +151,13 @@ from slpd.stages.encode_patches import Batch, encode_slides
 from slpd.synthetic.slide_file import write_slide
 folder = Path(sys.argv[1])
 write_slide(folder / "s.tiff", tissue_like(1024), MPP, 85)
-records = [make_slide(folder, name, 256, 4, 4, folder / "s.tiff") for name in "ab"]
+slides = [make_slide(folder, name, 256, 4, 4, folder / "s.tiff") for name in "ab"]
 jobs = {"batch_patches": 64, "copy_to": None, "tokens": "auto", "regions_at_once": None, "attention": "auto"}
 jobs = Jobs(**jobs, iterations_per_job=None, checkpoint_minutes=10)
 batch = Batch(PatchEncoderSettings(**COMMON | DEMO), Reading(reader="auto"), jobs, 0)
 batch.encoder  # built now
 reset()
-for record in encode_slides(records, batch, folder / "tokens"):
+for record in encode_slides(slides, batch):
     assert (record.status, record.n_regions) == ("ok", 16), record.reason
 print(json.dumps({entry.name: (entry.times, entry.amount) for entry in counted()}), flush=True)
 os._exit(0)
@@ -170,6 +172,42 @@ def test_the_stage_locks_the_memory_of_a_slide_once(tmp_path: Path) -> None:
     assert seen["host registration"][0] == 2
     assert seen["copy pinned to device, not waited for"] == [32, 32 * 256 * 256 * 3]
     assert not [name for name in seen if "pageable" in name]
+
+
+MEMORY = """
+import os, sys
+from pathlib import Path
+import torch
+from slpd.wsi import nvjpeg_reader
+from slpd.wsi.area_means import area_means
+from slpd.wsi.tiff_levels import tiff_structure
+blank = lambda images, device: [torch.empty((3, 256, 256), dtype=torch.uint8, device=device) for _ in images]
+nvjpeg_reader.decode_jpegs = blank  # nvJPEG does not start here
+level = tiff_structure(Path(sys.argv[1]), [(15360, 15360)]).levels[0]
+decoder = nvjpeg_reader.LevelDecoder(Path(sys.argv[1]), level, torch.device("cuda", 0))
+for side in (4096, int((nvjpeg_reader.LEVEL_BYTES / 3) ** 0.5)):
+    torch.cuda.reset_peak_memory_stats()
+    part = (100, 100, side, side)
+    with decoder.context():
+        region = area_means(decoder.decode(dict.fromkeys(level.tiles(*part), b""), *part), 4096)
+    print(torch.cuda.max_memory_allocated() + (nvjpeg_reader.AHEAD - 1) * region.nbytes, flush=True)
+    del region
+os._exit(0)
+"""
+
+
+def test_decoding_stays_within_its_memory(tmp_path: Path) -> None:
+    """What the reader's page states of a region of 4096 px, of as many pixels of its level and of the most."""
+    path = tmp_path / "s.tiff"
+    with tifffile.TiffWriter(path) as file:
+        tile = imagecodecs.jpeg_encode(np.full((256, 256, 3), 200, np.uint8))
+        shape = (15360, 15360, 3)
+        file.write(iter([tile] * 3600), shape=shape, dtype=np.uint8, tile=(256, 256), compression="jpeg",
+                   photometric="ycbcr")  # fmt: skip
+    command, environ = [sys.executable, "-c", MEMORY, str(path)], environment(build(tmp_path / "device"))
+    plain, most = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    assert 0.2e9 < int(plain) < 0.4e9
+    assert 0.5e9 < int(most) < 1.2e9
 
 
 DOCTOR = "import os; from slpd.doctor.compiler import compiler; print(compiler(), flush=True); os._exit(0)"

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-BLOCK_VALUES = 2**24  # of the input that are summed at a time, as float64: 128 MB
+BLOCK_VALUES = 2**23  # of the input that are summed at a time, as float64: 64 MB
 
 
 def area_means(pixels: Tensor, side: int) -> Tensor:
