@@ -11,7 +11,8 @@ from scipy import ndimage
 from benchmarks import pens
 from benchmarks.pens import drawn_tissue
 from slpd.artifacts.slides.mask import Ground
-from slpd.tissue import drop_small, fill_small_holes, glass_colour, reached, survey, why_no_stain
+from slpd.geometry.neighbourhood import reached
+from slpd.tissue import drop_small, fill_small_holes, glass_colour, survey, why_no_stain
 from slpd.wsi import Slide
 
 Picture = NDArray[np.uint8]  # (h, w, 3)
