@@ -1,12 +1,12 @@
 """Pale ink over tissue, followed from the dense ink of the same pen.
 
-A slide's own tissue is a mixture of two stains. Averaged over some cells, its densities therefore lie close to a plane
-(0.003 to 0.006 off it in breast, skin, head and neck). Ink leaves that plane. A filter estimates how much of a pen's ink
-a pixel has: it gives 1 for that ink and as little as possible for the slide's tissue. With v the densities of the ink and
-S the second moments of tissue it is S⁻¹v / (vᵀS⁻¹v) (constrained energy minimisation, Harsanyi 1993).
+A slide's own tissue is a mixture of two stains. Averaged over some cells, its densities therefore lie close to a
+plane (0.003 to 0.006 off it in breast, skin, head and neck). Ink leaves that plane. A filter estimates how much of a
+pen's ink a pixel has: it gives 1 for that ink and as little as possible for the slide's tissue. With v the densities
+of the ink and S the second moments of tissue it is S⁻¹v / (vᵀS⁻¹v) (constrained energy minimisation, Harsanyi 1993).
 
-What lies far from known ink counts as tissue. So ink is followed in small steps, from dense to pale. The steps end where
-tissue elsewhere would be taken for this ink too, as blood is for pale red.
+What lies far from known ink counts as tissue. So ink is followed in small steps, from dense to pale. The steps end
+where tissue elsewhere would be taken for this ink too, as blood is for pale red.
 """
 
 from collections.abc import Iterator
