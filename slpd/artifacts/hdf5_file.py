@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 
 from slpd.artifacts.atomic import atomic_path
+from slpd.artifacts.disk import raise_if_away
 from slpd.errors import UserError
 
 
@@ -60,11 +61,13 @@ def open_hdf5_file(path: Path, made_by: str) -> Iterator[h5py.File]:
 
     Raises:
         UserError: it is missing, damaged, or another file; also if that shows while it is read.
+        OSError: its disk is away.
     """
     try:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, KeyError) as error:
+        raise_if_away(path, error)
         raise UserError(
             f"{path}: cannot be read ({error}); delete it and start again: {made_by} makes it anew"
         ) from error
