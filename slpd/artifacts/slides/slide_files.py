@@ -140,7 +140,7 @@ def quick_sha256(path: Path) -> str:
 
 
 def hash_of_ends(files: Sequence[Path]) -> str:
-    """SHA-256 of the first and last bytes of files, by whatever names."""
+    """SHA-256 of the first and last bytes of files, whatever their names."""
     return hashlib.sha256("".join(sorted(map(quick_sha256, files))).encode()).hexdigest()
 
 
