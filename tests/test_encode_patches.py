@@ -297,7 +297,7 @@ def interrupt_reading(monkeypatch: pytest.MonkeyPatch, after: int, error: BaseEx
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3])
-def test_an_interrupted_slide_goes_on_with_the_next_region(
+def test_an_interrupted_slide_resumes_with_the_next_region(
     encode: Encode, cohort: Path, monkeypatch: pytest.MonkeyPatch, after: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -456,7 +456,7 @@ def test_near_its_time_limit_a_batch_has_its_job_started_again(
 
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_job_goes_on_and_gives_the_same_bytes(encode: Encode, cohort: Path, kill: signal.Signals) -> None:
+def test_a_killed_job_resumes_and_gives_the_same_bytes(encode: Encode, cohort: Path, kill: signal.Signals) -> None:
     many_regions(cohort, 100)
     encode(slides="ab")
     undisturbed = [(cohort / "tokens" / f"{slide}.h5").read_bytes() for slide in "ab"]

@@ -42,7 +42,7 @@ def ended(state: str) -> EndedJob:
         ("FAILED", "", "failed with exit status 1"),
     ],
 )
-def test_cause_is_told_from_accounting_and_log(state: str, log: str, cause: str) -> None:
+def test_cause_is_derived_from_accounting_and_log(state: str, log: str, cause: str) -> None:
     assert failures.cause(log, ended(state)).startswith(cause)
 
 

@@ -203,7 +203,7 @@ def test_the_glass_is_the_brightest_smooth_part() -> None:
     assert glass_colour(full, nothing[:100, :100], MPP).tolist() == [255] * 3
 
 
-def test_pictures_of_another_kind_are_told() -> None:
+def test_dark_field_and_grey_pictures_are_recognised() -> None:
     """Fluorescence on black or on noise, and grey; not tissue all over, pale glass, or black fill beside tissue."""
     rng = np.random.default_rng(0)
     dark = np.zeros((200, 250, 3), np.uint8)
