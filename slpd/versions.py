@@ -11,7 +11,7 @@ from importlib.metadata import distributions
 VERSION = "0.1.0"  # as in pyproject.toml
 
 RESULT_VERSIONS: dict[str, int] = {
-    "segment_tissue": 5,
+    "segment_tissue": 6,
     "tile_regions": 3,
     "picture_regions": 2,
     "check_cohort": 1,

@@ -23,7 +23,9 @@ class Pretended(Precision):
         return torch.autocast("cpu", enabled=False)
 
 
-def test_what_fails_is_left_as_it_is(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_does_not_compile_is_used_uncompiled(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def failing(network: nn.Module, dynamic: bool) -> nn.Module:
         def raise_error(*_: Tensor) -> Tensor:
             raise RuntimeError("Failed to find C compiler.\nSet CC.")
@@ -39,7 +41,9 @@ def test_what_fails_is_left_as_it_is(caplog: pytest.LogCaptureFixture, monkeypat
     )  # whole: some have no text in their first line
 
 
-def test_what_works_is_used(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_compiles_is_used_compiled(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     caplog.set_level(logging.INFO)
     backends = torch.compile
     monkeypatch.setattr(

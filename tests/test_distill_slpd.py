@@ -178,7 +178,7 @@ def test_killed_at_any_moment_and_started_again(warm: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_stopped_after_any_step_it_goes_on_there(
+def test_training_resumes_after_any_step(
     warm: Path, tmp_path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In an iteration, at its end, in the next: no step is taken twice, no iteration renewed twice."""

@@ -332,7 +332,7 @@ def interrupt_reading(monkeypatch: pytest.MonkeyPatch, after: int, error: BaseEx
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3])
-def test_an_interrupted_slide_goes_on_with_the_next_region(
+def test_an_interrupted_slide_resumes_with_the_next_region(
     encode: Encode, cohort: Path, monkeypatch: pytest.MonkeyPatch, after: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -350,7 +350,7 @@ def test_an_interrupted_slide_goes_on_with_the_next_region(
     encode(slides="a")
     done = max(after - 1, 0)  # the last region under way is lost
     assert read == [CORNERS[done:]]
-    assert ("a.h5.part: goes on behind region" in caplog.text) == (done > 0)
+    assert ("a.h5.part: resumes after region" in caplog.text) == (done > 0)
     assert (cohort / "tokens" / "a.h5").read_bytes() == undisturbed
     assert [path.name for path in (cohort / "tokens").iterdir()] == ["a.h5"]
 
@@ -491,7 +491,7 @@ def test_near_its_time_limit_a_batch_has_its_job_started_again(
 
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_job_goes_on_and_gives_the_same_bytes(encode: Encode, cohort: Path, kill: signal.Signals) -> None:
+def test_a_killed_job_resumes_and_gives_the_same_bytes(encode: Encode, cohort: Path, kill: signal.Signals) -> None:
     many_regions(cohort, 100)
     encode(slides="ab")
     undisturbed = [(cohort / "tokens" / f"{slide}.h5").read_bytes() for slide in "ab"]
@@ -505,7 +505,7 @@ def test_a_killed_job_goes_on_and_gives_the_same_bytes(encode: Encode, cohort: P
         assert process.returncode == (-kill if kill == signal.SIGKILL else 128 + kill)
         assert ("stopped by SIGTERM" in errors) == (kill == signal.SIGTERM)
         assert not (cohort / "tokens" / "a.h5").exists()
-    assert "goes on behind region" in errors
+    assert "resumes after region" in errors
     encode(slides="ab")
     assert [(cohort / "tokens" / f"{slide}.h5").read_bytes() for slide in "ab"] == undisturbed
     assert not part.exists()

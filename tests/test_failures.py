@@ -42,7 +42,7 @@ def ended(state: str) -> EndedJob:
         ("FAILED", "", "failed with exit status 1"),
     ],
 )
-def test_cause_is_told_from_accounting_and_log(state: str, log: str, cause: str) -> None:
+def test_cause_is_derived_from_accounting_and_log(state: str, log: str, cause: str) -> None:
     assert failures.cause(log, ended(state)).startswith(cause)
 
 
@@ -146,6 +146,10 @@ def test_torchrun_tells_the_status_of_the_process_that_failed_first(tmp_path: Pa
     failure = failures.describe(tmp_path / "9.log", ended("FAILED"))
     assert failure.repeats_itself is repeats
     assert failure.cause.startswith("was stopped by a signal") is (status == 143)
+    failures.keep_last_words(failure)
+    rule_log.write_text("another attempt\n")
+    later = failures.describe(tmp_path / "9.log", ended("FAILED"))
+    assert (later.cause, later.last_words) == (failure.cause, failure.last_words)
 
 
 def test_the_last_start_of_a_job_counts(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_prefix_is_refused_in_a_line(importer: Path, key: str) -> None:
     assert "Traceback" not in run.stderr
 
 
-def test_faults_of_the_importers_config_are_told_in_a_line(importer: Path) -> None:
+def test_errors_in_the_importers_config_are_reported_in_one_line(importer: Path) -> None:
     with open(importer / "config/config.yaml", "a", encoding="utf-8") as file:
         file.write("epochs: 3\n")
     run = snakemake(importer, IMPORT, "--dry-run")

@@ -239,7 +239,7 @@ def test_a_column_of_hundreds_of_values_is_not_printed_whole(tmp_path: Path) -> 
     refused(tmp_path, r"labels in column oncotree_code: L000 \(1\), .* L011 \(1\) and 88 more$")
 
 
-def test_labels_that_are_in_no_class_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_labels_outside_the_classes_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     small(tmp_path, "TCGA-AA-0002", "TCGA-AA-0001")
     run_stage(tmp_path, tmp_path / "labels.csv", tmp_path / "splits", tmp_path / "gdc", "LUAD", "LUSC")
     assert "labels of 1 slides are not among --classes and stay empty in the sheet: MIXED (1)" in caplog.text

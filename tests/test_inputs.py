@@ -66,7 +66,7 @@ def test_token_files_need_no_patch_encoder(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     "changes", [{"objective": {"intra": 0}}, {"prototypes": {"seed": 1}}, {"slide_graph": {"n": 1}}]
 )
-def test_settings_of_training_beside_pretrained_weights_are_refused(changes: dict[str, Any]) -> None:
+def test_training_settings_of_a_pretrained_variant_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(
         UserError, match=rf"^config\.variants\.hipt: pretrained stands beside {next(iter(changes))}, but"
     ):
@@ -86,7 +86,7 @@ def test_pretrained_weights_are_known_by_their_hash(pretrained: dict[str, Any], 
         experiment(pretrained=pretrained)
 
 
-def test_published_figures_of_misspelt_names_are_told_by_file(
+def test_misspelt_names_of_published_figures_are_reported_by_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Other names are no fault: a paper's file may hold more than an experiment runs, as the shipped ones do."""
@@ -105,7 +105,7 @@ def test_published_figures_of_misspelt_names_are_told_by_file(
     ]
 
 
-def test_a_check_of_files_that_takes_long_tells_how_far_it_is(
+def test_a_long_check_of_files_reports_progress(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = {}

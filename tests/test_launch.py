@@ -42,7 +42,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: list[list[str
     return tmp_path
 
 
-def test_one_process_on_a_machine_is_this_one(replaced: list[list[str]]) -> None:
+def test_a_single_process_on_one_machine_is_not_launched_anew(replaced: list[list[str]]) -> None:
     launch.launch(1, 1, None, STAGE)
     assert replaced == []
 

@@ -25,7 +25,7 @@ LAYERS = [
         "slide_work",
         "doctor",
     },
-    {"method", "models", "slurm", "tissue", "wsi"},
+    {"method", "models", "pale_ink", "pen", "slurm", "tissue", "wsi"},
     {"artifacts", "geometry", "settings"},
     {"caches", "errors", "launch", "layout", "versions", "workers"},
 ]

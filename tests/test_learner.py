@@ -81,7 +81,7 @@ def test_a_frozen_last_layer_does_not_move() -> None:
     assert unmoved == {"head.last_layer.weight_v"}
 
 
-def test_a_restored_learner_goes_on_as_if_nothing_had_happened() -> None:
+def test_a_restored_learner_continues_as_if_uninterrupted() -> None:
     """Both centres and the optimiser are part of the state."""
     batches, rates = make_batches(), StepRates(0.01, 0.1, 0.9)
     learner, restored = make_learner(), make_learner()

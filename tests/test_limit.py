@@ -87,7 +87,7 @@ def test_job_is_started_again_under_its_number(job: Path) -> None:
     assert (job / "told").read_text() == "requeue 7\n"
 
 
-def test_where_slurm_refuses_the_reason_is_told(job: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_reason_of_slurms_refusal_is_reported(job: Path, caplog: pytest.LogCaptureFixture) -> None:
     (job / "scontrol").write_text("#!/bin/sh\necho 'Requested operation is presently disabled' >&2\nexit 1\n")
     start_again()
     assert "not started again by SLURM" in caplog.text

@@ -56,7 +56,7 @@ def test_sheet_lists_every_file_with_patient_and_class(cohort: Path, rows: list[
     assert sorted(row.labels["immune"] for row in good(rows)) == ["excluded"] * 3 + ["inflamed"] * 3
 
 
-def test_one_file_is_no_slide_and_says_so_nowhere_in_the_sheet(rows: list[SheetRow]) -> None:
+def test_the_sheet_does_not_mark_the_file_that_is_no_slide(rows: list[SheetRow]) -> None:
     (other,) = [row for row in rows if row not in good(rows)]
     assert other.labels["immune"] in SMALL["classes"]
     assert other.patient not in {row.patient for row in good(rows)}

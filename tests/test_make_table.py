@@ -284,7 +284,7 @@ FIGURE = PublishedFigure("lung", "slpd", "knn", "auc", 0.875, 0.06, "A & B 2024,
 PLACE = PublishedFigure("lung", "dino", "knn", "auc", None, None, "", "config/published/mine.csv", 3)
 
 
-def test_published_figures_stand_beside_ours_with_their_source() -> None:
+def test_published_figures_are_shown_next_to_ours_with_their_source() -> None:
     content = content_of(TWO_ROWS, published=[FIGURE, PLACE])
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
@@ -353,7 +353,7 @@ def test_published_figures_may_lie_at_the_ends_of_a_range(tmp_path: Path) -> Non
     assert [(figure.value, figure.line) for figure in read_published(path)] == [(0, 2), (1, 3), (-1, 4), (-0.2, 5)]
 
 
-def test_names_that_are_nearly_the_configs_are_told_with_line_and_likely_spelling() -> None:
+def test_near_misses_of_names_in_the_config_are_reported_with_line_and_likely_spelling() -> None:
     figures = [
         FIGURE,
         replace(FIGURE, variant="dinoo", line=3),

@@ -164,7 +164,9 @@ def test_near_its_time_limit_it_is_started_again_if_it_got_on(
     assert (tmp_path / "stopped.safetensors.resume").exists()
 
 
-def test_warned_by_the_queue_it_saves_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_saves_itself_when_warned_by_the_queue_and_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SIGUSR1, also while prototypes are renewed or tokens loaded: a checkpoint after the next step, no stop."""
     manifest, step, seen = write_cohort(tmp_path), Learner.step, []
     resume = tmp_path / "out.safetensors.resume"

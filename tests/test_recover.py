@@ -45,7 +45,7 @@ def end_one(queue: Path) -> None:
     queue.write_text("".join(queue.read_text().splitlines(keepends=True)[1:]))
 
 
-def test_start_beside_jobs_of_a_killed_run_is_refused(folder: Path) -> None:
+def test_a_start_while_jobs_of_a_killed_run_are_alive_is_refused(folder: Path) -> None:
     with pytest.raises(UserError) as caught:
         refuse_orphans(folder)
     assert str(caught.value).startswith(

@@ -354,7 +354,7 @@ def test_a_result_that_is_gone_is_made_again(finished: Path, path: str, rule: st
     assert any(line.split()[0] == rule and line.endswith(f"gone: {name}") for line in lines), lines
 
 
-def test_why_says_the_same_of_many_slides_once(finished: Path) -> None:
+def test_why_groups_slides_of_the_same_cause(finished: Path) -> None:
     def edit(config: dict[str, Any]) -> None:
         config.setdefault("report", {})["picture_px"] = 64
 

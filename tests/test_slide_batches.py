@@ -17,7 +17,7 @@ def test_every_slide_is_in_one_batch_and_none_is_empty(slides: set[str]) -> None
 
 
 @given(ids, st.text("xyz", min_size=1, max_size=6))
-def test_a_slide_more_changes_its_own_batch_unless_batches_become_more(slides: set[str], new: str) -> None:
+def test_an_added_slide_changes_only_its_batch_unless_batches_are_added(slides: set[str], new: str) -> None:
     before, after = batches_of(slides), batches_of({*slides, new})
     changed = [number for number in after if before.get(number) != after[number]]
     grown = len(slides) in (SLIDES_PER_BATCH * 2**k for k in range(4))

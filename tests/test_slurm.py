@@ -98,7 +98,7 @@ def test_doctor_finds_the_cluster_fit(cluster: dict[str, str], finished: Path) -
     assert "ok      slides: all 10 can be read" in run.stdout
 
 
-def test_doctor_names_what_would_wait_for_ever(cluster: dict[str, str], finished: Path) -> None:
+def test_doctor_names_jobs_that_would_never_start(cluster: dict[str, str], finished: Path) -> None:
     profile = yaml.safe_load((toy.ROOT / "slurm/config.yaml").read_text())
     profile["set-resources"]["evaluate"] = {"runtime": 60 * 24 * 9}
     profile["set-resources"]["pretrain_dino"] = {"gpu": 64}
@@ -130,7 +130,7 @@ def test_doctor_names_what_would_wait_for_ever(cluster: dict[str, str], finished
         (["--set-resources", "evaluate:runtime=12960"], "allows 2880 minutes, not 12960; it would wait for ever"),
     ],
 )
-def test_what_slurm_refuses_is_told_before_anything_is_submitted(
+def test_jobs_that_slurm_would_refuse_are_reported_before_anything_is_submitted(
     cluster: dict[str, str], finished: Path, asked: list[str], words: str
 ) -> None:
     before = len(jobs_of(cluster, finished))

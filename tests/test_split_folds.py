@@ -198,7 +198,9 @@ def test_patients_in_val_and_test_are_refused_with_counts(caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_patients_in_train_and_val_are_told_and_never_refused(caplog: pytest.LogCaptureFixture, allowed: bool) -> None:
+def test_patients_in_train_and_val_are_reported_but_not_refused(
+    caplog: pytest.LogCaptureFixture, allowed: bool
+) -> None:
     """They cannot make a test result too good."""
     slides = slides_of(p1="AA", p2="BB", p3="AA")
     splits = [ids("p1_0 p2_0", "p2_1", "p3_0"), ids("p1_0 p2_0", "p1_1 p2_1", "p3_0"), ids("p1_0 p2_0", "", "p3_0")]
@@ -206,7 +208,7 @@ def test_patients_in_train_and_val_are_told_and_never_refused(caplog: pytest.Log
     assert "patients in both train and val (fold 0: 1, fold 1: 2, fold 2: 0), for example p2" in caplog.text
 
 
-def test_a_slide_named_twice_in_a_split_counts_once_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_slide_listed_twice_in_a_split_counts_once_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     slides = slides_of(p1="A", p2="B", p3="A")
     (fold,) = import_folds("grade", [ids("p1_0 p2_0 p1_0.svs", "", "p3_0 p3_0")], slides, allow_patient_overlap=False)
     assert [slide.slide for slide in fold.train + fold.test] == ["p1_0", "p2_0", "p3_0"]
@@ -240,7 +242,7 @@ def test_a_fold_may_do_without_validation() -> None:
     assert fold.val == []
 
 
-def test_large_losses_and_other_spellings_are_told() -> None:
+def test_large_losses_and_other_spellings_are_reported() -> None:
     sheet = [str(number) for number in range(1001, 1021)]
     whole = {"train": sheet[:12], "val": sheet[12:14], "test": sheet[14:]}
     assert absent_text("dx", [whole], sheet) == ""

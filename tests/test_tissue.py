@@ -11,7 +11,8 @@ from scipy import ndimage
 from benchmarks import pens
 from benchmarks.pens import drawn_tissue
 from slpd.artifacts.slides.mask import Ground
-from slpd.tissue import drop_small, fill_small_holes, glass_colour, reached, survey, why_no_stain
+from slpd.geometry.neighbourhood import reached
+from slpd.tissue import drop_small, fill_small_holes, glass_colour, survey, why_no_stain
 from slpd.wsi import Slide
 
 Picture = NDArray[np.uint8]  # (h, w, 3)
@@ -202,7 +203,7 @@ def test_the_glass_is_the_brightest_smooth_part() -> None:
     assert glass_colour(full, nothing[:100, :100], MPP).tolist() == [255] * 3
 
 
-def test_pictures_of_another_kind_are_told() -> None:
+def test_dark_field_and_grey_pictures_are_recognised() -> None:
     """Fluorescence on black or on noise, and grey; not tissue all over, pale glass, or black fill beside tissue."""
     rng = np.random.default_rng(0)
     dark = np.zeros((200, 250, 3), np.uint8)

@@ -131,7 +131,7 @@ def test_a_slide_of_channels_is_refused(tmp_path: Path, pixels: Picture, bits: i
         Slide("s", path, 0.5)
 
 
-def test_a_resolution_for_printers_is_told(tmp_path: Path, make_slide: MakeSlide, pixels: Picture) -> None:
+def test_a_resolution_meant_for_printers_is_named(tmp_path: Path, make_slide: MakeSlide, pixels: Picture) -> None:
     with pytest.raises(
         SlideError, match=r"352\.778 µm/px, expected 0\.1 to 10 \(it is 72 dots per inch, for printers\)"
     ):
@@ -214,7 +214,7 @@ def test_levels_in_subifds_are_levels_like_others(tmp_path: Path, pixels: Pictur
     assert np.abs(thumbnail - expected).mean() < 2
 
 
-def test_a_damaged_tile_in_a_subifd_is_told_with_its_place(tmp_path: Path, pixels: Picture) -> None:
+def test_a_damaged_tile_in_a_subifd_is_reported_with_its_position(tmp_path: Path, pixels: Picture) -> None:
     path = tmp_path / "a.ome.tif"
     ome_tiff(path, pixels, "jpeg")
     with tifffile.TiffFile(path) as file:

@@ -237,7 +237,7 @@ def test_a_slide_smaller_than_a_region_is_white_around(tmp_path: Path, make_slid
     assert (region[:, 520:] == 255).all()
 
 
-def test_what_the_file_states_is_known_beside_the_sheet(tmp_path: Path, make_slide: MakeSlide, pixels: Pixels) -> None:
+def test_the_files_resolution_is_kept_next_to_the_sheets(tmp_path: Path, make_slide: MakeSlide, pixels: Pixels) -> None:
     for stated, known in [(0.25, 0.25), (25.4, 25.4), ((0.5, 0.504), 0.502), ((25.4, 30.0), 27.7), (None, None)]:
         with Slide("s", make_slide(tmp_path / "s.tiff", pixels, mpp=stated), 0.5) as slide:
             assert (slide.mpp, slide.mpp_source) == (0.5, "sheet")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slpd.artifacts.atomic import atomic_path
+from slpd.artifacts.disk import raise_if_away
 from slpd.errors import UserError
 
 
@@ -23,9 +24,11 @@ def read_arrays(path: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
 
     Raises:
         UserError: the file is missing, damaged, or another file.
+        OSError: its disk is away.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in keys}
     except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise_if_away(path, error)
         raise UserError(f"{path}: cannot be read ({error}); delete it and run the stage that makes it again") from error

@@ -1,4 +1,4 @@
-"""HDF5 files that are either whole or absent, also when the disk fills up; one that was damaged later is named."""
+"""HDF5 files that are either complete or absent, even if the disk fills up. Damaged files are refused by name."""
 
 import io
 from collections.abc import Iterator
@@ -9,16 +9,17 @@ from typing import Any
 import h5py
 
 from slpd.artifacts.atomic import atomic_path
+from slpd.artifacts.disk import raise_if_away
 from slpd.errors import UserError
 
 
 class WrittenFile(io.FileIO):
-    """A file that keeps its first error to itself: libhdf5 cannot close a file whose disk is full without a crash."""
+    """A file that stores its first error and does not raise it: libhdf5 would crash closing a file on a full disk."""
 
     error: OSError | None = None
 
     def write(self, data: Any) -> int:  # noqa: ANN401 - whatever has bytes
-        """Write all of `data`; after an error, nothing."""
+        """Write all of `data`, or nothing after an error."""
         rest = memoryview(data).cast("B")
         try:
             while len(rest) and not self.error:
@@ -28,7 +29,7 @@ class WrittenFile(io.FileIO):
         return memoryview(data).nbytes
 
     def truncate(self, size: int | None = None) -> int:
-        """Set the size; after an error, nothing."""
+        """Set the size, unless there was an error."""
         try:
             return self.tell() if self.error else super().truncate(size)
         except OSError as error:
@@ -38,10 +39,10 @@ class WrittenFile(io.FileIO):
 
 @contextmanager
 def new_hdf5_file(path: Path) -> Iterator[h5py.File]:
-    """An open file that becomes `path` when the block ends without an error.
+    """A file open for writing, which becomes `path` if the block ends without an error.
 
     Raises:
-        UserError: the disk is full, or another error of writing.
+        UserError: the disk is full, or writing failed otherwise.
     """
     with atomic_path(path) as temporary:
         with WrittenFile(temporary, "w+") as raw, h5py.File(raw, "w") as file:
@@ -56,15 +57,17 @@ def open_hdf5_file(path: Path, made_by: str) -> Iterator[h5py.File]:
 
     Args:
         path: The file.
-        made_by: The stages that make it, for the message.
+        made_by: The stages that write it, for the message.
 
     Raises:
-        UserError: it is missing, damaged, or another file; also if that shows while it is read.
+        UserError: it is missing, damaged or another kind of file. Damage may show only while it is read.
+        OSError: its disk is away.
     """
     try:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, KeyError) as error:
+        raise_if_away(path, error)
         raise UserError(
             f"{path}: cannot be read ({error}); delete it and start again: {made_by} makes it anew"
         ) from error

@@ -1,7 +1,7 @@
-"""CSV tables that people write (sheets, split files, tile manifests), read strictly: faults are named, not guessed.
+"""CSV tables that people write (sheets, split files, tile manifests). They are read strictly, and errors are named.
 
-The standard library reads them. pandas takes a short line for one with empty cells, renames a column that is there
-twice, and cannot say in which line a quote went wrong.
+The standard library reads them. pandas fills short lines with empty cells, renames repeated columns, and cannot tell
+in which line a quote is missing.
 """
 
 import csv
@@ -11,33 +11,33 @@ from pathlib import Path
 
 from slpd.errors import UserError
 
-Line = tuple[int, dict[str, str]]  # line number in the file, column -> cell without blanks around it
+Line = tuple[int, dict[str, str]]  # line number in the file; column -> cell, stripped
 
 
 def read_table(path: Path, what: str, columns: Sequence[str]) -> list[Line]:
-    """The lines of a table under its header.
+    """The lines of a table, without its header.
 
     Args:
         path: The file.
         what: What it is, for messages.
-        columns: Columns it must have; others may stand among them.
+        columns: Columns it must have; it may have others.
 
     Raises:
-        UserError: the file cannot be read, is no UTF-8 text, lacks a column or has one twice; a quote is not closed;
-            a line has more or fewer cells than the header, or a cell with a line break.
+        UserError: the file cannot be read or is not UTF-8; a column is missing or repeated; a quote is not closed;
+            a line has more or fewer cells than the header, or a line break in a cell.
     """
     return parse_table(path, read_text(path, what, columns), what, columns)
 
 
 def parse_table(path: Path, text: str, what: str, columns: Sequence[str]) -> list[Line]:
-    """The lines of a table of which the text is known already; as `read_table`."""
+    """Like `read_table`, for text that has been read already."""
     reader = csv.DictReader(StringIO(text, newline=""), strict=True)
     try:
         reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
         check_header(path, what, columns, reader.fieldnames)
         return [(reader.line_num, checked_cells(path, reader.line_num, cells)) for cells in reader]
     except csv.Error as error:
-        line = reader.reader.line_num  # DictReader's own number stands still at a line that fails
+        line = reader.reader.line_num  # DictReader's own line_num does not count a line that fails
         raise UserError(f"{path}, line {line}: {error}; close every quote that is opened") from error
 
 
@@ -54,7 +54,7 @@ def read_text(path: Path, what: str, columns: Sequence[str]) -> str:
 
 
 def check_header(path: Path, what: str, columns: Sequence[str], header: Sequence[str]) -> None:
-    """Refuse a header with a column missing or twice."""
+    """Refuse a header in which a column is missing or repeated."""
     for column in columns:
         if column not in header:
             raise UserError(
@@ -67,7 +67,7 @@ def check_header(path: Path, what: str, columns: Sequence[str], header: Sequence
 
 
 def checked_cells(path: Path, line: int, cells: dict[str, str]) -> dict[str, str]:
-    """The cells of a line, as many as the header has, none with a line break in it."""
+    """The cells of a line, stripped. Refuses another number of cells than the header has, and line breaks in a cell."""
     if None in cells or None in cells.values():
         raise UserError(f"{path}, line {line}: more or fewer cells than the header has; check commas and quotes")
     for column, cell in cells.items():

@@ -1,1 +1,1 @@
-"""Whether a machine and its queue can run an experiment: a line per check, and what to do."""
+"""Checks whether a machine and its queue can run an experiment. Each check is one line with its remedy."""

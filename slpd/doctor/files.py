@@ -1,4 +1,4 @@
-"""Checks of what an experiment reads: every slide, the weights and their hashes."""
+"""Checks of the files that an experiment reads: every slide, and weights with their hashes."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ SHOWN = 5
 
 
 def file_findings(config: Mapping[str, Any], slides: Sequence[str]) -> Iterator[Finding]:
-    """All of them."""
+    """One finding for all slides, and one per weights file."""
     yield readable(slides)
     encoder = config["patch_encoder"]
     if encoder["checkpoint"] and not all(map(is_token_file, slides)):
@@ -28,7 +28,7 @@ def file_findings(config: Mapping[str, Any], slides: Sequence[str]) -> Iterator[
 
 
 def readable(slides: Sequence[str]) -> Finding:
-    """Whether every slide can be opened and read."""
+    """Check that every slide can be opened and read."""
     with ThreadPoolExecutor(THREADS) as pool:
         faults = [fault for fault in pool.map(fault_of, slides) if fault]
     if not faults:
@@ -39,7 +39,7 @@ def readable(slides: Sequence[str]) -> Finding:
 
 
 def fault_of(path: str) -> str:
-    """Why a file cannot be read, or nothing."""
+    """Why a slide cannot be read; empty if it can."""
     try:
         for part in files_of(Path(path)):
             with open(part, "rb") as file:
@@ -53,7 +53,7 @@ def fault_of(path: str) -> str:
 
 
 def weights(key: str, path: str | None, sha256: str) -> Finding:
-    """Whether a weights file is the one that the config means."""
+    """Check that a weights file has the SHA-256 that the config states."""
     if path is None:
         return Finding(key, True, "null: not at hand, and tables say so")
     try:

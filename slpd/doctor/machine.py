@@ -1,4 +1,4 @@
-"""Checks of the machine this runs on: packages, GPU, faiss, how slides are decoded, scratch space."""
+"""Checks of this machine: packages, GPU, faiss, decoding of slides, scratch space."""
 
 import os
 import platform
@@ -18,16 +18,16 @@ from slpd.doctor.finding import Finding
 
 PACKAGES = ("cucim", "torch", "timm", "h5py", "openslide", "faiss", "sklearn", "snakemake")
 PLUGIN = "snakemake-executor-plugin-slurm"
-PLUGIN_LEAST = (2, 8)  # earlier ones run training on several GPUs twice, or cannot leave requeueing to SLURM
-RESULTS_GB = 50.0  # least room for results
+PLUGIN_LEAST = (2, 8)  # earlier versions start training on several GPUs twice, or do not let SLURM requeue jobs
+RESULTS_GB = 50.0  # free space that results should have
 
 
 def machine_findings(copy_to: str | None, largest_slide: int) -> Iterator[Finding]:
-    """All of them.
+    """One finding per check.
 
     Args:
         copy_to: `jobs.copy_to`.
-        largest_slide: Bytes.
+        largest_slide: Size of the largest slide, bytes.
     """
     yield Finding("machine", True, f"{platform.node()}, Python {platform.python_version()}")
     yield caches()
@@ -43,7 +43,7 @@ def machine_findings(copy_to: str | None, largest_slide: int) -> Iterator[Findin
 
 
 def caches() -> Finding:
-    """Whether libraries can keep what they compile; `slpd.__main__` has moved what the home does not take."""
+    """Check where libraries cache what they compile. `slpd.__main__` moves caches out of a home that is read-only."""
     moved = [name for name in CACHES if os.environ.get(name, "").startswith(str(own_folder()))]
     if not moved:
         return Finding("caches", True, f"in {home()}")
@@ -54,12 +54,12 @@ def caches() -> Finding:
 
 
 def packages() -> Iterator[Finding]:
-    """Whether everything imports; cuCIM first: imported after torch, it hangs."""
+    """Check that all packages import. cuCIM comes first, because it hangs if imported after torch."""
     faults: dict[str, Exception] = {}
     for name in PACKAGES:
         try:
             import_module(name)
-        except Exception as error:  # whatever it is, it is the finding
+        except Exception as error:  # any error is a finding
             faults[name] = error
     remedy = remedy_of(faults) if faults else ""
     named = ", ".join(f"{name} ({error})" for name, error in faults.items())
@@ -67,14 +67,14 @@ def packages() -> Iterator[Finding]:
 
 
 def remedy_of(faults: Mapping[str, Exception]) -> str:
-    """What to do about packages that do not import: those that found no file to write are installed well."""
+    """What to do about packages that do not import. Those that could not write a file are installed correctly."""
     if all(isinstance(error, OSError) and error.filename for error in faults.values()):
         return "make the folders that are named writable, or set the variables of their caches to others"
     return "install envs/requirements.lock again: make setup"
 
 
 def plugin() -> Finding:
-    """Whether the SLURM plugin has what the profile asks for."""
+    """Check that the SLURM plugin is recent enough for the profile."""
     try:
         found = version(PLUGIN)
     except PackageNotFoundError:
@@ -84,7 +84,7 @@ def plugin() -> Finding:
 
 
 def gpu() -> Finding:
-    """What torch sees."""
+    """The GPUs that torch sees."""
     import torch  # noqa: PLC0415  # after cuCIM
 
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -95,7 +95,7 @@ def gpu() -> Finding:
 
 
 def faiss_on_gpu() -> Finding:
-    """Whether k-means runs on a GPU."""
+    """Check whether k-means runs on a GPU."""
     import faiss  # noqa: PLC0415
 
     count = getattr(faiss, "get_num_gpus", lambda: 0)()
@@ -135,12 +135,12 @@ def decoding() -> Finding:
 
 
 def scratch(copy_to: str | None, largest_slide: int) -> Finding:
-    """Whether a slide fits where it is copied to while it is read."""
+    """Check that slides fit into the folder to which they are copied before they are read."""
     if copy_to is None:
         return Finding("scratch", True, "jobs.copy_to is null: slides are read in place")
     if not Path(copy_to).is_dir():
         return Finding("scratch", False, f"jobs.copy_to is {copy_to}: no such folder here", "ask on a node: --on-node")
-    free, needed = shutil.disk_usage(copy_to).free, 2 * largest_slide  # one is read, the next is copied
+    free, needed = shutil.disk_usage(copy_to).free, 2 * largest_slide  # one is read while the next is copied
     remedy = "" if free >= needed else "set jobs.copy_to to a larger disk, or null"
     found = f"{copy_to}: {free / 1e9:.1f} GB free, two of the largest slides have {needed / 1e9:.1f} GB"
     return Finding("scratch", free >= needed, found, remedy)

@@ -1,4 +1,4 @@
-"""Checks of the queue: what the plugin's known defects need, and whether SLURM would take each kind of job."""
+"""Checks of the queue: settings that avoid known defects of the plugin, and whether SLURM accepts each kind of job."""
 
 import re
 import shlex
@@ -27,7 +27,7 @@ FLAGS = {
 }
 
 ENDLESS = "it would wait for ever"
-NOT_KNOWN = (None, "", "<TBD>")  # the last is Snakemake's, of what depends on files that are not there yet
+NOT_KNOWN = (None, "", "<TBD>")  # Snakemake writes the last where a value depends on files that do not exist yet
 
 NO_SBATCH = Finding("SLURM", False, "no sbatch here", "go to a machine that submits jobs, or leave --profile out")
 
@@ -35,11 +35,11 @@ NO_SBATCH = Finding("SLURM", False, "no sbatch here", "go to a machine that subm
 def queue_findings(
     profile: Mapping[str, Any], requests: Mapping[str, Mapping[str, Any]], folder: Path
 ) -> Iterator[Finding]:
-    """All of them.
+    """One finding per check and per kind of job.
 
     Args:
-        profile: The profile's content.
-        requests: Rule, or group of rules -> resources of its jobs.
+        profile: Content of the profile.
+        requests: Name of a rule or group -> resources of its jobs.
         folder: Where the workflow runs.
     """
     if not has_slurm():
@@ -59,7 +59,7 @@ def queue_findings(
 
 
 def refused(requests: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    """What SLURM would not take, or never start, of the jobs of a run: a line per reason."""
+    """Jobs of a run that SLURM would refuse or never start: a line per reason."""
     if not has_slurm():
         return [str(NO_SBATCH)]
     asked = {" ".join([name, *flags_of(request)]): (name, request) for name, request in requests}
@@ -71,7 +71,7 @@ def refused(requests: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:
 
 
 def settings(profile: Mapping[str, Any]) -> Iterator[Finding]:
-    """What a profile must not say, because of the plugin (2.8.0)."""
+    """Settings that a profile must not have, because of defects of the plugin (2.8.0)."""
     if profile.get("slurm-array-jobs"):
         found = "slurm-array-jobs is set: unfinished tasks are reported as done, outputs of others deleted"
         yield Finding("profile", False, found, "remove it; groups make few jobs of many slides")
@@ -84,7 +84,7 @@ def settings(profile: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def accounting() -> Finding:
-    """Whether sacct answers; polling falls back on it, and it knows why jobs failed."""
+    """Check that sacct answers. It tells why jobs failed, and stands in where squeue does not know a job."""
     try:
         ask("sacct", "-n", "-X", "-o", "JobID")
     except UserError as error:
@@ -94,7 +94,7 @@ def accounting() -> Finding:
 
 
 def forgetting(site: str, interval: int) -> Finding:
-    """Whether squeue remembers ended jobs until they are looked at; `site` is SLURM's configuration."""
+    """Check that squeue remembers ended jobs until the next poll. `site` is the output of `scontrol show config`."""
     found = re.search(r"^MinJobAge\s*=\s*(\d+)", site, re.MULTILINE)
     age = int(found[1]) if found else 0
     good = age >= 3 * interval
@@ -103,7 +103,7 @@ def forgetting(site: str, interval: int) -> Finding:
 
 
 def orphans(folder: Path) -> Finding:
-    """Whether jobs of a killed run are alive."""
+    """Check whether jobs of a killed run are still in the queue."""
     try:
         refuse_orphans(folder)
     except UserError as error:
@@ -112,7 +112,7 @@ def orphans(folder: Path) -> Finding:
 
 
 def submission(name: str, asked: Mapping[str, Any]) -> Finding:
-    """Whether SLURM would take a job, and start it."""
+    """Check that SLURM would accept a job and start it."""
     words, reason = " ".join(flags_of(asked)), objection(asked)
     if not reason:
         return Finding(f"job {name}", True, words)
@@ -127,7 +127,7 @@ def remedy(reason: str) -> str:
 
 
 def objection(asked: Mapping[str, Any]) -> str:
-    """Why SLURM refuses a job, in its words, or would let it wait for ever: its time is beyond the partition's."""
+    """Why SLURM refuses a job, in its own words, or would never start it: its time exceeds the partition's limit."""
     command = ["sbatch", "--test-only", *flags_of(asked), "--wrap", "true"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode:
@@ -141,7 +141,7 @@ def objection(asked: Mapping[str, Any]) -> str:
 
 
 def flags_of(asked: Mapping[str, Any]) -> list[str]:
-    """What a job asks sbatch for."""
+    """The options of sbatch for a job."""
     flags = [flag.format(asked[key]) for key, flag in FLAGS.items() if asked.get(key) not in NOT_KNOWN]
     if asked.get("gpu") not in (*NOT_KNOWN, 0):
         model = f"{asked['gpu_model']}:" if asked.get("gpu_model") else ""
@@ -150,6 +150,6 @@ def flags_of(asked: Mapping[str, Any]) -> list[str]:
 
 
 def longest(partition: str) -> int | None:
-    """Minutes that a job of a partition may take; None: any."""
+    """Time limit of a partition, minutes; None: no limit."""
     limit = seconds_of(ask("sinfo", "-h", "-p", partition, "-o", "%l").split("\n")[0])
     return limit // 60 if limit is not None else None

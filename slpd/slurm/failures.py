@@ -20,7 +20,7 @@ START = "Provided remote nodes:"  # Snakemake says it at every start of a job; a
 COMMAND = re.compile(r"returned non-zero exit status \d+|died with <Signals\.SIG\w+: \d+>")
 ROOT_CAUSE = re.compile(r"^Root Cause \(first observed failure\):.*?^ *exitcode +: (\d+)", re.MULTILINE | re.DOTALL)
 LAST_WORDS = 300  # characters of a log's last line
-KEPT = re.compile(r"^last words, (?P<log>.+?): (?P<words>.*)$", re.MULTILINE)
+KEPT = re.compile(r"^cause: (?P<cause>.+)\nlast words, (?P<log>.+?): (?P<words>.*)$", re.MULTILINE)
 REFUSED = "refused.txt"  # in the folder of SLURM logs: time, task and reason of jobs that sbatch did not take
 LOGS = Path("logs/slurm")  # slurm-logdir of the profile
 SLACK_SECONDS = 10.0  # between clocks of a node and of the file system
@@ -119,7 +119,7 @@ def describe(slurm_log: Path, job: EndedJob | None, job_id: str = "", task: str 
     words, statement = last_line(rule_log or slurm_log), cause(text, job, status_of_first(rule_log))
     kept = KEPT.search(text)
     if kept:
-        rule_log, words = Path(kept["log"]), kept["words"]
+        rule_log, words, statement = Path(kept["log"]), kept["words"], kept["cause"]
     shown = rule_log if rule_log != slurm_log else None
     said = tuple(last_line(log) if log else "" for log in others)
     return Failure(job_id or slurm_log.stem, task, statement, words, shown, slurm_log, said)
@@ -148,10 +148,11 @@ def in_attempt(rule_log: Path, slurm_log: Path, job: EndedJob | None) -> bool:
 
 
 def keep_last_words(failure: Failure) -> None:
-    """Keep an attempt's last words with its SLURM log: the next attempt writes over the rule's log."""
+    """Keep an attempt's cause and last words with its SLURM log: the next attempt writes over the rule's log."""
     if failure.slurm_log.is_file():
         with open(failure.slurm_log, "a") as file:
-            file.write(f"\nlast words, {failure.rule_log or failure.slurm_log}: {failure.last_words}\n")
+            log = failure.rule_log or failure.slurm_log
+            file.write(f"\ncause: {failure.cause}\nlast words, {log}: {failure.last_words}\n")
 
 
 def cause(slurm_log: str, job: EndedJob | None, status: str = "") -> str:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from slpd.artifacts.disk import raise_if_slide_away
 from slpd.artifacts.outside.encoder_weights import read_encoder_weights
 from slpd.artifacts.patch_tokens.cohort_tokens import Stamp, file_stamp
 from slpd.artifacts.patch_tokens.token_file import Quality, TokenSource, read_quality, read_source, write_tokens
@@ -189,6 +190,7 @@ def prepare(slide: TiledSlide, batch: Batch) -> Prepared:
     try:
         return open_slide(record, read_regions(slide.table), batch, out)
     except SlideError as error:
+        raise_if_slide_away(Path(record.path), error)
         return Prepared(record.failed("encode_patches", str(error)), None, out)
 
 
@@ -263,6 +265,7 @@ def finish(prepared: Prepared, batch: Batch) -> SlideRecord:
         if prepared.task:
             record = encode_in_spite_of_a_crash(record, prepared.task, batch, out)
     except SlideError as error:
+        raise_if_slide_away(Path(record.path), error)
         record = record.failed("encode_patches", str(error))
     if record.status == "failed":
         log.warning("left out: %s", record.reason)
@@ -317,6 +320,7 @@ def encode_ahead(task: Task, first: int, encoder: PatchEncoder) -> Iterator[Enco
     with page_locked(task.slide.memory_of_regions(task.plan), encoder.device):
         for pixels in task.reader.read_regions(map(tuple, task.corners[first:].tolist()), task.plan):
             if isinstance(pixels, UnreadableRegion):
+                raise_if_slide_away(task.slide.path, SlideError(pixels.reason))
                 log.warning(
                     "%s: no region at x %d, y %d: %s", task.slide.name, pixels.x_lv0, pixels.y_lv0, pixels.reason
                 )

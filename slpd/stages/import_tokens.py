@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from slpd.artifacts.disk import raise_if_slide_away
 from slpd.artifacts.outside.foreign_tokens import ForeignTokens, open_foreign_tokens
 from slpd.artifacts.patch_tokens.token_file import TokenSource, write_tokens
 from slpd.artifacts.slides.sheet import TOKEN_SUFFIXES, SheetRow, read_sheet
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
                 records.append(import_slide(row, tokens, args.version, out))
                 cohort.add(row, tokens)
         except SlideError as error:
+            raise_if_slide_away(Path(row.path), error)
             log.warning("left out: %s", error)
             out.unlink(missing_ok=True)
             records.append(SlideRecord(slide=row.slide, path=row.path).failed("import_tokens", str(error)))

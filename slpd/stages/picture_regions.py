@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from slpd.artifacts.disk import raise_if_slide_away
 from slpd.artifacts.slides.finished_slide import FinishedSlide, read_batch, write_batch
 from slpd.artifacts.slides.picture import write_picture
 from slpd.artifacts.slides.region_pictures import n_columns
@@ -64,6 +65,7 @@ def picture_slide(record: SlideRecord, table: Path, picture_px: int, out: Path) 
         sheet = draw_region_sheet(pictures(record, regions, picture_px), len(regions), picture_px)
         log.info("%s: %d regions", record.slide, len(regions))
     except SlideError as error:
+        raise_if_slide_away(Path(record.path), error)
         log.warning("no pictures: %s", error)
         sheet = draw_message(str(error))
         record = record.failed("picture_regions", str(error))
@@ -83,6 +85,7 @@ def pictures(record: SlideRecord, regions: list[Region], picture_px: int) -> Ite
         corners = [(region.x_lv0, region.y_lv0) for region in regions]
         for pixels in slide.read_regions(corners, plan):
             if isinstance(pixels, UnreadableRegion):
+                raise_if_slide_away(slide.path, SlideError(pixels.reason))
                 log.warning("%s: no picture at x %d, y %d: %s", slide.name, pixels.x_lv0, pixels.y_lv0, pixels.reason)
                 yield None
             else:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from slpd.artifacts.disk import raise_if_slide_away
 from slpd.artifacts.slides.finished_slide import write_batch
 from slpd.artifacts.slides.mask import NOTHING, Ground, write_mask
 from slpd.artifacts.slides.picture import write_picture
@@ -81,6 +82,7 @@ def segment(slide: str, given: GivenSlide, settings: Tissue, folder: Path) -> Sl
         refuse_blank(record, thumbnail, settings, given.mask_file)
         log.info("%s: %.1f mm² of tissue", record.slide, record.tissue_mm2)
     except SlideError as error:
+        raise_if_slide_away(Path(given.path), error)
         log.warning("left out: %s", error)
         record = record.failed("segment_tissue", str(error))
     write_mask(folder / MASK.format(slide=slide), ground)

@@ -1,4 +1,4 @@
-"""Pixels of a slide's levels through cuCIM, where it was found to read them as OpenSlide does."""
+"""Reads pixels through cuCIM, where it has been found to read them as OpenSlide does."""
 
 import ctypes
 import os
@@ -11,7 +11,7 @@ from slpd.wsi.openslide_reader import OpenSlideReader, UnreadableTileError
 from slpd.wsi.tiff_levels import TileCheck, UnsuitableError, refuse_other_than_jpeg
 
 STDOUT = 1
-CORRUPT = "Corrupt JPEG data"  # libjpeg, of data that do not fit their tile; a missing end alone is not corrupt
+CORRUPT = "Corrupt JPEG data"  # libjpeg says so of data that do not fit their tile, but not of a missing end alone
 ROUNDING = 2  # grey levels: OpenSlide's linear interpolation has 8-bit weights
 
 
@@ -34,7 +34,7 @@ class CucimReader:
 
     def __init__(self, path: Path, other: OpenSlideReader, check: TileCheck) -> None:
         refuse_other_than_jpeg(check.levels)
-        from cucim.clara import CuImage  # noqa: PLC0415 - 0.2 s, wasted on slides that it is not to read
+        from cucim.clara import CuImage  # noqa: PLC0415 - 0.2 s, wasted on slides that it does not read
 
         CuImage.cache("nocache")
         self._check, self._other = check, other
@@ -59,7 +59,7 @@ class CucimReader:
             if not complaint:
                 return pixels
         pixels = self._read_otherwise(level, left, top, width, height)
-        if CORRUPT in complaint:  # and OpenSlide did not find out
+        if CORRUPT in complaint:  # which OpenSlide did not notice
             raise UnreadableTileError(self._locate(level, tiles))
         return pixels
 
@@ -68,7 +68,7 @@ class CucimReader:
         return self._other.read(level, left, top, width, height)
 
     def _locate(self, level: int, tiles: list[tuple[int, int]]) -> str:
-        """Where the first tile with corrupt data lies, and why it is thought to be corrupt."""
+        """Where the first tile with corrupt data lies, and what shows that it is corrupt."""
         width, height = self._check.levels[level].tile_size
         for row, column in tiles:
             complaint = self.decode(level, column * width, row * height, 1, 1)[1]
@@ -77,9 +77,9 @@ class CucimReader:
         return self._other.message(level, column * width, row * height, complaint.splitlines()[-1])
 
     def decode(self, level: int, left: int, top: int, width: int, height: int) -> tuple[NDArray[np.uint8], str]:
-        """What cuCIM makes of a part, and what it complained about, if anything."""
+        """The pixels that cuCIM reads, and its complaint, if any."""
         downsample = self._other.slide.level_downsamples[level]
-        # cuCIM rounds the place down to a pixel of the level: the middle of the pixel is safe.
+        # cuCIM rounds positions down to a pixel of the level, so the middle of the pixel is given.
         place = tuple(int((length + 0.5) * downsample) for length in (left, top))
         pixels = self._pixels(place, (width, height), level)
         self._libc.fflush(None)
@@ -111,7 +111,7 @@ class CucimReader:
         return f"{self.equality}, tiles compared: {equal}"
 
     def _tile_is_equal(self, level: int, row: int, column: int) -> bool:
-        """Whether a tile could be compared; it must be equal if it could.
+        """Whether a tile could be compared. If so, it must be equal.
 
         A tile of another size than the level's, left out or damaged is none to compare: `read` leaves it to OpenSlide.
         """
@@ -154,7 +154,7 @@ class CucimReader:
 
 
 def interpolate(pixels: NDArray[np.float32], shift: float, axis: int = 0) -> NDArray[np.float32]:
-    """An image read `shift` pixels, -1 to 1, further along an axis; its border is wrong by what lies beyond it."""
+    """An image shifted by `shift` pixels, -1 to 1, along an axis. Its border is wrong: what lies beyond is unknown."""
     neighbour = np.roll(pixels, -1 if shift > 0 else 1, axis)
     mixed: NDArray[np.float32] = pixels + np.float32(abs(shift)) * (neighbour - pixels)
     return mixed

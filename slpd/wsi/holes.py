@@ -1,4 +1,4 @@
-"""Tiles that a TIFF level does not have, though another level shows what lies there.
+"""Tiles that are missing from a TIFF level although another level shows what lies there.
 
 Scanners leave out tiles of glass, at every level alike: those are white. A hole over a tile of a finer level comes from
 a writer that was interrupted or that leaves out by other rules, and is read from there. One in the finest level that
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from slpd.geometry.area_resample import area_resample
 from slpd.wsi.tiff_levels import TileCheck
 
-DARK = 200  # grey level of the darkest channel: glass is brighter, also where JPEG rings beside tissue
+DARK = 200  # grey level of the darkest channel; glass is brighter, even where JPEG rings near tissue
 DARK_SHARE = 0.05  # of a hole's pixels in the coarser level, above which something lies there
 
 Pixels = NDArray[np.uint8]  # (height, width, 3)
 
 
 class LevelReader(Protocol):
-    """Reads parts of levels, holes filled."""
+    """Reads parts of levels with their holes filled."""
 
     def read(self, level: int, left: int, top: int, width: int, height: int) -> Pixels:
         """(height, width, 3) RGB pixels of a part inside a level."""
@@ -82,7 +82,7 @@ class Holes:
                 yield Part(part.level, left, top, right, bottom)
 
     def _on(self, level: int, part: Part) -> Part:
-        """The same place on another level, at least a pixel of it."""
+        """The same area on another level, at least one pixel."""
         across, down = (there / here for there, here in zip(self._sizes[level], self._sizes[part.level], strict=True))
         left, top = (
             min(round(part.left * across), self._sizes[level][0] - 1),

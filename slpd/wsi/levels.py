@@ -1,4 +1,4 @@
-"""The levels of a slide: those that OpenSlide finds, and those that only tifffile does."""
+"""The levels of a slide: those that OpenSlide finds, and those that only tifffile finds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +14,14 @@ MAX_SIZE_ERROR_PX = 2  # of a level's shorter side: both sides are rounded, some
 
 @dataclass(frozen=True)
 class Levels:
-    """What the parts of a slide are read from."""
+    """The levels of a slide, and what reads them."""
 
     reader: LevelReader
     sizes: tuple[tuple[int, int], ...]  # (width, height), px
     downsamples: tuple[float, ...]  # level-0 pixels per pixel
     tile_heights: tuple[int, ...]  # px
-    tiles: TileReader | None = None  # for overviews that are made of a huge level
-    note: str = ""  # why tiles are not read one by one, although that would serve
+    tiles: TileReader | None = None  # for overviews of a huge level
+    note: str = ""  # why tiles are not read one by one, although that would help
 
 
 def levels_of(reader: LevelReader, plain: OpenSlideReader, structure: TiffStructure | None) -> Levels:
@@ -47,7 +47,7 @@ def levels_of(reader: LevelReader, plain: OpenSlideReader, structure: TiffStruct
 
 
 def needs_tile_reader(structure: TiffStructure) -> bool:
-    """Whether a slide has levels that OpenSlide does not see, or only one, and that a huge one."""
+    """Whether a slide has levels that OpenSlide does not see, or a single huge level."""
     width, height = structure.levels[0].size
     return bool(structure.coarser) or (len(structure.levels) == 1 and width * height > WHOLE_PX)
 
@@ -59,7 +59,7 @@ def tile_reader(plain: OpenSlideReader, structure: TiffStructure) -> tuple[TileR
         if fault := distorted_level([level.size for level in levels]):
             raise UnsuitableError(fault)
         return TileReader(plain, levels), ""
-    except Exception as error:  # whatever tifffile finds wrong, OpenSlide has opened the slide
+    except Exception as error:  # OpenSlide has opened the slide, whatever tifffile finds wrong
         return None, f"; its tiles are not read one by one: {why(error)}"
 
 
@@ -78,5 +78,5 @@ def distorted_level(level_sizes: Sequence[tuple[int, int]]) -> str | None:
 
 
 def why(error: Exception) -> str:
-    """Why a slide, or its tiles, are not to be read so."""
+    """The reason in an error, in a few words."""
     return str(error) if isinstance(error, UnsuitableError) else f"{type(error).__name__}: {error}"

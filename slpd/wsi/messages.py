@@ -1,6 +1,6 @@
-"""What a slide and its reading process tell each other.
+"""Messages between a slide and its reading process.
 
-Pixels do not travel with the messages: they lie in memory that both share, (height, width, 3) bytes from an offset on.
+Pixels are not part of the messages. They lie in shared memory: (height, width, 3) bytes from an offset on.
 """
 
 import struct
@@ -11,14 +11,14 @@ from typing import Literal
 
 Reader = Literal["auto", "cucim_gpu", "cucim", "openslide"]  # auto: cucim if it reads a slide as OpenSlide does
 
-NEEDS = struct.Struct("=ii")  # to the nursery: a Need, and the process that it is about
-STATUS = struct.Struct("=i")  # its answer: a process, or an exit status
+NEEDS = struct.Struct("=ii")  # to the nursery: a Need, and a process id
+STATUS = struct.Struct("=i")  # its answer: a process id or an exit status
 
 
 class Need(IntEnum):
-    """What is asked of the process that forks reading processes."""
+    """What the nursery is asked to do."""
 
-    READER = 1  # comes with its connection and its memory
+    READER = 1  # sent with file descriptors of its connection and memory
     END = 2  # of a reading process
     CUCIM = 3  # to be imported for later readers
 
@@ -33,7 +33,7 @@ class OpenSlideFile:
 
 @dataclass(frozen=True)
 class OpenedSlide:
-    """What OpenSlide says of a slide, and which library reads its pixels."""
+    """What OpenSlide knows of a slide, and which library reads its pixels."""
 
     level_sizes: tuple[tuple[int, int], ...]  # (width, height), px
     downsamples: tuple[float, ...]  # level-0 pixels per pixel
@@ -55,8 +55,8 @@ class Refusal:
 class ReadPart:
     """Asks for a part of a level, resampled by area.
 
-    Answered by UnreadableRegion, Refusal or, with the pixels in memory, how many squares of them are white because they
-    cannot be decoded.
+    The answer is UnreadableRegion, Refusal or a number. With a number the pixels are in memory, and so many squares of
+    them are white because they cannot be decoded.
     """
 
     x_lv0: int  # left edge, level-0 pixels
@@ -64,8 +64,8 @@ class ReadPart:
     level: int
     level_size: tuple[int, int]  # (width, height) read from the level, px
     size: tuple[int, int]  # (width, height) after resampling, px
-    offset: int  # where the pixels go in the shared memory, bytes
-    white_gaps: bool = False  # of a whole level: what cannot be decoded is white, unless that is all
+    offset: int  # of the pixels in the shared memory, bytes
+    white_gaps: bool = False  # for a whole level: what cannot be decoded becomes white, unless nothing can
 
     @property
     def n_bytes(self) -> int:

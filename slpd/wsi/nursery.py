@@ -31,7 +31,7 @@ PR_SET_PDEATHSIG = 1  # prctl: the signal that a process gets when the one that 
 
 
 def main() -> None:
-    """Fork and end readers until nobody asks any more."""
+    """Fork and end readers until the other process closes the connection."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for number in (signal.SIGINT, signal.SIGTERM):  # meant for the process that asks, which then ends this one
         signal.signal(number, signal.SIG_IGN)
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def become_reader(connection: int, memory: int) -> NoReturn:
-    """Read a slide, then end at once: what the forking process would do at its end is not for its readers."""
+    """Read a slide, then exit at once, without the exit handlers that belong to the forking process."""
     try:
         read_slide(connection, memory)
         os._exit(0)
@@ -65,13 +65,13 @@ def become_reader(connection: int, memory: int) -> NoReturn:
 
 
 def end(reader: int) -> int:
-    """End a reader, unless it has; its exit status, negative if a signal ended it."""
-    os.kill(reader, signal.SIGKILL)  # one that has ended is still known until it is waited for
+    """End a reader unless it has ended; its exit status, negative if a signal ended it."""
+    os.kill(reader, signal.SIGKILL)  # a process that has ended keeps its id until it is waited for
     return os.waitstatus_to_exitcode(os.waitpid(reader, 0)[1])
 
 
 def import_cucim() -> int:
-    """Spare later readers the import of cuCIM (0.1 s); whether it was imported.
+    """Import cuCIM for later readers (0.1 s); whether that worked.
 
     Not where there is a driver for GPUs: what CUDA may set up, threads among it, does not survive a fork.
     """

@@ -1,4 +1,4 @@
-"""Pixels of a slide's levels through OpenSlide, which knows every format and whose refusal of a tile is final."""
+"""Reads pixels through OpenSlide. It knows every format, and a tile that it refuses is unreadable."""
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from slpd.wsi.holes import Holes, Part
 from slpd.wsi.tiff_levels import TileCheck
 
-PIECE_COLUMNS = 4096  # OpenSlide reads wider parts in pieces of its own, which it places carelessly at odd downsamples
-PIECE_ROWS = 1024  # four rows of the usual tile: several pieces to decode at once, few tiles in two pieces
-TILE_PX = 256  # of formats whose tile size OpenSlide does not tell
+PIECE_COLUMNS = 4096  # OpenSlide splits wider parts itself, and places the pieces inaccurately at odd downsamples
+PIECE_ROWS = 1024  # four rows of usual tiles, so that several pieces can be decoded at once and few tiles lie in two
+TILE_PX = 256  # for formats whose tile size OpenSlide does not report
 
 
 class UnreadableTileError(Exception):
@@ -29,7 +29,7 @@ class OpenSlideReader:
     grey levels on average, 16 in 1 %, 46 at most. cuCIM reads whole pixels of the level.
 
     Attributes:
-        slide: The handle; replaced after an error, which OpenSlide's handles do not survive.
+        slide: The handle. It is replaced after an error, since OpenSlide's handles become unusable then.
         check: Finds tiles without end, which OpenSlide may fill with a flat colour; None: they are not looked for.
         holes: Fills tiles that a level does not have from finer levels; None: they are white.
     """
@@ -41,7 +41,7 @@ class OpenSlideReader:
         self.holes: Holes | None = None
 
     def look_at_tiles(self, check: TileCheck | None) -> None:
-        """Look for tiles without end, and for holes, from now on; None: the slide's tiles are not known."""
+        """From now on look for tiles without an end, and for holes; None: the slide's tiles are not known."""
         self.check = check
         self.holes = Holes(check, self.slide.level_dimensions) if check else None
 
@@ -93,7 +93,7 @@ class OpenSlideReader:
         return white
 
     def _locate(self, level: int, left: int, top: int, width: int, height: int, reason: str) -> str:
-        """Where the part's first unreadable tile lies, and why; leaves a handle that works."""
+        """Message about the first unreadable tile of a part. Leaves a usable handle."""
         self._reopen()
         tile = self.tile_size(level)
         rows = range(top // tile[1] * tile[1], top + height, tile[1])
@@ -108,13 +108,13 @@ class OpenSlideReader:
         return self.message(level, left, top, reason)
 
     def tile_size(self, level: int) -> tuple[int, int]:
-        """(width, height) of a level's tiles, px; the usual where OpenSlide does not tell."""
+        """(width, height) of a level's tiles, px; the usual size where OpenSlide does not report it."""
         names = (f"openslide.level[{level}].tile-{side}" for side in ("width", "height"))
         width, height = (int(self.slide.properties.get(name, TILE_PX)) for name in names)
         return width, height
 
     def message(self, level: int, left: int, top: int, reason: str) -> str:
-        """What to say of a tile that cannot be decoded, whose corner is given in pixels of the level."""
+        """The message about a tile that cannot be decoded. Its corner is given in pixels of the level."""
         downsample = self.slide.level_downsamples[level]
         return f"level {level} cannot be read at x {round(left * downsample)}, y {round(top * downsample)} ({reason})"
 

@@ -1,6 +1,6 @@
-"""The reading process of a slide, seen from the process that uses the slide.
+"""The reading process of a slide, as the process that uses the slide sees it.
 
-The two share memory without a name: it is gone when both are, however they end.
+The two share memory that has no name, so it is freed when both have ended, however they end.
 """
 
 import mmap
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from slpd.wsi.messages import NEEDS, STATUS, Need
 
 PACKAGE_ROOT = Path(__file__).parents[2]
-# cuCIM as it was tested: its plugin for the CPU, its own settings. Matrix products in one thread: idle threads of
-# OpenBLAS spin, and a process with threads may not fork.
+# cuCIM as it was tested: its plugin for the CPU, with default settings. OpenBLAS gets one thread, since its idle
+# threads spin, and a process with threads must not fork.
 ENVIRONMENT = {"ENABLE_CUSLIDE2": "0", "CUCIM_CONFIG_PATH": "/dev/null/none", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -30,9 +30,9 @@ class ReadingProcessDiedError(Exception):
 
 
 class Nursery:
-    """A process that has imported what readers of slides need, and forks one for every slide: 0.1 s saved each.
+    """A process that has imported what readers need and forks a reader per slide, which saves 0.1 s each.
 
-    It is started for the first slide, ends with the process that started it, and takes its readers with it.
+    It starts with the first slide. It ends with the process that started it, and so do its readers.
     """
 
     def __init__(self) -> None:
@@ -42,16 +42,16 @@ class Nursery:
         self._asked_for_cucim = False
 
     def bear(self, *descriptors: int) -> int:
-        """The id of a new reading process that is given these file descriptors."""
+        """Fork a reading process and pass it these file descriptors; its process id."""
         with self._lock:
             try:
                 return self._ask(Need.READER, 0, descriptors)
-            except OSError:  # none is there yet, or it was killed
+            except OSError:  # it has not been started, or was killed
                 self._start()
                 return self._ask(Need.READER, 0, descriptors)
 
     def end(self, reader: int) -> int:
-        """End a reading process, unless it has; its exit status, negative if a signal ended it."""
+        """End a reading process unless it has ended; its exit status, negative if a signal ended it."""
         with self._lock:
             try:
                 return self._ask(Need.END, reader)
@@ -59,14 +59,14 @@ class Nursery:
                 return -signal.SIGKILL
 
     def import_cucim(self) -> None:
-        """Spare later readers the import of cuCIM, now that one was seen to work with it."""
+        """Import cuCIM for later readers, now that one reader works with it."""
         with self._lock, suppress(OSError):
             if not self._asked_for_cucim:
                 self._asked_for_cucim = True
                 self._ask(Need.CUCIM, 0)
 
     def stop(self) -> None:
-        """End the nursery with its readers; it starts again when it is needed."""
+        """End the nursery and its readers. It starts again when it is needed."""
         with self._lock:
             self._drop()
 
@@ -78,7 +78,9 @@ class Nursery:
             answer = self._socket.recv(STATUS.size)
             if not answer:
                 raise BrokenPipeError
-        except BaseException:  # it is gone, or a signal came before its answer, which nobody must take for another
+        except (
+            BaseException
+        ):  # it is gone, or a signal came before its answer; a later request must not get that answer
             self._drop()
             raise
         number: int = STATUS.unpack(answer)[0]
@@ -107,7 +109,7 @@ NURSERY = Nursery()
 
 
 class ReadingProcess:
-    """A process that reads a slide. Requests are answered in their order; several may wait."""
+    """A process that reads a slide. It answers requests in order; several may be pending."""
 
     def __init__(self) -> None:
         self._memory_file = os.memfd_create("slide", os.MFD_CLOEXEC)
@@ -118,21 +120,21 @@ class ReadingProcess:
         self._status: int | None = None
 
     def memory(self, n_bytes: int) -> NDArray[np.uint8]:
-        """At least so many bytes that the process writes pixels to; arrays of smaller memory stay as they are."""
+        """At least `n_bytes` of memory for the pixels. Arrays from earlier, smaller memory stay valid."""
         if n_bytes > len(self._memory):
             os.ftruncate(self._memory_file, n_bytes)
             self._memory = np.frombuffer(mmap.mmap(self._memory_file, n_bytes), np.uint8)
         return self._memory
 
     def send(self, request: object) -> None:
-        """Ask for something; `receive` gives the answer."""
+        """Send a request; `receive` returns its answer."""
         try:
             self._connection.send(request)
         except (BrokenPipeError, ConnectionResetError):
             raise self._death() from None
 
     def receive(self) -> object:
-        """The answer to the oldest request that was not answered yet."""
+        """The answer to the oldest pending request."""
         try:
             answer: object = self._connection.recv()
             return answer
@@ -140,7 +142,7 @@ class ReadingProcess:
             raise self._death() from None
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it is doing."""
         self._connection.close()
         self._memory = np.empty(0, np.uint8)
         self._end()

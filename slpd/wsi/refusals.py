@@ -1,4 +1,4 @@
-"""Why OpenSlide does not open a file, for people: what the file is, and what to do for that cause."""
+"""Why OpenSlide does not open a file: what the file is, and what to do about it."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def why_no_slide(path: Path, error: openslide.OpenSlideError) -> str:
 
 
 def why_no_mirax(path: Path, error: openslide.OpenSlideError) -> str:
-    """The same of a MIRAX slide, whose pixels lie in a folder of its name."""
+    """The same for a MIRAX slide, whose pixels lie in a folder of the same name."""
     folder = path.with_suffix("")
     if not folder.is_dir():
         return f"it has no folder {folder} with its pixels beside it; copy the folder, too, by the same name"
@@ -59,7 +59,7 @@ def why_no_mirax(path: Path, error: openslide.OpenSlideError) -> str:
 
 
 def why_no_tiff(path: Path) -> str:
-    """The same of a TIFF."""
+    """The same for a TIFF."""
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages.first
@@ -67,7 +67,7 @@ def why_no_tiff(path: Path) -> str:
             if not page.is_tiled:
                 return f"it is a TIFF in strips, not in tiles; {CONVERT}"
             end = max(offset + size for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True))
-    except Exception as error:  # whatever tifffile trips over
+    except Exception as error:  # tifffile may raise anything
         return f"it is a TIFF that cannot be read ({error}); copy it again"
     if end > path.stat().st_size:
         return f"it is a TIFF that is cut short, {path.stat().st_size} of {end} bytes or more; copy it again"

@@ -1,4 +1,4 @@
-"""The resolution of a slide: from the cohort sheet, else from the file, else the slide is refused."""
+"""The resolution of a slide: from the cohort sheet, or else from the file. Without either the slide is refused."""
 
 import math
 
@@ -36,7 +36,7 @@ def required_mpp(name: str, stated: tuple[float, float] | None) -> float:
 
 
 def of_printers(mpp: float) -> str:
-    """A remark on a resolution that programs write for printers where they know none."""
+    """A remark on resolutions meant for printers, which programs write where they know no other."""
     dpi = 25_400 / mpp if mpp > 0 else math.nan
     match = [known for known in PRINTERS_DPI if abs(dpi - known) < 0.5]
     return f" (it is {match[0]} dots per inch, for printers)" if match else ""
@@ -49,7 +49,7 @@ def refuse_oblong_pixels(name: str, stated: tuple[float, float] | None) -> None:
         SlideError: with both values.
     """
     if stated is None or not all(LEAST_MPP <= mpp <= GREATEST_MPP for mpp in stated):
-        return  # no statement that says anything of the slide
+        return  # this says nothing about the slide
     across, down = stated
     if abs(across - down) > MPP_ANISOTROPY * min(across, down):
         raise SlideError(
@@ -59,7 +59,7 @@ def refuse_oblong_pixels(name: str, stated: tuple[float, float] | None) -> None:
 
 
 def checked_mpp(name: str, mpp: float) -> float:
-    """The resolution, refused where no scanner could have made it."""
+    """The resolution. One that no scanner could have is refused."""
     if not LEAST_MPP <= mpp <= GREATEST_MPP:
         raise SlideError(
             f"slide {name}: {mpp:g} µm/px, expected {LEAST_MPP:g} to {GREATEST_MPP:g}{of_printers(mpp)};"

@@ -1,6 +1,6 @@
-"""A slide in physical terms, as the rest of the package sees it.
+"""A slide in physical units, as the rest of the package uses it.
 
-Whatever is wrong with a slide becomes a SlideError that names it, so that a stage can record the reason.
+Any fault of a slide becomes a SlideError that names the slide, so that a stage can record the reason.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ READ_AHEAD = 3  # regions in memory: one in use, one ready, one being decoded
 
 
 class CrashedReaderError(SlideError):
-    """The process that reads a slide ended by itself."""
+    """The reading process of a slide crashed."""
 
 
 class Slide:
@@ -47,7 +47,7 @@ class Slide:
 
     def __init__(self, name: str, path: Path, sheet_mpp: float | None, reader: Reader = "auto") -> None:
         self.name, self.path = name, entry_of(name, path)
-        self._n_asked = 0  # requests whose answers were not fetched yet
+        self._n_asked = 0  # requests whose answers have not been fetched
         self.n_unreadable = 0
         self._process = ReadingProcess()
         try:
@@ -71,11 +71,11 @@ class Slide:
 
     def __exit__(self, *_: object) -> None:
         """Close the file and end its process."""
-        self._n_asked = 0  # nobody will answer
+        self._n_asked = 0  # nothing will be answered
         self._process.close()
 
     def _open(self, reader: Reader) -> OpenedSlide:
-        """Open the file; where that ends the process before a reader is chosen, try without cuCIM."""
+        """Open the file. If the process crashes before it has chosen a reader, try again without cuCIM."""
         try:
             self._process.send(OpenSlideFile(self.path, reader))
             answer = self._process.receive()
@@ -93,9 +93,9 @@ class Slide:
         return answer
 
     def identity(self) -> str:
-        """SHA-256 of what tells this slide from another: bytes in its files and OpenSlide's own quick hash.
+        """SHA-256 that identifies this slide: of the size of its files and OpenSlide's quick hash.
 
-        Where OpenSlide has no quick hash, its files are hashed whole.
+        Where OpenSlide has no quick hash, whole files are hashed.
         """
         quick = self._opened.quick_hash
         try:
@@ -107,7 +107,7 @@ class Slide:
             raise SlideError(f"slide {self.name}: {self.path}: {error.strerror}; try again or copy it again") from error
 
     def content(self) -> tuple[str, int]:
-        """What copies of this slide have in common: OpenSlide's quick hash, or one of the ends of its files; and bytes.
+        """What is equal in copies of this slide: OpenSlide's quick hash, or else a hash of its files' ends; and bytes.
 
         Raises:
             SlideError: its files cannot be read.
@@ -120,7 +120,7 @@ class Slide:
             raise SlideError(f"slide {self.name}: {self.path}: {error.strerror}; try again or copy it again") from error
 
     def looks_like(self, other: "Slide") -> bool:
-        """Whether levels and stated resolution are those of another slide, as a whole copy's are."""
+        """Whether levels and stated resolution equal those of another slide, as in a complete copy."""
         mine, theirs = self._opened, other._opened
         return (mine.level_sizes, mine.mpp, mine.quick_hash) == (theirs.level_sizes, theirs.mpp, theirs.quick_hash)
 
@@ -181,7 +181,7 @@ class Slide:
                     yield self._fetch(waiting.popleft(), memory)
             while waiting:
                 yield self._fetch(waiting.popleft(), memory)
-        except (GeneratorExit, SlideError):  # after anything else, a signal say, an answer may have been read half
+        except (GeneratorExit, SlideError):  # after anything else, such as a signal, an answer may be half read
             self._drop_answers()
             raise
 
@@ -201,7 +201,7 @@ class Slide:
         self._n_asked += 1
 
     def _fetch(self, part: ReadPart, memory: NDArray[np.uint8]) -> NDArray[np.uint8] | UnreadableRegion:
-        """The oldest part that was asked for."""
+        """The pixels of the oldest requested part."""
         answer = self._answer()
         if isinstance(answer, UnreadableRegion):
             return answer
@@ -222,7 +222,7 @@ class Slide:
             raise self._crash(self.reader, death) from death
 
     def _drop_answers(self) -> None:
-        """Wait for what was asked for but is not wanted, so that the next request gets its own answer."""
+        """Wait for answers that are no longer needed, so that the next request gets its own."""
         while self._n_asked:
             self._answer()
 
@@ -234,7 +234,7 @@ class Slide:
 
 
 def entry_of(name: str, path: Path) -> Path:
-    """The file that OpenSlide is given for a slide."""
+    """The file of a slide that is given to OpenSlide."""
     try:
         return slide_file(path)
     except UserError as error:
@@ -244,7 +244,7 @@ def entry_of(name: str, path: Path) -> Path:
 
 
 def whole_hash(files: Sequence[Path]) -> str:
-    """SHA-256 of all bytes of files: of one file its own."""
+    """SHA-256 of all bytes of files; of a single file it is that file's own hash."""
     digest = hashlib.sha256()
     for path in files:
         with open(path, "rb") as file:
@@ -254,5 +254,5 @@ def whole_hash(files: Sequence[Path]) -> str:
 
 
 def region_part(x_lv0: int, y_lv0: int, plan: ReadPlan, offset: int) -> ReadPart:
-    """What to ask for a region whose pixels go to `offset` bytes into the shared memory."""
+    """The request for a region whose pixels go to `offset` in the shared memory."""
     return ReadPart(x_lv0, y_lv0, plan.level, (plan.level_px, plan.level_px), (plan.region_px, plan.region_px), offset)

@@ -1,4 +1,4 @@
-"""Where the tiles of a TIFF lie, and which of them only OpenSlide may see."""
+"""Where the tiles of a TIFF lie, and which of them cuCIM must not read."""
 
 import os
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ UPRIGHT = 1  # TIFF tag Orientation: row 0 is the top, column 0 the left side
 RGB, YCBCR = 2, 6  # TIFF tag PhotometricInterpretation
 BEGIN = (b"\xff\xd8", b"\xff\x4f")  # JPEG marker SOI, JPEG 2000 marker SOC
 END = b"\xff\xd9"  # JPEG marker EOI, and JPEG 2000 marker EOC
-END_BYTES = 16  # of a tile, that hold the marker and what some writers pad tiles with
-HEADER_BYTES = 4096  # of a JPEG tile; with tables of its own the header takes some 600
+END_BYTES = 16  # at the end of a tile: the marker, and padding of some writers
+HEADER_BYTES = 4096  # of a JPEG tile; its header with tables takes about 600
 FRAME_HEADERS = {0xC0, 0xC1, 0xC2}  # JPEG markers SOF0-2: baseline, extended, progressive
 WITHOUT_LENGTH = {0x01, 0xD8, *range(0xD0, 0xD8)}  # JPEG markers TEM, SOI and RST
 
 
 class UnsuitableError(Exception):
-    """A slide that cuCIM is not to read; the message says why."""
+    """A slide that cuCIM must not read; the message says why."""
 
 
 class ChannelsError(Exception):
@@ -67,7 +67,7 @@ class TiledLevel:
 
 @dataclass(frozen=True)
 class TiffStructure:
-    """What a TIFF slide says of itself beside what OpenSlide tells."""
+    """What a TIFF states and OpenSlide does not tell."""
 
     levels: list[TiledLevel]
     orientation: int  # TIFF tag Orientation of level 0; 1: upright
@@ -75,7 +75,7 @@ class TiffStructure:
 
 
 def tiff_structure(path: Path, level_sizes: Sequence[tuple[int, int]]) -> TiffStructure:
-    """The tiles of every level of a TIFF slide, and how it lies.
+    """The tiles of every level of a TIFF slide, and its orientation.
 
     Args:
         path: The slide.
@@ -111,18 +111,18 @@ def subifd_levels(page: tifffile.TiffPage) -> list[TiledLevel]:
 
 
 def refuse_single_channels(pages: list[tifffile.TiffPage]) -> None:
-    """Refuse images of level 0 that are channels: of a fluorescence scanner, or red, green and blue by themselves."""
+    """Refuse a level 0 whose images are channels: of fluorescence, or red, green and blue one by one."""
     if len(pages) > 1 and all(page.samplesperpixel == 1 for page in pages):
         raise ChannelsError(f"it holds {len(pages)} channels as images of their own, and OpenSlide reads one, not RGB")
 
 
 def tiled_level(level: int, pages: list[tifffile.TiffPage]) -> TiledLevel:
-    """The tiles of a level, of which just one page of the file may have the size."""
+    """The tiles of a level. Exactly one page of the file must have its size."""
     if len(pages) != 1:
         raise UnsuitableError(f"{len(pages)} tiled images have the size of level {level}")
     page = pages[0]
     if page.compression == JPEG:
-        _ = page.is_jfif  # what its tiles' decoder asks of the file, which is closed by then
+        _ = page.is_jfif  # the decoder of tiles needs it later, when the file is closed
     columns = -(-page.imagewidth // page.tilewidth)
     offsets, sizes = (
         np.array(values, np.int64).reshape(-1, columns) for values in (page.dataoffsets, page.databytecounts)
@@ -147,7 +147,7 @@ def refuse_other_than_jpeg(levels: list[TiledLevel]) -> None:
 
 
 class TileCheck:
-    """Tells which tiles of a file are sound as far as a look at their bytes can tell.
+    """Tells from their bytes which tiles of a file are intact.
 
     Attributes:
         levels: The tiles of every level.
@@ -155,7 +155,7 @@ class TileCheck:
 
     def __init__(self, path: Path, levels: list[TiledLevel]) -> None:
         self.levels = levels
-        self._file = open(path, "rb")  # noqa: SIM115 - held as long as the slide is
+        self._file = open(path, "rb")  # noqa: SIM115 - open as long as the slide is
         self._file_bytes = os.fstat(self._file.fileno()).st_size
         self._writer_ends_tiles = self._most_tiles_end()
 

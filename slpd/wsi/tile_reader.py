@@ -84,12 +84,12 @@ class TileReader:
             if tiles.compression == JPEG and not self._check.passes(level, row, column):
                 raise ValueError("the tile is damaged")
             return decode(tiles, self._check.content(level, row, column), row, column)
-        except Exception as error:  # whatever a codec finds wrong
+        except Exception as error:  # a codec may raise anything
             width, height = tiles.tile_size
             raise UnreadableTileError(self._message(level, column * width, row * height, str(error))) from error
 
     def _message(self, level: int, left: int, top: int, reason: str) -> str:
-        """What to say of a tile that cannot be decoded, whose corner is given in pixels of the level."""
+        """The message about a tile that cannot be decoded. Its corner is given in pixels of the level."""
         place = [round(here * self._sizes[0][0] / self._sizes[level][0]) for here in (left, top)]
         return f"level {level} cannot be read at x {place[0]}, y {place[1]} ({reason})"
 
@@ -106,7 +106,7 @@ class Finest:
 
 
 def decode(tiles: TiledLevel, content: bytes, row: int, column: int) -> Pixels:
-    """(height, width, 3) pixels of a tile, without what lies beyond the level."""
+    """(height, width, 3) pixels of a tile, cut off at the edge of the level."""
     decoded = tiles.page.decode(content, row * tiles.sizes.shape[1] + column)[0]
     if decoded is None:
         raise ValueError("it is empty")

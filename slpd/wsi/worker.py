@@ -1,7 +1,7 @@
-"""What the process that reads one slide does.
+"""The work of a reading process.
 
-It imports little, ends with the slide that started it, and answers one request after the other, so that what was asked
-ahead is decoded while the asker works.
+It imports little and ends when its slide is closed. It answers requests in order, so that regions requested ahead are
+decoded while the other process works.
 """
 
 import logging
@@ -29,11 +29,11 @@ from slpd.wsi.tiff_levels import UPRIGHT, ChannelsError, TiffStructure, TileChec
 log = logging.getLogger(__name__)
 
 PROGRESS_S = 10.0  # between lines of the log on an overview that takes long
-MAX_THREADS = 8  # that decode one region
-STRIP_PX = 2**24  # pixels of a larger one that are decoded at a time: 50 MB, or one row of tiles
-SQUARE_PX = 512  # side of what becomes white in a thumbnail for a tile that cannot be decoded
-# Vendors, in OpenSlide's words, whose files are plain pyramids of TIFF images. In others' files cuCIM may take another
-# image for a level, and tiles may lie elsewhere.
+MAX_THREADS = 8  # for decoding one region
+STRIP_PX = 2**24  # decoded at a time, of a region too large to be decoded whole: 50 MB, or one row of tiles
+SQUARE_PX = 512  # side of the square that becomes white in a thumbnail if a tile cannot be decoded
+# Vendors, as OpenSlide names them, whose files are plain pyramids of TIFF images. In files of others cuCIM may mistake
+# another image for a level, and tiles may lie elsewhere.
 VENDORS = ("generic-tiff", "aperio")
 
 
@@ -42,11 +42,11 @@ class MisorientedError(Exception):
 
 
 def read_slide(asker: int, memory: int) -> None:
-    """Serve a slide until it is closed or the process that asks is gone.
+    """Answer requests until the slide is closed or the other process is gone.
 
     Args:
-        asker: Connection to it, a file descriptor.
-        memory: What both share, a file descriptor.
+        asker: File descriptor of the connection to it.
+        memory: File descriptor of the shared memory.
     """
     connection = Connection(asker)
     try:
@@ -56,7 +56,7 @@ def read_slide(asker: int, memory: int) -> None:
         while part_reader:
             connection.send(part_reader.answer(connection.recv()))
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # nobody asks any more
+        pass  # the other process has closed the connection
 
 
 def open_slide(request: OpenSlideFile, memory: int) -> "tuple[OpenedSlide | Refusal, PartReader | None]":
@@ -79,7 +79,7 @@ def open_slide(request: OpenSlideFile, memory: int) -> "tuple[OpenedSlide | Refu
         check = TileCheck(path, structure.levels)
     except (MisorientedError, ChannelsError) as error:
         fault = fault or str(error)
-    except Exception as error:  # whatever tifffile or cuCIM find wrong, OpenSlide has opened the slide
+    except Exception as error:  # OpenSlide has opened the slide, whatever tifffile or cuCIM find wrong
         reason = why(error)
     if fault:
         return Refusal(f"{path}: {fault}; convert it with another program or leave it out"), None
@@ -142,7 +142,7 @@ class PartReader:
         self._n_read, self._gaps = 0, list[UnreadableTileError]()  # strips and squares of one part
 
     def answer(self, part: ReadPart) -> UnreadableRegion | Refusal | int:
-        """Read a part; a number: its pixels are in the memory, so many squares of them white for want of better."""
+        """Read a part. A number means that its pixels are in memory, with so many undecodable squares white."""
         width, height = part.size
         self._n_read, self._gaps = 0, []
         try:
@@ -160,13 +160,13 @@ class PartReader:
         return len(self._gaps)
 
     def _shared(self, part: ReadPart) -> NDArray[np.uint8]:
-        """The shared memory of a part; what the slide made larger is mapped anew."""
+        """The shared memory of a part. It is mapped again if the slide has enlarged it."""
         if part.offset + part.n_bytes > len(self._memory):
             self._memory = np.frombuffer(mmap.mmap(self._memory_file, 0), np.uint8)
         return self._memory[part.offset : part.offset + part.n_bytes]
 
     def _strips(self, part: ReadPart) -> Iterator[NDArray[np.uint8]]:
-        """A part's level pixels from top to bottom: all at once, or in strips that fit in memory."""
+        """The level pixels of a part, from top to bottom: all at once, or in strips that fit into memory."""
         width, height = part.level_size
         tile = self._levels.tile_heights[part.level]  # so that no tile lies in two strips of a whole level
         rows = height if width * height <= WHOLE_PX else max(1, STRIP_PX // (width * tile)) * tile

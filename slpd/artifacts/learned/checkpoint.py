@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from slpd.artifacts.atomic import atomic_path
+from slpd.artifacts.disk import raise_if_away
 from slpd.errors import UserError
 
 Identity = dict[str, str | int | float]
@@ -34,10 +35,12 @@ def read_checkpoint(path: Path, device: torch.device, mapped: bool = False) -> d
 
     Raises:
         UserError: the file is missing, damaged, or no checkpoint of ours.
+        OSError: its disk is away.
     """
     try:
         checkpoint = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
     except (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
+        raise_if_away(path, error)
         reason = str(error).splitlines()[0]  # a file of another kind can trip the unpickler anywhere
         raise UserError(f"checkpoint {path}: cannot be read ({reason}); run the stage that makes it again") from error
     if not isinstance(checkpoint, dict) or not {"identity", "learner"} <= checkpoint.keys():

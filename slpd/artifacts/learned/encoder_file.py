@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from slpd.artifacts.atomic import atomic_path
+from slpd.artifacts.disk import raise_if_away
 from slpd.errors import UserError
 from slpd.settings.training import RegionEncoder
 
@@ -64,6 +65,7 @@ def read_card(path: Path) -> RegionEncoderCard | None:
             card = (file.metadata() or {}).get(CARD)
         return None if card is None else RegionEncoderCard.model_validate_json(card)
     except (OSError, SafetensorError) as error:
+        raise_if_away(path, error)
         raise UserError(f"region encoder {path}: cannot be read ({error}); run its training stage again") from error
     except ValidationError as error:
         raise UserError(

@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from slpd.artifacts.disk import raise_if_away
 from slpd.artifacts.hdf5_file import new_hdf5_file
 from slpd.errors import UserError
 
@@ -156,6 +157,7 @@ def open_tokens(path: Path) -> h5py.File:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
+        raise_if_away(path, error)
         raise UserError(
             f"token file {path}: cannot be read ({error}); delete it, then run with --forcerun encode_patches"
         ) from error

@@ -1,9 +1,10 @@
-"""Tokens of a slide in the making (`<slide>.h5.part`): what is written stays valid whenever the job is killed.
+"""Tokens of a slide that is being encoded (`<slide>.h5.part`). What is written survives if the job is killed.
 
-A line of JSON says what the file belongs to; then one record of fixed size per region, in the order they are read,
-each with its place in that order and a checksum. A record that was torn, or lost with the machine's power, is
-known by its checksum: the intact records before it are kept, and the next start continues behind them. Two jobs on
-one slide write the same bytes to the same places.
+The first line is JSON and says what the file belongs to. Then comes one record per region, in the order in which
+regions are read. A record has a fixed size, its place in that order and a checksum.
+
+The checksum shows a record that was cut off or lost in a power failure. The records before it are kept, and the next
+start resumes after them. Two jobs on one slide write the same bytes to the same places.
 """
 
 import errno
@@ -31,10 +32,10 @@ class EncodedRegion(NamedTuple):
 
 
 class TokenJournal:
-    """The regions of a slide that are done, in order. Use as a context manager."""
+    """The finished regions of a slide, in order. Use as a context manager."""
 
     def __init__(self, path: Path, fingerprint: str, n_patches: int, width: int) -> None:
-        """Open the journal, or begin it where there is none of the same fingerprint and shape.
+        """Open the journal, or begin a new one unless there is one of the same fingerprint and shape.
 
         Args:
             path: The file.
@@ -50,27 +51,27 @@ class TokenJournal:
         self.header = json.dumps({"fingerprint": fingerprint, "n_patches": n_patches, "width": width}).encode() + b"\n"
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file = self._open()
-        self.sharpness: list[float] = []  # of every region that is done; NaN: it could not be read
-        # A region that could not be read is tried again: the slide may have been copied anew.
+        self.sharpness: list[float] = []  # of every finished region; NaN: it could not be read
+        # A region that could not be read is tried again, since the slide may have been copied again.
         while (record := self._record(len(self))) is not None and record["readable"]:
             self.sharpness.append(float(record["sharpness"]))
         if self.sharpness:
-            log.info("%s: goes on behind region %d", path, len(self))
+            log.info("%s: resumes after region %d", path, len(self))
 
     def __enter__(self) -> Self:
         """The open journal."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the file; it stays until it is removed."""
+        """Close the file. It stays until `remove`."""
         os.close(self.file)
 
     def __len__(self) -> int:
-        """Regions that are done."""
+        """Number of finished regions."""
         return len(self.sharpness)
 
     def tokens(self, place: int) -> NDArray[np.float16]:
-        """The (P, D) tokens of the region at a place in the order, which could be read."""
+        """The (P, D) tokens of the region at a place in the order. The region must have been readable."""
         record = self._record(place)
         if record is None:
             raise UserError(f"{self.path}: record {place} was damaged since it was written; run again")
@@ -92,11 +93,11 @@ class TokenJournal:
         self.sharpness.append(math.nan if region is None else region.sharpness)
 
     def remove(self) -> None:
-        """The tokens are in their final file."""
+        """Remove the file, once the tokens are in their final file."""
         self.path.unlink(missing_ok=True)
 
     def _open(self) -> int:
-        """The file, begun anew unless it begins with this header."""
+        """The open file, started over unless it has this header."""
         file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         header = os.pread(file, len(self.header), 0)
         if header == self.header:
@@ -111,11 +112,11 @@ class TokenJournal:
         return file
 
     def _offset(self, place: int) -> int:
-        """First byte of a record."""
+        """Where a record begins, bytes."""
         return len(self.header) + place * self.size
 
     def _record(self, place: int) -> np.void | None:
-        """The record at a place, if it is there and whole."""
+        """The record at a place; None where it is missing or damaged."""
         encoded = os.pread(self.file, self.size, self._offset(place))
         if len(encoded) < self.size or zlib.crc32(encoded[:-4]).to_bytes(4, "little") != encoded[-4:]:
             return None
@@ -137,7 +138,7 @@ class TokenJournal:
 
 
 def n_done(path: Path) -> int:
-    """Regions in a journal that the next start keeps; 0 where there is none, or it is damaged."""
+    """Number of regions that the next start keeps; 0 where there is no journal, or a damaged one."""
     try:
         with open(path, "rb") as file:
             header = json.loads(file.readline())
@@ -148,5 +149,5 @@ def n_done(path: Path) -> int:
 
 
 def journal_path(tokens: Path) -> Path:
-    """Where the tokens of a slide grow, beside their final file."""
+    """The journal of a token file, in the same folder."""
     return tokens.with_name(f"{tokens.name}.part")

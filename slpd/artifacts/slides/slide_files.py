@@ -3,7 +3,6 @@
 What a file is, its content says and not its name; MIRAX alone is known by its suffix, as OpenSlide knows it.
 """
 
-import errno
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from slpd.artifacts.disk import AWAY
 from slpd.artifacts.slides.dicom_header import series_of
 from slpd.errors import UserError
 
@@ -20,7 +20,6 @@ MIRAX = ".mrxs"  # its pixels lie in a folder of the slide's name
 HAMAMATSU = (b"[Virtual Microscope Specimen]", b"[Uncompressed Virtual Microscope Specimen]")  # a text that names files
 EDGE_BYTES = 2**16  # of a file, at its beginning and its end, that tell it from others
 SLIDES = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".czi")  # formats of one file
-AWAY = {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENODEV}  # what disks answer
 SINGLE = (*SLIDES, ".h5", ".hdf5", ".pt")  # the same, and token files
 
 
@@ -141,7 +140,7 @@ def quick_sha256(path: Path) -> str:
 
 
 def hash_of_ends(files: Sequence[Path]) -> str:
-    """SHA-256 of the first and last bytes of files, by whatever names."""
+    """SHA-256 of the first and last bytes of files, whatever their names."""
     return hashlib.sha256("".join(sorted(map(quick_sha256, files))).encode()).hexdigest()
 
 
