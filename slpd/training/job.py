@@ -80,8 +80,8 @@ def open_trainer(
     tokens = open_token_store(cohort, own, device, job.jobs.tokens, reserve_bytes(encoder, training))
     at_once = regions_at_once(encoder, training, device, part.stop - part.start, job.jobs.regions_at_once)
     learner = Learner(encoder, training, objective, cohort.width, Precision.of(device), at_once)
-    learner.compile()
-    batches = Batches(tokens, cohort.n_regions, encoder, training, cohort.grid)
+    learner.compile(masked=cohort.present is not None)
+    batches = Batches(tokens, cohort.n_regions, encoder, training, cohort.grid, cohort.present)
     monitor = Monitor(job.live, epochs, batches.per_epoch, training)
     return Trainer(learner, batches, cohort, resume, monitor, signals)
 
