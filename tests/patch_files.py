@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def disc(n: int, step: int, hole: int = 0) -> NDArray[np.int64]:
-    """Corners of the patches of an n x n lattice that lie in a disc, row by row; without a square hole of its middle."""
+    """Corners of the patches of an n x n lattice in a disc, row by row, without a square hole in its middle."""
     rows, columns = np.mgrid[:n, :n]
     middle = (n - 1) / 2
     inside = (rows - middle) ** 2 + (columns - middle) ** 2 <= (n / 2) ** 2
