@@ -30,6 +30,7 @@ from slpd.artifacts.patch_tokens.token_file import stated_source
 from slpd.artifacts.patch_tokens.token_information import TokenInformation
 
 NO_COORDS = "single patches without coords have no places; of CLAM and TRIDENT, take the .h5 files"
+ROWS_AT_ONCE = 1000
 PIXELS = ("px", "pixel", "pixels")  # units of coords that some programs state
 
 
@@ -138,7 +139,7 @@ def checked(
     features: Any = stored.get("features")
     refuse_other_kinds(slide, path, features)
     try:
-        coords = np.asarray(stored["coords"]) if "coords" in stored else None
+        coords = read_coords(stored["coords"]) if "coords" in stored else None
         numbers, unit = stated_attributes(attributes), str(attributes.get("unit", PIXELS[0]))
         stated = stated_source(stored) if isinstance(stored, h5py.File) else {}
         stated = {name: value for name, value in stated.items() if value != "None"}  # TRIDENT's word for unknown
@@ -163,6 +164,16 @@ def checked(
     names = {"patch_size": "region_px", "patch_size_level0": "region_lv0"}  # TRIDENT's patch is our region
     sizes = {ours: int(numbers[theirs]) for theirs, ours in names.items() if theirs in numbers}
     return ForeignTokens(slide, path, features, coords, stated | sizes)
+
+
+def read_coords(stored: Any) -> NDArray[Any]:  # noqa: ANN401 - HDF5 dataset, tensor, or what else a file holds
+    """The coords of a file. HDF5 needs 7 kB for every chunk that is read at once, and TRIDENT makes one of each row."""
+    if not isinstance(stored, h5py.Dataset) or not stored.shape:
+        return np.asarray(stored)
+    coords = np.empty(stored.shape, stored.dtype)
+    for start in range(0, len(coords), ROWS_AT_ONCE):
+        coords[start : start + ROWS_AT_ONCE] = stored[start : start + ROWS_AT_ONCE]
+    return coords
 
 
 def refuse_other_kinds(slide: str, path: Path, features: Any) -> None:  # noqa: ANN401 - whatever a file holds
