@@ -29,7 +29,10 @@ from slpd.artifacts.outside.token_fault import fault
 from slpd.artifacts.patch_tokens.token_file import stated_source
 from slpd.artifacts.patch_tokens.token_information import TokenInformation
 
-NO_COORDS = "single patches without coords have no places; of CLAM and TRIDENT, take the .h5 files"
+NO_COORDS = (
+    "single patches without coords have no places; give the .h5 files of CLAM or TRIDENT, or slide2vec's"
+    " hierarchical_embeddings"
+)
 ROWS_AT_ONCE = 1000
 PIXELS = ("px", "pixel", "pixels")  # units of coords that some programs state
 
