@@ -117,7 +117,9 @@ function attentionMaps(region) {
     return Array.from(levels, (level) => low + (level / 255) * (high - low));
   };
   const values = Array.from({ length: heads }, (_, h) => ofHead(h));
-  for (const head of values) for (const patch of stored.absent) head[patch] = NaN;
+  for (const head of values) {
+    for (const patch of stored.absent) head[patch] = NaN;
+  }
   const mean = values[0].map((_, p) => values.reduce((sum, head) => sum + head[p], 0) / heads);
   return [mean, ...values];
 }
