@@ -3,7 +3,7 @@
 A step is bound by memory traffic: its bytes by a card's bytes per second are the time that this traffic takes. Counted
 are the arguments of every kernel that torch compiles and of every other operation, each read or written once. What a
 cache saves, or a kernel reads twice, is not known here. Waits, copies, launches and memory are torch's own. The last
-line is JSON. Usage: `python -m benchmarks.roofline [--batch 512] [--eager]`.
+line is JSON. Usage: `python -m benchmarks.roofline [--batch 512] [--eager] [--masked]`.
 """
 
 import argparse
@@ -147,6 +147,7 @@ class Recipe:
     parts: int  # pieces that a batch goes through the student in
     dtype: torch.dtype  # of the networks' products
     compiled: bool  # networks and loss
+    masked: bool  # patches are absent
     encoder: RegionEncoder
     training: Training
     objective: Objective
@@ -157,7 +158,7 @@ class Recipe:
         encoder, training, objective = settings(args.batch)
         encoder = encoder.model_copy(update={"depth": args.depth or encoder.depth})
         dtype = getattr(torch, args.dtype)
-        return cls(args.batch, args.parts, dtype, not args.eager, encoder, training, objective)
+        return cls(args.batch, args.parts, dtype, not args.eager, args.masked, encoder, training, objective)
 
     @property
     def regions_at_once(self) -> int:
@@ -175,10 +176,11 @@ class Recipe:
         precision = Precision(device, self.dtype)
         learner = Learner(self.encoder, self.training, self.objective, TOKEN_WIDTH, precision, self.regions_at_once)
         if self.compiled:
-            learner.compile()
+            learner.compile(self.masked)
         tokens = torch.empty((n_regions, GRID, GRID, TOKEN_WIDTH), dtype=torch.float16, device=device)
         store = ResidentTokens(tokens, np.arange(n_regions))
-        batches = Batches(store, n_regions, self.encoder, self.training, GRID)
+        present = np.random.default_rng(0).random((n_regions, GRID, GRID)) > 0.3 if self.masked else None
+        batches = Batches(store, n_regions, self.encoder, self.training, GRID, present)
         batches.prototypes = prototype_targets(n_regions, self.batch, self.encoder, device)
         stream = (given for epoch in range(10**6) for given in batches.batches_from(epoch, 0))
         return lambda: learner.step(next(stream), RATES, freeze_last_layer=False)
@@ -265,6 +267,7 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=1, help="pieces that a batch goes through the student in")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16", help="of networks")
     parser.add_argument("--eager", action="store_true", help="without a compiler")
+    parser.add_argument("--masked", action="store_true", help="with absent patches")
     args = parser.parse_args()
     if "NULL_CUDA" not in os.environ:
         print(json.dumps(on_null_device("benchmarks.roofline", *sys.argv[1:])))

@@ -46,7 +46,20 @@ def test_full_disk_fails_the_stage_and_leaves_no_slide_out(tmp_path: Path) -> No
         lines.append(f"t{i},{tmp_path}/t{i}.h5,p{i},")
     (tmp_path / "slides.csv").write_text("\n".join(lines) + "\n")
     command = [sys.executable, "-m", "slpd", "import_tokens", "--sheet", f"{tmp_path}/slides.csv", "--version", "1"]
-    command += ["--grid", "16", "--tokens-dir", str(disk), "--out", f"{disk}/imported.json"]
+    command += [
+        "--grid",
+        "16",
+        "--patch-px",
+        "256",
+        "--mpp",
+        "0.5",
+        "--min-tissue",
+        "0.5",
+        "--tokens-dir",
+        str(disk),
+        "--out",
+        f"{disk}/imported.json",
+    ]
     run = subprocess.run(
         [*OWN_MOUNTS, SCRIPT, "sh", str(disk), *command], cwd=toy.ROOT, capture_output=True, text=True, check=False
     )

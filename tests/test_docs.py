@@ -52,6 +52,19 @@ CLUSTER, HOURS, SERVER = (
     "takes minutes to hours, and has tests of its own",
     "serves until it is stopped",
 )
+TRIDENT = (
+    "python run_batch_of_slides.py --task all --wsi_dir wsis --job_dir trident "
+    "--patch_encoder uni_v1 --mag 20 --patch_size 256 --overlap 0"
+)
+CLAM_PATCHES = (
+    "python create_patches_fp.py --source wsis --save_dir clam "
+    "--patch_size 512 --step_size 512 --patch_level 0 --seg --patch"
+)
+CLAM_FEATURES = (
+    "python extract_features_fp.py --data_h5_dir clam --data_slide_dir wsis "
+    "--csv_path clam/process_list_autogen.csv "
+    "--feat_dir clam/features --model_name uni_v1"
+)
 CHECKED: dict[str, tuple[str, str]] = {
     "make demo": ("make -n demo", HOURS),
     "make test": ("make -n test", HOURS),
@@ -127,11 +140,24 @@ CHECKED: dict[str, tuple[str, str]] = {
     "pytest tests/test_slide_graph.py": ("pytest --version", "tests are not in the copy"),
     "pytest tests/test_schema.py -k shipped": ("pytest --version", "tests are not in the copy"),
     "pytest -rP tests/test_golden.py tests/test_patch_encoder.py": ("pytest --version", "tests are not in the copy"),
+    TRIDENT: ("python --version", "another program; its options are compared with its source's"),
+    CLAM_PATCHES: ("python --version", "another program; its options are compared with its source's"),
+    CLAM_FEATURES: ("python --version", "another program; its options are compared with its source's"),
+    "make run CONFIG=config/uni.yaml": ('make run CONFIG="config/uni.yaml -n"', HOURS),
     "make why CONFIG=...": ("make why CONFIG=config/mine.yaml", "names a file of the reader's"),
 }
 
 # Config files that pages show whole, by their experiment, and where a reader saves them.
-SHOWN = {"try": "config/try.yaml", "first": "config/first.yaml"}
+SHOWN = {"try": "config/try.yaml", "first": "config/first.yaml", "uni": "config/uni.yaml"}
+
+# Options of other programs' scripts that pages use, by their argument parsers (TRIDENT a91fa84, CLAM 53e2409).
+OPTIONS = {
+    TRIDENT: {
+        *("--task", "--wsi_dir", "--job_dir", "--patch_encoder", "--mag", "--patch_size", "--overlap", "--segmenter"),
+    },
+    CLAM_PATCHES: {"--source", "--save_dir", "--patch_size", "--step_size", "--patch_level", "--seg", "--patch"},
+    CLAM_FEATURES: {"--data_h5_dir", "--data_slide_dir", "--csv_path", "--feat_dir", "--model_name", "--slide_ext"},
+}
 
 
 # ---- commands ------------------------------------------------------------------------------------------------------
@@ -184,6 +210,13 @@ def write_tcga(folder: Path) -> None:
     (folder / "tcga_lung").mkdir()
     (folder / "tcga_lung/splits_0.csv").write_text(f",train,val,test\n0,{slides[0]},,{slides[1]}\n")
     (folder / "gdc_manifest.txt").write_text("id\tfilename\tmd5\tsize\tstate\na\ta.svs\t0\t2000000000\treleased\n")
+    features = folder / "trident/20x_256px_0px_overlap/features_uni_v1"
+    features.mkdir(parents=True)
+    lines = ["slide,path,patient,mpp,subtype"]
+    for i, slide in enumerate(slides):
+        (features / f"{slide}.h5").write_bytes(b"features")
+        lines.append(f"{slide},{features.relative_to(folder)}/{slide}.h5,{slide[:12]},,{('LUAD', 'LUSC')[i % 2]}")
+    (folder / "config/cohorts/uni.csv").write_text("\n".join(lines) + "\n")
     (folder / "weights").mkdir()
     (folder / "weights/vit256_small_dino.pth").touch()
 
@@ -229,6 +262,11 @@ def parse(command: Command) -> None:
         [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--[\w-]+", usage.stdout)), command
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_commands_of_other_programs_have_their_options(command: str) -> None:
+    assert {word for word in command.split() if word.startswith("--")} <= OPTIONS[command]
 
 
 def test_what_stands_in_for_commands_is_needed() -> None:

@@ -54,6 +54,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Import:
         lines = [f"{path.stem},{path},{patient or 'p' + path.stem},{mpp.get(path.stem, '')}" for path in files]
         (tmp_path / "sheet.csv").write_text("\n".join(["slide,path,patient,mpp", *lines]) + "\n")
         argv = ["--sheet", str(tmp_path / "sheet.csv"), "--version", "1", "--grid", str(SIDE)]
+        argv += ["--patch-px", "256", "--mpp", "0.5", "--min-tissue", "0.5"]
         argv += ["--tokens-dir", str(tmp_path / "tokens")]
         monkeypatch.setattr("sys.argv", ["slpd", "import_tokens", *argv, "--out", str(tmp_path / "imported.json")])
         status = main()
@@ -135,16 +136,16 @@ def halfway(features: NDArray[np.float32], value: float) -> NDArray[np.float32]:
         (
             tokens(3)[:, 0],
             corners(3),
-            "features are (3, 12), expected (n, side * side, width) or (n, width, side, side):"
-            " single patches have no grid",
+            "µm per level-0 pixel is not known: coords have no attribute level0_magnification; fill the sheet's mpp",
         ),
+        (tokens(3)[:, 0], None, "features are (3, 12): single patches without coords have no places"),
         (
             tokens(30)[:, :1],
             corners(30),
             "features are (30, 1, 12), expected (n, side * side, width) or (n, width, side,"
             " side): one patch is no region, these are single patches",
         ),
-        (tokens(1), corners(256), "coords are (256, 2) int64, expected (1, 2) whole level-0 pixels"),
+        (tokens(1), corners(256), "µm per level-0 pixel is not known"),  # a bag with an axis of its batch
         (
             tokens(2)[:, :197],
             corners(2),
@@ -182,14 +183,20 @@ def halfway(features: NDArray[np.float32], value: float) -> NDArray[np.float32]:
 )
 @pytest.mark.parametrize("suffix", ["h5", "pt"])
 def test_a_file_that_cannot_serve_fails_alone(
-    run: Import, tmp_path: Path, suffix: str, features: NDArray[np.float32], coords: NDArray[np.int64], message: str
+    run: Import,
+    tmp_path: Path,
+    suffix: str,
+    features: NDArray[np.float32],
+    coords: NDArray[np.int64] | None,
+    message: str,
 ) -> None:
     write_h5(tmp_path / "theirs" / "good.h5", tokens(1), corners(1))
     path = tmp_path / "theirs" / f"bad.{suffix}"
     if suffix == "h5":
         write_h5(path, features, coords)
     else:
-        torch.save({"features": torch.tensor(features), "coords": torch.tensor(coords)}, path)
+        stored = {"features": torch.tensor(features)}
+        torch.save(stored if coords is None else stored | {"coords": torch.tensor(coords)}, path)
         message = message.replace("are int32", "are torch.int32")
     status, records = run()
     assert status == 0

@@ -30,10 +30,11 @@ def compiled() -> dict[str, Any]:
     return on_null_device("benchmarks.roofline", "--batch", str(BATCH), "--depth", str(DEPTH))
 
 
-@pytest.fixture(scope="module", params=["bfloat16", "float16", "float32", "parts"])
+@pytest.fixture(scope="module", params=["bfloat16", "float16", "float32", "parts", "masked"])
 def eager(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """A step where nothing can be compiled, in every precision, and in three parts."""
-    how = ["--parts", "3"] if request.param == "parts" else ["--dtype", request.param]
+    """A step where nothing can be compiled, in every precision, in three parts, and with absent patches."""
+    others = {"parts": ["--parts", "3"], "masked": ["--masked"]}
+    how = others.get(request.param, ["--dtype", request.param])
     return on_null_device("benchmarks.roofline", "--batch", str(BATCH), "--depth", str(DEPTH), "--eager", *how)
 
 

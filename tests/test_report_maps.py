@@ -22,7 +22,7 @@ from slpd.report.cohort_view import CohortView, SlideView, cohort_data, column, 
 from slpd.report.graph_browser import conclusion, in_words, mean_distance, slide_links
 from slpd.report.nearest_regions import nearest_regions, prototype_distances
 from slpd.report.palette import OTHER, SERIES_COLOURS, series_colour
-from slpd.report.qupath import regions_geojson
+from slpd.report.qupath import region_shapes, regions_geojson
 from slpd.report.stability import stability
 
 OFFSETS = np.array([0, 7, 7, 18])
@@ -207,6 +207,7 @@ def test_regions_for_qupath_have_prototype_colour_and_measurements() -> None:
         50,
         np.array([1, -1], np.int16),
         {"weight t/<h>": [0.25, 0.75], "d": [0.5, np.nan]},
+        {},
     )
     first, second = json.loads(text)["features"]
     assert first["properties"]["classification"]["name"] == "Prototype 2"
@@ -220,3 +221,50 @@ def test_regions_for_qupath_have_prototype_colour_and_measurements() -> None:
 def test_colours_run_out_into_one_grey() -> None:
     assert len(set(SERIES_COLOURS)) == len(SERIES_COLOURS) and OTHER not in SERIES_COLOURS
     assert series_colour(len(SERIES_COLOURS)) == series_colour(99) == OTHER
+
+
+def area(ring: list[list[int]]) -> float:
+    """By the shoelace formula."""
+    x, y = np.array(ring, float).T
+    return abs(float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))) / 2
+
+
+def inside(point: tuple[float, float], rings: list[list[list[int]]]) -> bool:
+    """Whether a ray from a point crosses the rings an odd number of times."""
+    crossings = 0
+    for ring in rings:
+        for (x0, y0), (x1, y1) in pairwise(ring):
+            if (y0 > point[1]) != (y1 > point[1]):
+                crossings += point[0] < x0 + (point[1] - y0) / (y1 - y0) * (x1 - x0)
+    return crossings % 2 == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_outlines_of_regions_are_those_of_their_patches(seed: int) -> None:
+    """Along whole patches, with holes and pieces, whatever is absent."""
+    grid, step, rng = 16, 32, np.random.default_rng(seed)
+    present = rng.random((3, grid**2)) > (0.1, 0.5, 0.9)[seed % 3]
+    present[1] = True
+    corners = np.array([[0, 0], [512, 0], [1024, 512]])
+    shapes = region_shapes(corners, grid * step, present)
+    assert shapes.keys() == {0, 2}
+    for region, pieces in shapes.items():
+        rings = [ring for piece in pieces for ring in piece]
+        assert all(ring[0] == ring[-1] and (np.array(ring) % step == 0).all() for ring in rings)
+        covered = sum(area(piece[0]) - sum(map(area, piece[1:])) for piece in pieces)
+        assert covered == present[region].sum() * step**2
+        x, y = corners[region]
+        for place, here in enumerate(present[region]):
+            middle = x + (place % grid + 0.5) * step, y + (place // grid + 0.5) * step
+            assert inside(middle, rings) == here
+
+
+def test_patch_maps_leave_absent_patches_out() -> None:
+    attention = np.random.default_rng(0).dirichlet(np.ones(16), size=(1, 2)).astype(np.float16)
+    absent = [2, 7, 11]
+    least, most = (getattr(np.delete(attention[0], absent, axis=1), name)(axis=1) for name in ("min", "max"))
+    attention[0][:, absent] = np.nan
+    found = patch_maps([4], attention)["regions"]["4"]
+    assert found["absent"] == absent
+    np.testing.assert_allclose(found["low"], least, atol=1e-6)
+    np.testing.assert_allclose(found["high"], most, atol=1e-6)

@@ -43,6 +43,25 @@ def outline(mask: NDArray[np.bool_], size_lv0: tuple[int, int]) -> list[Polygon]
     return polygons
 
 
+def cell_outline(cells: NDArray[np.bool_], corner: NDArray[np.int64], side_lv0: int) -> list[Polygon]:
+    """The connected pieces of a square of cells as polygons along the cells' edges.
+
+    Args:
+        cells: (n, n) which cells belong to it.
+        corner: (2,) x, y of the square's upper left corner, level-0 pixels.
+        side_lv0: Side of the square, level-0 pixels.
+    """
+    fine = cells.repeat(4, axis=0).repeat(4, axis=1)  # outlines cut corners by half a pixel: an eighth of a cell
+    scale = side_lv0 / len(cells)
+
+    def at_cells(ring: Ring) -> Ring:
+        points = np.rint(ring)
+        return points[np.r_[True, np.diff(points, axis=0).any(axis=1)]] * scale + corner
+
+    pieces = outline(fine, cells.shape)
+    return [Polygon(at_cells(exterior), [at_cells(hole) for hole in holes]) for exterior, holes in pieces]
+
+
 def simplified(contour: NDArray[np.float64]) -> NDArray[np.float64]:
     """A closed line with fewer points."""
     line = contour[kept_points(contour, TOLERANCE_PX)]

@@ -16,13 +16,13 @@ class Network(nn.Module):
         self.backbone = build_region_encoder(settings, token_width)
         self.head = ProjectionHead(settings.width, settings.head_width, settings.bottleneck, settings.outputs)
 
-    def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
-        """(B, rows, columns, token width) -> (B, bottleneck) unit vectors; `keep` as in RegionViT."""
-        return self.head.bottleneck(self.backbone(tokens, keep))
+    def forward(self, tokens: Tensor, keep: Tensor | None = None, present: Tensor | None = None) -> Tensor:
+        """(B, rows, columns, token width) -> (B, bottleneck) unit vectors; `keep` and `present` as in RegionViT."""
+        return self.head.bottleneck(self.backbone(tokens, keep, present))
 
-    def embed(self, tokens: Tensor) -> Tensor:
+    def embed(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
         """(B, rows, columns, token width) -> (B, width + bottleneck), region vectors next to their bottlenecks."""
-        vectors = self.backbone(tokens)  # (B, width)
+        vectors = self.backbone(tokens, present=present)  # (B, width)
         return torch.cat([vectors, self.head.bottleneck(vectors)], dim=-1)
 
     def prototype_vectors(self, prototypes: Tensor, features: Features) -> Tensor:

@@ -20,8 +20,8 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, n_out: int) -> Tensor:
-        """(B, N, D) -> (B, n_out, D), the first `n_out` tokens, which attend to all N."""
+    def forward(self, x: Tensor, n_out: int, seen: Tensor | None) -> Tensor:
+        """(B, N, D) -> (B, n_out, D), the first `n_out` tokens; `seen` as in Block."""
         B, N, D = x.shape
         if n_out == N:
             q, k, v = self.qkv(x).view(B, N, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
@@ -31,14 +31,16 @@ class Attention(nn.Module):
             bias_q, bias_kv = torch.split(self.qkv.bias, split)
             q = F.linear(x[:, :n_out], weight_q, bias_q).view(B, n_out, self.heads, -1).transpose(1, 2)
             k, v = F.linear(x, weight_kv, bias_kv).view(B, N, 2, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v)  # (B, heads, n_out, D / heads)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)  # (B, heads, n_out, D / heads)
         return self.proj(mixed.transpose(1, 2).reshape(B, n_out, D))  # type: ignore[no-any-return]
 
-    def of_first(self, x: Tensor) -> Tensor:
-        """(B, N, D) -> (B, heads, N): the attention of the first token to all, which sums to 1."""
+    def of_first(self, x: Tensor, seen: Tensor | None) -> Tensor:
+        """(B, N, D) -> (B, heads, N): the attention of the first token to all, which sums to 1; `seen` as in Block."""
         B, N, D = x.shape
         q, k, _ = self.qkv(x).view(B, N, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         scores: Tensor = q[:, :, :1] @ k.transpose(2, 3) / math.sqrt(D // self.heads)  # (B, heads, 1, N)
+        if seen is not None:
+            scores = scores.masked_fill(~seen, -math.inf)
         return scores.softmax(dim=3)[:, :, 0]
 
 
@@ -65,18 +67,19 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, LAYER_NORM_EPS)
         self.mlp = Perceptron(width)
 
-    def forward(self, x: Tensor, keep: Tensor | None, n_out: int) -> Tensor:
+    def forward(self, x: Tensor, keep: Tensor | None, n_out: int, seen: Tensor | None) -> Tensor:
         """One block.
 
         Args:
             x: (B, N, D).
             keep: (2, B) factors of the two residual branches (see `drop_path_factors`); None: all 1.
             n_out: How many of the first tokens to compute.
+            seen: (B, 1, 1, N) which tokens are attended to; None: all.
 
         Returns:
             (B, n_out, D).
         """
-        attended = self.attn(self.norm1(x), n_out)
+        attended = self.attn(self.norm1(x), n_out, seen)
         x = add_branch(x[:, :n_out], attended, None if keep is None else keep[0])
         return add_branch(x, self.mlp(self.norm2(x)), None if keep is None else keep[1])
 
@@ -107,37 +110,40 @@ class RegionViT(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width, LAYER_NORM_EPS)
 
-    def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, keep: Tensor | None = None, present: Tensor | None = None) -> Tensor:
         """Region vectors: the CLS output after the final norm.
 
         Args:
             tokens: (B, rows, columns, token width) patch tokens.
             keep: (depth, 2, B) factors of the residual branches; None: all 1.
+            present: (B, rows, columns) which patches there are; None: all. What stands for the others has no effect.
 
         Returns:
             (B, D).
         """
-        x = self.placed(tokens)
+        x, seen = self.placed(tokens, present), seen_tokens(present)
         for i, block in enumerate(self.blocks):
             last = i + 1 == len(self.blocks)  # of which only the CLS token is read: a sixth of its work
-            x = block(x, None if keep is None else keep[i], n_out=1 if last else x.shape[1])
+            x = block(x, None if keep is None else keep[i], n_out=1 if last else x.shape[1], seen=seen)
         return self.norm(x[:, 0])  # type: ignore[no-any-return]
 
-    def placed(self, tokens: Tensor) -> Tensor:
+    def placed(self, tokens: Tensor, present: Tensor | None) -> Tensor:
         """(B, rows, columns, token width) -> (B, 1 + N, D): CLS token and N patches as the first block gets them."""
         B, rows, columns, _ = tokens.shape
+        if present is not None:  # what is masked in attention must still be finite
+            tokens = tokens.masked_fill(~present[..., None], 0)
         patches = self.phi(tokens).flatten(1, 2)  # (B, N, D)
         x = torch.cat([self.cls_token.expand(B, -1, -1).to(patches.dtype), patches], dim=1)
         return x + positions_for(self.pos_embed, rows, columns)
 
-    def class_attention(self, tokens: Tensor) -> Tensor:
-        """The attention of the CLS token to the patches in the last block, (B, heads, rows * columns)."""
-        x = self.placed(tokens)
+    def class_attention(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
+        """The attention of the CLS token to the patches in the last block, (B, heads, rows * columns); absent: 0."""
+        x, seen = self.placed(tokens, present), seen_tokens(present)
         for block in self.blocks[:-1]:
-            x = block(x, None, n_out=x.shape[1])
+            x = block(x, None, n_out=x.shape[1], seen=seen)
         last = self.blocks[-1]
         assert isinstance(last, Block)
-        return last.attn.of_first(last.norm1(x))[:, :, 1:]
+        return last.attn.of_first(last.norm1(x), seen)[:, :, 1:]
 
     def draw_weights(self, generator: torch.Generator) -> None:
         """Fill every parameter as DINO does: truncated normal weights of std 0.02, zero biases, unit norms."""
@@ -149,6 +155,11 @@ class RegionViT(nn.Module):
                 module.reset_parameters()
         draw_truncated_normal(self.cls_token, generator)
         draw_truncated_normal(self.pos_embed, generator)
+
+
+def seen_tokens(present: Tensor | None) -> Tensor | None:
+    """Of (B, rows, columns) patches that are present, (B, 1, 1, 1 + N) the tokens to attend to: these and CLS."""
+    return None if present is None else F.pad(present.flatten(1), (1, 0), value=True)[:, None, None]
 
 
 def positions_for(table: Tensor, rows: int, columns: int) -> Tensor:

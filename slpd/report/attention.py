@@ -96,21 +96,22 @@ def patch_maps(regions: Sequence[int], attention: NDArray[np.float16]) -> dict[s
 
     Args:
         regions: Numbers of the regions within the slide, in ascending order.
-        attention: (n, heads, P) of these regions.
+        attention: (n, heads, P) of these regions; nan where a patch is absent.
 
     Returns:
-        Heads, side of the grid, and per region the smallest and the largest value of each head and the bytes of all
-        heads in base64, 0 the smallest, 255 the largest, patches row by row.
+        Heads, side of the grid, and per region the smallest and the largest value of each head, the bytes of all heads
+        in base64, 0 the smallest, 255 the largest, patches row by row, and the patches that are absent.
     """
     _, heads, n_patches = attention.shape
     values = attention.astype(np.float32)
-    low, high = values.min(2), values.max(2)  # (n, heads)
+    absent = [np.flatnonzero(np.isnan(piece[0])).tolist() for piece in values]
+    low, high = np.nanmin(values, 2), np.nanmax(values, 2)  # (n, heads)
     spread = np.maximum(high - low, np.finfo(np.float32).tiny)
-    levels = np.rint((values - low[:, :, None]) / spread[:, :, None] * 255).astype(np.uint8)
+    levels = np.nan_to_num(np.rint((values - low[:, :, None]) / spread[:, :, None] * 255)).astype(np.uint8)
     extremes = [values.astype(np.float64).round(6).tolist() for values in (low, high)]  # over 256 patches six digits
     maps = {
-        str(region): {"low": least, "high": most, "bytes": b64encode(piece.tobytes()).decode()}
-        for region, least, most, piece in zip(regions, *extremes, levels, strict=True)
+        str(region): {"low": least, "high": most, "bytes": b64encode(piece.tobytes()).decode(), "absent": none}
+        for region, least, most, piece, none in zip(regions, *extremes, levels, absent, strict=True)
     }
     return {"heads": heads, "grid": round(n_patches**0.5), "regions": maps}
 

@@ -1,7 +1,7 @@
 """The pages of a variant's prototypes, slide graph and attention, with all that they load, and exports besides."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from slpd.report.graph_browser import conclusion, graph_data, in_words, link_row
 from slpd.report.navigation import page_name
 from slpd.report.page_figure import SHOWN_AS, save_figure
 from slpd.report.palette import SERIES_COLOURS
-from slpd.report.qupath import regions_geojson
+from slpd.report.qupath import Rings, region_shapes, regions_geojson
 from slpd.report.site import FigureBlock, Site, columns
 from slpd.report.variant_results import HeadResults, VariantResults
 
@@ -52,15 +52,27 @@ def write_slide_data(site: Site, results: VariantResults, atlas: Atlas, slide: i
     """Write a slide's data and its regions for QuPath."""
     view, about = results.view, results.view.slides[slide]
     weights = {f"{h.task.name}/{h.head}": h.weights[about.slide] for h in results.heads if about.slide in h.weights}
+    shapes = shapes_of(results, slide)
     data = {
         **region_data(view, slide),
         **slide_prototypes(atlas, slide),
         "links": slide_links(results.graph, results.prototypes, slide),
         "weights": {name: slide_weights(folds) for name, folds in weights.items()},
         "patches": patches_of(results, slide, weights),
-        "geojson": export_regions(site, results, atlas, slide, weights),
+        "shapes": shapes,
+        "geojson": export_regions(site, results, atlas, slide, weights, shapes),
     }
     site.write_data(f"data/{view.cohort}/{results.variant}/{about.number}.js", data)
+
+
+def shapes_of(results: VariantResults, slide: int) -> dict[int, list[Rings]]:
+    """The outlines of a slide's regions of which patches are absent, where the places of regions are known."""
+    view, region_lv0 = results.view, results.view.slides[slide].record.region_lv0
+    of_slide = slice(int(view.offsets[slide]), int(view.offsets[slide + 1]))
+    if region_lv0 is None or (view.coords[of_slide] < 0).any():
+        return {}
+    present = ~np.isnan(results.attention.attention[of_slide, 0])  # (n, P) of the first head
+    return region_shapes(view.coords[of_slide], region_lv0, present)
 
 
 def patches_of(
@@ -80,6 +92,7 @@ def export_regions(
     atlas: Atlas,
     slide: int,
     weights: Mapping[str, Mapping[int, NDArray[np.float32]]],
+    shapes: Mapping[int, Sequence[Rings]],
 ) -> str | None:
     """Write a slide's regions for QuPath, the path; nothing where their places are not known."""
     view, about = results.view, results.view.slides[slide]
@@ -92,7 +105,7 @@ def export_regions(
         **{f"weight {name}": np.mean(list(folds.values()), axis=0) for name, folds in weights.items()},
     }
     assignments = results.prototypes.assignments[of_slide]
-    text = regions_geojson(view.coords[of_slide], region_lv0, assignments, measurements)
+    text = regions_geojson(view.coords[of_slide], region_lv0, assignments, measurements, shapes)
     return site.write_text(f"exports/{view.cohort}/{results.variant}/{about.number}_{slug(about.slide)}.geojson", text)
 
 

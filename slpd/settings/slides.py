@@ -22,7 +22,7 @@ class Regions(Section):
 
     mpp: float = Field(ge=0.1, le=10, description="resolution regions are read at, µm/px")
     region_px: int = Field(gt=0, description="side of a region at `mpp`, px")
-    min_tissue: Fraction = Field(description="least share of a region's area that is tissue")
+    min_tissue: Fraction = Field(description="least share of a region that is tissue, or patches of features")
     max_pen: Fraction = Field(description="largest share of a region's area under pen marks")
     max_padding: Fraction = Field(description="largest share of a region's area that was not scanned: black or white")
 

@@ -39,9 +39,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def attend(encoder: RegionViT, tokens: TokenStore, cohort: CohortTokens) -> Iterator[NDArray[np.float16]]:
-    """(n, heads, P) of the cohort's regions in order, some at a time."""
+    """(n, heads, P) of the cohort's regions in order, some at a time; nan where a patch is absent."""
     regions, done = np.arange(cohort.n_regions), 0
-    for attention in embed_in_batches(encoder.class_attention, tokens, regions, crop=cohort.grid):
+    for attention in embed_in_batches(encoder.class_attention, tokens, regions, cohort.grid, cohort.present):
         refuse_infinite_vectors(attention.reshape(len(attention), -1), cohort, first=done)
-        done += len(attention)
-        yield attention.astype(np.float16)
+        half = attention.astype(np.float16)
+        if cohort.present is not None:
+            absent = ~cohort.present[done : done + len(half)].reshape(len(half), 1, -1)
+            np.copyto(half, np.nan, where=absent)
+        done += len(half)
+        yield half

@@ -28,9 +28,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def mean_tokens(cohort: CohortTokens, slide: int) -> NDArray[np.float32]:
-    """The mean token of each region of a slide, (n, D), summed in float32; one region is in memory at a time."""
+    """The mean of each region's tokens that are present, (n, D), summed in float32; one region is held at a time."""
     n_regions = int(cohort.offsets[slide + 1] - cohort.offsets[slide])
     means = np.empty((n_regions, cohort.width), np.float32)
     for region in range(n_regions):
-        means[region] = cohort.read_slide(slide, np.array([region])).mean(axis=(0, 1, 2), dtype=np.float32)
+        (tokens,) = cohort.read_slide(slide, np.array([region]))  # (grid, grid, D)
+        present = ... if cohort.present is None else cohort.present[cohort.offsets[slide] + region]
+        means[region] = tokens[present].reshape(-1, cohort.width).mean(axis=0, dtype=np.float32)
     return means

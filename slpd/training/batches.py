@@ -19,7 +19,7 @@ from slpd.errors import UserError
 from slpd.method.losses import Targets
 from slpd.method.processes import n_processes, process_index
 from slpd.method.transfer import send
-from slpd.method.views import Crops, cut_views, draw_crops
+from slpd.method.views import Crops, cut_masks, cut_views, draw_crops
 from slpd.models.region_encoder import drop_path_factors
 from slpd.settings.training import Features, RegionEncoder, Term, Training
 from slpd.training.learner import ViewBatch
@@ -43,7 +43,13 @@ class Batches:
     """The batches of a cohort under one recipe."""
 
     def __init__(
-        self, tokens: TokenStore, n_regions: int, encoder: RegionEncoder, training: Training, grid: int
+        self,
+        tokens: TokenStore,
+        n_regions: int,
+        encoder: RegionEncoder,
+        training: Training,
+        grid: int,
+        present: NDArray[np.bool_] | None = None,
     ) -> None:
         """Take a recipe that fits the cohort (`check_recipe`).
 
@@ -53,7 +59,9 @@ class Batches:
             encoder: For depth and stochastic depth.
             training: Batch size, views, seed.
             grid: Patches along a region's side.
+            present: (R, grid, grid) False where a patch of the cohort's regions is absent; None: none is.
         """
+        self.present = present
         self.tokens, self.n_regions, self.encoder, self.training, self.grid = tokens, n_regions, encoder, training, grid
         self.prototypes: PrototypeTargets | None = None  # plain DINO
 
@@ -91,9 +99,11 @@ class Batches:
             places: Which of the n these are.
         """
         t, generator = self.training, np.random.default_rng([self.training.seed, epoch, 1 + step])
-        global_crops = draw_crops(generator, 2, t.batch_size, t.global_crop, self.grid)
-        local_crops = draw_crops(generator, t.n_local_views, t.batch_size, t.local_crop, self.grid)
-        return self.cut(tokens, places, self.regions_of(epoch, step), global_crops, local_crops, generator)
+        regions = self.regions_of(epoch, step)
+        present = None if self.present is None else self.present[regions]
+        global_crops = draw_crops(generator, 2, t.batch_size, t.global_crop, self.grid, present)
+        local_crops = draw_crops(generator, t.n_local_views, t.batch_size, t.local_crop, self.grid, present)
+        return self.cut(tokens, places, regions, global_crops, local_crops, generator)
 
     def cut(
         self,
@@ -106,15 +116,22 @@ class Batches:
     ) -> ViewBatch:
         """This process's share of a batch of given regions and views; `generator` gives its stochastic depth."""
         part, prototypes = process_part(len(regions)), self.prototypes
+        large, small = global_crops.of_regions(part), local_crops.of_regions(part)
         return ViewBatch(
-            global_views=cut_views(tokens, places, global_crops.of_regions(part)),
-            local_views=cut_views(tokens, places, local_crops.of_regions(part)),
+            global_views=cut_views(tokens, places, large),
+            local_views=cut_views(tokens, places, small),
             global_keep=self.draw_keep(generator, 2, len(regions), part),
             local_keep=self.draw_keep(generator, self.training.n_local_views, len(regions), part),
             n_regions=len(regions),
             prototypes=prototypes.of_regions(regions, part) if prototypes else {},
             features=prototypes.features if prototypes else "bottleneck",  # without prototypes it is not read
+            global_present=self.cut_masks(regions[part], large),
+            local_present=self.cut_masks(regions[part], small),
         )
+
+    def cut_masks(self, regions: NDArray[np.int64], crops: Crops) -> Tensor | None:
+        """(V, B, size, size) which patches of the views of some regions are present; None: all."""
+        return None if self.present is None else cut_masks(self.present[regions], crops, self.tokens.device)
 
     def draw_keep(self, generator: np.random.Generator, n_views: int, n_regions: int, part: slice) -> Tensor | None:
         """(depth, 2, V, B) stochastic-depth factors for some regions of a batch; None: nothing is dropped."""

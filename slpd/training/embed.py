@@ -10,7 +10,7 @@ from torch import Tensor
 from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens
 from slpd.errors import UserError
 from slpd.method.processes import gather_at_first
-from slpd.method.views import centre_crops, cut_views
+from slpd.method.views import centre_crops, cut_masks, cut_views
 from slpd.training.token_store import TokenStore
 
 BATCH = {"cpu": 64, "cuda": 1024}  # regions at a time: bounds memory, changes nothing else
@@ -18,30 +18,43 @@ BATCH = {"cpu": 64, "cuda": 1024}  # regions at a time: bounds memory, changes n
 
 @torch.no_grad()
 def embed_in_batches(
-    encode: Callable[[Tensor], Tensor], tokens: TokenStore, regions: NDArray[np.int64], crop: int
+    encode: Callable[..., Tensor],
+    tokens: TokenStore,
+    regions: NDArray[np.int64],
+    crop: int,
+    present: NDArray[np.bool_] | None,
 ) -> Iterator[NDArray[np.float32]]:
     """What an encoder says of regions, from their centre crops.
 
     Args:
-        encode: (B, crop, crop, token width) float32 tokens -> (B, ...).
+        encode: (B, crop, crop, token width) float32 tokens, and as `present` (B, crop, crop) -> (B, ...).
         tokens: Of these regions at least.
         regions: (n,) which to embed.
         crop: Side of the crop, patches; the grid's side takes the whole region.
+        present: (R, grid, grid) False where a patch of the cohort's regions is absent; None: none is.
 
     Yields:
         (B, ...) of some regions, in order.
     """
     size = BATCH[tokens.device.type]
-    for held, places in tokens.fetch(np.split(regions, range(size, len(regions), size))):
-        view = cut_views(held, places, centre_crops(len(places), crop, held.shape[1]))[0]
-        yield encode(view.float()).float().cpu().numpy()
+    batches = np.split(regions, range(size, len(regions), size))
+    for batch, (held, places) in zip(batches, tokens.fetch(batches), strict=True):
+        mask = None if present is None else present[batch]
+        crops = centre_crops(len(places), crop, held.shape[1], mask)
+        view = cut_views(held, places, crops)[0]
+        seen = None if mask is None else cut_masks(mask, crops, held.device)[0]
+        yield encode(view.float(), present=seen).float().cpu().numpy()
 
 
 def embed_regions(
-    encode: Callable[[Tensor], Tensor], tokens: TokenStore, regions: NDArray[np.int64], crop: int
+    encode: Callable[..., Tensor],
+    tokens: TokenStore,
+    regions: NDArray[np.int64],
+    crop: int,
+    present: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """One vector per region, (n, D); arguments as for `embed_in_batches`."""
-    return np.concatenate(list(embed_in_batches(encode, tokens, regions, crop)))
+    return np.concatenate(list(embed_in_batches(encode, tokens, regions, crop, present)))
 
 
 def refuse_infinite_vectors(vectors: NDArray[np.float32], cohort: CohortTokens, first: int = 0) -> None:
@@ -56,17 +69,17 @@ def refuse_infinite_vectors(vectors: NDArray[np.float32], cohort: CohortTokens, 
 
 
 def embed_cohort(
-    encode: Callable[[Tensor], Tensor], tokens: TokenStore, own: NDArray[np.int64], n_regions: int, crop: int
+    encode: Callable[..., Tensor], tokens: TokenStore, own: NDArray[np.int64], cohort: CohortTokens, crop: int
 ) -> NDArray[np.float32] | None:
     """`embed_regions` of the whole cohort, each process its own regions.
 
     Returns:
         (R, D) in the first process; None in the others.
     """
-    shares = gather_at_first((own, embed_regions(encode, tokens, own, crop)))
+    shares = gather_at_first((own, embed_regions(encode, tokens, own, crop, cohort.present)))
     if shares is None:
         return None
-    vectors = np.empty((n_regions, shares[0][1].shape[1]), np.float32)
+    vectors = np.empty((cohort.n_regions, shares[0][1].shape[1]), np.float32)
     for regions, values in shares:
         vectors[regions] = values
     return vectors

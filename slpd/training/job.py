@@ -81,9 +81,11 @@ def open_trainer(
     tokens = open_token_store(cohort, own, device, job.jobs.tokens, reserve_bytes(encoder, training))
     at_once = regions_at_once(encoder, training, device, part.stop - part.start, job.jobs.regions_at_once)
     learner = Learner(encoder, training, objective, cohort.width, Precision.of(device), at_once)
-    choose_attention(job.jobs.attention, learner.view_sizes(), encoder, learner.precision)
-    learner.compile()
-    batches = Batches(tokens, cohort.n_regions, encoder, training, cohort.grid)
+    masked = cohort.present is not None
+    if not masked:  # flash takes no mask: torch's own choice, by what each call needs
+        choose_attention(job.jobs.attention, learner.view_sizes(), encoder, learner.precision)
+    learner.compile(masked=masked)
+    batches = Batches(tokens, cohort.n_regions, encoder, training, cohort.grid, cohort.present)
     monitor = Monitor(job.live, epochs, batches.per_epoch, training)
     return Trainer(learner, batches, cohort, resume, monitor, signals)
 

@@ -36,6 +36,8 @@ class ViewBatch:
     n_regions: int  # regions of the whole batch, over all processes
     prototypes: Mapping[Term, Targets]  # of every term that needs prototypes; `vectors` are still as clustered
     features: Features  # what these prototypes are means of
+    global_present: Tensor | None = None  # (2, B, g, g) which patches there are; None: all
+    local_present: Tensor | None = None  # (n, B, l, l)
 
     def __len__(self) -> int:
         """Regions of this process."""
@@ -47,8 +49,10 @@ class ViewBatch:
             self,
             global_views=self.global_views[:, part],
             local_views=self.local_views[:, part],
-            global_keep=self.global_keep if self.global_keep is None else self.global_keep[..., part],
-            local_keep=self.local_keep if self.local_keep is None else self.local_keep[..., part],
+            global_keep=None if self.global_keep is None else self.global_keep[..., part],
+            local_keep=None if self.local_keep is None else self.local_keep[..., part],
+            global_present=None if self.global_present is None else self.global_present[:, part],
+            local_present=None if self.local_present is None else self.local_present[:, part],
         )
 
 
@@ -87,13 +91,13 @@ class Learner:
         self.encode_student: Encode = self.student.backbone
         self.encode_teacher: Encode = self.teacher
 
-    def compile(self) -> None:
-        """Compile both networks and the cross-entropy where that works."""
+    def compile(self, masked: bool = False) -> None:
+        """Compile both networks and the cross-entropy where that works; `masked`: for views with absent patches."""
         sizes, backbone = self.view_sizes(), self.student.backbone
-        self.encode_student = compiled(backbone, partial(self.trial, sizes, self.dropping), self.precision)
+        self.encode_student = compiled(backbone, partial(self.trial, sizes, self.dropping, masked), self.precision)
         with torch.no_grad():
             teacher = self.teacher
-            self.encode_teacher = compiled(teacher, partial(self.trial, sizes[:1], False), self.precision)
+            self.encode_teacher = compiled(teacher, partial(self.trial, sizes[:1], False, masked), self.precision)
         self.loss.cross_entropy = compiled(streamed, self.loss_trial, self.precision, cross_entropy)
         self.student.zero_grad(set_to_none=True)
 
@@ -102,13 +106,14 @@ class Learner:
         t, n = self.training, self.regions_at_once
         return [(2 * n, t.global_crop), *([(t.n_local_views * n, t.local_crop)] if t.n_local_views else [])]
 
-    def trial(self, sizes: Sequence[tuple[int, int]], dropping: bool, encode: Encode) -> Tensor:
+    def trial(self, sizes: Sequence[tuple[int, int]], dropping: bool, masked: bool, encode: Encode) -> Tensor:
         """Encode empty views."""
         depth, results = len(self.student.backbone.blocks), []
         for n, side in sizes:
             shape = (n, side, side, self.token_width)
             keep = torch.ones((depth, 2, n), device=self.device) if dropping else None
-            results.append(encode(torch.zeros(shape, dtype=self.precision.dtype, device=self.device), keep))
+            present = torch.ones(shape[:3], dtype=torch.bool, device=self.device) if masked else None
+            results.append(encode(torch.zeros(shape, dtype=self.precision.dtype, device=self.device), keep, present))
         return torch.cat(results)
 
     def loss_trial(self, cross_entropy: CrossEntropyOf) -> Tensor:
@@ -178,21 +183,24 @@ class Learner:
         """(V, B, D) unit vectors of all views, the teacher's first."""
         backbone = self.encode_student
         with self.precision.autocast():
-            vectors = [self.encode(backbone, batch.global_views, batch.global_keep)]
+            vectors = [self.encode(backbone, batch.global_views, batch.global_keep, batch.global_present)]
             if len(batch.local_views):
-                vectors.append(self.encode(backbone, batch.local_views, batch.local_keep))
+                vectors.append(self.encode(backbone, batch.local_views, batch.local_keep, batch.local_present))
             return self.student.head.bottleneck(torch.cat(vectors))
 
-    def encode(self, network: Encode, views: Tensor, keep: Tensor | None) -> Tensor:
-        """(V, B, rows, columns, token width) views, (depth, 2, V, B) factors -> (V, B, D)."""
+    def encode(self, network: Encode, views: Tensor, keep: Tensor | None, present: Tensor | None) -> Tensor:
+        """(V, B, rows, columns, token width) views, (depth, 2, V, B) factors, (V, B, rows, columns) -> (V, B, D)."""
         tokens = views.flatten(0, 1).to(self.precision.dtype)
-        return network(tokens, None if keep is None else keep.flatten(2)).view(*views.shape[:2], -1)
+        keep = None if keep is None else keep.flatten(2)
+        present = None if present is None else present.flatten(0, 1)
+        return network(tokens, keep, present).view(*views.shape[:2], -1)
 
     @torch.no_grad()
     def targets(self, batch: ViewBatch) -> dict[Term, Targets]:
         """The targets of every term, of the teacher as it is before this step's update."""
         with self.precision.autocast():
-            parts = [self.encode(self.encode_teacher, batch.global_views[:, part], None) for part in self.parts(batch)]
+            some = [batch.views_of(part) for part in self.parts(batch)]
+            parts = [self.encode(self.encode_teacher, of.global_views, None, of.global_present) for of in some]
             prototypes = {
                 term: given._replace(vectors=self.teacher.prototype_vectors(given.vectors, batch.features))
                 for term, given in batch.prototypes.items()

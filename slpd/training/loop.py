@@ -104,7 +104,7 @@ class Trainer:
         own = own_regions(learner.training, cohort.n_regions)
         with learner.precision.autocast():
             crop = learner.training.global_crop
-            vectors = embed_cohort(learner.teacher.embed, self.batches.tokens, own, cohort.n_regions, crop)
+            vectors = embed_cohort(learner.teacher.embed, self.batches.tokens, own, cohort, crop)
         if vectors is None:
             return None
         refuse_infinite_vectors(vectors, cohort)

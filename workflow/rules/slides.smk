@@ -161,13 +161,16 @@ rule import_tokens:
             (row.slide, row.path, row.mpp, row.n_bytes) for row in SHEETS[wildcards.cohort].values()
         ],
         sheet=lambda wildcards, input: COHORTS[wildcards.cohort].sheet,  # a changed label imports nothing again
-        # Only for a check, which is no reason to run again.
-        grid=lambda wildcards, input: EXPERIMENT.regions.region_px // EXPERIMENT.patch_encoder.patch_px,
+        grid=EXPERIMENT.regions.region_px // EXPERIMENT.patch_encoder.patch_px,
+        patch_px=EXPERIMENT.patch_encoder.patch_px,
+        mpp=EXPERIMENT.regions.mpp,
+        min_tissue=EXPERIMENT.regions.min_tissue,
         version=result_version("import_tokens"),
     message:
         "{wildcards.cohort}: patch tokens made elsewhere"
     shell:
         "exec python -m slpd import_tokens --sheet {params.sheet:q} --grid {params.grid} --version {params.version}"
+        " --patch-px {params.patch_px} --mpp {params.mpp} --min-tissue {params.min_tissue}"
         " --tokens-dir {params.tokens:q} --out {output.records:q} > {log:q} 2>&1"
 
 

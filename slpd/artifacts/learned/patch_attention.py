@@ -2,7 +2,7 @@
 
 R regions of the slides used, one slide after the other in order of slide id (as in `bags.h5`), P patches row by row.
 attention: (R, heads, P) float16, from the class token to each patch, 0 to 1. The class token's own part of the
-    softmax is left out: over the patches it sums to less than 1.
+    softmax is left out: over the patches it sums to less than 1. nan where a patch is absent.
 offsets: (S + 1,) int64, slide s holds regions offsets[s] to offsets[s + 1].
 slides: (S,) UTF-8, slide ids.
 """

@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.patch_tokens.token_file import open_tokens, read_coords, sharp_regions, stated_source
+from slpd.artifacts.patch_tokens.token_file import (
+    open_tokens,
+    read_coords,
+    read_present,
+    sharp_regions,
+    stated_source,
+)
 from slpd.artifacts.slides.manifest import used_slides
 from slpd.errors import UserError
 
@@ -30,6 +36,7 @@ class CohortTokens:
     grid: int  # patches along a region's side
     width: int  # of a token
     places: list[NDArray[np.int64]] | None = None  # of the slides' regions in their files; None: all, in order
+    present: NDArray[np.bool_] | None = None  # (R, grid, grid) False where a patch is absent; None: none is
 
     @property
     def n_regions(self) -> int:
@@ -107,6 +114,7 @@ def open_cohort_tokens(manifest: Path) -> CohortTokens:
     if any(row.record.min_sharpness for row in rows):
         places = [sharp_regions(path, row.record.min_sharpness or 0) for path, row in zip(paths, rows, strict=True)]
     counts = [shape[0] for shape in shapes] if places is None else [len(of_slide) for of_slide in places]
+    grid = math.isqrt(shapes[0][1])
     return CohortTokens(
         slides=[row.record.slide for row in rows],
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
@@ -114,10 +122,32 @@ def open_cohort_tokens(manifest: Path) -> CohortTokens:
         paths=paths,
         starts=[start for _, start, _ in heads],
         stamps=stamps,
-        grid=math.isqrt(shapes[0][1]),
+        grid=grid,
         width=shapes[0][2],
         places=places,
+        present=read_cohort_present(paths, counts, places, grid),
     )
+
+
+def read_cohort_present(
+    paths: list[Path], counts: list[int], places: list[NDArray[np.int64]] | None, grid: int
+) -> NDArray[np.bool_] | None:
+    """Which patches of a cohort's regions are present, as `CohortTokens` has it.
+
+    Args:
+        paths: Token files.
+        counts: Regions used of each.
+        places: Which these are; None: all.
+        grid: Patches along a region's side.
+    """
+    masks = [read_present(path) for path in paths]
+    if all(mask is None for mask in masks):
+        return None
+    present = np.ones((sum(counts), grid**2), bool)
+    for slide, (mask, end) in enumerate(zip(masks, np.cumsum(counts).tolist(), strict=True)):
+        if mask is not None:
+            present[end - counts[slide] : end] = mask if places is None else mask[places[slide]]
+    return present.reshape(-1, grid, grid)
 
 
 def file_stamp(path: Path) -> Stamp:

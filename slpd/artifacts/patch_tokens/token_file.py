@@ -5,6 +5,7 @@ features: (N, P, D) float16. Region n, patch p = row * side + column of the regi
 coords: (N, 2) int64. x, y of each region's upper left corner, level-0 pixels; -1 where an imported file has none.
 sharpness: (N,) float32, of models.sharpness; NaN where unknown.
 invalid: (K, 2) int64. Corners of regions that are not in the file because they cannot be read.
+present: (N, P) bool. False where a patch is absent, whatever `features` hold there; only if some patch is.
 Attributes of `features`: the fields of `TokenSource` that are known. Attributes of `coords`: TRIDENT's, of a region.
 """
 
@@ -60,6 +61,7 @@ def write_tokens(
     coords: NDArray[np.int64],
     source: TokenSource,
     quality: Quality | None = None,
+    present: NDArray[np.bool_] | None = None,
 ) -> None:
     """Write a slide's tokens, one region after the other: no more than one is held in memory.
 
@@ -69,6 +71,7 @@ def write_tokens(
         coords: (N, 2) level-0 pixels.
         source: Stored as attributes.
         quality: Of the regions; None: unknown.
+        present: (N, P) False where a patch is absent; None: none is.
 
     Raises:
         UserError: the disk is full.
@@ -84,6 +87,8 @@ def write_tokens(
         file.create_dataset("coords", data=coords).attrs.update(trident_attributes(source))
         for name, values in asdict(quality).items():
             file.create_dataset(name, data=values)
+        if present is not None and not present.all():
+            file.create_dataset("present", data=present)
 
 
 def trident_attributes(source: TokenSource) -> dict[str, object]:
@@ -128,6 +133,12 @@ def read_quality(path: Path) -> Quality:
     """How sharp the regions of a slide are, and which were left out."""
     with open_tokens(path) as file:
         return Quality(*(np.asarray(file[column.name]) for column in fields(Quality)))
+
+
+def read_present(path: Path) -> NDArray[np.bool_] | None:
+    """Which patches of a slide's regions are present, (N, P); None: all are."""
+    with open_tokens(path) as file:
+        return np.asarray(file["present"]) if "present" in file else None
 
 
 def sharp_regions(path: Path, min_sharpness: float) -> NDArray[np.int64]:

@@ -23,7 +23,7 @@ class TokenInformation:
     """
 
     def __init__(self) -> None:
-        self.n_regions = self.n_zero_tokens = 0
+        self.n_regions = self.n_tokens = self.n_zero_tokens = 0
         self._counts = dict.fromkeys((ZERO, CONSTANT, REPEATED, LOST), 0)
         self._known: set[bytes] = set()
         self._content = hashlib.sha256()
@@ -32,12 +32,13 @@ class TokenInformation:
         """Look at a region.
 
         Args:
-            tokens: (P, D) as the file has them, finite.
+            tokens: (P, D) as the file has them, finite; without absent patches.
             half: (P, D) as they are kept.
         """
         digest = hashlib.sha256(half.tobytes()).digest()
         self._content.update(digest)
         self.n_regions += 1
+        self.n_tokens += len(tokens)
         if fault := self._fault_of(tokens, half, digest):
             self._counts[fault] += 1
         else:
@@ -47,9 +48,9 @@ class TokenInformation:
     def _fault_of(self, tokens: NDArray[np.floating], half: NDArray[np.float16], digest: bytes) -> str:
         if not tokens.any():
             return ZERO
-        if (tokens == tokens[0]).all():
+        if len(tokens) > 1 and (tokens == tokens[0]).all():
             return CONSTANT
-        if lost_share(tokens, half) > MOST_LOST:
+        if len(tokens) > 1 and lost_share(tokens, half) > MOST_LOST:
             return LOST
         return REPEATED if digest in self._known else ""
 

@@ -105,7 +105,7 @@ function drawTops() {
   drawHeads(tops[0]);
 }
 
-/** The attention over the patches of a region: the mean of all heads, then each; null: not stored. */
+/** The attention over the patches of a region: the mean of all heads, then each; NaN: absent; null: not stored. */
 function attentionMaps(region) {
   const stored = shown.data.patches?.regions[region];
   if (!stored) return null;
@@ -117,6 +117,9 @@ function attentionMaps(region) {
     return Array.from(levels, (level) => low + (level / 255) * (high - low));
   };
   const values = Array.from({ length: heads }, (_, h) => ofHead(h));
+  for (const head of values) {
+    for (const patch of stored.absent) head[patch] = NaN;
+  }
   const mean = values[0].map((_, p) => values.reduce((sum, head) => sum + head[p], 0) / heads);
   return [mean, ...values];
 }
@@ -134,6 +137,7 @@ function withAttention(region, attention, about) {
   const image = context.createImageData(grid, grid);
   const [low, high] = extremes(attention);
   attention.forEach((value, p) => {
+    if (Number.isNaN(value)) return; // transparent
     const share = (value - low) / (high - low || 1);
     image.data.set([...scaleColour(share), Math.round(255 * faded(share))], 4 * p);
   });
@@ -142,12 +146,17 @@ function withAttention(region, attention, about) {
   return element("div", { class: "over" }, picture, canvas);
 }
 
+function present(values) {
+  return values.filter((value) => !Number.isNaN(value));
+}
+
 function extremes(values) {
-  return [Math.min(...values), Math.max(...values)];
+  return [Math.min(...present(values)), Math.max(...present(values))];
 }
 
 function rangeText(attention) {
-  const [low, high] = extremes(attention).map((value) => (value * attention.length).toPrecision(2));
+  const { length } = present(attention);
+  const [low, high] = extremes(attention).map((value) => (value * length).toPrecision(2));
   return `${low} to ${high} × an equal part`;
 }
 

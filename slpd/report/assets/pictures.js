@@ -63,20 +63,26 @@ function regionGrid(data) {
   if (data.side && data.x.every((x) => x >= 0)) {
     const width = data.width ?? Math.max(...data.x) + data.side;
     const height = data.height ?? Math.max(...data.y) + data.side;
-    return { x: data.x, y: data.y, side: data.side, width, height, known: true };
+    return { x: data.x, y: data.y, side: data.side, width, height, shapes: data.shapes, known: true };
   }
   const columns = Math.ceil(Math.sqrt(n)) || 1;
   const x = data.x.map((_, i) => i % columns);
   const y = data.x.map((_, i) => Math.floor(i / columns));
-  return { x, y, side: 1, width: columns, height: Math.ceil(n / columns) || 1, known: false };
+  return { x, y, side: 1, width: columns, height: Math.ceil(n / columns) || 1, shapes: {}, known: false };
 }
 
-/** A region on its slide: a square, with a text on it where there is one. */
+/** A region on its slide: a square, or its patches where some are absent, with a text on it where there is one. */
 function regionShape(grid, i, { fill, opacity, text }, choose) {
   const [x, y, side] = [grid.x[i], grid.y[i], grid.side];
   const style = { fill, "fill-opacity": opacity, stroke: fill, "stroke-width": grid.stroke };
   const shape = svgElement("g", { class: "region", "data-region": i, onclick: () => choose(i) });
-  shape.append(svgElement("rect", { x, y, width: side, height: side, ...style }));
+  const rings = grid.shapes[i]?.flat();
+  const d = rings?.map((ring) => `M${ring.map((point) => point.join(" ")).join("L")}Z`).join("");
+  shape.append(
+    d
+      ? svgElement("path", { d, "fill-rule": "evenodd", ...style })
+      : svgElement("rect", { x, y, width: side, height: side, ...style }),
+  );
   if (text) {
     const size = side * 0.42;
     const middle = { x: x + side / 2, y: y + side / 2 + size * 0.35, "font-size": size, "text-anchor": "middle" };
