@@ -29,6 +29,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "map_prototypes": 1,
     "test_graph": 1,
     "pool_tokens": 1,
+    "import_vectors": 1,
     "split_folds": 3,
     "evaluate": 8,
     "make_table": 3,

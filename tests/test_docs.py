@@ -96,6 +96,10 @@ CHECKED: dict[str, tuple[str, str]] = {
         'make run CONFIG="config/mine.yaml --forcerun encode_patches -n"',
         HOURS,
     ),
+    'make run CONFIG="config/encoders/uni.yaml config/mine.yaml"': (
+        'make run CONFIG="config/encoders/uni.yaml config/mine.yaml -n"',
+        HOURS,
+    ),
     "make run CONFIG=config/first.yaml": ('make run CONFIG="config/first.yaml -n"', "needs real weights"),
     "tensorboard --logdir logs/mine/training": (
         "tensorboard --inspect --logdir logs/mine/training",

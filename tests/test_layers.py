@@ -30,7 +30,18 @@ LAYERS = [
     {"caches", "errors", "launch", "layout", "versions", "workers"},
 ]
 ON_REQUEST = {
-    *("make_cohort", "export_released", "import_hipt", "init", "schema", "doctor", "failures", "recover", "verify")
+    *(
+        "check_encoder",
+        "make_cohort",
+        "export_released",
+        "import_hipt",
+        "init",
+        "schema",
+        "doctor",
+        "failures",
+        "recover",
+        "verify",
+    )
 }
 HEAVY = ("torch", "timm", "torchvision", "snakemake")
 WITHOUT_TORCH = [

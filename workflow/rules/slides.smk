@@ -113,6 +113,7 @@ rule encode_patches:
         records=rules.tile_regions.output.records,
         checked=verdict,
         weights=ancient(EXPERIMENT.patch_encoder.checkpoint or []),  # known by their hash
+        model_config=model_config,
     output:
         records=f"{COHORT}/tokens/batch_{{batch}}.json",
     log:
