@@ -13,6 +13,7 @@ from pathlib import Path
 
 from slpd.artifacts.outside.published import misspelt_names, read_published
 from slpd.artifacts.outside.split_files import read_split_files
+from slpd.artifacts.outside.vector_files import SUFFIXES, vector_file
 from slpd.artifacts.slides.dicom_header import series_of
 from slpd.artifacts.slides.sheet import SheetRow, read_sheet
 from slpd.artifacts.slides.slide_files import SINGLE, slide_file
@@ -49,6 +50,7 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
     for task in experiment.tasks:
         check_labels(task, sheets[task.cohort])
     check_weights(experiment, sheets)
+    check_vectors(experiment, sheets)
     check_published(experiment)
     return sheets
 
@@ -226,6 +228,27 @@ def check_weights(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:
         refuse_unreadable(
             f"{key}: no file {checkpoint}; put the weights there or correct the path", key, Path(checkpoint)
         )
+
+
+def check_vectors(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:
+    """Refuse a variant of vectors made elsewhere that has none for a cohort; warn of slides that it does not have."""
+    for cohort, sheet in sheets.items():
+        for variant in experiment.tested_on(cohort):
+            if variant.vectors is None:
+                continue
+            folder = variant.vectors.of(cohort)
+            refuse_braces(f"variants.{variant.name}", folder)
+            missing = [row.slide for row in sheet.values() if not vector_file(Path(folder), row.slide, row.path)]
+            if len(missing) == len(sheet):
+                raise UserError(
+                    f"variants.{variant.name}: {folder} has no file <slide>{SUFFIXES[0]} or {SUFFIXES[-1]} of any"
+                    f" slide of cohort {cohort}, {first_of(missing, NAMED)} say; correct folder, or the names in it"
+                )
+            if missing:
+                log.warning(
+                    "variants.%s: %s has no file of %d of %d slides of cohort %s, %s; its figures are of the others",
+                    *(variant.name, folder, len(missing), len(sheet), cohort, first_of(missing, NAMED)),
+                )
 
 
 def weights_of(experiment: Experiment, sheets: Mapping[str, Sheet]) -> dict[str, str]:

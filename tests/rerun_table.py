@@ -44,6 +44,7 @@ READERS = {
     "test_graph": ["make_report"],
     "embed_bags": ["evaluate", "make_report"],
     "pool_tokens": ["evaluate"],
+    "import_vectors": ["evaluate", "make_table", "make_report"],
     "export_encoder": [],
     "split_folds": ["evaluate", "make_report"],
     "evaluate": ["make_table", "make_report"],
@@ -77,6 +78,8 @@ FIRST: dict[str, list[str]] = {
     "variants.pretrained": ["embed_bags"],
     "variants.encoder_of": ["embed_bags"],
     "variants.token_mean": ["pool_tokens"],
+    "variants.slide_vectors": ["import_vectors"],
+    "variants.region_vectors": ["import_vectors"],
     "variants": ["distill_slpd"],
     "tasks": ["split_folds"],
     "heads": ["evaluate"],
@@ -124,6 +127,8 @@ def start_config() -> Config:
     config["variants"] += [
         {"name": "given", "pretrained": dict(GIVEN)},
         {"name": "mean", "token_mean": True},
+        {"name": "titan", "slide_vectors": {"folder": "vectors", "key": "features"}},
+        {"name": "tiles", "region_vectors": {"folder": "bags", "key": "features"}},
         {"name": "intra", "objective": {"inter": 0}},
     ]
     dx = config["tasks"][0]
@@ -140,6 +145,7 @@ def start_config() -> Config:
     ]
     config["report"] = {"variants": ["slpd"]}
     config["tables"] += [
+        table("vectors", ["dx"], ["titan", "tiles"], ["knn"], ["auc"]),
         table("small", ["dx", "imp"], ["given", "mean"], ["knn"], ["auc"], published=["figures.csv"]),
         table("kinds", ["dx"], ["intra"], ["logistic", "vit_wsi"], ["auc"]),
         table("survival", ["os"], ["intra"], ["abmil"], ["c_index"]),
@@ -256,6 +262,10 @@ EDITS: dict[str, Edit] = {
     ),
     "variants.pretrained.sha256": in_entry("variants", "given", "pretrained", "sha256", value="0" * 64),
     "variants.token_mean": tokens_alone,
+    "variants.slide_vectors.folder": in_entry("variants", "titan", "slide_vectors", "folder", value="vectors/{cohort}"),
+    "variants.slide_vectors.key": in_entry("variants", "titan", "slide_vectors", "key", value="feats"),
+    "variants.region_vectors.folder": in_entry("variants", "tiles", "region_vectors", "folder", value="bags/{cohort}"),
+    "variants.region_vectors.key": in_entry("variants", "tiles", "region_vectors", "key", value="feats"),
     "variants.encoder_of.cohort": trained_encoder,
     "variants.encoder_of.variant": trained_encoder,
     "variants.epochs_per_iteration": in_entry("variants", "slpd", "epochs_per_iteration", value=2),

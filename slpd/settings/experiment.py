@@ -45,8 +45,22 @@ class TrainedElsewhere(Section):
     variant: Name
 
 
+class VectorFolder(Section):
+    """Vectors that another program made, a file per slide."""
+
+    folder: str = Field(
+        description="folder of the files <slide>.h5 or <slide>.pt; {cohort} in it stands for the cohort's name"
+    )
+    key: str = Field(description="name of the vectors in a file: features (TRIDENT), feats (STAMP)")
+
+    def of(self, cohort: str) -> str:
+        """The folder for a cohort."""
+        return self.folder.replace("{cohort}", cohort)
+
+
 SECTIONS = ("objective", "prototypes", "slide_graph")  # that a variant may change
-SOURCES = ("pretrained", "token_mean", "encoder_of")  # of region vectors, instead of an encoder trained on the cohort
+# Of region vectors, instead of an encoder trained on the cohort.
+SOURCES = ("pretrained", "token_mean", "encoder_of", "slide_vectors", "region_vectors")
 
 
 class Variant(Section):
@@ -59,6 +73,12 @@ class Variant(Section):
     )
     encoder_of: TrainedElsewhere | None = Field(
         default=None, description="its region encoder is the one that this variant has on this cohort; null: its own"
+    )
+    slide_vectors: VectorFolder | None = Field(
+        default=None, description="one vector per slide, made elsewhere; null: the vectors are of regions"
+    )
+    region_vectors: VectorFolder | None = Field(
+        default=None, description="bags of vectors made elsewhere; null: they are made here"
     )
     epochs_per_iteration: int | None = Field(
         default=None, gt=0, description="epochs between two renewals of the prototypes; null: as in `training`"
@@ -82,6 +102,11 @@ class Variant(Section):
     def trained(self) -> bool:
         """Whether an encoder is trained for it on every cohort that it is used on."""
         return not any(getattr(self, key) for key in SOURCES)
+
+    @property
+    def vectors(self) -> VectorFolder | None:
+        """The vectors made elsewhere that it consists of."""
+        return self.slide_vectors or self.region_vectors
 
     @property
     def why_unavailable(self) -> str:

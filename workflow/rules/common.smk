@@ -33,12 +33,13 @@ if (
 
 from slpd.artifacts.slides.sheet import labels_digest, starts_from_tokens
 from slpd.artifacts.outside.split_files import split_files
+from slpd.artifacts.outside.vector_files import vector_files
 from slpd.slide_batches import batches_of, files_gone
 from slpd.cohort_check import CohortPlan
 from slpd.errors import UserError
 from slpd.inputs import check_inputs, read_sheets
 from slpd.layout import SLIDE_FILES, Layout, logs_of, results_of
-from slpd.report.sources import report_files
+from slpd.report.sources import report_files, without_vectors
 from slpd.settings.experiment import load_experiment
 from slpd.settings.recipe import Recipe
 from slpd.versions import RESULT_VERSIONS
