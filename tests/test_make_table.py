@@ -601,8 +601,8 @@ def test_a_manifest_per_task_is_wanted(tmp_path: Path) -> None:
 def test_the_caption_counts_slides_of_the_folds_of_which_a_variant_has_no_vectors() -> None:
     folds = folds_of(3)
     in_folds = sorted({slide.slide for fold in folds for slide in fold.slides})
-    absent = [AbsentSlide(slide, "has no file") for slide in [*in_folds[:4], "elsewhere"]]
+    absent = [AbsentSlide(slide, "no file") for slide in [*in_folds[:4], "elsewhere"]]
     facts = task_facts(task_of("lung"), folds, manifest_of(0), [], {"titan": absent, "prism": []})
     named = ", ".join(in_folds[:3])
-    assert f"titan without slides of the folds whose file: 4 has no file ({named}, …)" in facts.text
+    assert f"titan without 4 slides of the folds, 4 no file ({named}, …)" in facts.text
     assert "prism" not in facts.text

@@ -63,7 +63,7 @@ def read_vectors(record: SlideRecord, folder: Path, key: str, per: str) -> Bag:
     """
     path = vector_file(folder, record.slide, record.path)
     if path is None:
-        raise SlideError("has no file")
+        raise SlideError("no file")
     if per == "region":
         return read_bag(path, key)
     return read_slide_vector(path, key), np.full((1, 2), -1, np.int64)
@@ -72,7 +72,7 @@ def read_vectors(record: SlideRecord, folder: Path, key: str, per: str) -> Bag:
 def refuse_mixture(folder: Path, bags: Mapping[str, Bag], absent: Sequence[AbsentSlide]) -> None:
     """Refuse vectors of two encoders, and a folder in which no slide has any."""
     if not bags:
-        first = f" (slide {absent[0].slide} {absent[0].reason})" if absent else ""
+        first = f" (slide {absent[0].slide}: {absent[0].reason})" if absent else ""
         raise UserError(f"{folder}: no slide of the cohort has vectors{first}; correct folder or key of the variant")
     first_slide, (first_bag, _) = next(iter(bags.items()))
     for slide, (bag, _) in bags.items():

@@ -59,7 +59,7 @@ class TaskFacts:
     def without_text(self) -> str:
         """Which slides of the folds a variant does not have, so that its figures are of the others."""
         return "".join(
-            f"; {variant} without slides of the folds whose file: {reasons_text(groups)}"
+            f"; {variant} without {sum(map(len, groups.values()))} slides of the folds, {reasons_text(groups)}"
             for variant, groups in self.without_vectors.items()
             if groups
         )

@@ -25,7 +25,7 @@ def read_slide_vector(path: Path, key: str) -> NDArray[np.float32]:
     vectors = read_array(path, key)
     vectors = vectors[None] if vectors.ndim == 1 else vectors
     if vectors.ndim != 2 or len(vectors) != 1:
-        raise SlideError(f"has {key} {vectors.shape}, expected one vector (D,) or (1, D)")
+        raise SlideError(f"{key} {vectors.shape}, expected one vector (D,) or (1, D)")
     return checked(vectors, key)
 
 
@@ -38,7 +38,7 @@ def read_bag(path: Path, key: str) -> tuple[NDArray[np.float32], NDArray[np.int6
     vectors = read_array(path, key)
     vectors = vectors[0] if vectors.ndim == 3 and len(vectors) == 1 else vectors
     if vectors.ndim != 2:
-        raise SlideError(f"has {key} {vectors.shape}, expected a bag (n, D) or (1, n, D)")
+        raise SlideError(f"{key} {vectors.shape}, expected a bag (n, D) or (1, n, D)")
     return checked(vectors, key), corners(path, len(vectors))
 
 
@@ -47,11 +47,11 @@ def read_array(path: Path, key: str) -> NDArray[Any]:
     try:
         return torch_array(path, key) if path.suffix.lower() == ".pt" else hdf5_array(path, key)
     except KeyError as error:
-        raise SlideError(f"has no {key}") from error
+        raise SlideError(f"no {key}") from error
     except SlideError:
         raise
     except Exception as error:  # a file that is torn, or of another kind, trips the readers anywhere
-        raise SlideError(f"cannot be read ({type(error).__name__})") from error
+        raise SlideError(f"a file that cannot be read ({type(error).__name__})") from error
 
 
 def hdf5_array(path: Path, key: str) -> NDArray[Any]:
@@ -82,11 +82,11 @@ def corners(path: Path, n_vectors: int) -> NDArray[np.int64]:
 def checked(vectors: NDArray[Any], key: str) -> NDArray[np.float32]:
     """Vectors that a head can take, in float32."""
     if not vectors.size:
-        raise SlideError(f"has empty {key}")
+        raise SlideError(f"empty {key}")
     if vectors.dtype.kind != "f":
-        raise SlideError(f"has {key} of {vectors.dtype}, expected floating point numbers")
+        raise SlideError(f"{key} of {vectors.dtype}, expected floating point numbers")
     if not (np.abs(vectors.astype(np.float64)) <= LARGEST).all():
-        raise SlideError(f"has {key} that are not finite")
+        raise SlideError(f"{key} that are not finite")
     if not vectors.any():
-        raise SlideError(f"has {key} of zeros alone")
+        raise SlideError(f"{key} of zeros alone")
     return vectors.astype(np.float32)
