@@ -31,6 +31,7 @@ STAGES = {
     "encode_patches": "encode the regions of a batch of slides into patch tokens",
     "import_tokens": "take patch tokens made elsewhere instead of slides",
     "cohort_manifest": "list slides used and left out, with reasons",
+    "join_cohorts": "list the slides of several cohorts as one cohort",
     "pretrain_dino": "train the region encoder with plain DINO up to the first prototypes",
     "cluster_regions": "find the prototypes of every slide",
     "link_slides": "find every slide's most similar slides and the prototype correspondence",

@@ -18,6 +18,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "encode_patches": 5,
     "import_tokens": 2,
     "cohort_manifest": 2,
+    "join_cohorts": 1,
     "pretrain_dino": 4,
     "cluster_regions": 2,
     "link_slides": 4,

@@ -31,6 +31,7 @@ READERS = {
     "check_cohort": [],  # batches that are encoded do not wait for it
     "encode_patches": ["cohort_manifest"],
     "import_tokens": ["cohort_manifest"],
+    "join_cohorts": ["pretrain_dino"],  # of a cohort of cohorts, after their manifests; the config below has none
     "cohort_manifest": ["pretrain_dino", "pool_tokens", "split_folds", "attend_patches", "test_graph", "make_report"],
     "pretrain_dino": ["cluster_regions", "distill_slpd", "make_report"],
     "cluster_regions": ["link_slides", "distill_slpd", "map_prototypes", "make_report"],
@@ -59,6 +60,8 @@ FIRST: dict[str, list[str]] = {
     "experiment": ["segment_tissue"],  # another folder
     "preset": ["distill_slpd"],
     "cohorts.name": ["segment_tissue"],
+    "cohorts.masks": ["segment_tissue"],
+    "cohorts.regions": ["tile_regions"],
     "cohorts.sheet": ["split_folds"],  # the same slides in another file
     "cohorts.prototypes": ["distill_slpd"],
     "tissue": ["segment_tissue"],
@@ -245,6 +248,8 @@ EDITS: dict[str, Edit] = {
     "preset": lambda config: config.update(preset="released"),
     "cohorts.name": rename("cohorts", "toy", None),
     "cohorts.sheet": in_entry("cohorts", "toy", "sheet", value="copy.csv"),
+    "cohorts.masks": in_entry("cohorts", "toy", "masks", value="masks/{slide}.png"),
+    "cohorts.regions": in_entry("cohorts", "toy", "regions", value={"min_tissue": 0.6}),
     "cohorts.prototypes": in_entry("cohorts", "toy", "prototypes", value={"seed": 1}),
     "regions.region_px": larger_patches,
     "patch_encoder.patch_px": larger_patches,
@@ -290,7 +295,7 @@ EDITS: dict[str, Edit] = {
     "report.variants": lambda config: config["report"].update(variants=["slpd", "intra"]),
     "tables.metrics": in_entry("tables", "toy", "metrics", value=["auc"]),
 }
-NOTHING_TO_EDIT = {"tasks.cohort"}
+NOTHING_TO_EDIT = {"tasks.cohort", "cohorts.of"}  # there is one cohort
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------
@@ -464,7 +469,7 @@ def page() -> str:
 def listed(stages: Iterable[str]) -> str:
     """Stages in the order of the run, or nothing."""
     order = [stage for stage in READERS if stage in set(stages)]
-    if len(order) >= len(READERS) - 1:
+    if len(order) >= len(READERS) - 2:  # all but import_tokens and join_cohorts
         return "everything"
     return ", ".join(f"`{stage}`" for stage in order) or "nothing"
 

@@ -372,7 +372,7 @@ def test_identifiers_that_pages_name_exist_in_the_project() -> None:
 
 
 SOURCES = {".py", ".smk", ".yaml", ".csv", ".sh", ".j2", ".js"}
-FOREIGN = {"g_s", "g_t", "vit256_on_256"}  # symbols of the paper, names of other programs
+FOREIGN = {"g_s", "g_t", "vit256_on_256", "mask_qc"}  # symbols of the paper, names of other programs
 
 
 def test_files_of_the_project_that_pages_name_exist() -> None:

@@ -50,6 +50,8 @@ WITHOUT_TORCH = [
     "picture_regions",
     "check_cohort",
     "cohort_manifest",
+    "join_cohorts",
+    "import_vectors",
     "cluster_regions",
     "link_slides",
     "map_prototypes",

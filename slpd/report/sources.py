@@ -60,7 +60,7 @@ def report_files(experiment: Experiment, sheets: Mapping[str, Sheet], layout: La
     """Every file that the report reads, once; without the tables' own, of which `make_table` knows the formats."""
     of_cohorts = (path for cohort in experiment.cohorts for path in cohort_files(experiment, layout, cohort.name))
     pictures = (path for cohort, sheet in sheets.items() for path in picture_files(experiment, layout, cohort, sheet))
-    sheet_files = (Path(cohort.sheet) for cohort in experiment.cohorts)
+    sheet_files = (Path(cohort.sheet) for cohort in experiment.cohorts_of_slides)
     return list(dict.fromkeys([*sheet_files, *of_cohorts, *pictures, *table_sources(experiment, layout)]))
 
 

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
     costs = stage_costs(read_job_costs(layout.benchmarks), gpus_held(json.loads(args.gpus), maker, runs))
     with atomic_folder(args.out) as folder, drawing():
         site = Site(folder, experiment.experiment, navigation(experiment))
-        cohorts = [read_slides(site, layout, cohort) for cohort in experiment.cohorts]
+        cohorts = [read_slides(site, layout, cohort) for cohort in experiment.cohorts_of_slides]
         for slides in cohorts:
             write_slides(site, slides)
         for cohort in trained_cohorts(experiment):

@@ -91,6 +91,11 @@ def token_records(wildcards):
     return expand(f"{COHORT}/tokens/batch_{{batch}}.json", cohort=wildcards.cohort, batch=BATCHES[wildcards.cohort])
 
 
+def manifests_of_cohort(wildcards):
+    """The manifests of the cohorts that a cohort is made of."""
+    return expand(MANIFEST, cohort=COHORTS[wildcards.cohort].of)
+
+
 # ---- pretraining ----
 
 
@@ -238,7 +243,7 @@ def every_result(wildcards):
 def results_of_cohort(cohort):
     """The files of a cohort and of its slides, up to the warm-up."""
     paths = expand(MANIFEST, cohort=cohort)
-    if not starts_from_tokens(SHEETS[cohort].values()):
+    if cohort in SHEETS and not starts_from_tokens(SHEETS[cohort].values()):
         batches = [*rules.segment_tissue.output, *rules.tile_regions.output]
         paths += expand(batches, cohort=cohort, batch=BATCHES[cohort])
         paths += expand(rules.check_cohort.output.report, cohort=cohort)

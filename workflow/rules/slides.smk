@@ -44,7 +44,7 @@ rule tile_regions:
     params:
         tissue=folder_of_records,
         folder=stage_folder,
-        settings=settings("regions"),
+        settings=lambda wildcards: EXPERIMENT.regions_of(COHORTS[wildcards.cohort]).model_dump_json(),
         version=result_version("tile_regions"),
     message:
         "{wildcards.cohort}: regions of batch {wildcards.batch}"
@@ -163,7 +163,8 @@ rule import_tokens:
         ],
         sheet=lambda wildcards, input: COHORTS[wildcards.cohort].sheet,  # a changed label imports nothing again
         # Only for a check, which is no reason to run again.
-        grid=lambda wildcards, input: EXPERIMENT.regions.region_px // EXPERIMENT.patch_encoder.patch_px,
+        grid=lambda wildcards, input: EXPERIMENT.regions_of(COHORTS[wildcards.cohort]).region_px
+        // EXPERIMENT.patch_encoder.patch_px,
         version=result_version("import_tokens"),
     message:
         "{wildcards.cohort}: patch tokens made elsewhere"
@@ -179,6 +180,8 @@ rule cohort_manifest:
         manifest=MANIFEST,
     log:
         f"{LOGS}/cohort_manifest/{{cohort}}.log",
+    wildcard_constraints:
+        cohort=one_of(SHEETS),
     conda:
         "../../envs/slpd.yaml"
     resources:
@@ -195,3 +198,26 @@ rule cohort_manifest:
     shell:
         "exec python -m slpd cohort_manifest --batches {input.batches:q} --settings {params.settings:q}"
         " --tokens-dir {params.tokens:q} --out {output.manifest:q} > {log:q} 2>&1"
+
+
+rule join_cohorts:
+    input:
+        manifests=manifests_of_cohort,
+    output:
+        manifest=MANIFEST,
+    log:
+        f"{LOGS}/join_cohorts/{{cohort}}.log",
+    wildcard_constraints:
+        cohort=one_of(cohort for cohort in COHORTS if cohort not in SHEETS),
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        files=files_of(manifests_of_cohort),
+        version=result_version("join_cohorts"),
+    message:
+        "{wildcards.cohort}: slides of several cohorts"
+    shell:
+        "exec python -m slpd join_cohorts --manifests {input.manifests:q} --out {output.manifest:q} > {log:q} 2>&1"

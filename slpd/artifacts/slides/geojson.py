@@ -4,9 +4,9 @@ Written: a FeatureCollection with an annotation `Tissue` per piece of tissue, an
 its classification (kept, or the reason for excluding it), `kept`, `reason` and the shares as measurements.
 
 Read, from such a file after editing or from elsewhere: every polygon is tissue, whatever its class, except tiles
-(`objectType` tile: the regions), which do not count, and areas classified `Ignore*` (QuPath's own class for what is to
-be left out) or after one of GrandQC's artefacts, which are cut out. Points and lines have no area and do not count. TRIDENT's
-outlines (`contours_geojson`) have no class: they are tissue. GrandQC's (`geojson_qc`) are artefacts alone.
+(`objectType` tile: the regions), which do not count, and areas that are cut out: those of class `Ignore*` (QuPath's own
+class for what is to be left out) or as one of GrandQC's artefacts. Points and lines have no area and do not count.
+TRIDENT's outlines (`contours_geojson`) have no class and are tissue. GrandQC's (`geojson_qc`) are artefacts alone.
 """
 
 import json

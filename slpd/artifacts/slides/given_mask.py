@@ -1,8 +1,9 @@
 """A tissue mask from elsewhere (the `mask` column of a sheet): drawn by hand, or found by another segmenter.
 
 PNG: grey over the whole slide at any resolution; above 127 is tissue. GrandQC's have classes instead, and are known by
-their names: `<slide file>_MASK.png` (0 tissue) and `<slide file>_mask.png` (1 tissue without artefacts). GeoJSON (`.geojson`, `.json`): polygons in
-level-0 pixels, as QuPath exports them; `slpd.artifacts.slides.geojson` says which of them count.
+their names: `<slide file>_MASK.png` (0 tissue) and `<slide file>_mask.png` (1 tissue without artefacts).
+GeoJSON (`.geojson`, `.json`): polygons in level-0 pixels, as QuPath exports them; `slpd.artifacts.slides.geojson` says
+which of them count.
 """
 
 from pathlib import Path
@@ -62,7 +63,7 @@ def tissue_of(path: Path, greys: NDArray[np.uint8]) -> Mask:
     for ending, tissue in GRANDQC.items():
         slide_file = path.name.removesuffix(ending)
         if slide_file != path.name and Path(slide_file).suffix and greys.max() <= LARGEST_CLASS:
-            return greys == tissue
+            return np.equal(greys, tissue)
     return greys >= LEAST_TISSUE_GREY
 
 
