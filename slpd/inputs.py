@@ -17,7 +17,7 @@ from slpd.artifacts.outside.split_files import read_split_files
 from slpd.artifacts.outside.vector_files import SUFFIXES, vector_file
 from slpd.artifacts.slides.dicom_header import series_of
 from slpd.artifacts.slides.sheet import SheetRow, mask_by_pattern, read_sheet
-from slpd.artifacts.slides.slide_files import SINGLE, slide_file
+from slpd.artifacts.slides.slide_files import SINGLE, whole_slide_file
 from slpd.artifacts.slides.spelling import SEPARATORS, barcode, groups, likely_date, likely_key
 from slpd.errors import UserError, first_of
 from slpd.evaluation.imported_folds import absent_text, import_folds
@@ -110,7 +110,7 @@ def slide_entry(path: str, row: SheetRow) -> Path:
     where = f"{path}: slide {row.slide}"
     remedy = "correct the path or remove the line"
     try:
-        entry = slide_file(Path(row.path))
+        entry = whole_slide_file(Path(row.path))
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     except OSError as error:
