@@ -37,6 +37,7 @@ from slpd.wsi import Slide
 
 COMMON: dict[str, Any] = {
     "model": "vit_small_patch16_224",
+    "pooling": "model",
     "checkpoint": None,
     "sha256": None,
     "seed": 0,

@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 STAGES = {
     "make_cohort": "draw a cohort of slides (procedural tissue, or tiles from a folder) and its sheet",
+    "check_encoder": "check that the patch encoder can be built and its weights fit (no rule: when a run starts)",
     "segment_tissue": "find the tissue of a batch of slides",
     "tile_regions": "lay the region grid over the tissue of a batch of slides",
     "picture_regions": "take a small picture of every region of a batch of slides",
@@ -30,6 +31,7 @@ STAGES = {
     "encode_patches": "encode the regions of a batch of slides into patch tokens",
     "import_tokens": "take patch tokens made elsewhere instead of slides",
     "cohort_manifest": "list slides used and left out, with reasons",
+    "join_cohorts": "list the slides of several cohorts as one cohort",
     "pretrain_dino": "train the region encoder with plain DINO up to the first prototypes",
     "cluster_regions": "find the prototypes of every slide",
     "link_slides": "find every slide's most similar slides and the prototype correspondence",
@@ -42,6 +44,7 @@ STAGES = {
     "map_prototypes": "map the prototypes of all slides, and the slides, into planes",
     "test_graph": "test what neighbours in the slide graph share beyond chance",
     "pool_tokens": "take the mean patch token of every region as its vector",
+    "import_vectors": "take vectors of slides or regions made elsewhere",
     "split_folds": "split a task's slides into folds",
     "evaluate": "train and test a head on every fold of a task",
     "make_table": "collect evaluations into a table",

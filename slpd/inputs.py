@@ -8,20 +8,22 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from slpd.artifacts.outside.published import misspelt_names, read_published
 from slpd.artifacts.outside.split_files import read_split_files
+from slpd.artifacts.outside.vector_files import SUFFIXES, vector_file
 from slpd.artifacts.slides.dicom_header import series_of
-from slpd.artifacts.slides.sheet import SheetRow, read_sheet
-from slpd.artifacts.slides.slide_files import SINGLE, slide_file
+from slpd.artifacts.slides.sheet import SheetRow, mask_by_pattern, read_sheet
+from slpd.artifacts.slides.slide_files import SINGLE, whole_slide_file
 from slpd.artifacts.slides.spelling import SEPARATORS, barcode, groups, likely_date, likely_key
 from slpd.errors import UserError, first_of
 from slpd.evaluation.imported_folds import absent_text, import_folds
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask
-from slpd.settings.experiment import Experiment
+from slpd.settings.experiment import Cohort, Experiment
 
 log = logging.getLogger(__name__)
 
@@ -42,20 +44,45 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
         UserError: the first fault, with the key or the slide and what to write instead.
     """
     sheets = read_sheets(experiment)
-    for cohort in experiment.cohorts:
+    for cohort in experiment.cohorts_of_slides:
         check_files(cohort.sheet, sheets[cohort.name])
         warn_of_barcodes(cohort.sheet, sheets[cohort.name])
-    warn_of_spellings({cohort.sheet: sheets[cohort.name] for cohort in experiment.cohorts})
+    refuse_joined_twice(experiment, sheets)
+    warn_of_spellings({cohort.sheet: sheets[cohort.name] for cohort in experiment.cohorts_of_slides})
     for task in experiment.tasks:
         check_labels(task, sheets[task.cohort])
     check_weights(experiment, sheets)
+    check_vectors(experiment, sheets)
     check_published(experiment)
     return sheets
 
 
 def read_sheets(experiment: Experiment) -> dict[str, Sheet]:
-    """The sheet of every cohort; the files that it names are not checked."""
-    return {cohort.name: {row.slide: row for row in read_sheet(Path(cohort.sheet))} for cohort in experiment.cohorts}
+    """The sheet of every cohort that has one; the files that it names are not checked."""
+    return {cohort.name: sheet_of(cohort) for cohort in experiment.cohorts_of_slides}
+
+
+def sheet_of(cohort: Cohort) -> Sheet:
+    """The lines of a cohort's sheet; those without a mask have that of the cohort's pattern."""
+    rows = read_sheet(Path(cohort.sheet))
+    if cohort.masks is not None:
+        rows = [row if row.mask else replace(row, mask=mask_by_pattern(cohort.masks, row)) for row in rows]
+    return {row.slide: row for row in rows}
+
+
+def refuse_joined_twice(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:
+    """Refuse a cohort of cohorts in which two slides have one id, or one file two ids."""
+    for cohort in experiment.cohorts:
+        owners: dict[str, str] = {}
+        for name in cohort.of:
+            for row in sheets[name].values():
+                for mark in (row.slide.lower(), os.path.realpath(row.path)):
+                    owner = owners.setdefault(mark, name)
+                    if owner != name:
+                        raise UserError(
+                            f"cohorts.{cohort.name}.of: slide {row.slide} of {name} is also in {owner}; take it out"
+                            " of a sheet, or give different slides different ids"
+                        )
 
 
 def check_files(path: str, sheet: Sheet) -> None:
@@ -83,7 +110,7 @@ def slide_entry(path: str, row: SheetRow) -> Path:
     where = f"{path}: slide {row.slide}"
     remedy = "correct the path or remove the line"
     try:
-        entry = slide_file(Path(row.path))
+        entry = whole_slide_file(Path(row.path))
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     except OSError as error:
@@ -91,7 +118,7 @@ def slide_entry(path: str, row: SheetRow) -> Path:
     refuse_unreadable(f"{where}: no file {row.path}; {remedy}", where, entry)
     if row.mask:
         refuse_unreadable(
-            f"{where}: no mask {row.mask}; correct the mask column or leave it empty", where, Path(row.mask)
+            f"{where}: no mask {row.mask}; correct the mask column or the cohort's masks", where, Path(row.mask)
         )
     return entry
 
@@ -226,6 +253,27 @@ def check_weights(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:
         refuse_unreadable(
             f"{key}: no file {checkpoint}; put the weights there or correct the path", key, Path(checkpoint)
         )
+
+
+def check_vectors(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:
+    """Refuse a variant of vectors made elsewhere that has none for a cohort; warn of slides that it does not have."""
+    for cohort, sheet in sheets.items():
+        for variant in experiment.tested_on(cohort):
+            if variant.vectors is None:
+                continue
+            folder = variant.vectors.of(cohort)
+            refuse_braces(f"variants.{variant.name}", folder)
+            missing = [row.slide for row in sheet.values() if not vector_file(Path(folder), row.slide, row.path)]
+            if len(missing) == len(sheet):
+                raise UserError(
+                    f"variants.{variant.name}: {folder} has no file <slide>{SUFFIXES[0]} or {SUFFIXES[-1]} of any"
+                    f" slide of cohort {cohort}, {first_of(missing, NAMED)} say; correct folder, or the names in it"
+                )
+            if missing:
+                log.warning(
+                    "variants.%s: %s has no file of %d of %d slides of cohort %s, %s; its figures are of the others",
+                    *(variant.name, folder, len(missing), len(sheet), cohort, first_of(missing, NAMED)),
+                )
 
 
 def weights_of(experiment: Experiment, sheets: Mapping[str, Sheet]) -> dict[str, str]:

@@ -82,6 +82,10 @@ class Layout:
         """All that a variant has learned on a cohort."""
         return self.cohort(cohort) / "variants" / variant
 
+    def without_vectors(self, cohort: str = "{cohort}", variant: str = "{variant}") -> Path:
+        """Slides of which a variant of vectors made elsewhere has none."""
+        return self.variant(cohort, variant) / "not_in_bags.csv"
+
     def iteration(self, cohort: str, variant: str, iteration: int) -> Path:
         """Prototypes and slide graph of one of its iterations, counted from 0."""
         return self.variant(cohort, variant) / "iterations" / iteration_name(iteration)

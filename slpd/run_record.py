@@ -154,7 +154,7 @@ def small_inputs(experiment: Experiment, sheets: Mapping[str, Sheet]) -> list[Pa
     """Sheets, weights and published figures."""
     given = weights_of(experiment, sheets).values()
     published = dict.fromkeys(path for table in experiment.tables for path in table.published)
-    return [Path(path) for path in (*(cohort.sheet for cohort in experiment.cohorts), *given, *published)]
+    return [Path(path) for path in (*(cohort.sheet for cohort in experiment.cohorts_of_slides), *given, *published)]
 
 
 def slides(sheets: Mapping[str, Sheet]) -> list[Path]:

@@ -31,6 +31,7 @@ READERS = {
     "check_cohort": [],  # batches that are encoded do not wait for it
     "encode_patches": ["cohort_manifest"],
     "import_tokens": ["cohort_manifest"],
+    "join_cohorts": ["pretrain_dino"],  # of a cohort of cohorts, after their manifests; the config below has none
     "cohort_manifest": ["pretrain_dino", "pool_tokens", "split_folds", "attend_patches", "test_graph", "make_report"],
     "pretrain_dino": ["cluster_regions", "distill_slpd", "make_report"],
     "cluster_regions": ["link_slides", "distill_slpd", "map_prototypes", "make_report"],
@@ -44,6 +45,7 @@ READERS = {
     "test_graph": ["make_report"],
     "embed_bags": ["evaluate", "make_report"],
     "pool_tokens": ["evaluate"],
+    "import_vectors": ["evaluate", "make_table", "make_report"],
     "export_encoder": [],
     "split_folds": ["evaluate", "make_report"],
     "evaluate": ["make_table", "make_report"],
@@ -58,6 +60,8 @@ FIRST: dict[str, list[str]] = {
     "experiment": ["segment_tissue"],  # another folder
     "preset": ["distill_slpd"],
     "cohorts.name": ["segment_tissue"],
+    "cohorts.masks": ["segment_tissue"],
+    "cohorts.regions": ["tile_regions"],
     "cohorts.sheet": ["split_folds"],  # the same slides in another file
     "cohorts.prototypes": ["distill_slpd"],
     "tissue": ["segment_tissue"],
@@ -77,6 +81,8 @@ FIRST: dict[str, list[str]] = {
     "variants.pretrained": ["embed_bags"],
     "variants.encoder_of": ["embed_bags"],
     "variants.token_mean": ["pool_tokens"],
+    "variants.slide_vectors": ["import_vectors"],
+    "variants.region_vectors": ["import_vectors"],
     "variants": ["distill_slpd"],
     "tasks": ["split_folds"],
     "heads": ["evaluate"],
@@ -124,6 +130,8 @@ def start_config() -> Config:
     config["variants"] += [
         {"name": "given", "pretrained": dict(GIVEN)},
         {"name": "mean", "token_mean": True},
+        {"name": "titan", "slide_vectors": {"folder": "vectors", "key": "features"}},
+        {"name": "tiles", "region_vectors": {"folder": "bags", "key": "features"}},
         {"name": "intra", "objective": {"inter": 0}},
     ]
     dx = config["tasks"][0]
@@ -140,6 +148,7 @@ def start_config() -> Config:
     ]
     config["report"] = {"variants": ["slpd"]}
     config["tables"] += [
+        table("vectors", ["dx"], ["titan", "tiles"], ["knn"], ["auc"]),
         table("small", ["dx", "imp"], ["given", "mean"], ["knn"], ["auc"], published=["figures.csv"]),
         table("kinds", ["dx"], ["intra"], ["logistic", "vit_wsi"], ["auc"]),
         table("survival", ["os"], ["intra"], ["abmil"], ["c_index"]),
@@ -239,6 +248,8 @@ EDITS: dict[str, Edit] = {
     "preset": lambda config: config.update(preset="released"),
     "cohorts.name": rename("cohorts", "toy", None),
     "cohorts.sheet": in_entry("cohorts", "toy", "sheet", value="copy.csv"),
+    "cohorts.masks": in_entry("cohorts", "toy", "masks", value="masks/{slide}.png"),
+    "cohorts.regions": in_entry("cohorts", "toy", "regions", value={"min_tissue": 0.6}),
     "cohorts.prototypes": in_entry("cohorts", "toy", "prototypes", value={"seed": 1}),
     "regions.region_px": larger_patches,
     "patch_encoder.patch_px": larger_patches,
@@ -256,6 +267,10 @@ EDITS: dict[str, Edit] = {
     ),
     "variants.pretrained.sha256": in_entry("variants", "given", "pretrained", "sha256", value="0" * 64),
     "variants.token_mean": tokens_alone,
+    "variants.slide_vectors.folder": in_entry("variants", "titan", "slide_vectors", "folder", value="vectors/{cohort}"),
+    "variants.slide_vectors.key": in_entry("variants", "titan", "slide_vectors", "key", value="feats"),
+    "variants.region_vectors.folder": in_entry("variants", "tiles", "region_vectors", "folder", value="bags/{cohort}"),
+    "variants.region_vectors.key": in_entry("variants", "tiles", "region_vectors", "key", value="feats"),
     "variants.encoder_of.cohort": trained_encoder,
     "variants.encoder_of.variant": trained_encoder,
     "variants.epochs_per_iteration": in_entry("variants", "slpd", "epochs_per_iteration", value=2),
@@ -280,7 +295,7 @@ EDITS: dict[str, Edit] = {
     "report.variants": lambda config: config["report"].update(variants=["slpd", "intra"]),
     "tables.metrics": in_entry("tables", "toy", "metrics", value=["auc"]),
 }
-NOTHING_TO_EDIT = {"tasks.cohort"}
+NOTHING_TO_EDIT = {"tasks.cohort", "cohorts.of"}  # there is one cohort
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------
@@ -454,7 +469,7 @@ def page() -> str:
 def listed(stages: Iterable[str]) -> str:
     """Stages in the order of the run, or nothing."""
     order = [stage for stage in READERS if stage in set(stages)]
-    if len(order) >= len(READERS) - 1:
+    if len(order) >= len(READERS) - 2:  # all but import_tokens and join_cohorts
         return "everything"
     return ", ".join(f"`{stage}`" for stage in order) or "nothing"
 

@@ -109,6 +109,10 @@ CHECKED: dict[str, tuple[str, str]] = {
         'make run CONFIG="config/mine.yaml --forcerun encode_patches -n"',
         HOURS,
     ),
+    'make run CONFIG="config/encoders/uni.yaml config/mine.yaml"': (
+        'make run CONFIG="config/encoders/uni.yaml config/mine.yaml -n"',
+        HOURS,
+    ),
     "make run CONFIG=config/first.yaml": ('make run CONFIG="config/first.yaml -n"', "needs real weights"),
     "tensorboard --logdir logs/mine/training": (
         "tensorboard --inspect --logdir logs/mine/training",
@@ -407,7 +411,7 @@ def test_identifiers_that_pages_name_exist_in_the_project() -> None:
 
 
 SOURCES = {".py", ".smk", ".yaml", ".csv", ".sh", ".j2", ".js"}
-FOREIGN = {"g_s", "g_t", "vit256_on_256"}  # symbols of the paper, names of other programs
+FOREIGN = {"g_s", "g_t", "vit256_on_256", "mask_qc"}  # symbols of the paper, names of other programs
 
 
 def test_files_of_the_project_that_pages_name_exist() -> None:

@@ -44,6 +44,7 @@ ROOT = Path(__file__).parents[1]
 ENCODER = {
     "model": "vit_small_patch16_224",
     "arguments": {"img_size": 16, "patch_size": 16, "depth": 1},
+    "pooling": "model",
     "checkpoint": None,
     "sha256": None,
     "seed": 0,

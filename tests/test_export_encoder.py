@@ -52,6 +52,7 @@ RECIPE = Recipe(
     patch_encoder=PatchEncoderSettings(
         model="vit_of_ours",
         arguments={"img_size": 4},
+        pooling="model",
         checkpoint="/somewhere/on/this/machine.pth",
         sha256=WEIGHTS_HASH,
         seed=0,

@@ -42,7 +42,7 @@ def boxes(*places: tuple[int, int, int, int]) -> NDArray[np.bool_]:
 def read(tmp_path: Path, content: object) -> NDArray[np.bool_]:
     path = tmp_path / "m.geojson"
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    return read_given_mask("s", path, SIZE_LV0, SHAPE)
+    return read_given_mask("s", path, SIZE_LV0, np.zeros(SHAPE, bool))
 
 
 def test_polygons_holes_and_parts_are_filled(tmp_path: Path) -> None:
@@ -117,10 +117,10 @@ def test_wrong_geojson_names_slide_and_file(tmp_path: Path, content: object, mes
 
 def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(SlideError, match="No such file"):
-        read_given_mask("s", tmp_path / "absent.geojson", SIZE_LV0, SHAPE)
+        read_given_mask("s", tmp_path / "absent.geojson", SIZE_LV0, np.zeros(SHAPE, bool))
     (tmp_path / "m.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SlideError, match="is no GeoJSON"):
-        read_given_mask("s", tmp_path / "m.json", SIZE_LV0, SHAPE)
+        read_given_mask("s", tmp_path / "m.json", SIZE_LV0, np.zeros(SHAPE, bool))
 
 
 def picture(path: Path, greys: NDArray[Any]) -> Path:
@@ -134,13 +134,13 @@ def test_a_picture_of_any_resolution_is_read(tmp_path: Path, scale: float) -> No
     image = Image.fromarray(np.where(expected, 200, 90).astype(np.uint8))
     size = (round(100 * scale), round(60 * scale))
     image.resize(size, Image.Resampling.NEAREST).save(tmp_path / "m.PNG")
-    assert np.array_equal(read_given_mask("s", tmp_path / "m.PNG", SIZE_LV0, SHAPE), expected)
+    assert np.array_equal(read_given_mask("s", tmp_path / "m.PNG", SIZE_LV0, np.zeros(SHAPE, bool)), expected)
 
 
 def test_the_mask_of_segment_tissue_can_be_given_back(tmp_path: Path) -> None:
     tissue, pen = boxes((10, 20, 50, 40)), boxes((60, 0, 70, 60))
     write_mask(tmp_path / "m.png", Ground(tissue, pen, ~tissue & ~pen))
-    assert np.array_equal(read_given_mask("s", tmp_path / "m.png", SIZE_LV0, SHAPE), tissue)
+    assert np.array_equal(read_given_mask("s", tmp_path / "m.png", SIZE_LV0, np.zeros(SHAPE, bool)), tissue)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_the_mask_of_segment_tissue_can_be_given_back(tmp_path: Path) -> None:
 )
 def test_wrong_pictures_name_slide_and_file(tmp_path: Path, greys: NDArray[Any], message: str) -> None:
     with pytest.raises(SlideError, match=r"^slide s: .*m\.png") as caught:
-        read_given_mask("s", picture(tmp_path / "m.png", greys), SIZE_LV0, SHAPE)
+        read_given_mask("s", picture(tmp_path / "m.png", greys), SIZE_LV0, np.zeros(SHAPE, bool))
     assert message in str(caught.value)
 
 
@@ -161,7 +161,7 @@ def test_a_truncated_picture_is_refused(tmp_path: Path) -> None:
     path = picture(tmp_path / "m.png", np.random.default_rng(0).integers(0, 255, (60, 100), dtype=np.uint8))
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(SlideError, match=r"slide s: mask .* cannot be read"):
-        read_given_mask("s", path, SIZE_LV0, SHAPE)
+        read_given_mask("s", path, SIZE_LV0, np.zeros(SHAPE, bool))
 
 
 def blobs(seed: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -177,7 +177,7 @@ def test_a_written_geojson_gives_the_same_mask_within_a_pixel(tmp_path: Path, se
     mask = blobs(seed, shape)
     path = tmp_path / "s.geojson"
     write_geojson(path, outline(mask, size_lv0), [Region(0, 0, 0, 0, 1.0), Region(0, 1, 512, 0, 0.1)], 512)
-    back = read_given_mask("s", path, size_lv0, shape)
+    back = read_given_mask("s", path, size_lv0, np.zeros(shape, bool))
     cross = ndimage.generate_binary_structure(2, 2)
     assert not (back & ~ndimage.binary_dilation(mask, cross)).any()
     assert not (ndimage.binary_erosion(mask, cross, border_value=1) & ~back).any()
@@ -222,4 +222,63 @@ def test_a_mask_with_transparent_parts_is_refused(tmp_path: Path) -> None:
     layer[..., 3] = boxes((10, 10, 30, 30)) * 255
     Image.fromarray(layer).save(tmp_path / "m.png")
     with pytest.raises(SlideError, match=r"m\.png has transparent parts; save it as grey without alpha"):
-        read_given_mask("s", tmp_path / "m.png", SIZE_LV0, SHAPE)
+        read_given_mask("s", tmp_path / "m.png", SIZE_LV0, np.zeros(SHAPE, bool))
+
+
+# ---- files of other segmenters, in the form that they write ---------------------------------------------------------
+
+
+def test_tridents_outlines_are_tissue(tmp_path: Path) -> None:
+    """By GeoPandas: a number per piece, a projection that is not meant, collections where a ring crossed itself."""
+    line = {"type": "LineString", "coordinates": [[0, 0], [900, 500]]}
+    mended = {"type": "GeometryCollection", "geometries": [shape_of(square(600, 100, 700, 200)), line]}
+    pieces = [shape_of(square(100, 100, 500, 400), square(200, 200, 300, 300)), mended]
+    content = {
+        "type": "FeatureCollection",
+        "name": "s",
+        "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::3857"}},
+        "features": [
+            {"type": "Feature", "properties": {"tissue_id": number}, "geometry": geometry}
+            for number, geometry in enumerate(pieces)
+        ],
+    }
+    expected = boxes((10, 10, 50, 40), (60, 10, 70, 20))
+    expected[20:30, 20:30] = False
+    assert np.array_equal(read(tmp_path, content), expected)
+    with pytest.raises(SlideError, match="no polygon that is tissue"):
+        read(tmp_path, content | {"features": []})  # as TRIDENT writes where it finds none
+
+
+def shape_of(*rings: list[list[int]]) -> dict[str, Any]:
+    return {"type": "Polygon", "coordinates": list(rings)}
+
+
+def test_grandqcs_artefacts_are_cut_out_of_what_the_segmenter_finds(tmp_path: Path) -> None:
+    classes = {"1": "Normal Tissue", "2": "Fold", "6": "OOF"}
+    artefacts = [("Fold", 2, square(100, 100, 200, 200)), ("OOF", 6, square(300, 300, 400, 400))]
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"class_id": number, "classification": name, "area": 100.0},
+            "geometry": shape_of(ring),
+        }
+        for name, number, ring in artefacts
+    ]
+    content = {"type": "FeatureCollection", "features": features, "metadata": {"class_mapping": classes}}
+    path = tmp_path / "a.svs.geojson"
+    path.write_text(json.dumps(content, indent=2))
+    segmented = boxes((5, 5, 60, 50))
+    expected = segmented & ~boxes((10, 10, 20, 20), (30, 30, 40, 40))
+    assert np.array_equal(read_given_mask("s", path, SIZE_LV0, segmented), expected)
+    path.write_text(json.dumps(content | {"features": []}))  # a slide without artefacts
+    assert np.array_equal(read_given_mask("s", path, SIZE_LV0, segmented), segmented)
+
+
+@pytest.mark.parametrize(("name", "tissue", "rest"), [("a.svs_MASK.png", 0, 1), ("a.svs_mask.png", 1, 7)])
+def test_grandqcs_pictures_have_classes(tmp_path: Path, name: str, tissue: int, rest: int) -> None:
+    expected = boxes((10, 10, 50, 40))
+    classes = np.where(expected, tissue, rest).astype(np.uint8)
+    Image.fromarray(classes).save(tmp_path / name)
+    assert np.array_equal(read_given_mask("s", tmp_path / name, SIZE_LV0, np.zeros(SHAPE, bool)), expected)
+    Image.fromarray(np.where(expected, 255, 0).astype(np.uint8)).save(tmp_path / name)  # a mask of one's own
+    assert np.array_equal(read_given_mask("s", tmp_path / name, SIZE_LV0, np.zeros(SHAPE, bool)), expected)

@@ -30,7 +30,18 @@ LAYERS = [
     {"caches", "errors", "launch", "layout", "versions", "workers"},
 ]
 ON_REQUEST = {
-    *("make_cohort", "export_released", "import_hipt", "init", "schema", "doctor", "failures", "recover", "verify")
+    *(
+        "check_encoder",
+        "make_cohort",
+        "export_released",
+        "import_hipt",
+        "init",
+        "schema",
+        "doctor",
+        "failures",
+        "recover",
+        "verify",
+    )
 }
 HEAVY = ("torch", "timm", "torchvision", "snakemake")
 WITHOUT_TORCH = [
@@ -39,6 +50,8 @@ WITHOUT_TORCH = [
     "picture_regions",
     "check_cohort",
     "cohort_manifest",
+    "join_cohorts",
+    "import_vectors",
     "cluster_regions",
     "link_slides",
     "map_prototypes",

@@ -104,7 +104,7 @@ def content_of(
     table = table_of(**changes)
     n_folds = max(len(found.folds) for found in evaluations)
     manifest = manifest_of(n_left_out, reason)
-    facts = [task_facts(task_of(task), folds_of(n_folds, label), manifest, []) for task in table.tasks]
+    facts = [task_facts(task_of(task), folds_of(n_folds, label), manifest, [], {}) for task in table.tasks]
     return table_content(table, evaluations, facts, unavailable or {}, published, 0.95)
 
 
@@ -419,15 +419,15 @@ def test_the_caption_states_slides_classes_folds_and_who_is_missing(render: Rend
 
 
 def test_the_caption_states_leaks_and_events() -> None:
-    facts = task_facts(task_of("lung"), folds_of(3, leak=True), manifest_of(0), [])
+    facts = task_facts(task_of("lung"), folds_of(3, leak=True), manifest_of(0), [], {})
     assert "3 folds, 1 patient of each in both train and test." in facts.text
     twice = [LabelledSlide(f"s{i}", f"p{i % 3}", "A") for i in range(5)]  # p0 and p1 have two slides
-    facts = task_facts(task_of("lung"), [Fold(twice[2:3], twice[:2], twice[3:])], manifest_of(0), [])
+    facts = task_facts(task_of("lung"), [Fold(twice[2:3], twice[:2], twice[3:])], manifest_of(0), [], {})
     assert "1 fold, 2 patients of each in both validation and test; class B has no training slide in" in facts.text
     several = replace(facts, n_folds=3, leaks=[2, 1, 3], validation_leaks=[0, 0, 0], untrained=[])
     assert "3 folds, 1 to 3 patients of each in both train and test." in several.text
     slides = [LabelledSlide(f"s{i}", f"p{i}", "3.5", str(i % 2)) for i in range(5)]
-    facts = task_facts(task_of("os"), [Fold(slides[:3], [], slides[3:])], manifest_of(0), [])
+    facts = task_facts(task_of("os"), [Fold(slides[:3], [], slides[3:])], manifest_of(0), [], {})
     assert "(censored 3, event seen 2)" in facts.text
     assert facts.test_to_train == pytest.approx(2 / 3)
 
@@ -438,13 +438,13 @@ def test_the_ratio_of_the_corrected_test_is_of_cases_and_leaves_validation_out()
     slides = [LabelledSlide(f"s{i}", owner, "A") for i, owner in enumerate(owners)]
     fold = Fold(train=slides[:3], val=slides[3:6], test=slides[6:])
     of_patients = task_of("lung").model_copy(update={"level": "patient"})
-    assert task_facts(task_of("lung"), [fold], manifest_of(0), []).test_to_train == pytest.approx(4 / 3)
-    assert task_facts(of_patients, [fold], manifest_of(0), []).test_to_train == pytest.approx(1 / 2)
+    assert task_facts(task_of("lung"), [fold], manifest_of(0), [], {}).test_to_train == pytest.approx(4 / 3)
+    assert task_facts(of_patients, [fold], manifest_of(0), [], {}).test_to_train == pytest.approx(1 / 2)
 
 
 def test_the_caption_counts_and_names_slides_that_only_split_files_know() -> None:
     absent = [AbsentSlide(f"gone{i}", "not in the sheet") for i in range(5)] + [AbsentSlide("x", "left out")]
-    facts = task_facts(task_of("lung"), folds_of(3), manifest_of(0), absent)
+    facts = task_facts(task_of("lung"), folds_of(3), manifest_of(0), absent, {})
     assert facts.text.endswith(
         "; named by the split files but in no fold: 5 not in the sheet (gone0, gone1, gone2, …), 1 left out (x)."
     )
@@ -596,3 +596,13 @@ def test_the_stage_writes_every_format_with_the_same_bytes_each_time(tmp_path: P
 def test_a_manifest_per_task_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="table main: 1 tasks, but 1 --tasks, 1 --folds, 2 --manifests and 1 --absent"):
         run_stage(tmp_path, n_manifests=2)
+
+
+def test_the_caption_counts_slides_of_the_folds_of_which_a_variant_has_no_vectors() -> None:
+    folds = folds_of(3)
+    in_folds = sorted({slide.slide for fold in folds for slide in fold.slides})
+    absent = [AbsentSlide(slide, "no file") for slide in [*in_folds[:4], "elsewhere"]]
+    facts = task_facts(task_of("lung"), folds, manifest_of(0), [], {"titan": absent, "prism": []})
+    named = ", ".join(in_folds[:3])
+    assert f"titan without 4 slides of the folds, 4 no file ({named}, …)" in facts.text
+    assert "prism" not in facts.text

@@ -24,6 +24,7 @@ SMALL = {"model": "vit_small_patch16_224", "arguments": {"img_size": 32, "patch_
 
 def settings(**changes: object) -> Settings:
     common = {
+        "pooling": "model",
         "checkpoint": None,
         "sha256": None,
         "seed": 0,

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 import rerun_table
 import toy
@@ -44,10 +46,25 @@ def finished(finished_toy: Path) -> Path:
     rerun_table.entry(CONFIG, "variants", "given")["pretrained"]["sha256"] = digest
     for name in ("splits", "other_splits"):
         write_splits(folder / name)
+    for name, shape in (("vectors", (6,)), ("bags", (4, 6))):
+        write_vectors(folder / name, shape)
+        write_vectors(folder / name / "toy", shape)
+    (folder / "masks").mkdir()
+    for i in range(10):
+        (folder / f"masks/s{i}.png").touch()  # only planned with
     (folder / "toy.yaml").write_text(yaml.safe_dump(CONFIG))
     run = toy.snakemake(folder, *PROFILE)
     assert run.returncode == 0, run.stdout + run.stderr
     return folder
+
+
+def write_vectors(folder: Path, shape: tuple[int, ...]) -> None:
+    """Vectors of all slides, under both keys of the rerun table."""
+    folder.mkdir(exist_ok=True)
+    for i in range(10):
+        with h5py.File(folder / f"s{i}.h5", "w") as file:
+            for key in ("features", "feats"):
+                file[key] = np.random.default_rng(i).normal(size=shape).astype(np.float32)
 
 
 PROFILE = ("--workflow-profile", str(toy.ROOT / "workflow/profiles/default"))

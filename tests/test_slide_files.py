@@ -10,7 +10,7 @@ from dicom import write_dicom
 from slpd.artifacts.slides.dicom_header import series_of
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.artifacts.slides.slide_files import files_of, n_bytes_of, slide_file
-from slpd.errors import UserError
+from slpd.errors import SlideError, UserError
 from slpd.geometry.read_plan import plan_read
 from slpd.inputs import check_files
 from slpd.wsi import Slide
@@ -61,6 +61,36 @@ def test_a_folder_with_one_series_is_that_slide(tmp_path: Path) -> None:
     (tmp_path / "slide" / "b").write_bytes((tmp_path / "slide" / "b").read_bytes() + b"\0\0")
     with Slide("s", tmp_path / "slide" / "a", None) as slide:
         assert slide.identity() != before  # another of its files has changed
+
+
+def test_a_series_without_its_base_level_is_refused_by_name(tmp_path: Path) -> None:
+    """It would open as a slide of half the resolution."""
+    write_dicom(tmp_path / "slide", picture(), ["a", "b", "c"])
+    base = tmp_path / "slide" / "a"
+    whole = base.read_bytes()
+    assert b"ORIGINAL\\PRIMARY\\VOLUME\\NONE" in whole
+    base.write_bytes(whole.replace(b"ORIGINAL\\PRIMARY\\VOLUME\\NONE", b"DERIVED\\PRIMARY\\VOLUME\\NONE "))
+    check_files("sheet.csv", sheet(tmp_path / "slide"))  # converted from another format, and whole
+    base.write_bytes(whole.replace(b"ORIGINAL\\PRIMARY\\VOLUME\\NONE", b"ORIGINAL\\PRIMARY\\LABEL\\NONE "))
+    for path in (tmp_path / "slide", tmp_path / "slide" / "b"):
+        missing = rf"{path}: the base level is missing: all 2 levels of its DICOM series are resampled; export or copy"
+        with pytest.raises(UserError, match=rf"^sheet\.csv: slide s0: {missing}"):
+            check_files("sheet.csv", sheet(path))
+        with pytest.raises(SlideError, match=f"^slide s: {missing}"):
+            Slide("s", path, None)
+
+
+def test_a_file_that_is_twice_in_a_series_changes_no_pixel(tmp_path: Path) -> None:
+    """As after two downloads; files have no suffix."""
+    write_dicom(tmp_path / "slide", picture(), ["a", "b"])
+    with Slide("s", tmp_path / "slide", None) as slide:
+        plan = plan_read(slide.mpp, slide.downsamples, 1.0, 256)
+        once = slide.read_region(128, 256, plan)
+    for name in ("a", "b"):
+        (tmp_path / "slide" / f"{name} (1)").write_bytes((tmp_path / "slide" / name).read_bytes())
+    with Slide("s", tmp_path / "slide", None) as slide:
+        assert slide.downsamples == (1.0, 2.0)
+        assert np.array_equal(slide.read_region(128, 256, plan), once)
 
 
 def test_other_folders_are_refused_with_the_file_to_give(tmp_path: Path) -> None:

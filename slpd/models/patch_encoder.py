@@ -12,12 +12,16 @@ from torch import Tensor, nn
 
 from slpd.artifacts.patch_tokens.token_journal import EncodedRegion
 from slpd.errors import UserError
+from slpd.models.layers_by_name import layers_by_name
+from slpd.models.pooling import add_pool, pooled
+from slpd.models.published_names import timm_names
 from slpd.models.region_encoder import positions_for
 from slpd.models.sharpness import sharpness
-from slpd.models.weights import load_exactly
+from slpd.models.weights import fault_of_shape, load_exactly, refuse_misfit
 from slpd.settings.slides import PatchEncoderSettings as Settings
 
 POSITIONS = "pos_embed"  # timm's name, and HIPT's
+MISFIT = "patch_encoder.checkpoint does not fit patch_encoder.model with its arguments"
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,7 @@ class PatchEncoder:
             UserError: timm does not know the model, its input is not of `patch_px`, or the weights do not fit.
         """
         self.settings, self.batch_patches = settings, batch_patches
-        model = build_model(settings)
-        if weights is not None:
-            load_weights(model, weights)
+        model = build_model(settings) if weights is None else loaded_model(settings, weights)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = with_half_products(model.to(self.device)) if self.device.type == "cuda" else model
         self.copies = torch.cuda.Stream() if self.device.type == "cuda" else None  # type: ignore[no-untyped-call]
@@ -116,8 +118,7 @@ class PatchEncoder:
         """
         scaled = patches.float().sub_(self.mean).div_(self.std)
         with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.device.type == "cuda"):
-            tokens: Tensor = self.model(scaled)
-        return tokens
+            return pooled(self.model, scaled, self.settings.pooling)
 
 
 def with_half_products(model: nn.Module) -> nn.Module:
@@ -135,31 +136,42 @@ def split_patches(region: Tensor, patch_px: int) -> Tensor:
     return grid.permute(0, 2, 4, 1, 3).reshape(rows * columns, 3, patch_px, patch_px)
 
 
-def build_model(settings: Settings) -> nn.Module:
-    """The timm model in eval mode with random weights, which depend on the seed alone.
+def build_model(settings: Settings, device: str = "cpu") -> nn.Module:
+    """The timm model, with its pool, in eval mode with random weights, which depend on the seed alone.
+
+    Args:
+        settings: Model, arguments, pooling, seed.
+        device: "meta": without values, in no memory and no time.
 
     Raises:
         UserError: timm does not know the model or its arguments, or its input is not of `patch_px`.
     """
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device(device):
             torch.manual_seed(settings.seed)
-            model: nn.Module = timm.create_model(settings.model, pretrained=False, num_classes=0, **settings.arguments)
-    except (RuntimeError, TypeError, ValueError) as error:
+            arguments = layers_by_name(settings.arguments)
+            model: nn.Module = timm.create_model(settings.model, pretrained=False, num_classes=0, **arguments)
+            add_pool(model, settings.pooling)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"patch_encoder.model {settings.model} with the arguments {settings.arguments}: {first_line(error)};"
             " see timm.list_models() and timm.create_model"
         ) from error
     model.eval()
-    refuse_wrong_input(model, settings)
+    token_width(model, settings, device)
     return model
 
 
-def refuse_wrong_input(model: nn.Module, settings: Settings) -> None:
-    """Try the model on one blank patch, so that a wrong size is known before any slide is read."""
+def token_width(model: nn.Module, settings: Settings, device: str) -> int:
+    """The length of a patch's token, by a try on one blank patch.
+
+    Raises:
+        UserError: the model does not take patches of `patch_px`, or does not give one vector for a patch.
+    """
     try:
         with torch.inference_mode():
-            tokens = model(torch.zeros(1, 3, settings.patch_px, settings.patch_px))  # (1, D)
+            blank = torch.zeros(1, 3, settings.patch_px, settings.patch_px, device=device)
+            tokens = pooled(model, blank, settings.pooling)  # (1, D)
     except (AssertionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"patch_encoder.model {settings.model} does not take patches of {settings.patch_px} px"
@@ -168,8 +180,22 @@ def refuse_wrong_input(model: nn.Module, settings: Settings) -> None:
     if tokens.ndim != 2:
         raise UserError(
             f"patch_encoder.model {settings.model} gives shape {tuple(tokens.shape)} for a patch, expected one vector;"
-            " choose a model that pools, or set global_pool in patch_encoder.arguments"
+            " choose a model that pools, set global_pool in patch_encoder.arguments, or patch_encoder.pooling"
         )
+    return tokens.shape[1]
+
+
+def loaded_model(settings: Settings, weights: Mapping[str, Tensor]) -> nn.Module:
+    """The model with given weights; random ones, half a minute for a billion, are drawn only where they must be.
+
+    Raises:
+        UserError: the model cannot be built, or the weights do not fit.
+    """
+    model = build_model(settings, "meta")
+    computed = dict(model.named_buffers()).keys() - model.state_dict().keys()  # when it is built, and in no file
+    model = build_model(settings) if computed else model.to_empty(device="cpu")
+    load_weights(model, weights)
+    return model
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -178,10 +204,24 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     Raises:
         UserError: tensors are missing, surplus or of another shape; all are listed.
     """
-    fitted, expected = dict(weights), model.state_dict()
-    if POSITIONS in weights and POSITIONS in expected:
-        fitted[POSITIONS] = resize_positions(weights[POSITIONS], expected[POSITIONS])
-    load_exactly(model, fitted, "patch_encoder.checkpoint does not fit patch_encoder.model with its arguments")
+    load_exactly(model, fitted_to(model, weights), MISFIT)
+
+
+def refuse_other_weights(model: nn.Module, shapes: Mapping[str, Tensor]) -> None:
+    """Refuse weights that `load_weights` would refuse for their names or shapes; values are not looked at.
+
+    Raises:
+        UserError: tensors are missing, surplus or of another shape; all are listed.
+    """
+    refuse_misfit(model, fitted_to(model, shapes), MISFIT, fault_of_shape)
+
+
+def fitted_to(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Published weights under the model's names, with positions for its grid."""
+    fitted, expected = timm_names(weights), model.state_dict()
+    if POSITIONS in fitted and POSITIONS in expected:
+        fitted[POSITIONS] = resize_positions(fitted[POSITIONS], expected[POSITIONS])
+    return fitted
 
 
 def resize_positions(table: Tensor, wanted: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Weights put into a model: random ones from an explicit generator, or given ones that fit exactly."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -26,20 +26,37 @@ def load_exactly(model: nn.Module, weights: Mapping[str, Tensor], misfit: str) -
     Raises:
         UserError: tensors are missing, surplus, of another shape or kind, or not finite; all are listed.
     """
+    refuse_misfit(model, weights, misfit, fault_of_tensor)
+    model.load_state_dict(weights)
+
+
+def refuse_misfit(
+    model: nn.Module, weights: Mapping[str, Tensor], misfit: str, fault_of: Callable[[Tensor, Tensor], str]
+) -> None:
+    """Refuse weights whose names are not the model's, or a tensor in which `fault_of` finds a fault.
+
+    Arguments and errors are those of `load_exactly`.
+    """
     expected = model.state_dict()
     faults = [f"{name} is missing" for name in expected.keys() - weights.keys()]
     faults += [f"{name} is surplus" for name in weights.keys() - expected.keys()]
-    found = {name: fault_of_tensor(weights[name], expected[name]) for name in expected.keys() & weights.keys()}
-    faults += [f"{name} {fault}" for name, fault in found.items() if fault]
+    unfit = {name: fault_of(weights[name], expected[name]) for name in expected.keys() & weights.keys()}
+    faults += [f"{name} {fault}" for name, fault in unfit.items() if fault]
     if faults:
         raise UserError(f"{misfit}: {'; '.join(sorted(faults))}")
-    model.load_state_dict(weights)
+
+
+def fault_of_shape(tensor: Tensor, expected: Tensor) -> str:
+    """Why a tensor cannot take the place of another, whatever its values; empty if it can."""
+    if tensor.shape != expected.shape:
+        return f"has shape {tuple(tensor.shape)}, expected {tuple(expected.shape)}"
+    return ""
 
 
 def fault_of_tensor(tensor: Tensor, expected: Tensor) -> str:
     """Why a tensor cannot take the place of another; empty if it can."""
-    if tensor.shape != expected.shape:
-        return f"has shape {tuple(tensor.shape)}, expected {tuple(expected.shape)}"
+    if fault := fault_of_shape(tensor, expected):
+        return fault
     if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
         return "is sparse, quantised or without values, expected plain numbers"
     if tensor.is_complex() or tensor.is_floating_point() != expected.is_floating_point():

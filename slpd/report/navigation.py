@@ -22,7 +22,7 @@ def navigation(experiment: Experiment) -> list[Link]:
     return [
         Link(HOME, "Summary"),
         *(Link(page_name("results", table.name), table.name, "Results") for table in experiment.tables),
-        *(Link(page_name("slides", cohort.name), cohort.name, "Slides") for cohort in experiment.cohorts),
+        *(Link(page_name("slides", cohort.name), cohort.name, "Slides") for cohort in experiment.cohorts_of_slides),
         *(Link(page_name("training", cohort), cohort, "Training") for cohort in trained_cohorts(experiment)),
         *(link for names in reported(experiment) for link in variant_links(experiment, *names)),
         Link("settings.html", "Settings and versions", "Repeat"),

@@ -9,6 +9,8 @@ from slpd.artifacts.slides.sheet import starts_from_tokens
 from slpd.inputs import Sheet
 from slpd.layout import Layout
 from slpd.settings.experiment import Experiment
+from slpd.settings.section import named
+from slpd.settings.tables import Table
 from slpd.slide_batches import batches_of
 
 
@@ -58,7 +60,7 @@ def report_files(experiment: Experiment, sheets: Mapping[str, Sheet], layout: La
     """Every file that the report reads, once; without the tables' own, of which `make_table` knows the formats."""
     of_cohorts = (path for cohort in experiment.cohorts for path in cohort_files(experiment, layout, cohort.name))
     pictures = (path for cohort, sheet in sheets.items() for path in picture_files(experiment, layout, cohort, sheet))
-    sheet_files = (Path(cohort.sheet) for cohort in experiment.cohorts)
+    sheet_files = (Path(cohort.sheet) for cohort in experiment.cohorts_of_slides)
     return list(dict.fromkeys([*sheet_files, *of_cohorts, *pictures, *table_sources(experiment, layout)]))
 
 
@@ -83,6 +85,15 @@ def picture_files(experiment: Experiment, layout: Layout, cohort: str, sheet: Sh
         yield from (layout.batch(folder, cohort, batch) for folder, batch in product(folders, batches_of(sheet)))
 
 
+def without_vectors(experiment: Experiment, layout: Layout, table: Table) -> dict[str, dict[str, Path]]:
+    """Task -> variant of vectors made elsewhere -> the slides that have none, for the variants of a table."""
+    made = [name for name in table.variants if named(experiment.variants, name).vectors]
+    cohorts = {task: named(experiment.tasks, task).cohort for task in table.tasks}
+    return {
+        task: {variant: layout.without_vectors(cohort, variant) for variant in made} for task, cohort in cohorts.items()
+    }
+
+
 def table_sources(experiment: Experiment, layout: Layout) -> Iterator[Path]:
     """The evaluations, folds and published figures of every table."""
     for table in experiment.tables:
@@ -90,4 +101,6 @@ def table_sources(experiment: Experiment, layout: Layout) -> Iterator[Path]:
             yield from evaluation_files(layout.evaluation(*names))
         for task in table.tasks:
             yield from (layout.folds(task), layout.absent(task))
+        for files in without_vectors(experiment, layout, table).values():
+            yield from files.values()
         yield from map(Path, table.published)

@@ -153,6 +153,8 @@ def source(variant: Variant) -> str:
     """Where the region vectors of a variant come from that is not trained."""
     if variant.token_mean:
         return "mean of the patch tokens"
+    if variant.vectors:
+        return f"vectors of {'slides' if variant.slide_vectors else 'regions'} from {variant.vectors.folder}"
     if variant.encoder_of:
         return f"encoder of {variant.encoder_of.variant}, trained on {variant.encoder_of.cohort}"
     return variant.why_unavailable or "encoder from elsewhere"

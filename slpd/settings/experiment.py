@@ -1,5 +1,6 @@
 """The whole config: sections, lists of cohorts, variants, tasks, heads and tables, and how they fit together."""
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, Self, TypeVar
@@ -12,7 +13,7 @@ from slpd.settings.heads import AnyHead, HeadPreset, TrainedHead
 from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset
 from slpd.settings.report import Report
-from slpd.settings.section import Name, Named, Section, first_fault, named
+from slpd.settings.section import MASK_SUFFIXES, Name, Named, Section, first_fault, named
 from slpd.settings.slides import Manifest, PatchEncoderSettings, Reading, Regions, Tissue
 from slpd.settings.tables import Table, metrics_of, refuse_names_of_differences
 from slpd.settings.training import PLAIN_DINO, Objective, Prototypes, RegionEncoder, SlideGraph, Training
@@ -20,12 +21,47 @@ from slpd.settings.training import PLAIN_DINO, Objective, Prototypes, RegionEnco
 Changes = Mapping[str, Any]  # keys of a section that an entry sets differently
 
 
+MASK_NAMES = ("slide", "stem", "file")  # in a pattern of masks
+
+
 class Cohort(Section):
-    """A set of slides that is pretrained on as one."""
+    """A set of slides that is pretrained on as one: those of a sheet, or those of other cohorts."""
 
     name: Name
-    sheet: str = Field(description="CSV file: slide, path, patient, mpp and label columns")
+    sheet: str = Field(default="", description="CSV file: slide, path, patient, mpp and label columns")
+    of: list[Name] = Field(
+        default=[], description="cohorts with sheets whose slides are its slides, instead of a sheet"
+    )
+    masks: str | None = Field(
+        default=None,
+        description="pattern of the masks of slides whose line names none: {slide} stands for the id, {stem} and {file}"
+        " for the slide file's name without and with its suffix; null: the segmenter's",
+    )
+    regions: Changes = Field(default={}, description="keys of `regions` that differ for this cohort")
     prototypes: Changes = Field(default={}, description="keys of `prototypes` that differ for this cohort")
+
+    @model_validator(mode="after")
+    def has_slides(self) -> Self:
+        """Slides come from a sheet or from other cohorts, which have settings of slides of their own."""
+        if bool(self.sheet) == bool(self.of):
+            raise ValueError(f"cohort {self.name} has {'both a sheet and' if self.of else 'neither a sheet nor'} `of`")
+        if self.of and (self.masks or self.regions):
+            raise ValueError(f"cohort {self.name}: masks and regions are those of the cohorts in `of`; set them there")
+        if len(set(self.of)) < len(self.of):
+            raise ValueError(f"cohort {self.name}: a cohort is listed twice in `of`; list it once")
+        return self
+
+    @model_validator(mode="after")
+    def masks_can_be_found(self) -> Self:
+        """The pattern has a name of the slide in it and leads to a kind of mask that is read."""
+        if self.masks is None:
+            return self
+        names = set(re.findall(r"\{([^{}]*)\}", self.masks))
+        if not names or names - set(MASK_NAMES):
+            raise ValueError(f"masks: {self.masks!r} needs {' or '.join(f'{{{name}}}' for name in MASK_NAMES)}")
+        if not self.masks.lower().endswith(MASK_SUFFIXES):
+            raise ValueError(f"masks: {self.masks!r} leads to no {', '.join(MASK_SUFFIXES)} file")
+        return self
 
 
 class PretrainedEncoder(Section):
@@ -45,8 +81,22 @@ class TrainedElsewhere(Section):
     variant: Name
 
 
+class VectorFolder(Section):
+    """Vectors that another program made, a file per slide."""
+
+    folder: str = Field(
+        description="folder of the files <slide>.h5 or <slide>.pt; {cohort} in it stands for the cohort's name"
+    )
+    key: str = Field(description="name of the vectors in a file: features (TRIDENT), feats (STAMP)")
+
+    def of(self, cohort: str) -> str:
+        """The folder for a cohort."""
+        return self.folder.replace("{cohort}", cohort)
+
+
 SECTIONS = ("objective", "prototypes", "slide_graph")  # that a variant may change
-SOURCES = ("pretrained", "token_mean", "encoder_of")  # of region vectors, instead of an encoder trained on the cohort
+# Of region vectors, instead of an encoder trained on the cohort.
+SOURCES = ("pretrained", "token_mean", "encoder_of", "slide_vectors", "region_vectors")
 
 
 class Variant(Section):
@@ -59,6 +109,12 @@ class Variant(Section):
     )
     encoder_of: TrainedElsewhere | None = Field(
         default=None, description="its region encoder is the one that this variant has on this cohort; null: its own"
+    )
+    slide_vectors: VectorFolder | None = Field(
+        default=None, description="one vector per slide, made elsewhere; null: the vectors are of regions"
+    )
+    region_vectors: VectorFolder | None = Field(
+        default=None, description="bags of vectors made elsewhere; null: they are made here"
     )
     epochs_per_iteration: int | None = Field(
         default=None, gt=0, description="epochs between two renewals of the prototypes; null: as in `training`"
@@ -82,6 +138,11 @@ class Variant(Section):
     def trained(self) -> bool:
         """Whether an encoder is trained for it on every cohort that it is used on."""
         return not any(getattr(self, key) for key in SOURCES)
+
+    @property
+    def vectors(self) -> VectorFolder | None:
+        """The vectors made elsewhere that it consists of."""
+        return self.slide_vectors or self.region_vectors
 
     @property
     def why_unavailable(self) -> str:
@@ -114,6 +175,16 @@ class Experiment(Section):
     intervals: Intervals
     tables: list[Table]
     report: Report
+
+    @property
+    def cohorts_of_slides(self) -> list[Cohort]:
+        """The cohorts with a sheet; others are made of these."""
+        return [cohort for cohort in self.cohorts if cohort.sheet]
+
+    def regions_of(self, cohort: Cohort) -> Regions:
+        """The grid of regions of a cohort; of one that is made of others, theirs, which are the same."""
+        source = named(self.cohorts, cohort.of[0]) if cohort.of else cohort
+        return changed(self.regions, source.regions, f"cohorts.{source.name}.regions")
 
     def objective_of(self, variant: Variant) -> Objective:
         """The loss of a variant; without prototype terms always the same, so that no edit of the others repeats it."""
@@ -172,13 +243,14 @@ class Experiment(Section):
     def reported_on(self, cohort: str) -> list[Variant]:
         """The variants with pages of prototypes, slide graph and attention: they have prototypes of each slide.
 
+        A cohort that is made of others has none: its slides are shown with these.
         If `report` names a variant that is trained under another one's name, it has that one's pages.
         """
-        shown = self.graphs_on(cohort)
+        shown = self.graphs_on(cohort) if named(self.cohorts, cohort).sheet else []
         if self.report.variants is None:
             return sorted(shown, key=lambda variant: -len(self.objective_of(variant).terms))[:1]
-        named = [variant for variant in self.variants if variant.name in self.report.variants and variant.trained]
-        chosen = {self.trained_as(cohort, variant).name for variant in named}
+        asked = [variant for variant in self.variants if variant.name in self.report.variants and variant.trained]
+        chosen = {self.trained_as(cohort, variant).name for variant in asked}
         return [variant for variant in shown if variant.name in chosen]
 
     def equals_of(self, cohort: str, variant: Variant) -> list[Variant]:
@@ -264,7 +336,8 @@ def load_experiment(config: Mapping[str, Any]) -> Experiment:
     check_names(experiment)
     refuse_names_of_differences(experiment.tables)
     check_metrics(experiment)
-    check_geometry(experiment)
+    for cohort in experiment.cohorts:
+        check_geometry(experiment, cohort)
     for variant in experiment.variants:
         experiment.objective_of(variant)
         experiment.slide_graph_of(variant)
@@ -300,8 +373,11 @@ def check_names(experiment: Experiment) -> None:
     for head in experiment.heads:
         if isinstance(head, TrainedHead):
             refer(f"heads.{head.name}.preset", [head.preset], "head_presets", list(experiment.head_presets))
+    with_sheets = [cohort.name for cohort in experiment.cohorts_of_slides]
+    for cohort in experiment.cohorts:
+        refer(f"cohorts.{cohort.name}.of", cohort.of, "cohorts with a sheet", with_sheets)
     for task in experiment.tasks:
-        refer(f"tasks.{task.name}.cohort", [task.cohort], "cohorts", names["cohorts"])
+        refer(f"tasks.{task.name}.cohort", [task.cohort], "cohorts with a sheet", with_sheets)
     refer("report.variants", experiment.report.variants or [], "variants", names["variants"])
     for table in experiment.tables:
         refer(f"tables.{table.name}.tasks", table.tasks, "tasks", names["tasks"])
@@ -349,14 +425,19 @@ def refer(key: str, wanted: Sequence[str], what: str, names: Sequence[str]) -> N
             raise UserError(f"{key}: no {what} entry is named {name!r}; there are {', '.join(names) or 'none'}")
 
 
-def check_geometry(experiment: Experiment) -> None:
-    """Patches tile a region, and crops fit into its grid."""
-    region_px, patch_px = experiment.regions.region_px, experiment.patch_encoder.patch_px
+def check_geometry(experiment: Experiment, cohort: Cohort) -> None:
+    """Patches tile a region, crops fit into its grid, and regions of joined cohorts are of one kind."""
+    region_px, patch_px = experiment.regions_of(cohort).region_px, experiment.patch_encoder.patch_px
     if region_px % patch_px:
         raise UserError(
             f"patch_encoder.patch_px: {patch_px} does not divide regions.region_px ({region_px});"
             " a region is a whole grid of patches"
         )
+    joined = [named(experiment.cohorts, name) for name in cohort.of]
+    kinds = {(regions.mpp, regions.region_px) for regions in map(experiment.regions_of, joined)}
+    if len(kinds) > 1:
+        shown = " and ".join(f"{region_px} px at {mpp:g} µm/px" for mpp, region_px in sorted(kinds))
+        raise UserError(f"cohorts.{cohort.name}.of: regions of {shown} would be one cohort; one encoder needs one kind")
     grid = region_px // patch_px
     for key in ("global_crop", "local_crop"):
         crop = getattr(experiment.training, key)

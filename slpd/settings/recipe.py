@@ -34,7 +34,7 @@ class Recipe(Section):
             cohort=cohort.name,
             variant=variant.name,
             tissue=experiment.tissue,
-            regions=experiment.regions,
+            regions=experiment.regions_of(cohort),
             reading=experiment.reading,
             min_sharpness=experiment.manifest.min_sharpness,
             patch_encoder=experiment.patch_encoder,

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from slpd.errors import UserError
 
 SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # becomes part of file names
+MASK_SUFFIXES = (".png", ".geojson", ".json")  # of masks from elsewhere
 SHEET_COLUMNS = ("slide", "path", "patient", "mpp")  # of every cohort sheet; the rest of its columns are labels
 
 Name = Annotated[str, Field(pattern=SAFE_NAME, max_length=120)]

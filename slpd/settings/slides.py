@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from slpd.settings.section import Fraction, Section, Seed
 
@@ -35,13 +35,22 @@ class Reading(Section):
     )
 
 
+DOWNLOADED = ("hf-hub:", "hf_hub:")  # what timm's names of models that it fetches begin with
+
+ON_DISK = "local-dir:"  # timm's, before a folder
+
+
 class PatchEncoderSettings(Section):
     """`encode_patches`: the frozen encoder of patches."""
 
-    model: str = Field(description="timm model name")
+    model: str = Field(description="timm model name, or local-dir: and a folder with the config.json of timm's hub")
     # Sorted by name, so that another order in the config repeats nothing.
     arguments: Annotated[dict[str, Any], AfterValidator(lambda given: dict(sorted(given.items())))] = Field(
-        description="keyword arguments of timm.create_model"
+        description="keyword arguments of timm.create_model; layers by their names in timm.layers or torch.nn"
+    )
+    pooling: Literal["model", "class_and_mean", "attention"] = Field(
+        description="patch token. model: what the timm model gives; class_and_mean: class token, then mean of the"
+        " others; attention: CONCH's contrastive pool"
     )
     checkpoint: str | None = Field(description="weights file; null: random weights drawn from `seed`")
     sha256: str | None = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the weights file")
@@ -52,11 +61,32 @@ class PatchEncoderSettings(Section):
         description="RGB standard deviation of the input normalisation, 0-1"
     )
 
+    @field_validator("model")
+    @classmethod
+    def is_at_hand(cls, model: str) -> str:
+        """Jobs download nothing."""
+        for scheme in DOWNLOADED:
+            if model.startswith(scheme):
+                page = f"https://huggingface.co/{model.removeprefix(scheme)}"
+                raise ValueError(
+                    f"jobs download nothing; fetch pytorch_model.bin or model.safetensors of {page} yourself, give its"
+                    " path as checkpoint, and name the `architecture` of config.json there;"
+                    " config/encoders has files for many encoders"
+                )
+        return model
+
+    @property
+    def folder(self) -> str | None:
+        """The folder whose config.json names the model, if `local-dir:` does."""
+        return self.model.removeprefix(ON_DISK) if self.model.startswith(ON_DISK) else None
+
     @model_validator(mode="after")
     def weights_are_identified(self) -> "PatchEncoderSettings":
         """A checkpoint comes with its hash, random weights without one."""
         if (self.checkpoint is None) != (self.sha256 is None):
-            raise ValueError("checkpoint and sha256 are given together, or both are null")
+            raise ValueError(
+                "checkpoint and sha256 are given together, or both are null; sha256sum prints the SHA-256 of a file"
+            )
         return self
 
 

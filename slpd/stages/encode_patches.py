@@ -52,7 +52,7 @@ from slpd.wsi.tolerance import MEAN_LEVELS, MOST_LEVELS
 log = logging.getLogger(__name__)
 
 # Settings that tokens depend on, besides the weights; the others only decide where and how fast.
-SHAPING = {"model", "arguments", "patch_px", "mean", "std"}
+SHAPING = {"model", "arguments", "pooling", "patch_px", "mean", "std"}
 ON_GPU = {"nvjpeg", "cucim_gpu"}  # readers whose pixels are near those of OpenSlide, not equal
 
 
@@ -384,7 +384,7 @@ def describe(record: SlideRecord, regions: list[Region], opened: Opened, batch: 
         "reader": reader,
         "corners": [(region.x_lv0, region.y_lv0) for region in regions],
         "plan": asdict(plan),
-        "encoder": settings.model_dump(include=SHAPING),
+        "encoder": shape_of(settings),
         "weights": weights,
         "version": batch.version,
     }
@@ -404,6 +404,15 @@ def describe(record: SlideRecord, regions: list[Region], opened: Opened, batch: 
         read_mpp=plan.read_mpp,
         effective_mpp=plan.effective_mpp,
     )
+
+
+def shape_of(settings: Settings) -> dict[str, object]:
+    """All but the weights that tokens depend on, of the settings and the file that `model` may name.
+
+    A model's own pooling goes without saying, as in token files written before there was another.
+    """
+    shape = settings.model_dump(include=SHAPING, exclude={"pooling"} if settings.pooling == "model" else None)
+    return shape | ({"config": Path(settings.folder, "config.json").read_text()} if settings.folder else {})
 
 
 def has_tokens(path: Path, source: TokenSource) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from slpd.artifacts.evaluation.absent_slides import read_absent
 from slpd.artifacts.evaluation.fold_metrics import FoldMetrics, write_fold_metrics
 from slpd.artifacts.evaluation.folds import read_folds
 from slpd.artifacts.evaluation.metric_intervals import MetricInterval, write_intervals
@@ -17,6 +18,7 @@ from slpd.artifacts.evaluation.reliability_table import write_calibration
 from slpd.artifacts.learned.bags import read_bags
 from slpd.errors import EvaluationError
 from slpd.evaluation.cases import Cases, evaluation_data
+from slpd.evaluation.folds_without import folds_without
 from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.intervals import metric_intervals
 from slpd.evaluation.metrics import point_metrics, predicted_classes
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("--bags", type=Path, required=True, help="bags of the cohort (HDF5)")
+    parser.add_argument("--absent", type=Path, nargs="?", help="slides that have no bag and are in no split (CSV)")
     parser.add_argument("--folds", type=Path, required=True, help="folds of the task (CSV)")
     parser.add_argument("--task", required=True, help="the task (JSON)")
     parser.add_argument("--head", required=True, help="the head (JSON)")
@@ -54,7 +57,8 @@ def run(args: argparse.Namespace) -> None:
     settings = Intervals.from_json(args.settings)
     folds, source = read_folds(args.folds), (task.name, args.variant, head.name)
     try:
-        data = evaluation_data(read_bags(args.bags), folds, task)
+        absent = {slide.slide for slide in read_absent(args.absent)} if args.absent else set()
+        data = evaluation_data(read_bags(args.bags), folds_without(folds, absent), task)
         outputs = predict(head, preset, data)
     except EvaluationError as error:
         log.warning("no figures: %s", error)

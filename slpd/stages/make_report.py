@@ -41,7 +41,7 @@ from slpd.report.results_page import TaskResults, write_results
 from slpd.report.settings_page import Maker, write_settings
 from slpd.report.site import Site
 from slpd.report.slides_page import Slides, write_slides
-from slpd.report.sources import curve_file, evaluation_files, variant_files
+from slpd.report.sources import curve_file, evaluation_files, variant_files, without_vectors
 from slpd.report.summary_page import write_summary
 from slpd.report.training_page import write_training
 from slpd.report.variant_pages import write_variant
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
     costs = stage_costs(read_job_costs(layout.benchmarks), gpus_held(json.loads(args.gpus), maker, runs))
     with atomic_folder(args.out) as folder, drawing():
         site = Site(folder, experiment.experiment, navigation(experiment))
-        cohorts = [read_slides(site, layout, cohort) for cohort in experiment.cohorts]
+        cohorts = [read_slides(site, layout, cohort) for cohort in experiment.cohorts_of_slides]
         for slides in cohorts:
             write_slides(site, slides)
         for cohort in trained_cohorts(experiment):
@@ -192,11 +192,18 @@ def link_pictures(site: Site, layout: Layout, view: CohortView) -> None:
 def make_results(site: Site, experiment: Experiment, layout: Layout, table: Table) -> TableContent:
     """Read what a table is made of and write its page."""
     tasks = [named(experiment.tasks, task) for task in table.tasks]
+    without = without_vectors(experiment, layout, table)
     content = read_table_content(
         table,
         [layout.evaluation(*names) for names in experiment.evaluations_of(table)],
         [
-            TaskFiles(task, layout.folds(task.name), layout.manifest(task.cohort), layout.absent(task.name))
+            TaskFiles(
+                task,
+                layout.folds(task.name),
+                layout.manifest(task.cohort),
+                layout.absent(task.name),
+                without[task.name],
+            )
             for task in tasks
         ],
         experiment.unavailable_in(table),

@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--absent", type=Path, nargs="+", required=True, help="not_in_folds.csv of each task, in the same order"
     )
+    parser.add_argument(
+        "--without-vectors", default="{}", help="task -> variant -> not_in_bags.csv of vectors made elsewhere (JSON)"
+    )
     parser.add_argument("--differences", type=Path, required=True, help="paired differences of variants to write (CSV)")
     for suffix in ("csv", "markdown", "latex", "html"):
         parser.add_argument(f"--{suffix}", type=Path, required=True, help=f"the table as {suffix}, to write")
@@ -56,4 +59,13 @@ def task_files(table: Table, args: argparse.Namespace) -> list[TaskFiles]:
             f" {len(manifests)} --manifests and {len(absent)} --absent; give one of each per task, in the order of the"
             " table's tasks"
         )
-    return [TaskFiles(*files) for files in zip(map(task_from_json, tasks), folds, manifests, absent, strict=True)]
+    without = {
+        task: {variant: Path(path) for variant, path in files.items()}
+        for task, files in json.loads(args.without_vectors).items()
+    }
+    return [
+        TaskFiles(task, of_task, manifest, not_in_folds, without.get(task.name, {}))
+        for task, of_task, manifest, not_in_folds in zip(
+            map(task_from_json, tasks), folds, manifests, absent, strict=True
+        )
+    ]

@@ -134,8 +134,7 @@ def find(record: SlideRecord, thumbnail: Picture, settings: Tissue, given_mask: 
     from slpd.artifacts.slides.given_mask import read_given_mask  # noqa: PLC0415  # half a second, for few slides
 
     assert record.width_lv0 and record.height_lv0, "look fills these"
-    height, width = thumbnail.shape[:2]
-    tissue = read_given_mask(record.slide, given_mask, (record.width_lv0, record.height_lv0), (height, width))
+    tissue = read_given_mask(record.slide, given_mask, (record.width_lv0, record.height_lv0), found.tissue)
     return Ground(tissue, found.pen & ~tissue, found.padding & ~tissue)
 
 

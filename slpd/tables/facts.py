@@ -1,7 +1,7 @@
 """What a caption says of a task: slides used and given, patients, folds, leaks, slides left out."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from slpd.artifacts.evaluation.absent_slides import AbsentSlide
@@ -33,6 +33,7 @@ class TaskFacts:
     untrained: list[str]  # what a caption says of classes without training slides
     absent: dict[str, list[str]]  # reason -> slides that split files name and no fold has
     left_out: list[tuple[str, str]]  # slide, reason
+    without_vectors: dict[str, dict[str, list[str]]]  # variant -> reason -> slides of the folds that it does not have
 
     @property
     def text(self) -> str:
@@ -46,19 +47,22 @@ class TaskFacts:
         return (
             f"{self.task}: {self.n_used} of {self.n_given} slides of the cohort used; in the folds"
             f" {sum(self.classes.values())} labelled slides of {self.n_patients} patients ({classes});"
-            f" {folds}{leaks}{''.join(f'; {text}' for text in self.untrained)}{self.absent_text}."
+            f" {folds}{leaks}{''.join(f'; {text}' for text in self.untrained)}{self.absent_text}{self.without_text}."
         )
 
     @property
     def absent_text(self) -> str:
         """How many slides of the split files are in no fold, why, and some of their names."""
-        if not self.absent:
-            return ""
-        groups = [
-            f"{len(slides)} {reason} ({', '.join(slides[:NAMED])}{', …' if len(slides) > NAMED else ''})"
-            for reason, slides in self.absent.items()
-        ]
-        return f"; named by the split files but in no fold: {', '.join(groups)}"
+        return f"; named by the split files but in no fold: {reasons_text(self.absent)}" if self.absent else ""
+
+    @property
+    def without_text(self) -> str:
+        """Which slides of the folds a variant does not have, so that its figures are of the others."""
+        return "".join(
+            f"; {variant} without {sum(map(len, groups.values()))} slides of the folds, {reasons_text(groups)}"
+            for variant, groups in self.without_vectors.items()
+            if groups
+        )
 
     @property
     def left_out_texts(self) -> list[str]:
@@ -73,8 +77,17 @@ def task_facts(
     folds: Sequence[Fold],
     manifest: Sequence[ManifestRow],
     absent: Sequence[AbsentSlide],
+    without_vectors: Mapping[str, Sequence[AbsentSlide]],
 ) -> TaskFacts:
-    """The facts of a task, from its folds, the manifest of its cohort, and the slides that are in no fold."""
+    """The facts of a task.
+
+    Args:
+        task: The task.
+        folds: Its folds.
+        manifest: The manifest of its cohort.
+        absent: Slides that split files name and no fold has.
+        without_vectors: Variant of vectors made elsewhere -> slides of the cohort that it does not have.
+    """
     slides = {slide.slide: slide for fold in folds for slide in fold.slides}
     left_out = [row.record for row in manifest if not row.used]
     counts = Counter(outcome_name(slide) for slide in slides.values())
@@ -91,6 +104,10 @@ def task_facts(
         validation_leaks=[len(shared_patients(fold.val, fold.test)) for fold in folds],
         untrained=untrained_text(task, folds),
         absent=by_reason(absent),
+        without_vectors={
+            variant: by_reason([entry for entry in entries if entry.slide in slides])
+            for variant, entries in without_vectors.items()
+        },
         left_out=[(record.slide, reason_text(record.reason, record.slide)) for record in left_out],
     )
 
@@ -101,6 +118,14 @@ def patients_text(counts: Sequence[int]) -> str:
     if least < most:
         return f"{least} to {most} patients"
     return f"{most} patient{'' if most == 1 else 's'}"
+
+
+def reasons_text(groups: Mapping[str, Sequence[str]]) -> str:
+    """Every reason with the number of its slides and some of their names."""
+    return ", ".join(
+        f"{len(slides)} {reason} ({', '.join(slides[:NAMED])}{', …' if len(slides) > NAMED else ''})"
+        for reason, slides in groups.items()
+    )
 
 
 def by_reason(absent: Sequence[AbsentSlide]) -> dict[str, list[str]]:

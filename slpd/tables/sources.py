@@ -27,6 +27,7 @@ class TaskFiles:
     folds: Path
     manifest: Path  # of its cohort
     absent: Path  # not_in_folds.csv
+    without_vectors: Mapping[str, Path]  # variant of vectors made elsewhere -> not_in_bags.csv
 
 
 def read_table_content(
@@ -56,4 +57,5 @@ def read_evaluation(folder: Path) -> Evaluation:
 def read_facts(files: TaskFiles) -> TaskFacts:
     """What the caption says of a task."""
     folds, manifest = read_folds(files.folds), read_manifest(files.manifest)
-    return task_facts(files.task, folds, manifest, read_absent(files.absent))
+    without_vectors = {variant: read_absent(path) for variant, path in files.without_vectors.items()}
+    return task_facts(files.task, folds, manifest, read_absent(files.absent), without_vectors)

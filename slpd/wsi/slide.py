@@ -14,7 +14,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.slides.slide_files import files_of, hash_of_ends, slide_file
+from slpd.artifacts.slides.slide_files import files_of, hash_of_ends, whole_slide_file
 from slpd.errors import SlideError, UserError
 from slpd.geometry.read_plan import ReadPlan, coarsest_level
 from slpd.wsi.messages import OpenedSlide, OpenSlideFile, Reader, ReadPart, Refusal, UnreadableRegion
@@ -236,7 +236,7 @@ class Slide:
 def entry_of(name: str, path: Path) -> Path:
     """The file of a slide that is given to OpenSlide."""
     try:
-        return slide_file(path)
+        return whole_slide_file(path)
     except UserError as error:
         raise SlideError(f"slide {name}: {error}") from error
     except OSError as error:

@@ -1,5 +1,6 @@
 """How a run starts and what it does about failed jobs: for the hooks of the Snakefile, in the head process alone."""
 
+import subprocess
 from contextlib import contextmanager
 
 import snakemake.exceptions
@@ -47,6 +48,7 @@ def start_run():
             refuse_orphans(Path())
         if on_slurm:
             refuse_what_slurm_refuses()
+        refuse_patch_encoder()
     except UserError as error:
         sys.exit(f"error: {error}")
     if on_slurm:
@@ -67,6 +69,27 @@ def refuse_what_slurm_refuses():
     reasons = refused(asked)
     if reasons:
         raise UserError("\n".join(["SLURM would not run these jobs. Nothing was submitted", *reasons]))
+
+
+def refuse_patch_encoder():
+    """Refuse the run, before any slide is read, if the patch encoder that it needs cannot be built or its weights do not fit.
+
+    In a process of its own: torch takes seconds and hundreds of MB, which only a run that encodes should pay.
+
+    Raises:
+        UserError: with what is wrong.
+    """
+    if not any(stage_of(job) == "encode_patches" for job in workflow.dag.needrun_jobs()):
+        return
+    if not importlib.util.find_spec("timm"):
+        logger.info(
+            "The patch encoder is checked by the jobs that use it: there is no timm where this run was started."
+        )
+        return
+    command = [sys.executable, "-m", "slpd", "check_encoder", "--settings", settings("patch_encoder")]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    if checked.returncode:
+        raise UserError(checked.stderr.strip().splitlines()[-1].removeprefix("error: "))
 
 
 def rules_of(job):

@@ -33,12 +33,13 @@ if (
 
 from slpd.artifacts.slides.sheet import labels_digest, starts_from_tokens
 from slpd.artifacts.outside.split_files import split_files
+from slpd.artifacts.outside.vector_files import vector_files
 from slpd.slide_batches import batches_of, files_gone
 from slpd.cohort_check import CohortPlan
 from slpd.errors import UserError
 from slpd.inputs import check_inputs, read_sheets
 from slpd.layout import SLIDE_FILES, Layout, logs_of, results_of
-from slpd.report.sources import report_files
+from slpd.report.sources import report_files, without_vectors
 from slpd.settings.experiment import load_experiment
 from slpd.settings.recipe import Recipe
 from slpd.versions import RESULT_VERSIONS
@@ -147,6 +148,11 @@ def files_of(*inputs):
 def result_version(stage):
     """The stage's entry in slpd/versions.py."""
     return RESULT_VERSIONS[stage]
+
+
+def regions_of(wildcards):
+    """The grid of regions of a cohort."""
+    return EXPERIMENT.regions_of(COHORTS[wildcards.cohort])
 
 
 def recipe_of(wildcards):

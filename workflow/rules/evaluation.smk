@@ -23,6 +23,35 @@ rule pool_tokens:
         "exec python -m slpd pool_tokens --manifest {input.manifest:q} --out {output.bags:q} > {log:q} 2>&1"
 
 
+rule import_vectors:
+    input:
+        manifest=rules.cohort_manifest.output.manifest,
+        vectors=foreign_vectors,
+    output:
+        bags=f"{VARIANT}/bags.h5",
+        absent=LAYOUT.without_vectors(),
+    log:
+        f"{LOGS}/import_vectors/{{cohort}}/{{variant}}.log",
+    wildcard_constraints:
+        variant=one_of(variant for variant in VARIANTS if VARIANTS[variant].vectors),
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        files=files_of(foreign_vectors),
+        folder=lambda wildcards: VARIANTS[wildcards.variant].vectors.of(wildcards.cohort),
+        key=lambda wildcards: VARIANTS[wildcards.variant].vectors.key,
+        per=lambda wildcards: "slide" if VARIANTS[wildcards.variant].slide_vectors else "region",
+        version=result_version("import_vectors"),
+    message:
+        "{wildcards.cohort}: {wildcards.variant}: vectors made elsewhere"
+    shell:
+        "exec python -m slpd import_vectors --manifest {input.manifest:q} --folder {params.folder:q} --key {params.key:q}"
+        " --per {params.per} --absent {output.absent:q} --out {output.bags:q} > {log:q} 2>&1"
+
+
 rule split_folds:
     input:
         sheet=task_sheet,
@@ -52,6 +81,7 @@ rule split_folds:
 rule evaluate:
     input:
         bags=tested_bags,
+        absent=absent_from_bags,
         folds=rules.split_folds.output.folds,
     output:
         predictions=f"{EVALUATION}/predictions.csv",
@@ -79,7 +109,7 @@ rule evaluate:
     message:
         "{wildcards.task}: {wildcards.variant}, {wildcards.head}"
     shell:
-        "exec python -m slpd evaluate --bags {input.bags:q} --folds {input.folds:q} --task {params.task:q}"
+        "exec python -m slpd evaluate --bags {input.bags:q} --absent {input.absent:q} --folds {input.folds:q} --task {params.task:q}"
         " --head {params.head:q} --preset {params.preset:q} --settings {params.settings:q} --variant {wildcards.variant}"
         " --predictions {output.predictions:q} --metrics {output.metrics:q} --intervals {output.intervals:q}"
         " --calibration {output.calibration:q} --weights {output.weights:q} > {log:q} 2>&1"
@@ -93,6 +123,7 @@ rule make_table:
         folds=of_tasks(rules.split_folds.output.folds),
         absent=of_tasks(rules.split_folds.output.absent),
         manifests=of_tasks(MANIFEST),
+        without_vectors=absent_from_bags_in,
     output:
         csv=LAYOUT.table(".csv"),
         differences=LAYOUT.table("_differences.csv"),
@@ -117,13 +148,17 @@ rule make_table:
         settings=settings("intervals"),
         unavailable=lambda wildcards: json.dumps(EXPERIMENT.unavailable_in(TABLES[wildcards.table])),
         evaluations=lambda wildcards, input: [Path(path).parent for path in input.metrics],
+        without_vectors=lambda wildcards: json.dumps(
+            without_vectors(EXPERIMENT, LAYOUT, TABLES[wildcards.table]), default=str
+        ),
         version=result_version("make_table"),
     message:
         "Table {wildcards.table}"
     shell:
         "exec python -m slpd make_table --table {params.table:q} --settings {params.settings:q} --tasks {params.tasks:q}"
         " --unavailable {params.unavailable:q} --evaluations {params.evaluations:q} --folds {input.folds:q}"
-        " --manifests {input.manifests:q} --absent {input.absent:q} --csv {output.csv:q} --differences {output.differences:q}"
+        " --manifests {input.manifests:q} --absent {input.absent:q}"
+        " --without-vectors {params.without_vectors:q} --csv {output.csv:q} --differences {output.differences:q}"
         " --markdown {output.markdown:q} --latex {output.latex:q} --html {output.html:q} > {log:q} 2>&1"
 
 

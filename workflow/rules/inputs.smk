@@ -5,6 +5,12 @@ from snakemake.io import IOFile
 # ---- slides ----
 
 
+def model_config(wildcards):
+    """The config.json of a model that `local-dir:` names."""
+    folder = EXPERIMENT.patch_encoder.folder
+    return f"{folder}/config.json" if folder else []
+
+
 def slides_of(wildcards):
     """The slides of a batch; without one, of the cohort."""
     if "batch" in wildcards.keys():
@@ -85,6 +91,11 @@ def token_records(wildcards):
     return expand(f"{COHORT}/tokens/batch_{{batch}}.json", cohort=wildcards.cohort, batch=BATCHES[wildcards.cohort])
 
 
+def manifests_of_cohort(wildcards):
+    """The manifests of the cohorts that a cohort is made of."""
+    return expand(MANIFEST, cohort=COHORTS[wildcards.cohort].of)
+
+
 # ---- pretraining ----
 
 
@@ -144,6 +155,25 @@ def encoder_weights(wildcards):
 def tested_bags(wildcards):
     """The region vectors that a variant is tested by."""
     return trained_as(f"{VARIANT}/bags.h5", TASKS[wildcards.task].cohort, wildcards.variant)
+
+
+def foreign_vectors(wildcards):
+    """The files of the slides of a cohort that a variant of vectors made elsewhere has."""
+    folder = VARIANTS[wildcards.variant].vectors.of(wildcards.cohort)
+    return list(map(str, vector_files(Path(folder), list(SHEETS[wildcards.cohort].values()))))
+
+
+def absent_from_bags(wildcards):
+    """The slides of which a variant of vectors made elsewhere has none."""
+    if not VARIANTS[wildcards.variant].vectors:
+        return []
+    return str(LAYOUT.without_vectors(TASKS[wildcards.task].cohort, wildcards.variant))
+
+
+def absent_from_bags_in(wildcards):
+    """The same of all such variants of a table."""
+    files = without_vectors(EXPERIMENT, LAYOUT, TABLES[wildcards.table])
+    return sorted({str(path) for of_task in files.values() for path in of_task.values()})
 
 
 def task_sheet(wildcards):
@@ -213,7 +243,7 @@ def every_result(wildcards):
 def results_of_cohort(cohort):
     """The files of a cohort and of its slides, up to the warm-up."""
     paths = expand(MANIFEST, cohort=cohort)
-    if not starts_from_tokens(SHEETS[cohort].values()):
+    if cohort in SHEETS and not starts_from_tokens(SHEETS[cohort].values()):
         batches = [*rules.segment_tissue.output, *rules.tile_regions.output]
         paths += expand(batches, cohort=cohort, batch=BATCHES[cohort])
         paths += expand(rules.check_cohort.output.report, cohort=cohort)

@@ -183,7 +183,7 @@ rule embed_bags:
     benchmark:
         f"{BENCHMARKS}/embed_bags/{{cohort}}/{{variant}}.tsv"
     wildcard_constraints:
-        variant=one_of(variant for variant in VARIANTS if not VARIANTS[variant].token_mean),
+        variant=one_of(name for name, variant in VARIANTS.items() if not (variant.token_mean or variant.vectors)),
     conda:
         "../../envs/slpd.yaml"
     threads: 2

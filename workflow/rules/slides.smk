@@ -44,7 +44,7 @@ rule tile_regions:
     params:
         tissue=folder_of_records,
         folder=stage_folder,
-        settings=settings("regions"),
+        settings=lambda wildcards: regions_of(wildcards).model_dump_json(),
         version=result_version("tile_regions"),
     message:
         "{wildcards.cohort}: regions of batch {wildcards.batch}"
@@ -113,6 +113,7 @@ rule encode_patches:
         records=rules.tile_regions.output.records,
         checked=verdict,
         weights=ancient(EXPERIMENT.patch_encoder.checkpoint or []),  # known by their hash
+        model_config=model_config,
     output:
         records=f"{COHORT}/tokens/batch_{{batch}}.json",
     log:
@@ -161,10 +162,10 @@ rule import_tokens:
             (row.slide, row.path, row.mpp, row.n_bytes) for row in SHEETS[wildcards.cohort].values()
         ],
         sheet=lambda wildcards, input: COHORTS[wildcards.cohort].sheet,  # a changed label imports nothing again
-        grid=EXPERIMENT.regions.region_px // EXPERIMENT.patch_encoder.patch_px,
+        grid=lambda wildcards: regions_of(wildcards).region_px // EXPERIMENT.patch_encoder.patch_px,
         patch_px=EXPERIMENT.patch_encoder.patch_px,
-        mpp=EXPERIMENT.regions.mpp,
-        min_tissue=EXPERIMENT.regions.min_tissue,
+        mpp=lambda wildcards: regions_of(wildcards).mpp,
+        min_tissue=lambda wildcards: regions_of(wildcards).min_tissue,
         version=result_version("import_tokens"),
     message:
         "{wildcards.cohort}: patch tokens made elsewhere"
@@ -181,6 +182,8 @@ rule cohort_manifest:
         manifest=MANIFEST,
     log:
         f"{LOGS}/cohort_manifest/{{cohort}}.log",
+    wildcard_constraints:
+        cohort=one_of(SHEETS),
     conda:
         "../../envs/slpd.yaml"
     resources:
@@ -197,3 +200,26 @@ rule cohort_manifest:
     shell:
         "exec python -m slpd cohort_manifest --batches {input.batches:q} --settings {params.settings:q}"
         " --tokens-dir {params.tokens:q} --out {output.manifest:q} > {log:q} 2>&1"
+
+
+rule join_cohorts:
+    input:
+        manifests=manifests_of_cohort,
+    output:
+        manifest=MANIFEST,
+    log:
+        f"{LOGS}/join_cohorts/{{cohort}}.log",
+    wildcard_constraints:
+        cohort=one_of(cohort for cohort in COHORTS if cohort not in SHEETS),
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        files=files_of(manifests_of_cohort),
+        version=result_version("join_cohorts"),
+    message:
+        "{wildcards.cohort}: slides of several cohorts"
+    shell:
+        "exec python -m slpd join_cohorts --manifests {input.manifests:q} --out {output.manifest:q} > {log:q} 2>&1"

@@ -195,8 +195,9 @@ ESTIMATES: dict[str, Callable[[PlannedJob, Plan], Cost]] = {
 
 
 def cohort_regions(job: PlannedJob, plan: Plan) -> float:
-    """Regions of the cohort of a job."""
-    return sum(regions_of_slides(plan, job.wildcards["cohort"]).values())
+    """Regions of the cohort of a job, which may be made of others."""
+    of = next(cohort for cohort in plan.experiment.cohorts if cohort.name == job.wildcards["cohort"])
+    return sum(sum(regions_of_slides(plan, cohort).values()) for cohort in of.of or [of.name])
 
 
 def slides_of(job: PlannedJob, plan: Plan) -> list[str]:

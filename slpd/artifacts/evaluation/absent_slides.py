@@ -1,6 +1,8 @@
-"""Slides that a task's split files name and no fold has (`not_in_folds.csv`): one line each.
+"""Slides that are named and cannot be used: one line each.
 
-Columns: slide, reason. Only the header where folds are generated.
+`not_in_folds.csv`: slides that a task's split files name and no fold has; only the header where folds are generated.
+`not_in_bags.csv`: slides of a cohort of which a variant of vectors made elsewhere has none.
+Columns: slide, reason.
 """
 
 from collections.abc import Sequence

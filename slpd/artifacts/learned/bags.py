@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from slpd.artifacts.hdf5_file import new_hdf5_file, open_hdf5_file
 
-MADE_BY = "embed_bags (of a variant with token_mean: pool_tokens)"
+MADE_BY = "embed_bags (of some variants: pool_tokens, import_vectors)"
 
 
 def write_bags(

@@ -15,7 +15,7 @@ from slpd.errors import UserError
 HEAD = "head."  # projection head of DINO, classifier of timm: the encoder ends before it
 
 
-def read_encoder_weights(path: Path, sha256: str | None, source: str) -> dict[str, Tensor]:
+def read_encoder_weights(path: Path, sha256: str | None, source: str, shapes_alone: bool = False) -> dict[str, Tensor]:
     """Tensors by their names in the encoder, on the CPU. Runs no code from the file.
 
     Of a checkpoint of DINO (HIPT's `vit256_small_dino.pth` and `vit4k_xs_dino.pth`, SLPD's `checkpoint.pth`) the
@@ -25,13 +25,16 @@ def read_encoder_weights(path: Path, sha256: str | None, source: str) -> dict[st
         path: The file.
         sha256: The SHA-256 it must have; None: any.
         source: Where the path was given, for messages: a key of the config or an option.
+        shapes_alone: Give tensors without values, which need no memory.
 
     Raises:
         UserError: the file is missing, has another SHA-256, or holds no state dict.
     """
     refuse_other_file(path, sha256, source)
     try:
-        stored: object = load_file(path) if is_safetensors(path) else load_pickle(path)
+        stored: object = (
+            load_file(path) if is_safetensors(path) else load_pickle(path, "meta" if shapes_alone else "cpu")
+        )
     except Exception as error:  # a file that is torn, or of another kind, trips the readers anywhere
         raise UserError(f"{source} {path}: cannot be read as weights ({reason(error)}); get the right file") from error
     tensors = stored.get("teacher", stored) if isinstance(stored, dict) else None
@@ -45,7 +48,8 @@ def read_encoder_weights(path: Path, sha256: str | None, source: str) -> dict[st
         if short_name in by_name:
             raise UserError(f"{source} {path}: holds {short_name} twice, with and without a prefix; get the right file")
         by_name[short_name] = tensor
-    return {name: tensor for name, tensor in by_name.items() if not name.startswith(HEAD)}
+    kept = {name: tensor for name, tensor in by_name.items() if not name.startswith(HEAD)}
+    return {name: tensor.to("meta") for name, tensor in kept.items()} if shapes_alone else kept
 
 
 def reason(error: Exception) -> str:
@@ -79,7 +83,7 @@ class LeftOut:
         """Take what numpy's types are restored from."""
 
 
-def load_pickle(path: Path) -> object:
+def load_pickle(path: Path, device: str) -> object:
     """The content of a file written by torch.save: tensors, plain containers and a command line's Namespace.
 
     DINO stores its arguments (a Namespace only holds values) and leaves learning rates from a numpy schedule in
@@ -89,5 +93,5 @@ def load_pickle(path: Path) -> object:
     with warnings.catch_warnings(), open(path, "rb") as file:  # of a path torch would look at the suffix
         warnings.simplefilter("ignore")  # of other kinds of file torch first warns, then raises
         with torch.serialization.safe_globals([argparse.Namespace, *((LeftOut, name) for name in numbers)]):
-            stored: object = torch.load(file, map_location="cpu", weights_only=True)
+            stored: object = torch.load(file, map_location=device, weights_only=True)
     return stored

@@ -4,8 +4,9 @@ Written: a FeatureCollection with an annotation `Tissue` per piece of tissue, an
 its classification (kept, or the reason for excluding it), `kept`, `reason` and the shares as measurements.
 
 Read, from such a file after editing or from elsewhere: every polygon is tissue, whatever its class, except tiles
-(`objectType` tile: the regions), which do not count, and areas classified `Ignore*` (QuPath's own class for what is to
-be left out), which are cut out. Points and lines have no area and do not count.
+(`objectType` tile: the regions), which do not count, and areas that are cut out: those of class `Ignore*` (QuPath's own
+class for what is to be left out) or as one of GrandQC's artefacts. Points and lines have no area and do not count.
+TRIDENT's outlines (`contours_geojson`) have no class and are tissue. GrandQC's (`geojson_qc`) are artefacts alone.
 """
 
 import json
@@ -22,6 +23,8 @@ from slpd.errors import SlideError
 from slpd.geometry.outlines import Polygon, Ring
 
 Json = dict[str, Any]
+
+ARTEFACTS = {"Fold", "Darkspot & Foreign Object", "PenMarking", "Edge & Air Bubble", "OOF"}  # GrandQC's classes
 
 
 def write_geojson(path: Path, tissue: list[Polygon], regions: list[Region], region_lv0: int) -> None:
@@ -73,25 +76,35 @@ def feature(rings: list[list[list[int]]], object_type: str, name: str, colour: C
 def read_polygons(slide: str, path: Path) -> tuple[list[Polygon], list[Polygon]]:
     """The polygons that are tissue, and those to be cut out of it.
 
+    GrandQC's files have no tissue, only artefacts, and of a clean slide none.
+
     Raises:
         SlideError: the file cannot be read or is no GeoJSON, or holds no polygon.
     """
     tissue: list[Polygon] = []
     ignored: list[Polygon] = []
     try:
-        for item in features_of(json.loads(path.read_text(encoding="utf-8-sig"))):
+        parsed = json.loads(path.read_text(encoding="utf-8-sig"))
+        cuts_alone = isinstance(parsed, dict) and "class_mapping" in (parsed.get("metadata") or {})  # GrandQC's
+        for item in features_of(parsed):
             about = item.get("properties") or {}
             if about.get("objectType") == "tile":
                 continue
-            name = (about.get("classification") or {}).get("name") or ""
-            (ignored if name.startswith("Ignore") else tissue).extend(polygons_of(item.get("geometry") or {}))
+            name = class_of(about.get("classification") or {})
+            cut = name.startswith("Ignore") or name in ARTEFACTS
+            (ignored if cut else tissue).extend(polygons_of(item.get("geometry") or {}))
     except OSError as error:
         raise SlideError(f"slide {slide}: mask {path}: {error.strerror}; correct the mask column") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise SlideError(f"slide {slide}: mask {path} is no GeoJSON ({error}); export it again") from error
-    if not tissue:
+    if not (tissue or cuts_alone):
         raise SlideError(f"slide {slide}: mask {path} has no polygon that is tissue; draw one, or leave the cell empty")
     return tissue, ignored
+
+
+def class_of(classification: Json | str) -> str:
+    """The name of a class: QuPath writes an object, GrandQC the name alone."""
+    return classification if isinstance(classification, str) else classification.get("name") or ""
 
 
 def features_of(parsed: Json | list[Json]) -> list[Json]:

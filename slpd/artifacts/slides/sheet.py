@@ -17,13 +17,12 @@ from slpd.artifacts.people_table import parse_table, read_text
 from slpd.artifacts.slides.slide_files import n_bytes_of
 from slpd.artifacts.slides.spelling import groups, no_id, sure_key
 from slpd.errors import UserError, first_of
-from slpd.settings.section import SAFE_NAME, SHEET_COLUMNS
+from slpd.settings.section import MASK_SUFFIXES, SAFE_NAME, SHEET_COLUMNS
 
 COLUMNS = SHEET_COLUMNS
 TOKEN_SUFFIXES = (".h5", ".hdf5", ".pt")
 MASK = "mask"  # a column that may be absent
 NAMED = 3  # ids named in a message
-MASK_SUFFIXES = (".png", ".geojson", ".json")
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,15 @@ class SheetRow:
     def n_bytes(self) -> int:
         """The size of its files, by which a replaced one is told from one that was merely copied or touched."""
         return n_bytes_of(Path(self.path))
+
+
+def mask_by_pattern(pattern: str, row: SheetRow) -> str:
+    """The path of a slide's mask, from a cohort's pattern."""
+    file = Path(row.path)
+    names = {"{slide}": row.slide, "{stem}": file.stem, "{file}": file.name}
+    for place, name in names.items():
+        pattern = pattern.replace(place, name)
+    return pattern
 
 
 def starts_from_tokens(rows: Iterable[SheetRow]) -> bool:

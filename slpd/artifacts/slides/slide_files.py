@@ -5,13 +5,14 @@ What a file is, its content says and not its name; MIRAX alone is known by its s
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 from slpd.artifacts.disk import AWAY
-from slpd.artifacts.slides.dicom_header import series_of
+from slpd.artifacts.slides.dicom_header import is_level, is_resampled, series_of
 from slpd.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,25 @@ def slide_file(path: Path) -> Path:
         raise UserError(f"{path} is a folder, {remedy}")
     examples = " or ".join(str(files[0]) for files in list(series.values())[:2])
     raise UserError(f"{path} is a folder of {len(series)} DICOM series; give a file of the one meant, as {examples}")
+
+
+def whole_slide_file(path: Path) -> Path:
+    """As `slide_file`, of a slide whose finest level is there.
+
+    Raises:
+        UserError: of its DICOM series only resampled levels are there, so that it would pass for a coarser slide.
+    """
+    entry = slide_file(path)
+    if entry.suffix.lower() in (MIRAX, *SINGLE) or not os.access(entry, os.R_OK) or not entry.is_file():
+        return entry
+    series = series_of(entry)
+    levels = [file for file in series_in(entry.parent).get(series, []) if is_level(file)] if series else []
+    if levels and all(map(is_resampled, levels)):
+        raise UserError(
+            f"{path}: the base level is missing: all {len(levels)} levels of its DICOM series are resampled; export or"
+            " copy the series again"
+        )
+    return entry
 
 
 def is_likely(file: Path) -> bool:

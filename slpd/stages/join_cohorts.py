@@ -1,0 +1,22 @@
+"""Make the manifest of a cohort of cohorts: their slides in one, with the tokens that they have already."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from slpd.artifacts.slides.manifest import read_manifest, write_manifest
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Inputs and outputs of `join_cohorts`."""
+    parser.add_argument("--manifests", type=Path, nargs="+", required=True, help="manifests of the cohorts")
+    parser.add_argument("--out", type=Path, required=True, help="manifest to write (CSV)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the slides of all manifests, used or left out, in order of slide id."""
+    rows = [row for path in args.manifests for row in read_manifest(path)]
+    write_manifest(args.out, rows)
+    log.info("%d of %d slides used, of %d cohorts", sum(row.used for row in rows), len(rows), len(args.manifests))
