@@ -191,6 +191,35 @@ def test_a_full_disk_is_no_fault_of_the_slide(
     assert not (tmp_path / "batch.json").exists()
 
 
+def test_a_disk_that_is_away_is_no_fault_of_the_slide(segment: Segment, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):  # exit status 1: another try may do
+        segment(tmp_path / "unmounted" / "s.tiff")
+    assert not (tmp_path / "tissue/s.json").exists()
+
+
+def test_a_slide_is_segmented_again_only_if_what_shapes_it_changes(
+    segment: Segment, tmp_path: Path, make_slide: MakeSlide, tissue_picture: Picture
+) -> None:
+    path, drawn = make_slide(tmp_path / "s.tiff", tissue_picture), tmp_path / "drawn.geojson"
+    shape = {"type": "Polygon", "coordinates": [[[0, 0], [512, 0], [512, 512], [0, 512], [0, 0]]]}
+    drawn.write_text(json.dumps(shape))
+
+    def is_done_again(mpp: str = "", mask: str = "") -> bool:
+        before = (tmp_path / "tissue/s.png").stat().st_mtime_ns
+        return segment(path, mpp, mask)["mask"].stat().st_mtime_ns != before
+
+    segment(path)
+    path.touch()
+    assert not is_done_again()
+    path.write_bytes(path.read_bytes()[:-1] + b"!")  # another file of the same size
+    assert is_done_again()
+    assert is_done_again("0.6")
+    assert is_done_again("0.6", str(drawn))
+    drawn.write_text(json.dumps(shape | {"bbox": [0, 0, 512, 512]}))
+    assert is_done_again("0.6", str(drawn))
+    assert not is_done_again("0.6", str(drawn))
+
+
 def test_bad_settings_stop_the_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     slides = {slide: GivenSlide(**line) for slide, line in json.loads(args.slides).items()}
 
     def work(slide: str, given: GivenSlide) -> SlideWork:
-        shaping = fingerprint_of(contents(given), json.loads(args.slides)[slide], settings.model_dump(), args.version)
+        shaping = fingerprint_of(contents(given), vars(given), settings.model_dump(), args.version)
         return SlideWork(slide, shaping, lambda: segment(slide, given, settings, args.folder))
 
     write_batch(args.out, finish_slides([work(*item) for item in slides.items()], args.folder, args.threads))
