@@ -29,7 +29,7 @@ def importer(tmp_path: Path, make_slide: toy.MakeSlide) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(finished_toy: Path) -> Path:
-    """A folder in which the workflow itself has been run to the end; the page's has made again what follows training."""
+    """A folder in which the workflow itself has been run to the end; the page's has repeated what follows training."""
     keep_config_as_importers_do(finished_toy)
     results = finished_toy / "results/toy"
     for folder in ("tasks", "tables", "report", "runs", "cohorts/toy/variants/slpd/encoder"):
