@@ -23,7 +23,7 @@ from slpd.artifacts.learned.training_metrics import EpochMetrics
 from slpd.artifacts.runs.job_costs import JobCost, read_job_costs
 from slpd.evaluation.roc import mean_roc
 from slpd.inputs import read_sheets
-from slpd.layout import Layout
+from slpd.layout import BATCHES, Layout, files_of_slide
 from slpd.plots.evaluation_figures import draw_confusion
 from slpd.plots.style import drawing
 from slpd.report.costs import stage_costs
@@ -190,7 +190,10 @@ def test_the_files_that_the_workflow_asks_for_are_all_that_is_read(
 ) -> None:
     """With no other file of the results at hand, but tables and what runs and jobs took, the pages are the same."""
     experiment, results = report_cases.hostile_experiment(), Path("results/toy")
-    files = report_files(experiment, read_sheets(experiment), Layout(results))
+    sheets = read_sheets(experiment)
+    files = report_files(experiment, sheets, Layout(results))
+    batches = [path for path in files if path.parent.name == BATCHES]  # files of slides are beside them
+    files += [file for path in batches for slide in sheets["toy"] for file in files_of_slide(path.parents[1], slide)]
     others = [path for folder in ("tables", "benchmarks") for path in (results / folder).rglob("*.*")]
     for path in [*files, *others]:
         if path.is_relative_to(results) and path.exists():
