@@ -21,9 +21,16 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     """A function that makes the manifest of n_ok usable and n_failed failed slides in batches of two."""
 
     def run(
-        n_ok: int, n_failed: int, fraction: float = 0.5, n_tokens: int = 3, min_sharpness: float = 0
+        n_ok: int,
+        n_failed: int,
+        fraction: float = 0.5,
+        n_tokens: int = 3,
+        min_sharpness: float = 0,
+        readers: tuple[str, ...] = ("cucim", "openslide"),
     ) -> tuple[int, str]:
-        records = [SlideRecord(slide=f"ok-{i}", path="x", n_regions=3) for i in range(n_ok)]
+        records = [
+            SlideRecord(slide=f"ok-{i}", path="x", n_regions=3, reader=readers[i % len(readers)]) for i in range(n_ok)
+        ]
         for record in records:
             store_tokens(tmp_path / "tokens" / f"{record.slide}.h5", record.slide, n_tokens)
         failed = [SlideRecord(slide=f"bad-{i:02}", path="x") for i in range(n_failed)]
@@ -126,3 +133,14 @@ def test_regions_of_unknown_sharpness_are_used(manifest: MakeManifest, tmp_path:
     source = read_source(path)
     write_tokens(path, np.zeros((3, 4, 8), np.float16), np.zeros((3, 2), np.int64), source)
     assert sharp_regions(path, 0.5).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("readers", "mixed"),
+    [(("cucim", "openslide"), False), (("nvjpeg", "cucim_gpu"), False), (("nvjpeg", "nvjpeg", "cucim"), True)],
+)
+def test_pixels_of_a_gpu_and_others_do_not_mix_in_silence(
+    manifest: MakeManifest, readers: tuple[str, ...], mixed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest(3, 0, readers=readers)
+    assert ("regions of 2 slides were decoded on a GPU, of 1 not" in caplog.text) == mixed

@@ -30,7 +30,7 @@ def test_every_part_has_figures(tmp_path: Path) -> None:
 
 
 def test_a_part_without_time_loses_nothing_else(tmp_path: Path) -> None:
-    status, rows = measured(tmp_path, "--minutes", "0.02", "environment", "ceilings")
+    status, rows = measured(tmp_path, "--minutes", "0.002", "environment", "ceilings")
     assert status == 1
     assert next(what for part, what, _ in rows if part == "ceilings") == "no time left"
     assert any(part == "environment" and what.startswith("stopped after") for part, what, _ in rows)

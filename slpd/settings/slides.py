@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from slpd.settings.section import Fraction, Section, Seed
 
+ON_GPU = {"nvjpeg", "cucim_gpu"}  # readers whose pixels are near those of OpenSlide, not equal
 Positive = Annotated[float, Field(gt=0)]
 
 

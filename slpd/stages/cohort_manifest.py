@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
 from slpd.artifacts.slides.slide_record import SlideRecord, read_records
 from slpd.cohort_check import check_failures
 from slpd.errors import UserError
-from slpd.settings.slides import Manifest
+from slpd.settings.slides import ON_GPU, Manifest
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,19 @@ def run(args: argparse.Namespace) -> None:
     used = [record for record in records if record.status == "ok"]
     log.info("%d of %d slides used, %d regions", len(used), len(records), sum(record.n_regions or 0 for record in used))
     n_blurred, n_invalid = sum(record.n_blurred or 0 for record in used), sum(record.n_invalid or 0 for record in used)
+    warn_of_readers([record.reader for record in used])
     log.info("their regions left out: %d blurred, %d that cannot be read", n_blurred, n_invalid)
+
+
+def warn_of_readers(readers: Sequence[str | None]) -> None:
+    """Say so where pixels of some slides come from a GPU, which differ by a few grey levels, and of others do not."""
+    n_on_gpu = sum(reader in ON_GPU for reader in readers)
+    if 0 < n_on_gpu < len(readers):
+        log.warning(
+            "regions of %d slides were decoded on a GPU, of %d not (slides.csv says which): pixels differ by a few grey"
+            " levels; to have one kind, set reading.reader to one that reads all of them",
+            *(n_on_gpu, len(readers) - n_on_gpu),
+        )
 
 
 def manifest_row(record: SlideRecord, tokens_dir: Path, min_sharpness: float) -> ManifestRow:

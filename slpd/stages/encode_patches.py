@@ -40,8 +40,8 @@ from slpd.layout import REGIONS
 from slpd.models.page_locked import page_locked
 from slpd.models.patch_encoder import Encoding, PatchEncoder
 from slpd.settings.jobs import Jobs
+from slpd.settings.slides import ON_GPU, Reading
 from slpd.settings.slides import PatchEncoderSettings as Settings
-from slpd.settings.slides import Reading
 from slpd.slide_work import with_progress
 from slpd.slurm.limit import WARNING, start_again, warn_before_limit
 from slpd.wsi import CrashedReaderError, Slide, UnreadableRegion
@@ -53,7 +53,6 @@ log = logging.getLogger(__name__)
 
 # Settings that tokens depend on, besides the weights; the others only decide where and how fast.
 SHAPING = {"model", "arguments", "pooling", "patch_px", "mean", "std"}
-ON_GPU = {"nvjpeg", "cucim_gpu"}  # readers whose pixels are near those of OpenSlide, not equal
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 
 from slpd.errors import SlideError, UserError
 from slpd.geometry.read_plan import ReadPlan, plan_read
+from slpd.settings.slides import ON_GPU
 from slpd.wsi.levels import why
 from slpd.wsi.nvjpeg_reader import NvjpegReader
 from slpd.wsi.slide import Slide
@@ -60,7 +61,7 @@ def open_for_regions(request: Request, choice: Choice, device: torch.device | No
         SlideError: the slide cannot be opened, or not be read by the reader that is asked for.
         UserError: that one needs a GPU, and there is none.
     """
-    if choice in ("nvjpeg", "cucim_gpu") and device is None:
+    if choice in ON_GPU and device is None:
         raise UserError(f"reading.reader {choice} needs a GPU, and there is none; set it to auto")
     slide = stack.enter_context(
         Slide(request.name, request.path, request.mpp, "auto" if choice == "nvjpeg" else choice)
