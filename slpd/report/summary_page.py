@@ -81,9 +81,10 @@ def slides_part(site: Site, cohorts: Sequence[Slides]) -> dict[str, Any]:
 def schedule(experiment: Experiment) -> list[tuple[str, str]]:
     """How encoders are trained, in a few lines."""
     training, prototypes = experiment.training, experiment.prototypes
+    grids = [experiment.regions_of(cohort) for cohort in experiment.cohorts_of_slides]
     warmup = plural(training.learning_rate_warmup_epochs, "epoch")
     return [
-        ("regions", f"{experiment.regions.region_px} px at {experiment.regions.mpp:g} µm/px"),
+        ("regions", " or ".join(dict.fromkeys(f"{grid.region_px} px at {grid.mpp:g} µm/px" for grid in grids))),
         ("patches", f"{experiment.patch_encoder.patch_px} px, {experiment.patch_encoder.model}"),
         ("plain DINO", f"{training.dino_epochs} epochs, shared by all variants"),
         (
