@@ -39,6 +39,11 @@ class Cohort(Section):
     )
     regions: Changes = Field(default={}, description="keys of `regions` that differ for this cohort")
     prototypes: Changes = Field(default={}, description="keys of `prototypes` that differ for this cohort")
+    known_kinds: str | None = Field(
+        default=None,
+        description="CSV file of known kinds of tissue, for drawn or annotated cohorts: slide, x_lv0, y_lv0, side_lv0,"
+        " kind; the report compares prototypes with them, nothing else uses it",
+    )
 
     @model_validator(mode="after")
     def has_slides(self) -> Self:
