@@ -6,8 +6,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from slpd.settings.synthetic import Flaw
 
-PEN = (24, 60, 150)  # RGB of a blue marker
-PEN_WIDTH, BLUR_RADIUS, PADDED = 0.05, 0.008, 0.3  # of the picture's width; blur and pen scale with the slide
+PEN = (0, 90, 190)  # RGB of a blue marker
+PEN_WIDTH, BLUR_RADIUS, PADDED = 0.07, 0.008, 0.3  # of the picture's width
 
 
 def add_flaw(rgb: NDArray[np.uint8], flaw: Flaw, rng: np.random.Generator) -> NDArray[np.uint8]:
