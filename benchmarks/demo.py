@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,8 +28,10 @@ from benchmarks.intervals import mean_and_std, paired_difference
 from benchmarks.mechanism import CONFIG, Result, Run
 from benchmarks.phenotype_cohort import Slide, token_bags
 from slpd.analysis.kind_agreement import region_kinds
+from slpd.artifacts.learned.iteration_history import read_iterations
 from slpd.artifacts.learned.slide_graph_file import read_slide_graph
 from slpd.models.patch_encoder import PatchEncoder
+from slpd.report.stability import stability
 from slpd.settings.experiment import Experiment, load_experiment
 from slpd.settings.synthetic import ProceduralCohort
 from slpd.synthetic.phenotypes import NAMES
@@ -43,22 +45,23 @@ ROWS = ("vit256_mean", "random", *TRAINED)
 DIFFERENCES = (("slpd", "dino"), ("slpd", "vit256_mean"), ("slpd", "random"), ("dino", "random"))
 
 
-def experiment_of(seed: int) -> Experiment:
-    """The demo's experiment with other seeds, on a sheet whose label column is called `label`."""
+def experiment_of(seed: int, changes: Mapping[str, Any]) -> Experiment:
+    """The demo's experiment with other seeds and changes, on a sheet whose label column is called `label`."""
     config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     update_config(config, yaml.safe_load((FOLDER / "demo.yaml").read_text(encoding="utf-8")))
     update_config(config, {"training": {"seed": seed}, "patch_encoder": {"seed": seed}, "tables": []})
+    update_config(config, changes)
     config["variants"] = [variant for variant in config["variants"] if variant["name"] in TRAINED]
     (task,) = config["tasks"]
     config["tasks"] = [task | {"label": "label", "folds": task["folds"] | {"seed": seed}}]
     return load_experiment(config)
 
 
-def cohort_of(seed: int) -> ProceduralCohort:
-    """The demo's cohort with another seed and without faults."""
+def cohort_of(seed: int, drawn: Mapping[str, Any]) -> ProceduralCohort:
+    """The demo's cohort with another seed, other values, and without faults."""
     config = yaml.safe_load((FOLDER / "demo_cohort.yaml").read_text(encoding="utf-8"))
-    changes = {"seed": seed, "flaws": [], "files_not_slides": 0, "slides_without_mpp": 0, "mpps": [DRAWN_MPP]}
-    return ProceduralCohort.model_validate(config | changes)
+    plain = {"seed": seed, "flaws": [], "files_not_slides": 0, "slides_without_mpp": 0, "mpps": [DRAWN_MPP]}
+    return ProceduralCohort.model_validate(config | plain | drawn)
 
 
 def draw_slides(cohort: ProceduralCohort, experiment: Experiment) -> tuple[list[Slide], list[str]]:
@@ -99,12 +102,12 @@ def shared(run: Run, variant: str, values: Sequence[str]) -> float:
     return float(np.mean([values[slide] == values[neighbour] for slide, neighbour in enumerate(nearest)]))
 
 
-def run_seed(seed: int) -> Result:
+def run_seed(seed: int, drawn: Mapping[str, Any], changes: Mapping[str, Any]) -> Result:
     """Draw, train and test everything of one seed, in one thread."""
     devices.THREADS = 1  # processes beside each other, a core each
     torch.set_num_threads(1)
-    started, experiment = time.monotonic(), experiment_of(seed)
-    slides, scanners = draw_slides(cohort_of(seed), experiment)
+    started, experiment = time.monotonic(), experiment_of(seed, changes)
+    slides, scanners = draw_slides(cohort_of(seed, drawn), experiment)
     labels = [slide.label for slide in slides]
     result: Result = {"seed": seed, "regions": sum(len(slide.regions) for slide in slides), "variants": {}}
     with tempfile.TemporaryDirectory(prefix="demo-") as folder:
@@ -125,11 +128,9 @@ def run_seed(seed: int) -> Result:
 
 def moved(run: Run) -> list[float]:
     """Median share of a slide's regions that moved between successive iterations of `slpd`."""
-    from slpd.artifacts.learned.iteration_history import read_iterations  # noqa: PLC0415
-    from slpd.report.stability import stability  # noqa: PLC0415
-
     history = read_iterations(run.folder / "slpd_iterations.npz")
-    return np.median(stability(history.assignments, history.offsets).moved, axis=0).round(3).tolist()  # type: ignore[no-any-return]
+    medians: list[float] = np.median(stability(history.assignments, history.offsets).moved, axis=0).round(3).tolist()
+    return medians
 
 
 def summarise(results: Sequence[Result], heads: Sequence[str]) -> dict[str, Any]:
@@ -157,17 +158,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13, 14, 15], help="at least two")
     parser.add_argument("--processes", type=int, default=2, help="seeds that run at a time, one thread each")
+    parser.add_argument("--drawn", type=json.loads, default={}, help="other values of demo_cohort.yaml, as JSON")
+    parser.add_argument("--changes", type=json.loads, default={}, help="other values of demo.yaml, as JSON")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # read when the processes start
     with ProcessPoolExecutor(args.processes, mp_context=get_context("spawn")) as pool:
-        work = [pool.submit(run_seed, seed) for seed in args.seeds]
+        work = [pool.submit(run_seed, seed, args.drawn, args.changes) for seed in args.seeds]
         for done in as_completed(work):
             print(json.dumps(done.result()), file=sys.stderr, flush=True)
         results = [done.result() for done in work]
-    summary = summarise(results, [head.name for head in experiment_of(0).heads])
+    summary = summarise(results, [head.name for head in experiment_of(0, args.changes).heads])
     for name, figures in (summary["figures"] | summary["differences"]).items():
         print(name, json.dumps(figures))
-    print(json.dumps({"per_seed": results, **summary}))
+    print(json.dumps({"drawn": args.drawn, "changes": args.changes, "per_seed": results, **summary}))
 
 
 if __name__ == "__main__":
