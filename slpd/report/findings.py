@@ -1,6 +1,5 @@
 """What the report shows, in sentences made of its figures: of a table, of prototypes, of the slide graph."""
 
-from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -63,5 +62,5 @@ def agreeing(agreement: NDArray[np.float64]) -> str:
 
 def mean_agreement(agreement: NDArray[np.float64]) -> NDArray[np.float64]:
     """(T,) means over the slides of (S, T) agreements in which they are known; none: nowhere."""
-    known: Sequence[bool] = ~np.isnan(agreement).all(axis=1)
-    return np.asarray(agreement[known].mean(axis=0) if np.any(known) else np.zeros(0))
+    known = agreement[~np.isnan(agreement[:, 0])]
+    return np.asarray(known.mean(axis=0) if len(known) else np.zeros(0))

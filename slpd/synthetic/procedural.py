@@ -72,7 +72,8 @@ def uneven(size_px: tuple[int, int], tissue: Tissue, rng: np.random.Generator) -
     """(H, W) factors of a stain."""
     cells = (size_px[0] // CELL_PX, size_px[1] // CELL_PX)
     field = smooth_noise(cells, tissue.uneven_um / (CELL_PX * DRAWN_MPP), rng)
-    return np.exp(tissue.uneven * resize(field, size_px))
+    factors: Field = np.exp(tissue.uneven * resize(field, size_px))
+    return factors
 
 
 def lay_out(size_px: tuple[int, int], tissue: Tissue, rng: np.random.Generator) -> Canvas:

@@ -50,7 +50,8 @@ def plan_procedural(settings: ProceduralCohort) -> list[PlannedSlide]:
 
 def patient_types(settings: ProceduralCohort) -> tuple[list[Type], list[bool]]:
     """The type of every patient, and whether it has a second slide; within a class all types in turn."""
-    types, second = [], []
+    types: list[Type] = []
+    second: list[bool] = []
     for label, pairs in settings.classes.items():
         turns = [
             (label, (*pair, common), scanner)
