@@ -103,7 +103,10 @@ def test_workers_end_with_a_killed_parent(number: signal.Signals) -> None:
     )
     with subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[1]) as process:
         parent = psutil.Process(process.pid)
-        while sum(child.num_threads() > 1 and child.cpu_times().user > 0.5 for child in parent.children()) < 2:
+        while (
+            sum(child.num_threads() > 1 and child.cpu_times().user > 0.5 for child in parent.children(recursive=True))
+            < 2
+        ):
             time.sleep(0.1)
         workers = parent.children(recursive=True)
         semaphores = re.findall(r"/dev/shm/\S+", Path(f"/proc/{process.pid}/maps").read_text())

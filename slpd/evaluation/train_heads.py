@@ -24,6 +24,8 @@ from slpd.workers import end_with_parent
 log = logging.getLogger(__name__)
 
 WORKERS = 2  # processes that train; the threads of rule evaluate
+FORK_SERVER = multiprocessing.get_context("forkserver")
+FORK_SERVER.set_forkserver_preload(["slpd.evaluation.fold_training"])  # imports torch, 2 s, once for all workers
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def predict_trained(head: TrainedHead, preset: HeadPreset, data: EvaluationData)
     """
     numbers = range(len(data.folds))
     shares = [numbers[first::WORKERS] for first in range(min(WORKERS, len(numbers)))]
-    with ProcessPoolExecutor(len(shares), multiprocessing.get_context("spawn"), begin_worker) as pool:
+    with ProcessPoolExecutor(len(shares), FORK_SERVER, begin_worker) as pool:
         trained = list(chain.from_iterable(pool.map(partial(train_folds, head, preset, data), shares)))
     trained.sort(key=lambda fold: fold.number)
     for fold in trained:
