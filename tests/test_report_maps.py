@@ -14,16 +14,19 @@ from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
 from slpd.artifacts.learned.graph_test import GraphTest
 from slpd.artifacts.learned.slide_graph_file import SlideGraphArrays
 from slpd.artifacts.slides.slide_record import SlideRecord
+from slpd.evaluation.comparison import Difference
 from slpd.plots.prototype_figures import Group, draw_map
 from slpd.plots.style import COLOURS, FAINT
 from slpd.report.atlas import make_atlas, tissue_shares
 from slpd.report.attention import PredictedCase, patch_maps, ranking, top_regions
 from slpd.report.cohort_view import CohortView, SlideView, cohort_data, column, places_on_sheet
+from slpd.report.findings import sentence_of
 from slpd.report.graph_browser import conclusion, in_words, mean_distance, slide_links
 from slpd.report.nearest_regions import nearest_regions, prototype_distances
 from slpd.report.palette import OTHER, SERIES_COLOURS, series_colour
 from slpd.report.qupath import region_shapes, regions_geojson
 from slpd.report.stability import stability
+from slpd.tables.comparisons import Comparison
 
 OFFSETS = np.array([0, 7, 7, 18])
 
@@ -268,3 +271,13 @@ def test_patch_maps_leave_absent_patches_out() -> None:
     assert found["absent"] == absent
     np.testing.assert_allclose(found["low"], least, atol=1e-6)
     np.testing.assert_allclose(found["high"], most, atol=1e-6)
+
+
+def test_a_comparison_in_words_names_the_variant_asked_for_first() -> None:
+    difference = Difference(-0.08, -0.12, -0.04, 0.01, 10)
+    comparison = Comparison("dx", "auc", "knn", "dino", "slpd", difference)
+    assert sentence_of(comparison, "slpd", 0.95) == (
+        "slpd against dino, AUC of dx under knn: +0.080 (95 % interval +0.040 to +0.120), slpd is better beyond noise."
+    )
+    same = Comparison("dx", "auc", "knn", "dino", "slpd", Difference(0.0, 0.0, 0.0, 1.0, 10))
+    assert "+0.000 (95 % interval +0.000 to +0.000), not distinguishable" in sentence_of(same, "slpd", 0.95)

@@ -41,14 +41,14 @@ def test_paper_config_is_the_released_schedule() -> None:
     )
 
 
-@pytest.mark.parametrize("names", [["demo"], ["trial"], ["trial", "trial_slides"]])
-def test_shipped_experiments_only_change_what_exists(names: list[str]) -> None:
+@pytest.mark.parametrize(("names", "grid"), [(["demo"], 7), (["trial"], 16), (["trial", "trial_slides"], 16)])
+def test_shipped_experiments_only_change_what_exists(names: list[str], grid: int) -> None:
     config = PAPER
     for name in names:
         config = merged(config, yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()))
     experiment = load_experiment(config)
     assert experiment.experiment == names[-1]
-    assert experiment.regions.region_px // experiment.patch_encoder.patch_px == 16, "the geometry is the paper's"
+    assert experiment.regions.region_px / experiment.patch_encoder.patch_px == grid, "but for the demo, as in the paper"
 
 
 def test_variants_change_only_what_they_name() -> None:

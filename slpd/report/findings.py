@@ -37,9 +37,14 @@ def sentence_of(comparison: Comparison, first: str, level: float) -> str:
         f"{comparison.better(level)} is better beyond noise" if comparison.better(level) else "not distinguishable"
     )
     return (
-        f"{first} against {other}, {where}: {sign * found.mean:+.3f} ({100 * level:g} % interval {low:+.3f} to"
-        f" {high:+.3f}), {verdict}."
+        f"{first} against {other}, {where}: {signed(sign * found.mean)} ({100 * level:g} % interval {signed(low)} to"
+        f" {signed(high)}), {verdict}."
     )
+
+
+def signed(number: float) -> str:
+    """A difference with its sign, to three places; a zero is +0.000."""
+    return f"{round(number, 3) + 0.0:+.3f}"
 
 
 def settled(variant: str, moved: NDArray[np.float64]) -> str:
