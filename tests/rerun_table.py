@@ -32,7 +32,17 @@ READERS = {
     "encode_patches": ["cohort_manifest"],
     "import_tokens": ["cohort_manifest"],
     "join_cohorts": ["pretrain_dino"],  # of a cohort of cohorts, after their manifests; the config below has none
-    "cohort_manifest": ["pretrain_dino", "pool_tokens", "split_folds", "attend_patches", "test_graph", "make_report"],
+    "cohort_manifest": [
+        *(
+            "pretrain_dino",
+            "pool_tokens",
+            "import_vectors",
+            "split_folds",
+            "attend_patches",
+            "test_graph",
+            "make_report",
+        ),
+    ],
     "pretrain_dino": ["cluster_regions", "distill_slpd", "make_report"],
     "cluster_regions": ["link_slides", "distill_slpd", "map_prototypes", "make_report"],
     "link_slides": ["distill_slpd", "test_graph", "make_report"],

@@ -123,7 +123,8 @@ def test_page_is_up_to_date() -> None:
     assert rerun_table.PAGE.read_text() == rerun_table.page(), "say: make reruns"
 
 
-@pytest.mark.parametrize("stage", sorted(RESULT_VERSIONS.keys() - {"import_tokens"}))  # tests/test_import_workflow.py
+# The other two have no jobs here: tests/test_import_workflow.py, tests/test_cohorts.py.
+@pytest.mark.parametrize("stage", sorted(RESULT_VERSIONS.keys() - {"import_tokens", "join_cohorts"}))
 def test_raised_result_version_runs_its_stage_and_what_follows(
     finished: Path, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
