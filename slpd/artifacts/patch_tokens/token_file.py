@@ -5,6 +5,7 @@ features: (N, P, D) float16. Region n, patch p = row * side + column of the regi
 coords: (N, 2) int64. x, y of each region's upper left corner, level-0 pixels; -1 where an imported file has none.
 sharpness: (N,) float32, of models.sharpness; NaN where unknown.
 invalid: (K, 2) int64. Corners of regions that are not in the file because they cannot be read.
+checksums: (1,) of all these (slpd/artifacts/checksums.py); absent in files of earlier releases.
 Attributes of `features`: the fields of `TokenSource` that are known. Attributes of `coords`: TRIDENT's, of a region.
 """
 
@@ -18,6 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from slpd.artifacts.checksums import SlideChecksum, write_checksums
 from slpd.artifacts.hdf5_file import new_hdf5_file
 from slpd.errors import UserError
 
@@ -75,14 +77,21 @@ def write_tokens(
     regions = iter(features)
     first = next(regions)
     quality = quality or Quality(np.full(len(coords), np.nan, np.float32))
+    checksum = SlideChecksum(source.slide)
     with new_hdf5_file(path) as file:
         tokens = file.create_dataset("features", (len(coords), *first.shape), np.float16)
+        tokens.attrs.update(known(asdict(source)))
+        checksum.begin(tokens, len(coords))
         for place, region in zip(range(len(coords)), chain([first], regions), strict=True):
             tokens[place] = region
-        tokens.attrs.update(known(asdict(source)))
-        file.create_dataset("coords", data=coords).attrs.update(trident_attributes(source))
-        for name, values in asdict(quality).items():
-            file.create_dataset(name, data=values)
+            checksum.add(region)
+        of_regions = {"coords": coords} | asdict(quality)
+        for name, values in of_regions.items():
+            dataset = file.create_dataset(name, data=values)
+            dataset.attrs.update(trident_attributes(source) if name == "coords" else {})
+            checksum.begin(dataset, len(values))
+            checksum.add(values)
+        write_checksums(file, [checksum.result()], ["features", *of_regions])
 
 
 def trident_attributes(source: TokenSource) -> dict[str, object]:
