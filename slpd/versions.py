@@ -16,7 +16,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "picture_regions": 2,
     "check_cohort": 1,
     "encode_patches": 5,
-    "import_tokens": 2,
+    "import_tokens": 3,
     "cohort_manifest": 2,
     "pretrain_dino": 4,
     "cluster_regions": 2,

@@ -35,7 +35,7 @@ class SlideChecksum:
 
     def add(self, rows: NDArray[Any]) -> None:
         """The next rows."""
-        self._hash.update(np.ascontiguousarray(rows))
+        self._hash.update(np.ascontiguousarray(rows).data)
 
     def result(self) -> str:
         """The checksum."""

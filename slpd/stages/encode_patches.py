@@ -26,7 +26,7 @@ from torch import Tensor
 
 from slpd.artifacts.outside.encoder_weights import read_encoder_weights
 from slpd.artifacts.patch_tokens.cohort_tokens import Stamp, file_stamp
-from slpd.artifacts.patch_tokens.token_file import Quality, TokenSource, read_quality, read_source, write_tokens
+from slpd.artifacts.patch_tokens.token_file import Quality, TokenSource, has_tokens, read_quality, write_tokens
 from slpd.artifacts.patch_tokens.token_journal import EncodedRegion, TokenJournal, journal_path, n_done
 from slpd.artifacts.slides.node_copy import node_copy
 from slpd.artifacts.slides.region_table import Region, read_regions
@@ -369,14 +369,3 @@ def describe(record: SlideRecord, regions: list[Region], slide: Slide, plan: Rea
         read_mpp=plan.read_mpp,
         effective_mpp=plan.effective_mpp,
     )
-
-
-def has_tokens(path: Path, source: TokenSource) -> bool:
-    """Whether the file holds exactly these tokens; a damaged file does not.
-
-    Unreadable regions are tried again: OpenSlide's quick hash is the same for a slide and a better copy of it.
-    """
-    try:
-        return path.exists() and read_source(path) == source and not len(read_quality(path).invalid)
-    except (UserError, TypeError):  # TypeError: attributes of another program or version
-        return False

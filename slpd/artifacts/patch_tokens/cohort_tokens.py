@@ -139,8 +139,8 @@ def refuse_damaged(cohort: CohortTokens, part: slice) -> None:
         damaged = [f"{path} ({fault})" for path, fault in zip(paths, pool.map(fault_of, paths), strict=True) if fault]
     if damaged:
         raise UserError(
-            f"token files changed on the disk since they were written: {first_of(damaged, NAMED)}; delete them, then run"
-            " with --forcerun encode_patches (of imported tokens: import_tokens)"
+            f"token files changed on the disk since they were written: {first_of(damaged, NAMED)}; delete them, then"
+            " run with --forcerun encode_patches (of imported tokens: import_tokens)"
         )
 
 

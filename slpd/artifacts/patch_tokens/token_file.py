@@ -153,6 +153,17 @@ def read_source(path: Path) -> TokenSource:
         return TokenSource(**stated_source(file))
 
 
+def has_tokens(path: Path, source: TokenSource) -> bool:
+    """Whether the file holds exactly these tokens; a damaged file does not.
+
+    Unreadable regions are tried again: OpenSlide's quick hash is the same for a slide and a better copy of it.
+    """
+    try:
+        return path.exists() and read_source(path) == source and not len(read_quality(path).invalid)
+    except (UserError, TypeError, KeyError):  # attributes or datasets of another program or version
+        return False
+
+
 def stated_source(file: h5py.File) -> dict[str, Any]:
     """The fields of `TokenSource` that an open file with `features` states."""
     attributes = file["features"].attrs

@@ -49,7 +49,7 @@ class TokenInformation:
             return ZERO
         if (tokens == tokens[0]).all():
             return CONSTANT
-        if lost_share(tokens, half) > MOST_LOST:
+        if half is not tokens and lost_share(tokens, half) > MOST_LOST:
             return LOST
         return REPEATED if digest in self._known else ""
 
