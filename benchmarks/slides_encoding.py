@@ -133,6 +133,7 @@ def time_stage(encoder: PatchEncoder, records: list[Path], folder: Path) -> NDAr
     jobs = Jobs(
         batch_patches=encoder.batch_patches,
         copy_to=None,
+        shared_tokens=None,
         tokens="auto",
         regions_at_once=None,
         iterations_per_job=None,
@@ -175,6 +176,7 @@ def peak_memory(record: Path, folder: Path) -> dict[str, float]:
         jobs = Jobs(
             batch_patches=DEMO_BATCH,
             copy_to=None,
+            shared_tokens=None,
             tokens="auto",
             regions_at_once=None,
             iterations_per_job=None,

@@ -48,8 +48,11 @@ def attributes_of(dataset: h5py.Dataset) -> dict[str, Any]:
 
 
 def write_checksums(file: h5py.File, checksums: Sequence[str], of: Sequence[str]) -> None:
-    """Keep the checksums of a file's slides, over the datasets `of`."""
-    file.create_dataset(NAME, data=checksums, dtype=h5py.string_dtype()).attrs["of"] = of
+    """Keep the checksums of a file's slides, over the datasets `of`.
+
+    Strings of fixed length: libhdf5 reads back what it writes of others, which fails where the disk is full.
+    """
+    file.create_dataset(NAME, data=np.array(checksums, "S64")).attrs["of"] = np.array(of, "S")
 
 
 def write_rows(
@@ -126,7 +129,7 @@ def damaged_slides(path: Path) -> list[str]:
     stated = stated_checksums(path)
     try:
         with h5py.File(path, "r") as file:
-            arrays = {name: file[name] for name in file[NAME].attrs["of"]} if stated else {}
+            arrays = {name: file[name] for name in file[NAME].attrs["of"].astype(str)} if stated else {}
             slides = list(slides_with_rows(file)) if stated else []
             return [
                 slide
