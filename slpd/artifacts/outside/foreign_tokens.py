@@ -73,7 +73,7 @@ class ForeignTokens:
             tokens = tokens.float().numpy() if isinstance(tokens, torch.Tensor) else tokens
             tokens = tokens.reshape(width, n_patches).T if tokens.ndim == 3 else tokens
             with np.errstate(over="ignore"):
-                half = tokens.astype(np.float16)
+                half = tokens.astype(np.float16, copy=False)
             if not np.isfinite(half).all():
                 raise fault(self.slide, self.path, f"region {number} has tokens that are not finite or beyond 65504")
             self.information.add(tokens, half)
