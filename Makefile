@@ -13,7 +13,7 @@ SNAKEMAKE = snakemake --workflow-profile workflow/profiles/default $(STAGES)
 
 SHELL_SCRIPTS := .ci/run tests/slurm_cluster.sh
 
-.PHONY: help setup demo run slurm plan why trial test test-slurm test-browser install-slurm install-browser fast-tests \
+.PHONY: help setup demo run slurm plan why trial test test-slurm test-browser pictures install-slurm install-browser fast-tests \
   format check reruns lock clean check-python check-rules check-web check-yaml check-markdown check-shell check-container
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make why CONFIG=file      what would run again, because of which key"
 	@echo "make slurm CONFIG=file    an experiment on a cluster; after a killed run too: waits for its jobs first"
 	@echo "make trial DATA=folder    slides laid from a folder of tissue tiles, to the table"
+	@echo "make pictures             README's pictures, of the demo that was run last"
 	@echo "make format               Python, rules, JavaScript, CSS, YAML, Markdown and shell, reformatted"
 	@echo "make check                formatting, types, lint and the fast tests, before every commit"
 	@echo "make lock                 compile envs/requirements.lock from pyproject.toml again"
@@ -47,6 +48,7 @@ demo: $(READY)
 	@$(SNAKEMAKE) --configfile config/demo.yaml
 	@$(SNAKEMAKE) --configfile config/demo.yaml --quiet all --report results/demo/report.zip
 	@echo; cat results/demo/tables/demo.md
+	@echo; cat results/demo/report/findings.txt
 	@echo; echo "Report: results/demo/report/index.html, to open in a browser. With Snakemake's record of the jobs: results/demo/report.zip"
 
 run: $(READY)
@@ -86,6 +88,12 @@ test-browser: $(READY) install-browser
 # Where that is possible; without them the tests are skipped, and pytest fails where it ran none.
 install-slurm:
 	@command -v slurmctld > /dev/null || test "$$(id -u)" != 0 || ! command -v apt-get > /dev/null || tests/slurm_cluster.sh install
+
+# What README.md shows, of the demo that was run last; the graph of the rules needs Graphviz too.
+pictures: $(READY) install-browser
+	@python docs/pictures.py results/demo/report
+	@$(SNAKEMAKE) --configfile config/demo.yaml --rulegraph dot -- results/demo/tables/demo.md \
+	  | dot -Grankdir=LR -Gdpi=84 -Tpng > docs/pictures/rulegraph.png
 
 install-browser:
 	@test -x /usr/bin/chromium || test "$$(id -u)" != 0 || ! command -v apt-get > /dev/null \

@@ -7,6 +7,7 @@ from playwright.sync_api import sync_playwright
 
 # Picture -> page, by the beginning of its name, and the part of the page that is in view.
 PICTURES = {
+    "summary.jpg": ("index", ".findings"),
     "prototypes.jpg": ("prototypes-", "#slide"),
     "graph.jpg": ("graph-", "#map"),
     "attention.jpg": ("attention-", "#case-title"),

@@ -16,6 +16,7 @@ from slpd.artifacts.outside.published import misspelt_names, read_published
 from slpd.artifacts.outside.split_files import read_split_files
 from slpd.artifacts.outside.vector_files import SUFFIXES, vector_file
 from slpd.artifacts.slides.dicom_header import series_of
+from slpd.artifacts.slides.known_kinds import read_known_kinds
 from slpd.artifacts.slides.sheet import SheetRow, mask_by_pattern, read_sheet
 from slpd.artifacts.slides.slide_files import SINGLE, whole_slide_file
 from slpd.artifacts.slides.spelling import SEPARATORS, barcode, groups, likely_date, likely_key
@@ -47,6 +48,8 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
     for cohort in experiment.cohorts_of_slides:
         check_files(cohort.sheet, sheets[cohort.name])
         warn_of_barcodes(cohort.sheet, sheets[cohort.name])
+        if cohort.known_kinds:
+            check_known_kinds(cohort.known_kinds, sheets[cohort.name])
     refuse_joined_twice(experiment, sheets)
     warn_of_spellings({cohort.sheet: sheets[cohort.name] for cohort in experiment.cohorts_of_slides})
     for task in experiment.tasks:
@@ -244,6 +247,13 @@ def check_published(experiment: Experiment) -> None:
         refuse_braces("tables", path)
         if misspelt := misspelt_names(read_published(Path(path)), names):
             log.warning("%s: the config has no %s; no table shows their figures", path, ", ".join(misspelt))
+
+
+def check_known_kinds(path: str, sheet: Sheet) -> None:
+    """Refuse a faulty file of known kinds, or one that is of no slide of the cohort."""
+    refuse_braces("known_kinds", path)
+    if not read_known_kinds(Path(path)).keys() & sheet.keys():
+        raise UserError(f"{path}: none of its slides is in the cohort's sheet; write the ids as they are there")
 
 
 def check_weights(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:

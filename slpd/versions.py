@@ -34,7 +34,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "split_folds": 3,
     "evaluate": 8,
     "make_table": 3,
-    "make_report": 1,
+    "make_report": 2,
 }
 
 TRAINED_WITH = {"faiss-cpu", "faiss-gpu", "numpy", "torch"}

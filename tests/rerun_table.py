@@ -64,6 +64,7 @@ FIRST: dict[str, list[str]] = {
     "cohorts.regions": ["tile_regions"],
     "cohorts.sheet": ["split_folds"],  # the same slides in another file
     "cohorts.prototypes": ["distill_slpd"],
+    "cohorts.known_kinds": ["make_report"],
     "tissue": ["segment_tissue"],
     "regions": ["tile_regions"],
     "reading": ["encode_patches"],
@@ -251,6 +252,7 @@ EDITS: dict[str, Edit] = {
     "cohorts.masks": in_entry("cohorts", "toy", "masks", value="masks/{slide}.png"),
     "cohorts.regions": in_entry("cohorts", "toy", "regions", value={"min_tissue": 0.6}),
     "cohorts.prototypes": in_entry("cohorts", "toy", "prototypes", value={"seed": 1}),
+    "cohorts.known_kinds": in_entry("cohorts", "toy", "known_kinds", value="kinds.csv"),
     "regions.region_px": larger_patches,
     "patch_encoder.patch_px": larger_patches,
     "patch_encoder.model": lambda config: config["patch_encoder"].update(model="vit_tiny_patch16_224"),

@@ -72,7 +72,7 @@ def set_in(place: int, **changes: Any) -> Edit:  # noqa: ANN401
         (set_in(2, of=["nsclc", "luad"]), r"cohorts\.all\.of: no cohorts with a sheet entry is named 'luad'"),
         (set_in(2, of=["nsclc", "all"]), r"cohorts\.all\.of: no cohorts with a sheet entry is named 'all'"),
         (set_in(2, of=["nsclc", "nsclc"]), "a cohort is listed twice in `of`"),
-        (set_in(2, regions={"mpp": 1.0}), "masks and regions are those of the cohorts in `of`"),
+        (set_in(2, regions={"mpp": 1.0}), "masks, regions and known_kinds are those of the cohorts in `of`"),
         (
             set_in(0, regions={"mpp": 1.0}),
             r"regions of 4096 px at 0\.5 µm/px and 4096 px at 1 µm/px would",

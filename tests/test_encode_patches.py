@@ -250,7 +250,10 @@ def test_without_hard_links_every_experiment_encodes_and_says_why(
     assert "Invalid cross-device link" in caplog.text
 
 
-@pytest.mark.parametrize(("copied", "fault"), [(["1"], "other levels"), (["torn"], "is not a slide")])
+@pytest.mark.parametrize(
+    ("copied", "fault"),
+    [(["1"], "the base level is missing"), (["0"], "other levels"), (["torn"], "is not a slide")],
+)
 def test_a_copy_that_is_not_the_whole_slide_is_not_used(
     encode: Encode,
     cohort: Path,
@@ -259,7 +262,7 @@ def test_a_copy_that_is_not_the_whole_slide_is_not_used(
     copied: list[str],
     fault: str,
 ) -> None:
-    """Whatever the list of a slide's files overlooks: here a level, and all of them."""
+    """Whatever the list of a slide's files overlooks: here either level, and both."""
     pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
     write_dicom(cohort / "a", pixels, ["0", "1"])
     finished = read_finished(cohort / "a.json")

@@ -1,6 +1,7 @@
 """`make_cohort`: a sheet that can be read, slides that OpenSlide opens, no work done twice."""
 
 import argparse
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
+from slpd.artifacts.slides.known_kinds import read_known_kinds
 from slpd.artifacts.slides.sheet import SheetRow, read_sheet
 from slpd.errors import UserError
-from slpd.settings.synthetic import COHORTS, ProceduralCohort
+from slpd.settings.synthetic import ProceduralCohort
 from slpd.stages import make_cohort
 from slpd.synthetic.procedural_cohort import paint_procedural, plan_procedural
 
@@ -23,6 +25,7 @@ SMALL: dict[str, Any] = yaml.safe_load(DEMO.read_text(encoding="utf-8")) | {
     "width_um": 280,
     "height_um": 260,
     "mpps": [0.5, 0.25],
+    "flaws": [],
 }
 
 
@@ -53,12 +56,12 @@ def test_sheet_lists_every_file_with_patient_and_class(cohort: Path, rows: list[
     assert sorted(path.name for path in (cohort / "slides").iterdir()) == sorted(f"{row.slide}.tiff" for row in rows)
     assert len(good(rows)) == 6
     assert len({row.patient for row in good(rows)}) == 4
-    assert sorted(row.labels["immune"] for row in good(rows)) == ["excluded"] * 3 + ["inflamed"] * 3
+    assert sorted(row.labels["pattern"] for row in good(rows)) == ["a"] * 3 + ["b"] * 3
 
 
 def test_the_sheet_does_not_mark_the_file_that_is_no_slide(rows: list[SheetRow]) -> None:
     (other,) = [row for row in rows if row not in good(rows)]
-    assert other.labels["immune"] in SMALL["classes"]
+    assert other.labels["pattern"] in SMALL["classes"]
     assert other.patient not in {row.patient for row in good(rows)}
 
 
@@ -100,7 +103,7 @@ def test_killed_run_continues_to_the_same_bytes(cohort: Path) -> None:
     kept_at = kept.stat().st_mtime_ns
     lost.unlink()
     (cohort / "slides.csv").unlink()
-    (cohort / "slides" / ".P01-1.77.partial.tiff").write_bytes(b"half")
+    (cohort / "slides" / ".P001-1.77.partial.tiff").write_bytes(b"half")
     make(cohort.parent)
     assert {path.name: path.read_bytes() for path in cohort.rglob("*.*")} == before
     assert kept.stat().st_mtime_ns == kept_at
@@ -109,11 +112,11 @@ def test_killed_run_continues_to_the_same_bytes(cohort: Path) -> None:
 def test_bytes_of_a_slide_depend_on_seed_and_name_alone(cohort: Path, tmp_path: Path) -> None:
     settings = ProceduralCohort.model_validate(SMALL)
     one = plan_procedural(settings)[-2]
-    make_cohort.draw_one(settings, {}, one, tmp_path / "alone.tiff")
+    make_cohort.draw_one(settings, {}, one, tmp_path / "alone")
     other_seed = settings.model_copy(update={"seed": settings.seed + 1})
-    make_cohort.draw_one(other_seed, {}, one, tmp_path / "other.tiff")
-    assert (tmp_path / "alone.tiff").read_bytes() == one.path(cohort).read_bytes()
-    assert (tmp_path / "other.tiff").read_bytes() != one.path(cohort).read_bytes()
+    make_cohort.draw_one(other_seed, {}, one, tmp_path / "other")
+    assert one.path(tmp_path / "alone").read_bytes() == one.path(cohort).read_bytes()
+    assert one.path(tmp_path / "other").read_bytes() != one.path(cohort).read_bytes()
 
 
 def test_other_settings_draw_again_and_leave_nothing_behind(tmp_path: Path) -> None:
@@ -122,7 +125,7 @@ def test_other_settings_draw_again_and_leave_nothing_behind(tmp_path: Path) -> N
     make(tmp_path, patients_per_class=1, slides_without_mpp=0, second_slides_per_class=0, jpeg_quality=70)
     after = {path.name: path.read_bytes() for path in (out / "slides").iterdir()}
     assert len(after) == 3
-    assert not set(before.items()) & {item for item in after.items() if item[0] != "P03-1.tiff"}
+    assert not set(before.items()) & {item for item in after.items() if item[0] != "P003-1.tiff"}
     assert [row.slide for row in read_sheet(out / "slides.csv")] == [Path(name).stem for name in sorted(after)]
 
 
@@ -143,6 +146,7 @@ def test_folder_with_slides_of_others_is_refused(tmp_path: Path) -> None:
         ({"label": "patient"}, "label column cannot be called"),
         ({"second_slides_per_class": 3}, "cannot exceed patients_per_class"),
         ({"slides_without_mpp": 7}, "cannot exceed the 6 slides"),
+        ({"common": ["gland"]}, "the kinds of a pair and the common ones must differ"),
     ],
 )
 def test_bad_settings_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -164,30 +168,64 @@ def test_tiles_are_refused_where_none_are_used(tmp_path: Path) -> None:
         make_cohort.read_settings(DEMO, tmp_path)
 
 
-def test_demo_plan_keeps_its_promises() -> None:
+def demo() -> ProceduralCohort:
     settings = make_cohort.read_settings(DEMO, None)
-    assert isinstance(settings, COHORTS["procedural"])
-    planned = [one for one in plan_procedural(settings) if one.is_slide]
-    assert len(planned) >= 24
-    assert len({one.patient for one in planned}) >= 20
-    assert len({(one.patient, one.label) for one in planned}) == len({one.patient for one in planned})
-    finest = [sum(one.mpp == 0.25 for one in planned if one.label == name) for name in settings.classes]
-    assert len(set(finest)) == 1  # resolution says nothing about the class
-    assert 0 < finest[0] < len(planned) / 2
-    assert sum(not one.mpp_in_file for one in planned) == 1
+    assert isinstance(settings, ProceduralCohort)
+    return settings
+
+
+def test_demo_plan_keeps_its_promises() -> None:
+    planned = [slide for slide in plan_procedural(demo()) if slide.is_slide]
+    assert len(planned) >= 96
+    assert len({(slide.patient, slide.label) for slide in planned}) == len({slide.patient for slide in planned})
+    finest = [sum(slide.mpp == 0.25 for slide in planned if slide.label == name) for name in demo().classes]
+    assert 0 < min(finest) <= max(finest) < len(planned) / 8
+    assert sum(not slide.mpp_in_file for slide in planned) == 1
+    assert [slide.flaw for slide in planned if slide.flaw] == ["pen", "blur", "padding"]
+
+
+def test_no_kind_and_no_scanner_tells_the_class_of_the_demo() -> None:
+    planned = [slide for slide in plan_procedural(demo()) if slide.is_slide]
+    shown = Counter(kind for slide in planned for kind in slide.kinds)
+    for name in demo().classes:
+        own = [slide for slide in planned if slide.label == name]
+        assert Counter(kind for slide in own for kind in slide.kinds) == {kind: n / 2 for kind, n in shown.items()}
+        assert Counter(slide.scanner for slide in own) == dict.fromkeys(demo().scanners, len(own) / 2)
+
+
+def test_squares_tell_what_was_drawn(cohort: Path, rows: list[SheetRow]) -> None:
+    settings = ProceduralCohort.model_validate(SMALL)
+    known = read_known_kinds(cohort / "kinds.csv")
+    planned = [slide for slide in plan_procedural(settings) if slide.is_slide]
+    assert list(known) == [slide.slide for slide in planned]
+    for slide, row in zip(planned, good(rows), strict=True):
+        squares = known[slide.slide]
+        assert {square.kind for square in squares} <= set(slide.kinds)
+        assert {square.side_lv0 for square in squares} == {round(28 / slide.mpp)}  # 28 µm
+        with openslide.OpenSlide(row.path) as file:
+            rgb = np.asarray(file.read_region((0, 0), 0, file.dimensions).convert("RGB")).astype(int)
+        coloured = np.ptp(rgb, axis=2) > 15
+        inside = [coloured[s.y_lv0 : s.y_lv0 + s.side_lv0, s.x_lv0 : s.x_lv0 + s.side_lv0].mean() for s in squares]
+        assert np.median(inside) > 0.9
+
+
+def test_kinds_that_are_gone_are_told_again(cohort: Path) -> None:
+    before = (cohort / "kinds.csv").read_bytes()
+    next((cohort / "kinds").iterdir()).unlink()
+    (cohort / "kinds.csv").unlink()
+    make(cohort.parent)
+    assert (cohort / "kinds.csv").read_bytes() == before
 
 
 @pytest.mark.slow
 def test_no_colour_channel_separates_the_classes() -> None:
-    """Slides of a quarter of the width, so that all can be drawn: the mix does not depend on the size."""
-    settings = ProceduralCohort.model_validate(
-        yaml.safe_load(DEMO.read_text(encoding="utf-8")) | {"width_um": 260, "height_um": 260, "mpps": [0.5]}
-    )
-    planned = [one for one in plan_procedural(settings) if one.is_slide]
+    """Small slides, so that all can be drawn: shares of kinds do not depend on the size."""
+    settings = demo().model_copy(update={"width_um": 300, "height_um": 300, "territory_um": 60, "mpps": [0.5]})
+    planned = [slide for slide in plan_procedural(settings) if slide.is_slide and not slide.flaw]
     colours = []
-    for one in planned:
-        rgb = paint_procedural(settings, one)
+    for slide in planned:
+        rgb, _ = paint_procedural(settings, slide)
         colours.append(rgb[np.ptp(rgb.astype(int), axis=2) > 15].mean(axis=0))
-    labels = [one.label == "inflamed" for one in planned]
+    labels = [slide.label == "b" for slide in planned]
     for channel in np.transpose(colours):
-        assert 0.25 < roc_auc_score(labels, channel) < 0.75
+        assert 0.3 < roc_auc_score(labels, channel) < 0.7

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,10 @@ LUNG = Path(__file__).parents[2] / "shared" / "data" / "lung-tiles"
 TILE_PX = 32
 SETTINGS: dict[str, Any] = yaml.safe_load(TRIAL.read_text(encoding="utf-8")) | {
     "slides_per_class": 2,
-    "groups_per_slide": 2,
-    "benign_groups_per_slide": 1,
+    "classes": {"aca": {"lung_aca": 1, "lung_scc": 1, "lung_n": 1}, "scc": {"lung_scc": 2, "lung_n": 1}},
     "tile_px": TILE_PX,
 }
-LABELS = {"lung_aca": 4, "lung_scc": 5, "lung_n": 6}  # groups of each
+LABELS = {"lung_aca": 4, "lung_scc": 6, "lung_n": 6}  # groups of each
 
 
 @pytest.fixture
@@ -84,34 +84,39 @@ def test_finished_cohort_is_left_alone_until_tiles_change(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_no_group_is_in_two_slides_and_each_has_its_class(seed: int) -> None:
+def test_no_group_is_in_two_slides_and_each_has_the_shares_of_its_class(seed: int) -> None:
     groups = [TileGroup(f"{label}-{i}", label, ("x",)) for label, n in LABELS.items() for i in range(n)]
     settings = TileCohort.model_validate(SETTINGS | {"seed": seed})
     planned = plan_tiles(settings, groups)
-    given = [group for one in planned for group in (*one.groups, *one.benign_groups)]
+    given = [group for slide in planned for group in slide.groups]
     assert len(set(given)) == len(given) == 4 * 3
-    for one in planned:
-        assert {group.rsplit("-", 1)[0] for group in one.groups} == {settings.classes[one.label]}
-        assert {group.rsplit("-", 1)[0] for group in one.benign_groups} == {"lung_n"}
+    for slide in planned:
+        assert Counter(group.rsplit("-", 1)[0] for group in slide.groups) == settings.classes[slide.label]
 
 
 def test_mosaic_holds_every_tile_once_and_nothing_but_tiles_and_glass(folder: Path) -> None:
     rng = np.random.default_rng(3)
-    tiles = [np.full((48, 48, 3), (10 + i, 90, 160), np.uint8) for i in range(30)]
-    benign = [np.full((48, 48, 3), (10 + i, 150, 60), np.uint8) for i in range(12)]
-    colours, counts = np.unique(lay_mosaic(tiles, benign, rng).reshape(-1, 3), axis=0, return_counts=True)
+    tiles = {
+        "tumour": [np.full((48, 48, 3), (10 + i, 90, 160), np.uint8) for i in range(30)],
+        "benign": [np.full((48, 48, 3), (10 + i, 150, 60), np.uint8) for i in range(12)],
+    }
+    rgb, squares = lay_mosaic(tiles, rng)
+    colours, counts = np.unique(rgb.reshape(-1, 3), axis=0, return_counts=True)
     laid = {tuple(colour): count for colour, count in zip(colours.tolist(), counts.tolist(), strict=True)}
     glass = {colour: laid.pop(colour) for colour in list(laid) if min(colour) > GLASS - 10}
-    assert laid.keys() == {tuple(tile[0, 0].tolist()) for tile in [*tiles, *benign]}
+    assert laid.keys() == {tuple(tile[0, 0].tolist()) for of_kind in tiles.values() for tile in of_kind}
     assert max(laid.values()) == 48 * 48  # inner tiles are whole
     assert min(laid.values()) > 48 * 48 / 4  # worn corners leave most of an outer tile
     assert sum(glass.values()) > 0.3 * sum(counts)
+    for square in squares:
+        centre = rgb[square.y_lv0 + square.side_lv0 // 2, square.x_lv0 + square.side_lv0 // 2]
+        assert any((centre == tile[0, 0]).all() for tile in tiles[square.kind])
 
 
 def test_tiles_keep_their_pixels() -> None:
     rng = np.random.default_rng(0)
     tiles = [rng.integers(0, 200, (16, 16, 3), dtype=np.uint8) for _ in range(40)]
-    rgb = lay_mosaic(tiles, [], rng)
+    rgb, _ = lay_mosaic({"tumour": tiles}, rng)
     cells = {rgb[y : y + 16, x : x + 16].tobytes() for y in range(0, len(rgb), 16) for x in range(0, rgb.shape[1], 16)}
     assert sum(tile.tobytes() in cells for tile in tiles) > 10  # those that no edge touches
 
@@ -124,20 +129,13 @@ def test_grid_has_a_cell_for_every_tile_and_a_border(n_tiles: int) -> None:
 
 
 def test_too_few_groups_are_counted(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"label lung_aca has 4 groups, 6 are needed; lower slides_per_class"):
+    with pytest.raises(UserError, match=r"label lung_scc has 6 groups, 9 are needed; lower slides_per_class"):
         make(folder, slides_per_class=3)
-    with pytest.raises(UserError, match=r"label lung_n has 6 groups, 8 are needed"):
-        make(folder, benign_groups_per_slide=2)
 
 
 def test_unknown_label_is_named_with_those_there(folder: Path) -> None:
     with pytest.raises(UserError, match=r"no tile with label 'lung_x'.*: lung_aca, lung_n, lung_scc"):
-        make(folder, classes={"aca": "lung_x", "scc": "lung_scc"})
-
-
-def test_a_label_has_one_use(folder: Path) -> None:
-    with pytest.raises(UserError, match="must name a different label"):
-        make(folder, benign="lung_aca")
+        make(folder, classes={"aca": {"lung_x": 1}, "scc": {"lung_scc": 1}})
 
 
 def test_missing_folder_and_manifest_are_named(folder: Path) -> None:
@@ -180,7 +178,7 @@ def test_trial_plan_fits_the_lung_tiles() -> None:
     assert isinstance(settings, TileCohort)
     groups = {group.name: group for group in read_tile_groups(LUNG)}
     planned = plan_tiles(settings, list(groups.values()))
-    files = [file for one in planned for name in (*one.groups, *one.benign_groups) for file in groups[name].files]
+    files = [file for slide in planned for name in slide.groups for file in groups[name].files]
     assert len(planned) >= 40
     assert len(set(files)) == len(files)
     assert len(files) > 0.9 * sum(len(group.files) for group in groups.values())

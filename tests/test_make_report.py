@@ -128,7 +128,7 @@ def test_markup_in_data_is_text_on_every_page(pages: dict[str, Page]) -> None:
             *("html", "head", "meta", "title", "link", "script", "body", "a", "header", "p", "nav", "ul", "li", "h1"),
             *("h2", "h3", "button", "main", "dl", "dt", "dd", "div", "small", "table", "caption", "span", "thead"),
             *("tbody", "tfoot", "tr", "th", "td", "b", "label", "input", "details", "summary", "form", "select"),
-            *("option", "output", "noscript", "fieldset", "legend", "figure", "figcaption", "pre", "code"),
+            *("option", "output", "noscript", "fieldset", "legend", "figure", "figcaption", "img", "pre", "code"),
             *("svg", "defs", "style", "g", "path", "use", "text", "desc", "clippath", "rect"),
             *("section", "ul", "ol", "i"),
         }, name

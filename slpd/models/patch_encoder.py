@@ -146,10 +146,11 @@ def build_model(settings: Settings, device: str = "cpu") -> nn.Module:
     Raises:
         UserError: timm does not know the model or its arguments, or its input is not of `patch_px`.
     """
+    given = {name: value for name, value in settings.arguments.items() if value is not None}
     try:
         with torch.random.fork_rng(devices=[]), torch.device(device):
             torch.manual_seed(settings.seed)
-            arguments = layers_by_name(settings.arguments)
+            arguments = layers_by_name(given)
             model: nn.Module = timm.create_model(settings.model, pretrained=False, num_classes=0, **arguments)
             add_pool(model, settings.pooling)
     except (OSError, RuntimeError, TypeError, ValueError) as error:

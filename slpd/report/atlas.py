@@ -1,5 +1,6 @@
 """Prototype atlas: what prototypes look like, their share of the tissue, how they settled, all in one map."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slpd.analysis.kind_agreement import UNKNOWN, kind_agreement
 from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
 from slpd.artifacts.learned.prototype_map import MappedPrototype
 from slpd.report.cohort_view import CohortView, cohort_data, column_names
@@ -28,6 +30,7 @@ class Atlas:
     shares: NDArray[np.float64]  # (S, M) of the slide's regions
     steps: Sequence[str]  # iteration that each of the T columns of `movement` leads to, from the one before
     movement: Stability
+    agreement: NDArray[np.float64]  # (S, T + 1) of every grouping with the known kinds; nan where not known
 
 
 def make_atlas(
@@ -36,6 +39,7 @@ def make_atlas(
     embeddings: NDArray[np.float32],
     iterations: NDArray[np.int16],
     n_nearest: int,
+    kinds: Sequence[str] = (),
 ) -> Atlas:
     """Everything that is derived from the arrays of a variant.
 
@@ -45,6 +49,7 @@ def make_atlas(
         embeddings: (R, D) final features that were clustered.
         iterations: (I, R) assignments of each iteration.
         n_nearest: Regions shown per prototype.
+        kinds: (R,) known kinds of the regions; none: of no region.
     """
     M = prototypes.prototypes.shape[1]
     distances = prototype_distances(embeddings, prototypes)
@@ -54,7 +59,15 @@ def make_atlas(
     shares = np.array([tissue_shares(assignments[piece], M) for piece in pieces])
     groupings = np.concatenate([iterations, assignments[None]])
     names = [*(str(number + 1) for number in range(len(iterations))), "final"]
-    return Atlas(variant, prototypes, distances, nearest, shares, names[1:], stability(groupings, prototypes.offsets))
+    movement = stability(groupings, prototypes.offsets)
+    agreement = kind_agreement(groupings, prototypes.offsets, kinds or [UNKNOWN] * len(assignments))
+    return Atlas(variant, prototypes, distances, nearest, shares, names[1:], movement, agreement)
+
+
+def kinds_of(assignments: NDArray[np.int16], kinds: Sequence[str], n_prototypes: int) -> list[str]:
+    """The known kinds of the regions of every prototype of a slide, in words, the most frequent first."""
+    counted = [Counter(kind for k, kind in zip(assignments, kinds, strict=True) if k == m) for m in range(n_prototypes)]
+    return [", ".join(f"{kind or 'not known'} {n}" for kind, n in of_one.most_common()) for of_one in counted]
 
 
 def tissue_shares(assignments: NDArray[np.int16], n_prototypes: int) -> NDArray[np.float64]:
@@ -97,11 +110,13 @@ def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(known.mean(0).round(4) if len(known) else np.zeros(0))
 
 
-def slide_prototypes(atlas: Atlas, slide: int) -> dict[str, Any]:
+def slide_prototypes(view: CohortView, atlas: Atlas, slide: int) -> dict[str, Any]:
     """What is loaded when a slide is chosen."""
     of_slide = slice(atlas.prototypes.offsets[slide], atlas.prototypes.offsets[slide + 1])
+    assignments = atlas.prototypes.assignments[of_slide]
     return {
-        "assignment": atlas.prototypes.assignments[of_slide],
+        "assignment": assignments,
+        "kinds": kinds_of(assignments, view.kinds[of_slide], atlas.shares.shape[1]) if view.kinds else [],
         "distance": atlas.distances[of_slide].round(4),
         "nearest": atlas.nearest[slide],
         "share": atlas.shares[slide].round(4),
@@ -124,14 +139,23 @@ def prototype_rows(view: CohortView, atlas: Atlas, points: Sequence[MappedProtot
 
 def region_rows(view: CohortView, atlas: Atlas) -> Rows:
     """A table of all regions: corner (level-0 px), prototype, distance to it, rank among its regions."""
-    yield ["slide", "region", "x_lv0", "y_lv0", "prototype", "distance"]
+    yield ["slide", "region", "x_lv0", "y_lv0", "prototype", "distance", *(["kind"] if view.kinds else [])]
     for slide, about in enumerate(view.slides):
         start, stop = view.offsets[slide], view.offsets[slide + 1]
         for region in range(start, stop):
             prototype = int(atlas.prototypes.assignments[region])
             distance = "" if prototype < 0 else round(float(atlas.distances[region]), 4)
             x, y = view.coords[region].tolist()
-            yield [about.slide, int(region - start), x, y, prototype + 1 if prototype >= 0 else "", distance]
+            kind = [view.kinds[region]] if view.kinds else []
+            yield [about.slide, int(region - start), x, y, prototype + 1 if prototype >= 0 else "", distance, *kind]
+
+
+def agreement_rows(atlas: Atlas) -> Rows:
+    """A table of how every slide's prototypes agree with the known kinds, in every iteration."""
+    yield ["slide", "iteration", "adjusted_mutual_information"]
+    for slide, values in zip(atlas.prototypes.slides, atlas.agreement.tolist(), strict=True):
+        for step, value in zip(["1", *atlas.steps], values, strict=True):
+            yield [slide, step, round(value, 4)]
 
 
 def stability_rows(atlas: Atlas) -> Rows:

@@ -39,6 +39,7 @@ class CohortView:
     places: NDArray[np.int32]  # (R,) place on the slide's sheet of pictures; -1: none
     picture_px: int  # side of a region on it, pixels
     classes: Sequence[str] = ()  # columns that tasks predict
+    kinds: Sequence[str] = ()  # (R,) known kinds of the regions, empty where not known; none: of no region
 
 
 def places_on_sheet(coords: NDArray[np.int64], corners: Sequence[tuple[int, int]]) -> NDArray[np.int32]:

@@ -60,8 +60,10 @@ def report_files(experiment: Experiment, sheets: Mapping[str, Sheet], layout: La
     """Every file that the report reads, once; without the tables' own, of which `make_table` knows the formats."""
     of_cohorts = (path for cohort in experiment.cohorts for path in cohort_files(experiment, layout, cohort.name))
     pictures = (path for cohort, sheet in sheets.items() for path in picture_files(experiment, layout, cohort, sheet))
-    sheet_files = (Path(cohort.sheet) for cohort in experiment.cohorts_of_slides)
-    return list(dict.fromkeys([*sheet_files, *of_cohorts, *pictures, *table_sources(experiment, layout)]))
+    given = (path for cohort in experiment.cohorts_of_slides for path in (cohort.sheet, cohort.known_kinds))
+    return list(
+        dict.fromkeys([*map(Path, filter(None, given)), *of_cohorts, *pictures, *table_sources(experiment, layout)])
+    )
 
 
 def cohort_files(experiment: Experiment, layout: Layout, cohort: str) -> Iterator[Path]:

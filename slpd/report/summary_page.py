@@ -5,6 +5,8 @@ from typing import Any
 
 from slpd.artifacts.runs.run_manifest import RunHead
 from slpd.report.costs import StageCost
+from slpd.report.findings import compared
+from slpd.report.front import Front
 from slpd.report.site import HOME, Fact, Site, columns
 from slpd.report.slides_page import COHORT_COLUMNS, Slides, cohort_row, reason_of, warnings_of
 from slpd.report.words import count, decimal, duration, plural, significant
@@ -24,9 +26,14 @@ def write_summary(
     runs: Sequence[RunHead],
     tables: Sequence[TableContent],
     hardware: Mapping[str, Any],
+    fronts: Sequence[Front],
 ) -> None:
     """Write the page; costs are those of every stage, the sum last, hardware is of the machine that writes it."""
+    findings = findings_of(experiment, tables, fronts)
+    site.write_text("findings.txt", "".join(f"{text}\n" for text in findings))
     context = {
+        "findings": findings,
+        "fronts": fronts,
         "facts": experiment_facts(experiment, cohorts, costs),
         **slides_part(site, cohorts),
         "schedule": schedule(experiment),
@@ -40,6 +47,19 @@ def write_summary(
         "tables": [table_summary(content) for content in tables],
     }
     site.write_page(HOME, "summary.html.j2", context)
+
+
+def findings_of(experiment: Experiment, tables: Sequence[TableContent], fronts: Sequence[Front]) -> list[str]:
+    """What came out, in sentences: the variants that have pages against plain DINO, then what these have learned."""
+    plain = [variant.name for variant in experiment.variants if variant.trained and is_plain(experiment, variant)]
+    pairs = [(front.variant, name) for front in fronts for name in plain]
+    results = [text for content in tables for pair in pairs for text in compared(content, *pair)]
+    return [*results, *(text for front in fronts for text in front.sentences)]
+
+
+def is_plain(experiment: Experiment, variant: Variant) -> bool:
+    """Whether a variant is trained without prototypes."""
+    return not experiment.objective_of(variant).needs_prototypes
 
 
 def experiment_facts(experiment: Experiment, cohorts: Sequence[Slides], costs: Sequence[StageCost]) -> list[Fact]:
@@ -81,9 +101,10 @@ def slides_part(site: Site, cohorts: Sequence[Slides]) -> dict[str, Any]:
 def schedule(experiment: Experiment) -> list[tuple[str, str]]:
     """How encoders are trained, in a few lines."""
     training, prototypes = experiment.training, experiment.prototypes
+    grids = [experiment.regions_of(cohort) for cohort in experiment.cohorts_of_slides]
     warmup = plural(training.learning_rate_warmup_epochs, "epoch")
     return [
-        ("regions", f"{experiment.regions.region_px} px at {experiment.regions.mpp:g} µm/px"),
+        ("regions", " or ".join(dict.fromkeys(f"{grid.region_px} px at {grid.mpp:g} µm/px" for grid in grids))),
         ("patches", f"{experiment.patch_encoder.patch_px} px, {experiment.patch_encoder.model}"),
         ("plain DINO", f"{training.dino_epochs} epochs, shared by all variants"),
         (

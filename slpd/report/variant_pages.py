@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.plots.prototype_figures import Group, draw_map, draw_stability
+from slpd.plots.prototype_figures import draw_map, draw_stability
 from slpd.report.atlas import (
     DISTANCE,
     Atlas,
+    agreement_rows,
     atlas_data,
     make_atlas,
     prototype_rows,
@@ -20,29 +21,37 @@ from slpd.report.atlas import (
     stability_rows,
 )
 from slpd.report.attention import TOP_REGIONS, attention_data, case_rows, patch_maps, slide_weights, top_regions
-from slpd.report.cohort_view import column, column_names, region_data
+from slpd.report.cohort_view import column_names, region_data
+from slpd.report.findings import agreeing, mean_agreement
+from slpd.report.front import Front, make_front
 from slpd.report.graph_browser import conclusion, graph_data, in_words, link_rows, rows_of_tests, slide_links
 from slpd.report.navigation import page_name
 from slpd.report.page_figure import SHOWN_AS, save_figure
-from slpd.report.palette import SERIES_COLOURS
 from slpd.report.qupath import Rings, region_shapes, regions_geojson
 from slpd.report.site import FigureBlock, Site, columns
-from slpd.report.variant_results import HeadResults, VariantResults
+from slpd.report.variant_results import HeadResults, VariantResults, value_groups
 
 TEST_COLUMNS = columns(["column"], ["slides", "values", "pairs", "agree", "by chance", "ratio", "p", "adjusted p"])
 SLIDE_SCRIPTS = ("colours.js", "pictures.js", "chooser.js")
 
 
-def write_variant(site: Site, results: VariantResults, n_nearest: int, n_cases: int) -> None:
-    """Write the pages of a variant, the data of its slides, tables and exports, within `plots.style.drawing()`."""
+def write_variant(site: Site, results: VariantResults, n_nearest: int, n_cases: int) -> Front:
+    """Write the pages of a variant, the data of its slides, tables and exports, within `plots.style.drawing()`.
+
+    Returns:
+        What the first page shows of it.
+    """
     site.asset("maps.css")
-    atlas = make_atlas(results.variant, results.prototypes, results.embeddings, results.iterations, n_nearest)
+    atlas = make_atlas(
+        results.variant, results.prototypes, results.embeddings, results.iterations, n_nearest, results.view.kinds
+    )
     for slide in range(len(results.view.slides)):
         write_slide_data(site, results, atlas, slide)
     write_atlas(site, results, atlas)
     write_graph(site, results)
     for head in results.heads:
         write_attention(site, results, head, n_cases)
+    return make_front(site, results, atlas)
 
 
 # ---- what is loaded slide by slide ----
@@ -55,7 +64,7 @@ def write_slide_data(site: Site, results: VariantResults, atlas: Atlas, slide: i
     shapes = shapes_of(results, slide)
     data = {
         **region_data(view, slide),
-        **slide_prototypes(atlas, slide),
+        **slide_prototypes(view, atlas, slide),
         "links": slide_links(results.graph, results.prototypes, slide),
         "weights": {name: slide_weights(folds) for name, folds in weights.items()},
         "patches": patches_of(results, slide, weights),
@@ -124,6 +133,7 @@ def write_atlas(site: Site, results: VariantResults, atlas: Atlas) -> None:
         "prototypes": site.write_csv(f"prototypes-{name}", prototype_rows(view, atlas, results.prototype_points)),
         "regions": site.write_csv(f"regions-{name}", region_rows(view, atlas)),
         "stability": site.write_csv(f"stability-{name}", stability_rows(atlas)),
+        "agreement": site.write_csv(f"agreement-{name}", agreement_rows(atlas)) if view.kinds else "",
     }
     context = {
         "cohort": view.cohort,
@@ -132,6 +142,7 @@ def write_atlas(site: Site, results: VariantResults, atlas: Atlas) -> None:
         "files": files,
         "figure": stability_figure(site, results, atlas, files["stability"]),
         "maps": map_figures(site, results),
+        "agreement": agreeing(agreement) if len(agreement := mean_agreement(atlas.agreement)) else "",
         "distance": DISTANCE[results.prototypes.features],
     }
     scripts = (*SLIDE_SCRIPTS, "scatter.js", "atlas.js")
@@ -149,10 +160,10 @@ def stability_figure(site: Site, results: VariantResults, atlas: Atlas, csv: str
 def map_figures(site: Site, results: VariantResults) -> list[tuple[str, str]]:
     """The map of prototypes for a paper: by which column, name of its files. Too many shapes to stand in a page."""
     x, y = (np.array([getattr(point, axis) for point in results.prototype_points]) for axis in ("x", "y"))
-    written = []
+    written, slides = [], [point.slide for point in results.prototype_points]
     for column_name in figure_columns(results):
         name = f"map-{results.view.cohort}-{results.variant}-{slug(column_name)}"
-        figure = draw_map(x, y, point_groups(results, column_name))
+        figure = draw_map(x, y, value_groups(results.view, column_name, slides))
         for suffix in SHOWN_AS:
             save_figure(figure, site.place(f"figures/{name}.{suffix}"))
         written.append((column_name, name))
@@ -163,19 +174,6 @@ def figure_columns(results: VariantResults) -> list[str]:
     """The columns that maps for a paper are coloured by: what tasks predict, site and scanner, where slides differ."""
     names = column_names(results.view)
     return [name for name in dict.fromkeys([*results.view.classes, "site", "scanner"]) if name in names]
-
-
-def point_groups(results: VariantResults, name: str) -> list[Group]:
-    """The points of the map by their slide's value in a column: the most frequent values, others, not given."""
-    value_of = {slide.slide: slide.values.get(name, "") for slide in results.view.slides}
-    values = np.array([value_of[point.slide] for point in results.prototype_points])
-    shown = column(name, values.tolist()).get("categories", [])[: len(SERIES_COLOURS) - 2]
-    groups = [
-        *(Group(value, np.flatnonzero(values == value), True) for value in shown),
-        Group("(others)", np.flatnonzero(~np.isin(values, [*shown, ""])), False),
-        Group("(not given)", np.flatnonzero(values == ""), False),
-    ]
-    return [group for group in groups if len(group.members)]
 
 
 def write_graph(site: Site, results: VariantResults) -> None:

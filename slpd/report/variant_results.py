@@ -16,8 +16,10 @@ from slpd.artifacts.learned.slide_graph_file import SlideGraphArrays
 from slpd.artifacts.learned.slide_map import MappedSlide
 from slpd.artifacts.slides.manifest import ManifestRow
 from slpd.artifacts.slides.sheet import SheetRow
+from slpd.plots.prototype_figures import Group
 from slpd.report.attention import PredictedCase
-from slpd.report.cohort_view import CohortView, SlideView
+from slpd.report.cohort_view import CohortView, SlideView, column
+from slpd.report.palette import SERIES_COLOURS
 from slpd.settings.evaluation import ClassTask, SurvivalTask
 
 
@@ -66,6 +68,25 @@ def slide_views(
         SlideView(record, number, {name: values[place] for name, values in properties.items()}, n_pictures[place])
         for place, (number, record) in enumerate(used)
     ]
+
+
+def value_groups(view: CohortView, name: str, slides: Sequence[str]) -> list[Group]:
+    """Points of a map by their slide's value in a column: the most frequent values, others, not given.
+
+    Args:
+        view: The cohort.
+        name: The column.
+        slides: Slide of each point.
+    """
+    value_of = {slide.slide: slide.values.get(name, "") for slide in view.slides}
+    values = np.array([value_of[slide] for slide in slides])
+    shown = column(name, values.tolist()).get("categories", [])[: len(SERIES_COLOURS) - 2]
+    groups = [
+        *(Group(value, np.flatnonzero(values == value), True) for value in shown),
+        Group("(others)", np.flatnonzero(~np.isin(values, [*shown, ""])), False),
+        Group("(not given)", np.flatnonzero(values == ""), False),
+    ]
+    return [group for group in groups if len(group.members)]
 
 
 def predicted_case(task: ClassTask | SurvivalTask, line: Prediction) -> PredictedCase:

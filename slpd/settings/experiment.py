@@ -39,14 +39,21 @@ class Cohort(Section):
     )
     regions: Changes = Field(default={}, description="keys of `regions` that differ for this cohort")
     prototypes: Changes = Field(default={}, description="keys of `prototypes` that differ for this cohort")
+    known_kinds: str | None = Field(
+        default=None,
+        description="CSV file of known kinds of tissue, for drawn or annotated cohorts: slide, x_lv0, y_lv0, side_lv0,"
+        " kind; the report compares prototypes with them, nothing else uses it",
+    )
 
     @model_validator(mode="after")
     def has_slides(self) -> Self:
         """Slides come from a sheet or from other cohorts, which have settings of slides of their own."""
         if bool(self.sheet) == bool(self.of):
             raise ValueError(f"cohort {self.name} has {'both a sheet and' if self.of else 'neither a sheet nor'} `of`")
-        if self.of and (self.masks or self.regions):
-            raise ValueError(f"cohort {self.name}: masks and regions are those of the cohorts in `of`; set them there")
+        if self.of and (self.masks or self.regions or self.known_kinds):
+            raise ValueError(
+                f"cohort {self.name}: masks, regions and known_kinds are those of the cohorts in `of`; set them there"
+            )
         if len(set(self.of)) < len(self.of):
             raise ValueError(f"cohort {self.name}: a cohort is listed twice in `of`; list it once")
         return self

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from slpd.settings.section import SHEET_COLUMNS, Fraction, Name, Section, Seed
 
@@ -14,22 +14,38 @@ def no_sheet_column(name: str) -> str:
     return name
 
 
-class ProceduralClass(Section):
-    """How a class of the procedural cohort differs from others: means over its patients."""
-
-    glands: Fraction = Field(description="share of the epithelium that forms glands instead of solid tumour")
-    infiltration: Fraction = Field(description="share of the lymphoid tissue that lies along the epithelium")
+Kind = Literal["stroma", "lymphoid", "gland", "tumour", "necrosis", "fat"]
+Flaw = Literal["pen", "blur", "padding"]
+Spread = Annotated[float, Field(ge=0, le=0.5)]
 
 
 class ProceduralCohort(Section):
-    """Slides with tissue drawn from scratch."""
+    """Slides with tissue drawn from scratch. The kinds that occur together carry the class."""
 
     kind: Literal["procedural"]
     seed: Seed = Field(description="seed of the whole cohort")
     label: Name = Field(description="label column of the sheet")
-    classes: dict[Name, ProceduralClass] = Field(min_length=2, description="class name -> how its tissue is mixed")
-    spread: Fraction = Field(description="standard deviation between patients of these means")
-    stain_spread: float = Field(ge=0, le=0.5, description="largest relative deviation of a slide's stain strengths")
+    classes: dict[Name, Annotated[list[tuple[Kind, Kind]], Field(min_length=1)]] = Field(
+        min_length=2,
+        description="class -> pairs of kinds, one of which a patient shows; the first kind is more frequent",
+    )
+    common: list[Kind] = Field(min_length=1, description="kinds of all classes, one of which a patient shows")
+    common_share: Fraction = Field(description="share of the tissue that is of the common kind, mean over patients")
+    tilt: float = Field(
+        ge=0, lt=0.5, description="the kinds of a pair have shares 0.5 + tilt and 0.5 - tilt of the rest"
+    )
+    spread: Spread = Field(description="standard deviation of both shares between patients")
+    territory_um: float = Field(gt=0, description="length over which a kind is correlated: more than a region's side")
+    look_spread: Spread = Field(
+        description="how a kind differs between patients: standard deviation of the log of stain, size and spacing"
+    )
+    uneven_spread: Spread = Field(
+        description="how a section differs from place to place: standard deviation of the logarithm of each stain"
+    )
+    uneven_um: float = Field(gt=0, description="length over which these differences are correlated")
+    stain_spread: Spread = Field(description="largest relative deviation of a slide's stain strengths")
+    scanners: list[Name] = Field(min_length=1, description="column `scanner`: each has an equal share of every class")
+    scanner_spread: Spread = Field(description="standard deviation of the logarithm of a scanner's optical densities")
     patients_per_class: int = Field(gt=0, description="patients of each class")
     second_slides_per_class: int = Field(ge=0, description="patients of each class that have a second slide")
     width_um: float = Field(ge=200, description="width of a slide, µm")
@@ -40,6 +56,7 @@ class ProceduralCohort(Section):
     )
     slides_without_mpp: int = Field(ge=0, description="slides whose file lacks a resolution; the sheet supplies it")
     files_not_slides: int = Field(ge=0, description="further lines of the sheet whose file is not a slide")
+    flaws: list[Flaw] = Field(description="faults of one slide each")
     jpeg_quality: int = Field(ge=50, le=100, description="quality of the JPEG compression")
 
     @model_validator(mode="after")
@@ -51,6 +68,8 @@ class ProceduralCohort(Section):
         n_slides = len(self.classes) * (self.patients_per_class + self.second_slides_per_class)
         if self.slides_without_mpp > n_slides:
             raise ValueError(f"slides_without_mpp cannot exceed the {n_slides} slides")
+        if any(len({*pair, *self.common}) < 2 + len(self.common) for pairs in self.classes.values() for pair in pairs):
+            raise ValueError("the kinds of a pair and the common ones must differ")
         return self
 
 
@@ -61,23 +80,19 @@ class TileCohort(Section):
     seed: Seed = Field(description="seed of the whole cohort")
     folder: str = Field(description="folder with manifest.csv and the tiles")
     label: Name = Field(description="label column of the sheet")
-    classes: dict[Name, str] = Field(min_length=2, description="class name -> its tiles' label in the manifest")
-    benign: str = Field(description="label in the manifest of the benign tiles, which every slide gets some of")
+    classes: dict[Name, dict[str, Annotated[int, Field(gt=0)]]] = Field(
+        min_length=2, description="class -> label of tiles in the manifest -> groups of them in a slide"
+    )
     slides_per_class: int = Field(gt=0, description="slides of each class")
-    groups_per_slide: int = Field(gt=0, description="groups of tiles of the class in a slide")
-    benign_groups_per_slide: int = Field(ge=0, description="groups of benign tiles in a slide")
     tile_px: int = Field(ge=16, description="side of a tile, px")
     mpp: float = Field(ge=0.1, le=10, description="resolution given to the slides, µm/px")
     jpeg_quality: int = Field(ge=50, le=100, description="quality of the JPEG compression")
 
-    @model_validator(mode="after")
-    def labels_differ(self) -> Self:
-        """A tile belongs to one class, or is benign."""
-        no_sheet_column(self.label)
-        labels = [*self.classes.values(), self.benign]
-        if len(set(labels)) < len(labels):
-            raise ValueError("every class and benign must name a different label of the manifest")
-        return self
+    @field_validator("label")
+    @classmethod
+    def is_no_sheet_column(cls, label: str) -> str:
+        """The sheet keeps its columns."""
+        return no_sheet_column(label)
 
 
 Cohort = ProceduralCohort | TileCohort

@@ -1,7 +1,8 @@
-"""Draw a cohort of slides, procedurally or out of tiles, and write its sheet.
+"""Draw a cohort of slides, procedurally or out of tiles, and write its sheet and the kinds of tissue laid into it.
 
-Writes OUT/slides/<slide>.tiff, then OUT/slides.csv. OUT/cohort.json has the settings that the slides belong to:
-slides that are there already are kept, so a killed run continues and a finished one is left alone.
+Writes OUT/slides/<slide>.tiff and OUT/kinds/<slide>.csv, then OUT/kinds.csv and OUT/slides.csv. OUT/cohort.json has the
+settings that the slides belong to: slides that are there already are kept, so a killed run continues and a finished one
+is left alone.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from slpd.artifacts.atomic import atomic_path, write_text
+from slpd.artifacts.slides.known_kinds import Square, read_known_kinds, write_known_kinds
 from slpd.errors import UserError
 from slpd.settings.section import first_fault
 from slpd.settings.synthetic import COHORTS, Cohort, ProceduralCohort, TileCohort
@@ -32,7 +34,7 @@ from slpd.synthetic.tile_cohort import plan_tiles
 from slpd.synthetic.tile_folder import TileGroup, read_tile, read_tile_groups
 from slpd.workers import end_with_parent
 
-DRAWING = 1  # raised when a code change moves the pixels of a slide; then cohorts are drawn again
+DRAWING = 2  # raised when a code change moves the pixels of a slide; then cohorts are drawn again
 NOT_A_SLIDE_BYTES = 20_000
 
 logger = logging.getLogger(__name__)
@@ -51,12 +53,14 @@ def run(args: argparse.Namespace) -> None:
     groups = read_tile_groups(Path(settings.folder)) if isinstance(settings, TileCohort) else []
     planned = plan_tiles(settings, groups) if isinstance(settings, TileCohort) else plan_procedural(settings)
     claim_folder(args.out, fingerprint(settings, groups), planned)
-    missing = [one for one in planned if not one.path(args.out).is_file()]
+    missing = [slide for slide in planned if not slide.is_drawn(args.out)]
     draw_all(settings, groups, missing, args.out)
     sheet, text = args.out / "slides.csv", sheet_text(planned, args.out, settings.label)
     if not missing and sheet.is_file() and sheet.read_text(encoding="utf-8") == text:
         logger.info("%s: finished already, %d slides; nothing to do", args.out, len(planned))
         return
+    known = (read_known_kinds(slide.kinds_path(args.out)) for slide in planned if slide.is_slide)
+    write_known_kinds(args.out / "kinds.csv", {slide: squares for of_one in known for slide, squares in of_one.items()})
     write_text(sheet, text)
     logger.info("%s: %d slides", sheet, len(planned))
 
@@ -108,9 +112,10 @@ def claim_folder(out: Path, own_fingerprint: str, planned: Sequence[PlannedSlide
         (out / "slides.csv").unlink(missing_ok=True)
         for slide in before["slides"]:
             (out / "slides" / f"{slide}.tiff").unlink(missing_ok=True)
+            (out / "kinds" / f"{slide}.csv").unlink(missing_ok=True)
     elif (out / "slides.csv").exists() or (out / "slides").exists():
         raise UserError(f"--out {out}: holds slides that are not of make_cohort; choose another folder")
-    content = {"fingerprint": own_fingerprint, "slides": [one.slide for one in planned]}
+    content = {"fingerprint": own_fingerprint, "slides": [slide.slide for slide in planned]}
     write_text(state, json.dumps(content, indent=1) + "\n")
 
 
@@ -120,9 +125,9 @@ def draw_all(settings: Cohort, groups: list[TileGroup], planned: list[PlannedSli
         remains.unlink()
     if not planned:
         return
-    files = {group.name: group.files for group in groups}
+    by_name = {group.name: group for group in groups}
     with ProcessPoolExecutor(max_workers=os.cpu_count(), initializer=end_with_parent) as pool:
-        futures = {pool.submit(draw_one, settings, files, one, one.path(out)): one for one in planned}
+        futures = [pool.submit(draw_one, settings, by_name, slide, out) for slide in planned]
         try:
             for number, future in enumerate(as_completed(futures), start=1):
                 logger.info("[%d/%d] %s", number, len(planned), future.result())
@@ -131,26 +136,30 @@ def draw_all(settings: Cohort, groups: list[TileGroup], planned: list[PlannedSli
             raise
 
 
-def draw_one(settings: Cohort, files: dict[str, tuple[str, ...]], planned: PlannedSlide, path: Path) -> str:
-    """Draw and write one slide; what was done, in words."""
-    started = time.monotonic()
+def draw_one(settings: Cohort, groups: Mapping[str, TileGroup], planned: PlannedSlide, out: Path) -> str:
+    """Draw and write one slide and its kinds of tissue; what was done, in words."""
+    started, path = time.monotonic(), planned.path(out)
     with atomic_path(path) as temporary:
         if not planned.is_slide:
             temporary.write_bytes(named_rng(settings.seed, "bytes", planned.slide).bytes(NOT_A_SLIDE_BYTES))
             return f"{planned.slide}: {planned.label}, a file that is not a slide"
-        rgb = paint(settings, files, planned)
+        rgb, squares = paint(settings, groups, planned)
+        write_known_kinds(planned.kinds_path(out), {planned.slide: squares})
         write_slide(temporary, rgb, planned.mpp if planned.mpp_in_file else None, settings.jpeg_quality)
     size = f"{rgb.shape[1]} x {rgb.shape[0]} px at {planned.mpp} µm/px, {path.stat().st_size / 1e6:.1f} MB"
     return f"{planned.slide}: {planned.label}, {size}, {time.monotonic() - started:.1f} s"
 
 
-def paint(settings: Cohort, files: dict[str, tuple[str, ...]], planned: PlannedSlide) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB of a planned slide."""
+def paint(
+    settings: Cohort, groups: Mapping[str, TileGroup], planned: PlannedSlide
+) -> tuple[NDArray[np.uint8], list[Square]]:
+    """(H, W, 3) RGB of a planned slide, and the kinds of tissue laid into it."""
     if isinstance(settings, ProceduralCohort):
         return paint_procedural(settings, planned)
 
-    def read(names: tuple[str, ...]) -> list[NDArray[np.uint8]]:
-        return [read_tile(Path(settings.folder) / file, settings.tile_px) for name in names for file in files[name]]
-
-    rng = named_rng(settings.seed, "slide", planned.slide)
-    return lay_mosaic(read(planned.groups), read(planned.benign_groups), rng)
+    tiles: dict[str, list[NDArray[np.uint8]]] = {}
+    for group in (groups[name] for name in planned.groups):
+        tiles.setdefault(group.label, []).extend(
+            read_tile(Path(settings.folder) / file, settings.tile_px) for file in group.files
+        )
+    return lay_mosaic(tiles, named_rng(settings.seed, "slide", planned.slide))

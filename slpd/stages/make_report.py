@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from slpd.analysis.kind_agreement import region_kinds
 from slpd.artifacts.atomic import atomic_folder
 from slpd.artifacts.evaluation.metric_intervals import read_intervals
 from slpd.artifacts.evaluation.predictions import read_predictions
@@ -26,6 +28,7 @@ from slpd.artifacts.learned.slide_map import read_slide_map
 from slpd.artifacts.learned.training_metrics import read_metrics
 from slpd.artifacts.runs.job_costs import read_job_costs
 from slpd.artifacts.runs.run_manifest import RunHead, read_runs
+from slpd.artifacts.slides.known_kinds import read_known_kinds
 from slpd.artifacts.slides.manifest import read_manifest
 from slpd.artifacts.slides.region_table import read_regions
 from slpd.artifacts.slides.sheet import read_sheet, starts_from_tokens
@@ -33,7 +36,7 @@ from slpd.layout import Layout
 from slpd.plots.style import drawing
 from slpd.plots.training_curves import Curves
 from slpd.report.attention import weights_of_slides
-from slpd.report.cohort_view import CohortView, places_on_sheet
+from slpd.report.cohort_view import CohortView, SlideView, places_on_sheet
 from slpd.report.costs import stage_costs
 from slpd.report.navigation import WeighingHead, navigation, reported, trained_cohorts, weighing_heads
 from slpd.report.result_figures import Evaluated
@@ -85,12 +88,13 @@ def run(args: argparse.Namespace) -> None:
             write_slides(site, slides)
         for cohort in trained_cohorts(experiment):
             write_training(site, experiment, cohort, read_curves(experiment, layout, cohort))
+        fronts = []
         for cohort, variant in reported(experiment):
             with open_variant(experiment, layout, cohort, variant) as results:
                 link_pictures(site, layout, results.view)
-                write_variant(site, results, experiment.report.nearest_regions, experiment.report.cases)
+                fronts.append(write_variant(site, results, experiment.report.nearest_regions, experiment.report.cases))
         tables = [make_results(site, experiment, layout, table) for table in experiment.tables]
-        write_summary(site, experiment, cohorts, costs, runs, tables, maker.hardware)
+        write_summary(site, experiment, cohorts, costs, runs, tables, maker.hardware, fronts)
         write_settings(site, experiment, maker, runs, args.configfiles)
     log.info("%d pages", len(site.navigation))
 
@@ -158,8 +162,19 @@ def read_cohort(experiment: Experiment, layout: Layout, cohort: str, bags: Path)
     pieces = np.split(coords, offsets[1:-1])
     places = np.concatenate([places_on_sheet(piece, shown) for piece, shown in zip(pieces, corners, strict=True)])
     slides = slide_views(manifest, sheet, list(map(len, corners)))
+    kinds = known_kinds(named(experiment.cohorts, cohort).known_kinds, slides, pieces)
     classes = [task.label for task in experiment.tasks if task.cohort == cohort and isinstance(task, ClassTask)]
-    return CohortView(cohort, slides, offsets, coords, places, experiment.report.picture_px, classes)
+    return CohortView(cohort, slides, offsets, coords, places, experiment.report.picture_px, classes, kinds)
+
+
+def known_kinds(path: str | None, slides: Sequence[SlideView], corners: Sequence[NDArray[np.int64]]) -> list[str]:
+    """The known kind of every region; none without a file of them, or without places of regions."""
+    squares = read_known_kinds(Path(path)) if path else {}
+    sides = [slide.record.region_lv0 for slide in slides]
+    if not squares or None in sides:
+        return []
+    pieces = zip(slides, corners, sides, strict=True)
+    return [kind for slide, c, side in pieces for kind in region_kinds(c, side or 0, squares.get(slide.slide, []))]
 
 
 def pictured_corners(regions: Path) -> list[tuple[int, int]]:

@@ -1,11 +1,13 @@
 """A slide laid out of tiles: plain copies on a grid, in an irregular outline on glass."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from slpd.artifacts.slides.known_kinds import Square
 from slpd.synthetic.noise import resize, smooth_noise
 from slpd.synthetic.outline import outline_score
 
@@ -15,26 +17,29 @@ GLASS = 243  # grey value
 
 
 def lay_mosaic(
-    tiles: list[NDArray[np.uint8]], benign: list[NDArray[np.uint8]], rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB of a slide in which every tile lies once; benign tiles lie together.
+    tiles: Mapping[str, Sequence[NDArray[np.uint8]]], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], list[Square]]:
+    """(H, W, 3) RGB of a slide in which every tile lies once and tiles of a kind lie together, and where they lie.
 
     Args:
-        tiles: (t, t, 3) each.
-        benign: (t, t, 3) each.
+        tiles: Kind -> (t, t, 3) each.
         rng: Source of outline and order.
     """
-    tile_px = tiles[0].shape[0]
-    cells = grid_cells(len(tiles) + len(benign), rng)
+    ordered = [
+        (kind, tiles[kind][i]) for kind in rng.permutation(list(tiles)) for i in rng.permutation(len(tiles[kind]))
+    ]
+    tile_px = len(ordered[0][1])
+    cells = grid_cells(len(ordered), rng)
     rows, columns = np.nonzero(cells)
     anchor = rng.integers(len(rows))
     from_anchor = np.argsort(np.hypot(rows - rows[anchor], columns - columns[anchor]), kind="stable")
-    ordered = [benign[i] for i in rng.permutation(len(benign))] + [tiles[i] for i in rng.permutation(len(tiles))]
     rgb = np.zeros((cells.shape[0] * tile_px, cells.shape[1] * tile_px, 3), np.uint8)
-    for cell, tile in zip(from_anchor, ordered, strict=True):
-        y, x = rows[cell] * tile_px, columns[cell] * tile_px
+    squares = []
+    for cell, (kind, tile) in zip(from_anchor, ordered, strict=True):
+        y, x = int(rows[cell]) * tile_px, int(columns[cell]) * tile_px
         rgb[y : y + tile_px, x : x + tile_px] = tile
-    return on_glass(rgb, rounded(cells, tile_px, rng), rng)
+        squares.append(Square(x, y, tile_px, str(kind)))
+    return on_glass(rgb, rounded(cells, tile_px, rng), rng), squares
 
 
 def on_glass(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -1,7 +1,11 @@
 """The tissue phenotypes of the procedural cohort: amounts of stain, nuclei and holes, as numbers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+import numpy as np
+
+from slpd.settings.synthetic import Kind
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Phenotype:
     holes: Holes | None = None
 
 
-PHENOTYPES = {
+PHENOTYPES: dict[Kind, Phenotype] = {
     "stroma": Phenotype(0.34, 0.03, 0.3, Nuclei("fibres", 14, 0.7, 2.6, 0.2, 3.2, 0.75)),
     "lymphoid": Phenotype(0.20, 0.12, 0.0, Nuclei("scattered", 7.5, 0.95, 3.0, 0.1, 1.1, 1.05)),
     "gland": Phenotype(0.34, 0.14, 0.1, Nuclei("rings", 5.5, 1.0, 3.2, 0.15, 1.7, 0.85), Holes(43, 9)),
@@ -45,3 +49,20 @@ PHENOTYPES = {
     "fat": Phenotype(0.25, 0.0, 0.2, Nuclei("fibres", 20, 0.4, 2.2, 0.2, 3.0, 0.8), Holes(44, 20)),
 }
 NAMES = tuple(PHENOTYPES)  # the order gives each phenotype its number in a tissue map
+
+
+def varied(spread: float, rng: np.random.Generator) -> dict[Kind, Phenotype]:
+    """The phenotypes in one patient: amounts and sizes are multiplied by lognormal factors of a `spread`."""
+    return {name: varied_phenotype(phenotype, spread, rng) for name, phenotype in PHENOTYPES.items()}
+
+
+def varied_phenotype(phenotype: Phenotype, spread: float, rng: np.random.Generator) -> Phenotype:
+    """One of them."""
+    eosin, haze, spacing, radius, darkness = np.exp(spread * rng.standard_normal(5)).tolist()
+    nuclei = replace(
+        phenotype.nuclei,
+        spacing_um=phenotype.nuclei.spacing_um * spacing,
+        radius_um=phenotype.nuclei.radius_um * radius,
+        darkness=phenotype.nuclei.darkness * darkness,
+    )
+    return replace(phenotype, eosin=phenotype.eosin * eosin, haze=phenotype.haze * haze, nuclei=nuclei)

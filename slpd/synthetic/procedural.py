@@ -1,25 +1,40 @@
 """A procedural slide: H&E-like tissue drawn from an outline, a tissue map and the table of phenotypes."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from slpd.settings.synthetic import Kind
 from slpd.synthetic.ellipses import NO_ELLIPSES, Ellipses, stamp
 from slpd.synthetic.noise import Field, resize, smooth_noise
 from slpd.synthetic.nuclei import any_angles, fibre_angles, ring_around, scatter, shaped, value_at
 from slpd.synthetic.outline import tissue_outline
-from slpd.synthetic.phenotypes import PHENOTYPES, Holes, Nuclei
+from slpd.synthetic.phenotypes import Holes, Nuclei, Phenotype
 from slpd.synthetic.stain import Stain, colour
-from slpd.synthetic.tissue_map import Mix, arrange
+from slpd.synthetic.tissue_map import arrange
 
 DRAWN_MPP = 0.5  # µm/px that slides are drawn at; finer ones are enlarged
 CELL_PX = 8  # side of a cell of the tissue map, drawn pixels
 FIBRE_UM = 5.0  # distance between fibres
 WALL_UM = 7.0  # from the edge of a gland's lumen to the nuclei around it
+NO_KIND = 255  # glass, in a map of kinds
 NUCLEUS_JITTER, HOLE_JITTER = 0.3, 0.12  # share of the spacing by which places vary
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """What a slide shows."""
+
+    fraction: float  # of the picture that is tissue, 0-1
+    kinds: Mapping[Kind, Phenotype]  # what every kind looks like in this patient, in the order of `NAMES`
+    shares: Mapping[Kind, float]  # kind -> share of the tissue
+    territory_um: float  # over which the territories of a kind are correlated
+    uneven: float  # standard deviation of the logarithm of both stains over a slide, as thickness and staining vary
+    uneven_um: float  # over which they are correlated
 
 
 @dataclass(frozen=True)
@@ -32,36 +47,43 @@ class Canvas:
 
 
 def draw_slide(
-    size_px: tuple[int, int], tissue_fraction: float, mix: Mix, stain: Stain, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB picture of a slide at `DRAWN_MPP`.
+    size_px: tuple[int, int], tissue: Tissue, stain: Stain, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """(H, W, 3) RGB picture of a slide at `DRAWN_MPP`, and (H, W) number of the kind drawn at every pixel of tissue.
 
     Args:
         size_px: Height and width.
-        tissue_fraction: Share of the picture that is tissue, 0-1.
-        mix: Phenotypes of the patient.
+        tissue: What it shows.
         stain: Stain of the slide.
         rng: Source of all else.
     """
-    canvas = lay_out(size_px, tissue_fraction, mix, rng)
-    haematoxylin, eosin = ground(canvas, rng)
-    nuclei, holes = draw_structures(canvas, rng)
+    canvas = lay_out(size_px, tissue, rng)
+    haematoxylin, eosin = ground(canvas, tissue.kinds, rng)
+    nuclei, holes = draw_structures(canvas, tissue.kinds, rng)
     open_tissue = canvas.tissue * (1 - holes)
     chromatin = 1 + 0.15 * smooth_noise(size_px, 1, rng)
     haematoxylin = np.maximum(haematoxylin * open_tissue, nuclei * chromatin * canvas.tissue)
     uncovered = open_tissue * (1 - np.float32(0.6) * nuclei.clip(0, 1))
-    return colour(haematoxylin, eosin * uncovered, stain, rng)
+    amounts = [stain_amount * uneven(size_px, tissue, rng) for stain_amount in (haematoxylin, eosin * uncovered)]
+    return colour(amounts[0], amounts[1], stain, rng), np.where(canvas.tissue > 0.5, canvas.phenotype, NO_KIND)
 
 
-def lay_out(size_px: tuple[int, int], tissue_fraction: float, mix: Mix, rng: np.random.Generator) -> Canvas:
+def uneven(size_px: tuple[int, int], tissue: Tissue, rng: np.random.Generator) -> Field:
+    """(H, W) factors of a stain."""
+    cells = (size_px[0] // CELL_PX, size_px[1] // CELL_PX)
+    field = smooth_noise(cells, tissue.uneven_um / (CELL_PX * DRAWN_MPP), rng)
+    factors: Field = np.exp(tissue.uneven * resize(field, size_px))
+    return factors
+
+
+def lay_out(size_px: tuple[int, int], tissue: Tissue, rng: np.random.Generator) -> Canvas:
     """Outline, tissue map and fibres of a slide, made in cells and enlarged to pixels."""
     cells = (-(-size_px[0] // CELL_PX), -(-size_px[1] // CELL_PX))
-    outline = tissue_outline(cells, tissue_fraction, rng)
-    phenotype = arrange(outline, mix, CELL_PX * DRAWN_MPP, rng)
+    outline = tissue_outline(cells, tissue.fraction, rng)
+    phenotype = arrange(outline, tissue.shares, tissue.territory_um / (CELL_PX * DRAWN_MPP), rng)
     soft = resize(gaussian_filter(outline.astype(np.float32), 1), size_px)
-    tissue = np.clip(4 * soft - 1.5, 0, 1)
     rows, columns = warped_places(size_px, rng)
-    return Canvas(tissue, phenotype[rows, columns], fibre_phase(size_px, rng))
+    return Canvas(np.clip(4 * soft - 1.5, 0, 1), phenotype[rows, columns], fibre_phase(size_px, rng))
 
 
 def warped_places(size_px: tuple[int, int], rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -84,9 +106,9 @@ def fibre_phase(size_px: tuple[int, int], rng: np.random.Generator) -> Field:
     return x_wave * x + y_wave * y + 25 * bend
 
 
-def ground(canvas: Canvas, rng: np.random.Generator) -> tuple[Field, Field]:
+def ground(canvas: Canvas, kinds: Mapping[Kind, Phenotype], rng: np.random.Generator) -> tuple[Field, Field]:
     """(H, W) haematoxylin and eosin of the tissue before nuclei and holes."""
-    table = np.array([(p.eosin, p.haze, p.fibre) for p in PHENOTYPES.values()], np.float32)
+    table = np.array([(p.eosin, p.haze, p.fibre) for p in kinds.values()], np.float32)
     eosin, haze, fibre = np.moveaxis(table[canvas.phenotype], -1, 0)  # (H, W) each
     quarter = (canvas.tissue.shape[0] // 4, canvas.tissue.shape[1] // 4)
     mottle = resize(smooth_noise(quarter, 1.5, rng), canvas.tissue.shape)
@@ -94,11 +116,11 @@ def ground(canvas: Canvas, rng: np.random.Generator) -> tuple[Field, Field]:
     return haze * (1 + 0.3 * mottle), eosin * (1 + 0.12 * mottle + fibre * waves)
 
 
-def draw_structures(canvas: Canvas, rng: np.random.Generator) -> tuple[Field, Field]:
+def draw_structures(canvas: Canvas, kinds: Mapping[Kind, Phenotype], rng: np.random.Generator) -> tuple[Field, Field]:
     """(H, W) haematoxylin of nuclei, and (H, W) holes: 1 inside, 0 outside. All holes come before any nucleus."""
     nuclei, holes = np.zeros_like(canvas.tissue), np.zeros_like(canvas.tissue)
-    places = [(canvas.phenotype == number) & (canvas.tissue > 0.5) for number in range(len(PHENOTYPES))]
-    phenotypes = list(zip(PHENOTYPES.values(), places, strict=True))
+    places = [(canvas.phenotype == number) & (canvas.tissue > 0.5) for number in range(len(kinds))]
+    phenotypes = list(zip(kinds.values(), places, strict=True))
     own_holes = [draw_holes(phenotype.holes, here, rng) for phenotype, here in phenotypes]
     for ellipses in own_holes:
         stamp(holes, ellipses, paleness=0)

@@ -1,57 +1,122 @@
 """The procedural cohort: which patient has which class and slides, and how each slide is drawn."""
 
+from itertools import product
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from slpd.settings.synthetic import ProceduralCohort
+from slpd.artifacts.slides.known_kinds import Square
+from slpd.settings.synthetic import Kind, ProceduralCohort
+from slpd.synthetic.flaws import add_flaw
+from slpd.synthetic.phenotypes import NAMES, varied
 from slpd.synthetic.planned_slide import PlannedSlide
-from slpd.synthetic.procedural import DRAWN_MPP, draw_slide
+from slpd.synthetic.procedural import DRAWN_MPP, Tissue, draw_slide
 from slpd.synthetic.seeding import named_rng
-from slpd.synthetic.stain import draw_stain
-from slpd.synthetic.tissue_map import draw_mix
+from slpd.synthetic.stain import draw_stain, scanned
+
+SQUARE_PX = 56  # side of the squares that kinds are told by, at `DRAWN_MPP`
+Type = tuple[
+    str, tuple[Kind, ...], str
+]  # class; the pair of kinds, the more frequent first, and the common one; scanner
 
 
 def plan_procedural(settings: ProceduralCohort) -> list[PlannedSlide]:
     """The slides of the cohort in order of id, the files that are not slides last.
 
-    Classes are shuffled over patient numbers, so that the order of the sheet says nothing about them.
+    Types are shuffled over patient numbers, so that the order of the sheet says nothing about them.
     """
-    turns = np.repeat(list(settings.classes), settings.patients_per_class)
-    order = named_rng(settings.seed, "patients").permutation(turns)
+    types, second = patient_types(settings)
+    order = named_rng(settings.seed, "patients").permutation(len(types)).tolist()
     slides: list[PlannedSlide] = []
-    n_patients, n_slides = dict.fromkeys(settings.classes, 0), dict.fromkeys(settings.classes, 0)
-    for number, label in enumerate(order.tolist(), start=1):
-        n_patients[label] += 1
-        for slide in range(1, 3 if n_patients[label] <= settings.second_slides_per_class else 2):
-            mpp = settings.mpps[n_slides[label] % len(settings.mpps)]
-            in_file = len(slides) >= settings.slides_without_mpp
-            slides.append(PlannedSlide(f"P{number:02d}-{slide}", f"P{number:02d}", label, mpp, in_file))
-            n_slides[label] += 1
+    for number, place in enumerate(order, start=1):
+        label, kinds, scanner = types[place]
+        for slide in (1, 2)[: 1 + second[place]]:
+            n = len(slides)
+            slides.append(
+                PlannedSlide(
+                    slide=f"P{number:03d}-{slide}",
+                    patient=f"P{number:03d}",
+                    label=label,
+                    mpp=settings.mpps[n % len(settings.mpps)],
+                    mpp_in_file=n >= settings.slides_without_mpp,
+                    kinds=kinds,
+                    scanner=scanner,
+                    flaw=settings.flaws[n] if n < len(settings.flaws) else None,
+                )
+            )
     return slides + plan_other_files(settings, len(order))
+
+
+def patient_types(settings: ProceduralCohort) -> tuple[list[Type], list[bool]]:
+    """The type of every patient, and whether it has a second slide; within a class all types in turn."""
+    types: list[Type] = []
+    second: list[bool] = []
+    for label, pairs in settings.classes.items():
+        turns = [
+            (label, (*pair, common), scanner)
+            for common, pair, scanner in product(settings.common, pairs, settings.scanners)
+        ]
+        for number in range(settings.patients_per_class):
+            types.append(turns[number % len(turns)])
+            second.append(number < settings.second_slides_per_class)
+    return types, second
 
 
 def plan_other_files(settings: ProceduralCohort, n_patients: int) -> list[PlannedSlide]:
     """The lines of the sheet whose file is not a slide: patients of their own, classes in turn."""
     labels = list(settings.classes)
     return [
-        PlannedSlide(f"P{number:02d}-1", f"P{number:02d}", labels[turn % len(labels)], settings.mpps[0], is_slide=False)
+        PlannedSlide(
+            slide=f"P{number:03d}-1",
+            patient=f"P{number:03d}",
+            label=labels[turn % len(labels)],
+            mpp=settings.mpps[0],
+            scanner=settings.scanners[turn % len(settings.scanners)],
+            is_slide=False,
+        )
         for turn, number in enumerate(range(n_patients + 1, n_patients + 1 + settings.files_not_slides))
     ]
 
 
-def paint_procedural(settings: ProceduralCohort, planned: PlannedSlide) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB of a planned slide at its resolution.
+def paint_procedural(settings: ProceduralCohort, planned: PlannedSlide) -> tuple[NDArray[np.uint8], list[Square]]:
+    """(H, W, 3) RGB of a planned slide at its resolution, and the kinds drawn.
 
-    Slides of a patient share the mix of phenotypes, and differ in its arrangement and in stain.
+    Slides of a patient share their kinds, what these look like and their shares, and differ in arrangement and stain.
     """
-    own = settings.classes[planned.label]
-    patient_rng = named_rng(settings.seed, "mix", planned.patient)
-    mix = draw_mix(own.glands, own.infiltration, settings.spread, patient_rng)
+    patient_rng = named_rng(settings.seed, "tissue", planned.patient)
+    shares = dict(zip(planned.kinds, draw_shares(settings, patient_rng), strict=True))
+    looks = varied(settings.look_spread, patient_rng)
+    tissue = Tissue(
+        settings.tissue_fraction, looks, shares, settings.territory_um, settings.uneven_spread, settings.uneven_um
+    )
     rng = named_rng(settings.seed, "slide", planned.slide)
     size_px = (round(settings.height_um / DRAWN_MPP), round(settings.width_um / DRAWN_MPP))
-    rgb = draw_slide(size_px, settings.tissue_fraction, mix, draw_stain(settings.stain_spread, rng), rng)
-    return enlarged(rgb, DRAWN_MPP / planned.mpp)
+    scanner_rng = named_rng(settings.seed, "scanner", planned.scanner)
+    stain = scanned(draw_stain(settings.stain_spread, rng), settings.scanner_spread, scanner_rng)
+    rgb, kinds = draw_slide(size_px, tissue, stain, rng)
+    if planned.flaw:
+        rgb = add_flaw(rgb, planned.flaw, rng)
+    return enlarged(rgb, DRAWN_MPP / planned.mpp), squares_of(kinds, planned.mpp)
+
+
+def squares_of(kinds: NDArray[np.uint8], mpp: float) -> list[Square]:
+    """The main kind of every square of a map of kinds (H, W) at `DRAWN_MPP` that is mostly tissue; `mpp` of level 0."""
+    rows, columns = kinds.shape[0] // SQUARE_PX, kinds.shape[1] // SQUARE_PX
+    grid = kinds[: rows * SQUARE_PX, : columns * SQUARE_PX].reshape(rows, SQUARE_PX, columns, SQUARE_PX)
+    shares = np.stack([(grid == number).mean(axis=(1, 3)) for number in range(len(NAMES))])  # (kinds, rows, columns)
+    side = round(SQUARE_PX * DRAWN_MPP / mpp)
+    return [
+        Square(int(column) * side, int(row) * side, side, NAMES[shares[:, row, column].argmax()])
+        for row, column in np.argwhere(shares.sum(axis=0) > 0.5)
+    ]
+
+
+def draw_shares(settings: ProceduralCohort, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Shares of the tissue in a patient: the pair's, the more frequent first on average, and the common kind's."""
+    common = float(np.clip(rng.normal(settings.common_share, settings.spread), 0.05, 0.9))
+    first = float(np.clip(rng.normal(0.5 + settings.tilt, settings.spread), 0.05, 0.95))
+    return (1 - common) * first, (1 - common) * (1 - first), common
 
 
 def enlarged(rgb: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:

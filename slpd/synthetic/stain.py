@@ -1,6 +1,6 @@
 """Haematoxylin and eosin as optical densities, and the colour they give under a scanner."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,12 @@ def draw_stain(spread: float, rng: np.random.Generator) -> Stain:
     strengths = rng.uniform(1 - spread, 1 + spread, (2, 1))
     glass = rng.uniform(240, 246) + rng.normal(0, 0.8, 3)
     return Stain((vectors * strengths).astype(np.float32), glass.astype(np.float32))
+
+
+def scanned(stain: Stain, spread: float, rng: np.random.Generator) -> Stain:
+    """A stain as one scanner sees it: its optical densities are multiplied by lognormal factors that `rng` gives."""
+    response = np.exp(rng.normal(0, spread, (2, 3)))
+    return replace(stain, vectors=(stain.vectors * response).astype(np.float32))
 
 
 def colour(haematoxylin: Field, eosin: Field, stain: Stain, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -1,5 +1,7 @@
 """The tile cohort: which groups of tiles make which slide."""
 
+from collections import Counter
+
 from slpd.errors import UserError
 from slpd.settings.synthetic import TileCohort
 from slpd.synthetic.planned_slide import PlannedSlide
@@ -13,13 +15,9 @@ def plan_tiles(settings: TileCohort, groups: list[TileGroup]) -> list[PlannedSli
     Raises:
         UserError: a label is not in the manifest, or has too few groups.
     """
-    n_slides = settings.slides_per_class * len(settings.classes)
-    benign = shuffled_groups(settings, groups, settings.benign, n_slides * settings.benign_groups_per_slide)
-    own = {
-        name: shuffled_groups(settings, groups, label, settings.slides_per_class * settings.groups_per_slide)
-        for name, label in settings.classes.items()
-    }
     turns = [name for name in settings.classes for _ in range(settings.slides_per_class)]
+    needed = sum((Counter(settings.classes[name]) for name in turns), Counter[str]())
+    left = {label: shuffled_groups(settings, groups, label, n) for label, n in needed.items()}
     order = named_rng(settings.seed, "slides").permutation(turns).tolist()
     return [
         PlannedSlide(
@@ -27,8 +25,7 @@ def plan_tiles(settings: TileCohort, groups: list[TileGroup]) -> list[PlannedSli
             patient=f"M{number:03d}",
             label=name,
             mpp=settings.mpp,
-            groups=tuple(own[name].pop() for _ in range(settings.groups_per_slide)),
-            benign_groups=tuple(benign.pop() for _ in range(settings.benign_groups_per_slide)),
+            groups=tuple(left[label].pop() for label, n in settings.classes[name].items() for _ in range(n)),
         )
         for number, name in enumerate(order, start=1)
     ]

@@ -87,7 +87,8 @@ function prototypeRow(slide, data, k) {
   const mark = button(choose, attributes, badge(k), ` Prototype ${k + 1}`);
   const length = element("i", { style: `width: ${100 * data.share[k]}%; background: ${seriesColour(k)}` });
   const bar = element("span", { class: "bar", "aria-hidden": "true" }, length);
-  const share = element("span", { class: "share" }, `${percent(data.share[k])} of tissue regions`, bar);
+  const kinds = data.kinds.length ? `; known kinds: ${data.kinds[k]}` : "";
+  const share = element("span", { class: "share" }, `${percent(data.share[k])} of tissue regions${kinds}`, bar);
   const pictures = nearestPictures(slide, data, k);
   if (!pictures.length) pictures.push(element("span", { class: "note" }, "no region is assigned to it"));
   return element(
