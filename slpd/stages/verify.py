@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from slpd.artifacts.checksums import damaged_slides, lacks_checksums
+from slpd.artifacts.disk import raise_if_away
 from slpd.artifacts.runs.run_manifest import (
     FileRecord,
     RunManifest,
@@ -95,6 +96,7 @@ def changes(path: Path, name: str, known: FileRecord) -> Iterator[str]:
     try:
         damaged = damaged_slides(path)
     except OSError as error:
+        raise_if_away(path, error)
         yield f"result damaged: {name} (of {stage}) cannot be read ({error}); delete it and {again}"
         return
     if damaged:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slpd.artifacts.checksums import damaged_slides
+from slpd.artifacts.disk import raise_if_away
 from slpd.artifacts.patch_tokens.token_file import (
     open_tokens,
     read_coords,
@@ -175,10 +176,15 @@ def refuse_damaged(cohort: CohortTokens, part: slice) -> None:
 
 
 def fault_of(path: Path) -> str:
-    """What is wrong with the values of a token file; empty: nothing, or it is of an earlier release."""
+    """What is wrong with the values of a token file; empty: nothing, or it is of an earlier release.
+
+    Raises:
+        OSError: its disk is away.
+    """
     try:
         return ", ".join(f"slide {slide}" for slide in damaged_slides(path))
     except OSError as error:
+        raise_if_away(path, error)
         return str(error)
 
 
