@@ -135,6 +135,7 @@ def time_stage(encoder: PatchEncoder, slides: list[TiledSlide], folder: Path) ->
     jobs = Jobs(
         batch_patches=encoder.batch_patches,
         copy_to=None,
+        shared_tokens=None,
         tokens="auto",
         regions_at_once=None,
         iterations_per_job=None,
@@ -181,6 +182,7 @@ def peak_memory(slide: TiledSlide, folder: Path) -> dict[str, float]:
         jobs = Jobs(
             batch_patches=DEMO_BATCH,
             copy_to=None,
+            shared_tokens=None,
             tokens="auto",
             regions_at_once=None,
             iterations_per_job=None,

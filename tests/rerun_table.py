@@ -269,6 +269,7 @@ EDITS: dict[str, Edit] = {
     "patch_encoder.arguments": lambda config: config["patch_encoder"]["arguments"].update(depth=2),
     "patch_encoder.checkpoint": weights,
     "patch_encoder.sha256": weights,
+    "jobs.shared_tokens": lambda config: config["jobs"].update(shared_tokens="elsewhere"),
     "jobs.copy_to": lambda config: config["jobs"].update(copy_to="/elsewhere"),
     "variants.name": rename("variants", "slpd", "variants"),
     "variants.objective": in_entry("variants", "slpd", "objective", value={"intra": 0.5}),

@@ -54,6 +54,7 @@ TRAINING = Training(
 JOBS = Jobs(
     batch_patches=256,
     copy_to=None,
+    shared_tokens=None,
     tokens="auto",
     regions_at_once=None,
     iterations_per_job=None,

@@ -22,6 +22,7 @@ from slpd.artifacts.disk import answer_of, number_in, raise_if_away
 from slpd.artifacts.hdf5_file import open_hdf5_file
 from slpd.artifacts.learned.checkpoint import read_checkpoint
 from slpd.artifacts.learned.encoder_file import read_card
+from slpd.artifacts.patch_tokens.cohort_tokens import fault_of
 from slpd.artifacts.patch_tokens.token_file import open_tokens
 from slpd.artifacts.slides.finished_slide import read_batch
 from slpd.errors import UserError
@@ -38,6 +39,7 @@ def read_hdf5(path: Path) -> None:
 READERS: dict[str, Callable[[Path], object]] = {
     "hdf5": read_hdf5,
     "tokens": open_tokens,
+    "checksums": fault_of,
     "arrays": lambda path: read_arrays(path, ["a"]),
     "checkpoint": lambda path: read_checkpoint(path, torch.device("cpu")),
     "encoder": read_card,

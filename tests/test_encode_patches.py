@@ -1,5 +1,6 @@
 """encode_patches: tokens of every usable slide, once; reasons for the others."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -30,6 +32,7 @@ from slpd.geometry.read_plan import ReadPlan
 from slpd.models.patch_encoder import PatchEncoder
 from slpd.settings.slides import PatchEncoderSettings as Settings
 from slpd.slurm.limit import WARNING
+from slpd.stages import encode_patches
 from slpd.wsi import Slide, UnreadableRegion
 
 MakeSlide = Callable[..., Path]
@@ -60,6 +63,7 @@ def command(
     slides: str,
     version: int = 1,
     copy_to: Path | None = None,
+    shared: Path | None = None,
     batch_patches: int = 64,
     reader: str = "openslide",
     **changes: object,
@@ -67,7 +71,13 @@ def command(
     """The command line of the stage; `changes` are keys of `patch_encoder`."""
     reading = {"reader": reader}
     jobs = {"batch_patches": batch_patches, "copy_to": copy_to and str(copy_to), "checkpoint_minutes": 10}
-    jobs |= {"tokens": "auto", "regions_at_once": None, "iterations_per_job": None, "attention": "auto"}
+    jobs |= {
+        "shared_tokens": shared and str(shared),
+        "tokens": "auto",
+        "regions_at_once": None,
+        "iterations_per_job": None,
+        "attention": "auto",
+    }
     write_batch(cohort / "tiled.json", [slide for name in slides if (slide := read_finished(cohort / f"{name}.json"))])
     argv = ["encode_patches", "--records", str(cohort / "tiled.json"), "--regions", str(cohort)]
     argv += ["--settings", json.dumps(ENCODER | changes), "--reading", json.dumps(reading)]
@@ -156,6 +166,88 @@ def test_regions_read_otherwise_are_counted_in_the_record(
     _, records = encode("a", reader="nvjpeg")
     assert records["a"].reader_reason.endswith(": 1")
     assert "regions read by" in records["a"].reader_reason
+
+
+class TwoExperiments:
+    """Two that encode slide `a`, with a folder of shared tokens."""
+
+    def __init__(self, cohort: Path, encode: Encode) -> None:
+        self.cohort, self.encode, self.shared = cohort, encode, cohort / "shared"
+        self.tokens = cohort / "tokens" / "a.h5"
+
+    def first(self, **changes: object) -> Path:
+        """The token file of the first, moved to where the first is."""
+        assert self.encode("a", shared=self.shared, **changes)[0] == 0
+        shutil.rmtree(self.cohort / "first", ignore_errors=True)
+        return self.tokens.parent.rename(self.cohort / "first") / "a.h5"
+
+    def second(self, **changes: object) -> dict[str, SlideRecord]:
+        """The records of the second."""
+        status, records = self.encode("a", shared=self.shared, **changes)
+        assert status == 0
+        return records
+
+
+@pytest.fixture
+def two(cohort: Path, encode: Encode) -> TwoExperiments:
+    return TwoExperiments(cohort, encode)
+
+
+def refuse_to_encode(*_: object) -> None:
+    raise AssertionError("encoded anew")
+
+
+def test_another_experiment_encodes_nothing_anew(two: TwoExperiments, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, alone = two.encode("a")
+    shutil.rmtree(two.tokens.parent)
+    first = two.first()
+    monkeypatch.setattr(encode_patches, "PatchEncoder", refuse_to_encode)
+    assert two.second() == alone
+    assert two.tokens.samefile(first)
+    (shared,) = two.shared.rglob("*.h5")
+    shutil.rmtree(first.parent)
+    assert two.second() == alone  # it has its own
+    two.tokens.unlink()
+    assert two.second() == alone  # and the folder has another
+    shutil.rmtree(two.shared)
+    assert two.tokens.stat().st_nlink == 1
+    assert read_tokens(two.tokens).shape == (3, 16, 384)
+    assert two.second() == alone
+    assert shared.samefile(two.tokens)
+
+
+def test_shared_tokens_that_changed_on_the_disk_are_not_taken(two: TwoExperiments) -> None:
+    first = two.first()
+    whole = first.read_bytes()
+    with h5py.File(first, "r") as file:
+        place = file["features"].id.get_offset() + 7
+    damaged = bytearray(whole)
+    damaged[place] ^= 1
+    first.write_bytes(damaged)
+    two.second()
+    (shared,) = two.shared.rglob("*.h5")
+    assert two.tokens.read_bytes() == shared.read_bytes() == whole
+
+
+def test_tokens_of_other_settings_are_not_taken(two: TwoExperiments) -> None:
+    first = two.first()
+    two.second(seed=1)
+    assert not np.array_equal(read_tokens(first), read_tokens(two.tokens))
+    assert len(list(two.shared.rglob("*.h5"))) == 2
+
+
+def test_without_hard_links_every_experiment_encodes_and_says_why(
+    two: TwoExperiments, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    first = two.first()
+    two.second()
+    assert first.read_bytes() == two.tokens.read_bytes()
+    assert not list(two.shared.rglob("*.h5"))
+    assert "Invalid cross-device link" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """import_tokens: token files of other programs go the way of our own, and what cannot is said by name."""
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +13,17 @@ import torch
 from numpy.typing import NDArray
 
 from slpd.__main__ import main
+from slpd.artifacts.checksums import damaged_slides
 from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens
-from slpd.artifacts.patch_tokens.token_file import read_coords, read_quality, read_source, read_tokens
+from slpd.artifacts.patch_tokens.token_file import (
+    Quality,
+    TokenSource,
+    read_coords,
+    read_quality,
+    read_source,
+    read_tokens,
+    write_tokens,
+)
 from slpd.artifacts.slides.slide_record import SlideRecord, read_records
 
 pytestmark = pytest.mark.torch
@@ -98,6 +109,84 @@ def test_what_a_file_states_of_its_origin_is_kept(run: Import, tmp_path: Path) -
     run()
     again = read_source(tmp_path / "tokens" / "again.h5")
     assert (again.slide, again.region_px, again.slide_mpp) == ("again", 4096, 0.25)
+
+
+def test_what_is_there_is_not_written_again(run: Import, tmp_path: Path) -> None:
+    """A second start, or one after a kill, goes on with the files that are missing, damaged, or of other bytes."""
+    theirs, ours = tmp_path / "theirs", tmp_path / "tokens"
+    for number, name in enumerate("abcd"):
+        write_h5(theirs / f"{name}.h5", tokens(2, seed=number), corners(2))
+    _, first = run()
+    whole = {path.name: path.read_bytes() for path in ours.iterdir()}
+    before = {path.name: path.stat().st_mtime_ns for path in ours.iterdir()}
+    (ours / "b.h5").unlink()
+    damaged = bytearray(whole["c.h5"])
+    with h5py.File(ours / "c.h5", "r") as file:
+        damaged[file["features"].id.get_offset() + 9] ^= 1
+    (ours / "c.h5").write_bytes(damaged)
+    write_h5(theirs / "d.h5", tokens(2, seed=9), corners(2))
+    _, second = run()
+    after = {path.name: path.stat().st_mtime_ns for path in ours.iterdir()}
+    assert second == first
+    assert {name for name in after if after[name] != before[name]} == {"b.h5", "c.h5", "d.h5"}
+    assert all((ours / f"{name}.h5").read_bytes() == whole[f"{name}.h5"] for name in "abc")
+    assert np.array_equal(read_tokens(ours / "d.h5"), tokens(2, seed=9).astype(np.float16))
+
+
+def test_what_is_said_of_tokens_is_said_again_of_those_that_are_there(
+    run: Import, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in "ab":
+        features = tokens(3)
+        features[1, :20] = 0
+        write_h5(tmp_path / "theirs" / f"{name}.h5", features, corners(3))
+    for _ in range(2):
+        caplog.clear()
+        assert run()[0] == 2
+        assert "slides of different patients have the same tokens: a and b" in capsys.readouterr().err
+        assert "a: 20 of 768 tokens are zeros" in caplog.text
+
+
+def own_file(path: Path, slide: str) -> None:
+    """As encode_patches writes it: one of four regions could not be read, one of three is blurred."""
+    source = TokenSource(slide, "of the slide", encoder="vit", region_px=4096, slide_mpp=0.5)
+    quality = Quality(np.array([9, 1, 9], np.float32), corners(4)[3:])
+    write_tokens(path, tokens(3).astype(np.float16), corners(3), source, quality)
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_a_file_of_this_program_is_linked_with_all_it_states(
+    run: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """It outlives its source, and says the same where the file system has no links."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "other device")
+
+    theirs, ours = tmp_path / "theirs" / "s.h5", tmp_path / "tokens" / "s.h5"
+    own_file(theirs, "s")
+    content = theirs.read_bytes()
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    for _ in range(2):
+        _, records = run()
+        assert (records["s"].n_regions, records["s"].slide_mpp) == (3, 0.5)
+        assert (ours.stat().st_ino == theirs.stat().st_ino) == links
+    theirs.unlink()
+    assert ours.read_bytes() == content
+    assert read_source(ours).fingerprint == "of the slide"
+    assert read_quality(ours).sharpness.tolist() == [9, 1, 9]
+
+
+def test_a_file_of_this_program_of_another_slide_or_scale_is_written_anew(run: Import, tmp_path: Path) -> None:
+    own_file(tmp_path / "theirs" / "renamed.h5", "s")
+    own_file(tmp_path / "theirs" / "scaled.h5", "scaled")
+    run(patient="p", scaled=0.25)
+    for slide, mpp in (("renamed", 0.5), ("scaled", 0.25)):
+        ours = tmp_path / "tokens" / f"{slide}.h5"
+        assert ours.stat().st_ino != (tmp_path / "theirs" / f"{slide}.h5").stat().st_ino
+        assert (read_source(ours).slide, read_source(ours).slide_mpp) == (slide, mpp)
+        assert damaged_slides(ours) == []
 
 
 def test_imported_slides_are_trained_on(run: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import yaml
 from numpy.typing import NDArray
 
 from slpd.__main__ import run as run_stage
+from slpd.artifacts.checksums import damaged_slides, stated_checksums
 from slpd.artifacts.evaluation.absent_slides import read_absent
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.artifacts.learned.bags import read_bags, read_corners
@@ -76,6 +77,8 @@ def test_tridents_and_stamps_vectors_are_bags_of_one(tmp_path: Path) -> None:
     assert imported(tmp_path, ["b", "a"]) == {}
     bags = read_bags(tmp_path / "bags.h5")
     assert list(bags) == ["a", "b"]
+    assert len(stated_checksums(tmp_path / "bags.h5")) == 2
+    assert damaged_slides(tmp_path / "bags.h5") == []
     assert np.array_equal(bags["a"], vector(0)[None])
     assert np.array_equal(bags["b"], vector(1)[None])
     assert (read_corners(tmp_path / "bags.h5")[0] == -1).all()  # of a whole slide; the file's are of its patches

@@ -153,8 +153,8 @@ from slpd.synthetic.slide_file import write_slide
 folder = Path(sys.argv[1])
 write_slide(folder / "s.tiff", tissue_like(1024), MPP, 85)
 slides = [make_slide(folder, name, 256, 4, 4, folder / "s.tiff") for name in "ab"]
-jobs = {"batch_patches": 64, "copy_to": None, "tokens": "auto", "regions_at_once": None, "attention": "auto"}
-jobs = Jobs(**jobs, iterations_per_job=None, checkpoint_minutes=10)
+jobs = {"batch_patches": 64, "copy_to": None, "shared_tokens": None, "tokens": "auto", "regions_at_once": None}
+jobs = Jobs(**jobs, iterations_per_job=None, attention="auto", checkpoint_minutes=10)
 batch = Batch(PatchEncoderSettings(**COMMON | DEMO), Reading(reader="auto"), jobs, 0)
 batch.encoder  # built now
 reset()

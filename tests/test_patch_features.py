@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import patch_files
 import pytest
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from slpd.__main__ import main
+from slpd.artifacts.checksums import damaged_slides
 from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens
 from slpd.artifacts.patch_tokens.token_file import read_coords, read_present, read_source, read_tokens
 from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
@@ -117,6 +119,36 @@ def test_only_files_with_absent_patches_have_a_mask(run: Import, tmp_path: Path)
     assert np.array_equal(cohort.present[4:].reshape(-1, SIDE**2), read_present(tmp_path / "tokens/b.h5"))
     write_manifest(tmp_path / "slides.csv", rows[:1])
     assert open_cohort_tokens(tmp_path / "slides.csv").present is None
+
+
+def test_what_is_there_is_not_written_again(run: Import, tmp_path: Path) -> None:
+    """Values are read again: of copies, and of what the log says. Whatever changed on the disk is written anew."""
+    corners, ours = patch_files.disc(9, STEP), tmp_path / "tokens/a.h5"
+    patch_files.write_trident(tmp_path / "theirs/a.h5", drawn(len(corners)), corners, TRIDENT)
+    first = run()
+    written, content = ours.stat().st_mtime_ns, ours.read_bytes()
+    assert run() == first
+    assert ours.stat().st_mtime_ns == written
+    with h5py.File(ours, "r+") as file:
+        file["present"][0, 0] ^= True
+    assert damaged_slides(ours) == ["a"]
+    assert run() == first
+    assert ours.read_bytes() == content
+
+
+@pytest.mark.parametrize("slide", ["a", "renamed"])
+def test_absent_patches_of_our_own_files_stay_absent(run: Import, tmp_path: Path, slide: str) -> None:
+    """Of the same slide the file is linked, of another it is written anew."""
+    corners, theirs, ours = patch_files.disc(9, STEP), tmp_path / "theirs", tmp_path / "tokens"
+    patch_files.write_trident(theirs / "a.h5", drawn(len(corners)), corners, TRIDENT)
+    run()
+    present = read_present(ours / "a.h5")
+    assert present is not None
+    (ours / "a.h5").rename(theirs / "a.h5").rename(theirs / f"{slide}.h5")
+    for _ in range(2):
+        assert run()[slide].status == "ok"
+        assert np.array_equal(present, read_present(ours / f"{slide}.h5"))
+        assert (ours / f"{slide}.h5").samefile(theirs / f"{slide}.h5") == (slide == "a")
 
 
 def test_another_share_of_patches_makes_other_tokens(run: Import, tmp_path: Path) -> None:

@@ -73,6 +73,25 @@ def test_outputs_are_complete_and_the_same_every_time(tmp_path: Path, monkeypatc
     assert not list(tmp_path.glob("*.resume"))
 
 
+def test_tokens_that_changed_on_the_disk_are_refused_by_slide_and_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = write_cohort(tmp_path)
+    slide = list(N_REGIONS)[1]
+    path = tmp_path / f"{slide}.h5"
+    with h5py.File(path, "r") as file:
+        place = file["features"].id.get_offset() + 100
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    assert pretrain(manifest, tmp_path / "out", monkeypatch) == 2
+    message = capsys.readouterr().err
+    assert f"token files changed on the disk since they were written: {path} (slide {slide}); delete" in message
+    with h5py.File(path, "r+") as file:
+        del file["checksums"]  # as earlier releases wrote it: nobody can tell
+    assert pretrain(manifest, tmp_path / "out", monkeypatch) == 0
+
+
 def test_embeddings_and_weights_are_those_of_the_teacher_on_centre_crops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +224,7 @@ def test_a_loss_that_is_not_finite_names_the_slides(
     manifest = write_cohort(tmp_path)
     with h5py.File(tmp_path / "b.h5", "r+") as file:
         file["features"][4] = np.inf
+        del file["checksums"]  # as if written so
     whole = TRAINING.model_copy(update={"batch_size": sum(N_REGIONS.values())})
     assert pretrain(manifest, tmp_path / "out", monkeypatch, whole) == 2
     message = capsys.readouterr().err
@@ -242,6 +262,7 @@ def test_embeddings_that_are_not_finite_name_slide_and_region(
     left_out = int(np.setdiff1d(np.arange(6, 15), trained)[0])  # of slide b, regions 6 to 14 of the cohort
     with h5py.File(tmp_path / "b.h5", "r+") as file:
         file["features"][left_out - 6] = np.nan
+        del file["checksums"]  # as if written so
     assert pretrain(manifest, tmp_path / "out", monkeypatch, one) == 2
     assert "1 regions have embeddings that are not finite" in (error := capsys.readouterr().err)
     assert f"b: {left_out - 6}" in error

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from small_training import (
     ENCODER,
     GRID,
@@ -23,6 +24,7 @@ from small_training import (
 from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens
 from slpd.artifacts.patch_tokens.token_file import read_tokens
 from slpd.errors import UserError
+from slpd.settings.experiment import load_experiment
 from slpd.settings.jobs import TokenPlace
 from slpd.training import memory, token_store
 from slpd.training.batches import own_regions, slot_shares
@@ -30,6 +32,7 @@ from slpd.training.token_store import open_token_store
 
 pytestmark = pytest.mark.torch
 
+ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 R = sum(N_REGIONS.values())
 BATCHES = [np.array([3, 20, 7]), np.array([21, 0, 9]), np.array([14, 3, 16]), np.array([1])]
@@ -151,4 +154,15 @@ def test_activations_are_held_for_as_many_regions_as_fit(monkeypatch: pytest.Mon
     assert memory.regions_at_once(ENCODER, TRAINING, gpu, 512, None) == 86  # six parts of nearly equal size
     assert memory.regions_at_once(ENCODER, TRAINING, gpu, 64, None) == 64
     assert memory.regions_at_once(ENCODER, TRAINING, gpu, 64, 30) == 22  # three parts
-    assert memory.regions_at_once(ENCODER, TRAINING, CPU, 16, None) == memory.CPU_REGIONS
+
+
+def test_a_cpu_takes_as_many_regions_as_fit_in_a_stated_memory_whatever_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Eight of the paper's network, all of a small one's: equal bytes on every machine."""
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1)
+    paper = load_experiment(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
+    assert memory.regions_at_once(paper.region_encoder, paper.training, CPU, 512, None) == 8
+    assert memory.regions_at_once(ENCODER, TRAINING, CPU, 512, None) == 512
+    huge = ENCODER.model_copy(update={"width": 10**6})
+    assert memory.regions_at_once(huge, TRAINING, CPU, 16, None) == 1

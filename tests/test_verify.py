@@ -5,12 +5,19 @@ import hashlib
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 import rerun_table
 
-from slpd.artifacts.runs.run_manifest import last_manifest
+from slpd.artifacts.checksums import damaged_slides, stated_checksums
+from slpd.artifacts.learned.bags import write_bags
+from slpd.artifacts.learned.embeddings import CohortEmbeddings, write_embeddings
+from slpd.artifacts.patch_tokens.token_file import TokenSource, read_tokens, write_tokens
+from slpd.artifacts.runs.run_manifest import last_manifest, read_runs, sha256_of
 from slpd.artifacts.slides.sheet import read_sheet
 from slpd.artifacts.slides.slide_files import quick_sha256
 from slpd.errors import UserError
@@ -188,6 +195,153 @@ def test_slide_is_known_by_size_and_both_ends(tmp_path: Path) -> None:
         content[place] ^= 1
     path.write_bytes(content + b"\0")
     assert quick_sha256(path) != before
+
+
+def tokens_file(path: Path) -> None:
+    values = iter(np.random.default_rng(0).normal(size=(3, 4, 8)).astype(np.float16))
+    write_tokens(path, values, np.arange(6).reshape(3, 2), TokenSource("s0", "f", region_px=64))
+
+
+def bags_file(path: Path) -> None:
+    bags = {f"s{n}": np.random.default_rng(n).normal(size=(3, 8)).astype(np.float32) for n in range(3)}
+    write_bags(path, bags, {slide: np.arange(6).reshape(3, 2) for slide in bags})
+
+
+def embeddings_file(path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(9, 8)).astype(np.float32)
+    write_embeddings(path, CohortEmbeddings(vectors, vectors[:, :3], np.arange(0, 12, 3), ["s0", "s1", "s2"]))
+
+
+TOKENS, BAGS, VECTORS = (
+    f"cohorts/toy/{name}" for name in ("tokens/s0.h5", "variants/slpd/bags.h5", "warmup/embeddings.h5")
+)
+FROM_SLIDES = (
+    "(of encode_patches): values of s0 are not those written; delete it and run with --forcerun encode_patches"
+)
+
+
+@pytest.mark.parametrize(
+    ("write", "name", "place", "said"),
+    [
+        (tokens_file, TOKENS, ("features", 2), FROM_SLIDES),
+        (tokens_file, TOKENS, ("coords", 1), FROM_SLIDES),
+        (bags_file, BAGS, ("features", 4), "values of s1 are not"),
+        (bags_file, BAGS, ("coords", 8), "values of s2 are not"),
+        (embeddings_file, VECTORS, ("bottleneck", 0), "values of s0 are not"),
+        (embeddings_file, VECTORS, ("region_vector", 5), "values of s1 are not"),
+    ],
+)
+def test_a_flipped_byte_is_found_and_its_slide_named(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    write: Callable[[Path], None],
+    name: str,
+    place: tuple[str, int],
+    said: str,
+) -> None:
+    """The disk changed it: size and time of the file are as they were."""
+    path = RESULTS / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path)
+    record()
+    assert verified(capsys)[0] == 0
+    flip_byte(path, *place)
+    record(2e9)  # of the file nothing shows, so its record is kept
+    status, text = verified(capsys)
+    assert status == 1
+    assert text.startswith(f"result damaged: {name} ")
+    assert text.count("\n") == 1
+    assert said in text
+
+
+def flip_byte(path: Path, dataset: str, row: int) -> None:
+    """Change a bit of a row of a dataset on the disk."""
+    with h5py.File(path, "r") as file:
+        values = file[dataset]
+        place = values.id.get_offset() + row * values.nbytes // len(values) + 1
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(content)
+    os.utime(path, ns=times)
+
+
+def test_attributes_and_structure_are_checked_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = RESULTS / "cohorts/toy/tokens/s0.h5"
+    tokens_file(path)
+    record()
+    content = path.read_bytes()
+    with h5py.File(path, "r+") as file:
+        file["features"].attrs["region_px"] = 128
+    assert "values of s0 are not those written" in verified(capsys)[1]
+    path.write_bytes(content[:-100])
+    assert "result damaged: cohorts/toy/tokens/s0.h5 (of encode_patches) cannot be read" in verified(capsys)[1]
+
+
+def test_values_written_anew_are_changed_not_damaged(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = RESULTS / "cohorts/toy/tokens/s0.h5"
+    tokens_file(path)
+    record()
+    write_tokens(path, iter(np.ones((3, 4, 8), np.float16)), np.arange(6).reshape(3, 2), TokenSource("s0", "f"))
+    run = "20010909-014640"
+    assert verified(capsys) == (1, f"result changed: cohorts/toy/tokens/s0.h5 (of encode_patches) since run {run}\n")
+
+
+def test_files_of_an_earlier_release_are_told_and_not_called_damaged(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their readers take them, and the record of the run knows them by all their bytes."""
+    path = RESULTS / "cohorts/toy/tokens/s0.h5"
+    tokens_file(path)
+    with h5py.File(path, "r+") as file:
+        del file["checksums"]
+    record()
+    assert read_tokens(path).shape == (3, 4, 8)
+    status, text = verified(capsys)
+    assert status == 0
+    assert text.startswith(
+        "without checksums, of an earlier release, known by their bytes alone: cohorts/toy/tokens/s0.h5"
+    )
+    flip_byte(path, "features", 1)
+    assert "result changed: cohorts/toy/tokens/s0.h5" in verified(capsys)[1]
+
+
+def test_checksums_do_not_depend_on_how_the_rows_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens_file(tmp_path / "s0.h5")
+    (stated,) = stated_checksums(tmp_path / "s0.h5")
+    for n_bytes in (1, 64, 100, 10**9):
+        monkeypatch.setattr("slpd.artifacts.checksums.BLOCK_BYTES", n_bytes)
+        assert damaged_slides(tmp_path / "s0.h5") == []
+    assert len(stated) == 64
+
+
+def test_a_new_result_with_checksums_is_not_read_for_the_record(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens_file(RESULTS / "cohorts/toy/tokens/s0.h5")
+    read = []
+
+    def noted(path: Path) -> str:
+        read.append(path)
+        return sha256_of(path)
+
+    monkeypatch.setattr("slpd.artifacts.runs.run_manifest.sha256_of", noted)
+    record()
+    assert {path.suffix for path in read} == {".csv", ".json", ".safetensors"}
+
+
+def test_the_report_reads_runs_without_their_files(folder: Path) -> None:
+    record(1e9)
+    record(2e9)
+    (RESULTS / "tables/toy.csv").unlink()
+    last = last_manifest(RESULTS)
+    assert last is not None
+    assert read_runs(RESULTS)[1].model_dump() == last.model_dump(exclude={"inputs", "results"})
+    for path in (RESULTS / "runs").iterdir():  # as of thousands of slides
+        head, files = path.read_text().split(' "inputs": {')
+        path.write_text(f'{head} "inputs": {{ no JSON, {files}')
+    assert [run.run for run in read_runs(RESULTS)] == ["20010909-014640", "20330518-033320"]
+    (RESULTS / "runs/20010909-014640.json").write_text("{")
+    with pytest.raises(UserError, match="no manifest of a run"):
+        read_runs(RESULTS)
 
 
 def test_folder_without_a_run_is_refused(folder: Path) -> None:

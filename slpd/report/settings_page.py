@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from slpd.artifacts.runs.run_manifest import RunManifest
+from slpd.artifacts.runs.run_manifest import RunHead
 from slpd.report.site import Site, columns
 from slpd.report.summary_page import RUN_COLUMNS, machine, run_row
 from slpd.settings.experiment import Experiment
@@ -31,7 +31,7 @@ def config_yaml(experiment: Experiment) -> str:
 
 
 def write_settings(
-    site: Site, experiment: Experiment, maker: Maker, runs: Sequence[RunManifest], configfiles: Sequence[str]
+    site: Site, experiment: Experiment, maker: Maker, runs: Sequence[RunHead], configfiles: Sequence[str]
 ) -> None:
     """Write the page; `configfiles` are those that the workflow was started with."""
     config, text = experiment.model_dump(mode="json"), config_yaml(experiment)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slpd.artifacts.runs.run_manifest import RunManifest
+from slpd.artifacts.runs.run_manifest import RunHead
 from slpd.report.costs import StageCost
 from slpd.report.findings import compared
 from slpd.report.front import Front
@@ -23,7 +23,7 @@ def write_summary(
     experiment: Experiment,
     cohorts: Sequence[Slides],
     costs: Sequence[StageCost],
-    runs: Sequence[RunManifest],
+    runs: Sequence[RunHead],
     tables: Sequence[TableContent],
     hardware: Mapping[str, Any],
     fronts: Sequence[Front],
@@ -210,7 +210,7 @@ def cost_row(cost: StageCost) -> list[Any]:
     ]
 
 
-def run_row(run: RunManifest) -> list[str]:
+def run_row(run: RunHead) -> list[str]:
     """An earlier run as a line."""
     nodes = ", ".join(sorted({job["nodes"] for job in run.jobs if job.get("nodes")}))
     return [

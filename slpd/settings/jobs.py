@@ -15,6 +15,9 @@ class Jobs(Section):
 
     batch_patches: int = Field(gt=0, description="patches encoded at a time")
     copy_to: str | None = Field(min_length=1, description="folder a slide is copied to while it is read; null: none")
+    shared_tokens: str | None = Field(
+        min_length=1, description="folder through which experiments share patch tokens; null: none"
+    )
     tokens: TokenPlace = Field(description="where training keeps patch tokens; auto: the first in which they fit")
     regions_at_once: int | None = Field(
         gt=0, description="regions of a batch whose activations are held together; null: as many as fit"

@@ -27,7 +27,8 @@ from torch import Tensor
 from slpd.artifacts.disk import raise_if_slide_away
 from slpd.artifacts.outside.encoder_weights import read_encoder_weights
 from slpd.artifacts.patch_tokens.cohort_tokens import Stamp, file_stamp
-from slpd.artifacts.patch_tokens.token_file import Quality, TokenSource, read_quality, read_source, write_tokens
+from slpd.artifacts.patch_tokens.shared_tokens import share, take_shared
+from slpd.artifacts.patch_tokens.token_file import Quality, TokenSource, has_tokens, read_quality, write_tokens
 from slpd.artifacts.patch_tokens.token_journal import EncodedRegion, TokenJournal, journal_path, n_done
 from slpd.artifacts.slides.finished_slide import read_batch
 from slpd.artifacts.slides.node_copy import node_copy
@@ -63,6 +64,11 @@ class Batch:
     reading: Reading
     jobs: Jobs
     version: int  # result version of the stage
+
+    @property
+    def shared(self) -> Path | None:
+        """Where experiments share tokens."""
+        return Path(self.jobs.shared_tokens) if self.jobs.shared_tokens else None
 
     @cached_property
     def encoder(self) -> PatchEncoder:
@@ -214,8 +220,7 @@ def open_slide(record: SlideRecord, regions: list[Region], batch: Batch, out: Pa
         source = describe(record, regions, opened, batch)
         of_reading = {"reader": reader.reader, "reader_reason": reader.reader_reason}
         record = record.model_copy(update=of_reading | {"read_mpp": plan.read_mpp, "effective_mpp": plan.effective_mpp})
-        if has_tokens(out, source):
-            log.info("%s: unchanged", record.slide)
+        if is_encoded(out, source, batch.shared):
             return Prepared(record, None, out)
         if batch.jobs.copy_to is not None:
             copy = copied(slide, record, batch.jobs.copy_to, stack)
@@ -224,6 +229,19 @@ def open_slide(record: SlideRecord, regions: list[Region], batch: Batch, out: Pa
         corners = np.array([(region.x_lv0, region.y_lv0) for region in regions], np.int64)
         task = Task(slide, reader, corners, plan, source, stamps_of(slide.path))
         return Prepared(record, task, out, stack.pop_all())
+
+
+def is_encoded(out: Path, source: TokenSource, shared: Path | None) -> bool:
+    """Whether the slide has its tokens, from an earlier start or now from another experiment."""
+    if has_tokens(out, source):
+        log.info("%s: unchanged", source.slide)
+    elif shared and take_shared(shared, source, out):
+        log.info("%s: encoded before, in another experiment", source.slide)
+    else:
+        return False
+    if shared:
+        share(shared, source, out)
+    return True
 
 
 def copied(slide: Slide, record: SlideRecord, folder: str, stack: ExitStack) -> Slide:
@@ -308,6 +326,8 @@ def encode_regions(task: Task, batch: Batch, out: Path) -> None:
         collect_tokens(journal, task, out)
         log.info("%s: %d regions, %.2f/s", task.slide.name, len(task.corners), rate)
         journal.remove()
+    if batch.shared:
+        share(batch.shared, task.source, out)
 
 
 def encode_ahead(task: Task, first: int, encoder: PatchEncoder) -> Iterator[EncodedRegion | None]:
@@ -412,14 +432,3 @@ def shape_of(settings: Settings) -> dict[str, object]:
     """
     shape = settings.model_dump(include=SHAPING, exclude={"pooling"} if settings.pooling == "model" else None)
     return shape | ({"config": Path(settings.folder, "config.json").read_text()} if settings.folder else {})
-
-
-def has_tokens(path: Path, source: TokenSource) -> bool:
-    """Whether the file holds exactly these tokens; a damaged file does not.
-
-    Unreadable regions are tried again: OpenSlide's quick hash is the same for a slide and a better copy of it.
-    """
-    try:
-        return path.exists() and read_source(path) == source and not len(read_quality(path).invalid)
-    except (UserError, TypeError):  # TypeError: attributes of another program or version
-        return False

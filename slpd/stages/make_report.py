@@ -27,7 +27,7 @@ from slpd.artifacts.learned.slide_graph_file import read_slide_graph
 from slpd.artifacts.learned.slide_map import read_slide_map
 from slpd.artifacts.learned.training_metrics import read_metrics
 from slpd.artifacts.runs.job_costs import read_job_costs
-from slpd.artifacts.runs.run_manifest import RunManifest, read_runs
+from slpd.artifacts.runs.run_manifest import RunHead, read_runs
 from slpd.artifacts.slides.known_kinds import read_known_kinds
 from slpd.artifacts.slides.manifest import read_manifest
 from slpd.artifacts.slides.region_table import read_regions
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> None:
     log.info("%d pages", len(site.navigation))
 
 
-def gpus_held(asked: Mapping[str, int], maker: Maker, runs: Sequence[RunManifest]) -> dict[str, int]:
+def gpus_held(asked: Mapping[str, int], maker: Maker, runs: Sequence[RunHead]) -> dict[str, int]:
     """GPUs that jobs hold: what they ask for, or none where no run had GPUs or a queue that gives them."""
     queued = "SLURM_JOB_ID" in os.environ or any(run.jobs for run in runs)
     machines = [maker.hardware, *(run.hardware for run in runs)]

@@ -6,7 +6,8 @@ from pathlib import Path
 from slpd.artifacts.learned.checkpoint import write_checkpoint
 from slpd.artifacts.learned.embeddings import write_embeddings
 from slpd.artifacts.learned.training_metrics import write_metrics
-from slpd.method.processes import process_index
+from slpd.artifacts.patch_tokens.cohort_tokens import refuse_damaged
+from slpd.method.processes import n_processes, process_index
 from slpd.settings.training import PLAIN_DINO
 from slpd.training.devices import training_device
 from slpd.training.identity import experiment_identity, result_version
@@ -33,6 +34,8 @@ def run(args: argparse.Namespace) -> None:
     resume = ResumeFile(args.teacher.with_name(f"{args.teacher.name}.resume"), unfinished, job.jobs.checkpoint_minutes)
     with QueueSignals() as signals, training_device() as device:
         found = resume.find()
+        if not found:  # once in a training; it takes a hundredth of its time
+            refuse_damaged(job.cohort, slice(process_index(), None, n_processes()))
         trainer = open_trainer(job, PLAIN_DINO, epochs, resume, device, signals)
         progress = resume.load(trainer.learner) if found else Progress(epochs.start)
         trainer.monitor.start(progress)

@@ -8,17 +8,21 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from slpd.artifacts.checksums import damaged_slides, lacks_checksums
+from slpd.artifacts.disk import raise_if_away
 from slpd.artifacts.runs.run_manifest import (
     FileRecord,
     RunManifest,
+    digest_of_checksums,
     input_record,
     last_manifest,
     result_files,
     sha256_of,
 )
-from slpd.errors import UserError
+from slpd.errors import UserError, first_of
 from slpd.versions import RESULT_VERSIONS
 
+NAMED = 3  # slides or files, in a line
 GONE = os.strerror(errno.ENOENT)
 WHY = Path(__file__).parents[2] / "workflow/scripts/why.py"
 
@@ -40,6 +44,9 @@ def run(args: argparse.Namespace) -> int:
     lines = [*drift(args.results, manifest), *other_versions(manifest)]
     if args.configfile is not None:
         lines += stale(args.configfile)
+    if unchecked := [path for path in result_files(args.results) if is_of_earlier_release(path)]:
+        named = first_of([str(path.relative_to(args.results)) for path in unchecked], NAMED)
+        print(f"without checksums, of an earlier release, known by their bytes alone: {named}")
     same = f"run {manifest.run}: {len(manifest.inputs)} inputs and {len(manifest.results)} results are as they were"
     print("\n".join(lines) or same)
     return int(bool(lines))
@@ -73,9 +80,38 @@ def drift(results: Path, manifest: RunManifest) -> Iterator[str]:
     for name, known in manifest.results.items():
         if name not in names:
             yield f"result gone: {name} (of {known.stage or 'a stage'})"
-        elif sha256_of(results / name) != known.sha256:
-            yield f"result changed: {name} (of {known.stage or 'a stage'}) since run {known.run}"
+        else:
+            yield from changes(results / name, name, known)
     yield from (f"not of the last run: {name}" for name in sorted(names - set(manifest.results)))
+
+
+def changes(path: Path, name: str, known: FileRecord) -> Iterator[str]:
+    """What is other in a result than its record says; slides by name, where the file has their checksums."""
+    stage = known.stage or "a stage"
+    again = f"run with --forcerun {stage}" if path.parent.name == "tokens" else "start again"  # tokens are undeclared
+    if not known.by_checksums:
+        if sha256_of(path) != known.sha256:
+            yield f"result changed: {name} (of {stage}) since run {known.run}"
+        return
+    try:
+        damaged = damaged_slides(path)
+    except OSError as error:
+        raise_if_away(path, error)
+        yield f"result damaged: {name} (of {stage}) cannot be read ({error}); delete it and {again}"
+        return
+    if damaged:
+        slides = first_of(damaged, NAMED)
+        yield f"result damaged: {name} (of {stage}): values of {slides} are not those written; delete it and {again}"
+    elif digest_of_checksums(path) != known.sha256:
+        yield f"result changed: {name} (of {stage}) since run {known.run}"
+
+
+def is_of_earlier_release(path: Path) -> bool:
+    """Whether a file would have checksums if this release had written it."""
+    try:
+        return path.suffix == ".h5" and lacks_checksums(path)
+    except OSError:  # whatever it is now, its hash has been compared
+        return False
 
 
 def other_versions(manifest: RunManifest) -> Iterator[str]:
@@ -101,11 +137,17 @@ def compared(one: RunManifest, other: RunManifest) -> Iterator[str]:
     ]  # a run may have stages of another release
     for stage in sorted(stages, key=order.index):
         mine, theirs = of_stage(one.results, stage), of_stage(other.results, stage)
-        differing = [name for name in sorted(mine | theirs) if mine.get(name) != theirs.get(name)]
-        said = f"{len(differing)} of {len(mine | theirs)} files differ: {', '.join(differing[:3])}"
-        yield f"{stage or 'of no stage'}: {said if differing else f'{len(mine)} files bit-equal'}"
+        names = sorted(mine | theirs)
+        unlike = [name for name in mine.keys() & theirs.keys() if mine[name][0] != theirs[name][0]]
+        differing = [name for name in names if name not in unlike and mine.get(name) != theirs.get(name)]
+        said = f"{len(differing)} of {len(names)} files differ: {first_of(differing, NAMED)}"
+        if not differing:
+            said = f"{len(mine)} files bit-equal"
+        if unlike:  # one run is of an earlier release
+            said = f"{len(unlike)} of {len(names)} files cannot be compared: one run knows them by checksums"
+        yield f"{stage or 'of no stage'}: {said}"
 
 
-def of_stage(results: Mapping[str, FileRecord], stage: str) -> dict[str, str]:
-    """Path -> hash of what a stage wrote."""
-    return {name: record.sha256 for name, record in results.items() if record.stage == stage}
+def of_stage(results: Mapping[str, FileRecord], stage: str) -> dict[str, tuple[bool, str]]:
+    """Path -> hash of what a stage wrote, and whether it is of checksums."""
+    return {name: (known.by_checksums, known.sha256) for name, known in results.items() if known.stage == stage}

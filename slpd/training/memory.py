@@ -16,7 +16,9 @@ ACTIVATION_BYTES = 2 * 4 + 2 * (2 + 3 + 2 + 2 * 4 + 1)
 # Bytes that the loss holds of a view at once, per output: products, log-softmax and the gradients of both in float32;
 # targets have a fourth as many rows or less.
 LOGIT_BYTES = 5 * 4
-CPU_REGIONS = 4  # nearly as fast as more, and less memory
+# Of activations, by `activation_bytes`, on a CPU: 8 regions of the paper's network, whole batches of small ones. In
+# float32 they take about twice as much. Not what is free: sums are cut into as many parts on every machine.
+CPU_BYTES = 400 * 10**6
 FEWEST_REGIONS = 64  # whose activations should fit on a GPU together with the tokens
 STEP_BYTES = 3 * 10**9  # networks, moments, gradients
 SHARE = 0.8  # of free memory, to rely on
@@ -79,11 +81,8 @@ def regions_at_once(
     encoder: RegionEncoder, training: Training, device: torch.device, share: int, given: int | None
 ) -> int:
     """How many of a process's `share` of a batch go through the student together."""
-    most = given or (
-        CPU_REGIONS
-        if device.type == "cpu"
-        else max(1, int(SHARE * (free_bytes(device) - STEP_BYTES)) // activation_bytes(encoder, training))
-    )
+    room = CPU_BYTES if device.type == "cpu" else int(SHARE * (free_bytes(device) - STEP_BYTES))
+    most = given or max(1, room // activation_bytes(encoder, training))
     n_parts = -(-share // most)
     chosen = -(-share // n_parts)  # parts of nearly equal size
     logger.info("%d of %d regions of a batch at once", chosen, share)

@@ -153,6 +153,7 @@ rule import_tokens:
         f"{LOGS}/import_tokens/{{cohort}}.log",
     conda:
         "../../envs/slpd.yaml"
+    threads: 4
     resources:
         mem_mb=4000,
         runtime=120,

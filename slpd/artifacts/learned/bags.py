@@ -4,15 +4,16 @@ features: (R, D) float32, region vectors, slides one after the other in order of
 coords: (R, 2) int64, x, y of each region's upper left corner, level-0 pixels.
 offsets: (S + 1,) int64, slide s holds rows offsets[s] to offsets[s + 1].
 slides: (S,) UTF-8, slide ids.
+checksums: (S,) of a slide's features and coords (slpd/artifacts/checksums.py); absent in files of earlier releases.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from slpd.artifacts.checksums import write_rows
 from slpd.artifacts.hdf5_file import new_hdf5_file, open_hdf5_file
 
 MADE_BY = "embed_bags (of some variants: pool_tokens, import_vectors)"
@@ -30,11 +31,12 @@ def write_bags(
     """
     slides = sorted(features)
     counts = [len(features[slide]) for slide in slides]
+    rows = {
+        "features": np.concatenate([features[slide] for slide in slides]),
+        "coords": np.concatenate([coords[slide] for slide in slides]),
+    }
     with new_hdf5_file(path) as file:
-        file.create_dataset("features", data=np.concatenate([features[slide] for slide in slides]))
-        file.create_dataset("coords", data=np.concatenate([coords[slide] for slide in slides]))
-        file.create_dataset("offsets", data=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
-        file.create_dataset("slides", data=slides, dtype=h5py.string_dtype())
+        write_rows(file, rows, slides, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
 
 
 def read_bags(path: Path) -> dict[str, NDArray[np.float32]]:

@@ -5,6 +5,7 @@ bottleneck: (R, bottleneck) float32, unit vectors.
 region_vector: (R, width) float32.
 offsets: (S + 1,) int64, slide s holds rows offsets[s] to offsets[s + 1].
 slides: (S,) UTF-8, slide ids.
+checksums: (S,) of a slide's two kinds of vectors (slpd/artifacts/checksums.py); absent in files of earlier releases.
 
 Of an iteration that training has passed, embeddings are no longer kept, but the prototypes made of them are. A file
 that is asked for once more has no datasets; its attribute `prototypes` says where these lie, from the file's folder.
@@ -16,10 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from slpd.artifacts.checksums import write_rows
 from slpd.artifacts.hdf5_file import new_hdf5_file, open_hdf5_file
 from slpd.settings.training import Features
 
@@ -42,11 +43,9 @@ class CohortEmbeddings:
 
 def write_embeddings(path: Path, embeddings: CohortEmbeddings) -> None:
     """Write the embeddings of a cohort."""
+    rows = {"bottleneck": embeddings.bottleneck, "region_vector": embeddings.region_vector}
     with new_hdf5_file(path) as file:
-        file.create_dataset("bottleneck", data=embeddings.bottleneck)
-        file.create_dataset("region_vector", data=embeddings.region_vector)
-        file.create_dataset("offsets", data=embeddings.offsets)
-        file.create_dataset("slides", data=embeddings.slides, dtype=h5py.string_dtype())
+        write_rows(file, rows, embeddings.slides, embeddings.offsets)
 
 
 def write_passed_embeddings(path: Path, prototypes: Path) -> None:

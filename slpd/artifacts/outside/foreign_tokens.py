@@ -47,7 +47,7 @@ class ForeignTokens:
     coords: NDArray[np.int64] | None  # (N, 2) level-0 pixels
     stated: dict[str, Any]  # fields of TokenSource that the file states
     information: TokenInformation = field(default_factory=TokenInformation)  # of the regions that were read
-    present: None = None  # every patch is
+    present: NDArray[np.bool_] | None = None  # (N, P) of files of this program; None: every patch is
     n_excluded: None = None  # by whoever made the regions
     grouping = summary = ""  # of patches into regions
 
@@ -73,10 +73,13 @@ class ForeignTokens:
             tokens = tokens.float().numpy() if isinstance(tokens, torch.Tensor) else tokens
             tokens = tokens.reshape(width, n_patches).T if tokens.ndim == 3 else tokens
             with np.errstate(over="ignore"):
-                half = tokens.astype(np.float16)
+                half = tokens.astype(np.float16, copy=False)
             if not np.isfinite(half).all():
                 raise fault(self.slide, self.path, f"region {number} has tokens that are not finite or beyond 65504")
-            self.information.add(tokens, half)
+            if self.present is None:
+                self.information.add(tokens, half)
+            else:
+                self.information.add(tokens[self.present[number]], half[self.present[number]])
             yield half
         if self.information.faults:
             raise fault(
@@ -146,6 +149,7 @@ def checked(
         numbers, unit = stated_attributes(attributes), str(attributes.get("unit", PIXELS[0]))
         stated = stated_source(stored) if isinstance(stored, h5py.File) else {}
         stated = {name: value for name, value in stated.items() if value != "None"}  # TRIDENT's word for unknown
+        present = np.asarray(stored["present"]) if "fingerprint" in stated and "present" in stored else None
     except (OSError, TypeError, ValueError) as error:
         raise fault(slide, path, f"coords or attributes cannot be read ({error})") from error
     if unit.lower() not in PIXELS:
@@ -166,7 +170,7 @@ def checked(
         coords = checked_coords(slide, path, coords, shape[0], "regions")
     names = {"patch_size": "region_px", "patch_size_level0": "region_lv0"}  # TRIDENT's patch is our region
     sizes = {ours: int(numbers[theirs]) for theirs, ours in names.items() if theirs in numbers}
-    return ForeignTokens(slide, path, features, coords, stated | sizes)
+    return ForeignTokens(slide, path, features, coords, stated | sizes, present=present)
 
 
 def read_coords(stored: Any) -> NDArray[Any]:  # noqa: ANN401 - HDF5 dataset, tensor, or what else a file holds

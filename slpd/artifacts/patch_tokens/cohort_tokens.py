@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from slpd.artifacts.checksums import damaged_slides
+from slpd.artifacts.disk import raise_if_away
 from slpd.artifacts.patch_tokens.token_file import (
     open_tokens,
     read_coords,
@@ -17,9 +20,11 @@ from slpd.artifacts.patch_tokens.token_file import (
     stated_source,
 )
 from slpd.artifacts.slides.manifest import used_slides
-from slpd.errors import UserError
+from slpd.errors import UserError, first_of
 
 Stamp = tuple[int, int, int]  # inode, size and time of change: another file differs in one of them
+CHECKING = 2  # files checked at a time: training has two threads
+NAMED = 3  # files in a message
 OPEN_MAPS = 256  # files mapped at a time: below the usual limit of open files
 
 
@@ -148,6 +153,39 @@ def read_cohort_present(
         if mask is not None:
             present[end - counts[slide] : end] = mask if places is None else mask[places[slide]]
     return present.reshape(-1, grid, grid)
+
+
+def refuse_damaged(cohort: CohortTokens, part: slice) -> None:
+    """Compare the tokens of every slide with their checksums; reads whole files.
+
+    Args:
+        cohort: The token files.
+        part: The slides to check; processes share them out.
+
+    Raises:
+        UserError: naming slides and files.
+    """
+    paths = cohort.paths[part]
+    with ThreadPoolExecutor(CHECKING) as pool:
+        damaged = [f"{path} ({fault})" for path, fault in zip(paths, pool.map(fault_of, paths), strict=True) if fault]
+    if damaged:
+        raise UserError(
+            f"token files changed on the disk since they were written: {first_of(damaged, NAMED)}; delete them, then"
+            " run with --forcerun encode_patches (of imported tokens: import_tokens)"
+        )
+
+
+def fault_of(path: Path) -> str:
+    """What is wrong with the values of a token file; empty: nothing, or it is of an earlier release.
+
+    Raises:
+        OSError: its disk is away.
+    """
+    try:
+        return ", ".join(f"slide {slide}" for slide in damaged_slides(path))
+    except OSError as error:
+        raise_if_away(path, error)
+        return str(error)
 
 
 def file_stamp(path: Path) -> Stamp:

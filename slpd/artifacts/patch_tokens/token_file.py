@@ -6,6 +6,7 @@ coords: (N, 2) int64. x, y of each region's upper left corner, level-0 pixels; -
 sharpness: (N,) float32, of models.sharpness; NaN where unknown.
 invalid: (K, 2) int64. Corners of regions that are not in the file because they cannot be read.
 present: (N, P) bool. False where a patch is absent, whatever `features` hold there; only if some patch is.
+checksums: (1,) of all these (slpd/artifacts/checksums.py); absent in files of earlier releases.
 Attributes of `features`: the fields of `TokenSource` that are known. Attributes of `coords`: TRIDENT's, of a region.
 """
 
@@ -19,6 +20,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from slpd.artifacts.checksums import SlideChecksum, write_checksums
 from slpd.artifacts.disk import raise_if_away
 from slpd.artifacts.hdf5_file import new_hdf5_file
 from slpd.errors import UserError
@@ -79,16 +81,23 @@ def write_tokens(
     regions = iter(features)
     first = next(regions)
     quality = quality or Quality(np.full(len(coords), np.nan, np.float32))
+    checksum = SlideChecksum(source.slide)
     with new_hdf5_file(path) as file:
         tokens = file.create_dataset("features", (len(coords), *first.shape), np.float16)
+        tokens.attrs.update(known(asdict(source)))
+        checksum.begin(tokens, len(coords))
         for place, region in zip(range(len(coords)), chain([first], regions), strict=True):
             tokens[place] = region
-        tokens.attrs.update(known(asdict(source)))
-        file.create_dataset("coords", data=coords).attrs.update(trident_attributes(source))
-        for name, values in asdict(quality).items():
-            file.create_dataset(name, data=values)
+            checksum.add(region)
+        of_regions = {"coords": coords} | asdict(quality)
         if present is not None and not present.all():
-            file.create_dataset("present", data=present)
+            of_regions["present"] = present
+        for name, values in of_regions.items():
+            dataset = file.create_dataset(name, data=values)
+            dataset.attrs.update(trident_attributes(source) if name == "coords" else {})
+            checksum.begin(dataset, len(values))
+            checksum.add(values)
+        write_checksums(file, [checksum.result()], ["features", *of_regions])
 
 
 def trident_attributes(source: TokenSource) -> dict[str, object]:
@@ -154,6 +163,17 @@ def read_source(path: Path) -> TokenSource:
     """
     with open_tokens(path) as file:
         return TokenSource(**stated_source(file))
+
+
+def has_tokens(path: Path, source: TokenSource) -> bool:
+    """Whether the file holds exactly these tokens; a damaged file does not.
+
+    Unreadable regions are tried again: OpenSlide's quick hash is the same for a slide and a better copy of it.
+    """
+    try:
+        return path.exists() and read_source(path) == source and not len(read_quality(path).invalid)
+    except (UserError, TypeError, KeyError):  # attributes or datasets of another program or version
+        return False
 
 
 def stated_source(file: h5py.File) -> dict[str, Any]:

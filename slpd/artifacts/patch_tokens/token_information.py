@@ -50,7 +50,7 @@ class TokenInformation:
             return ZERO
         if len(tokens) > 1 and (tokens == tokens[0]).all():
             return CONSTANT
-        if len(tokens) > 1 and lost_share(tokens, half) > MOST_LOST:
+        if len(tokens) > 1 and half is not tokens and lost_share(tokens, half) > MOST_LOST:
             return LOST
         return REPEATED if digest in self._known else ""
 

@@ -1,23 +1,28 @@
 """Manifest of a run (`runs/<start>.json`): what went in, what did the work, what came out, with hashes.
 
-Inputs and results are path -> FileRecord. The path of a result is relative to the experiment's folder.
+Inputs and results are path -> FileRecord. The path of a result is relative to the experiment's folder. They come last:
+what is before them can be read without them.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from slpd.artifacts.atomic import write_text
+from slpd.artifacts.checksums import stated_checksums
 from slpd.artifacts.slides.slide_files import quick_sha256
 from slpd.errors import UserError
 from slpd.layout import BATCHES, BENCHMARKS, OVERLAYS, REPORT, RUNS
 
 NO_RESULTS = (RUNS, BENCHMARKS, REPORT)  # folders of an experiment whose bytes no run repeats
+FILES_FOLLOW = ' "inputs": {'  # the line at which they begin, as `write` indents it
 THREADS = 16  # files are on a network file system
 
 
@@ -30,13 +35,14 @@ class FileRecord(BaseModel):
     mtime_ns: int
     sha256: str
     by_edges: bool = False  # the hash is of the size, the first and the last 64 KiB: of slides
+    by_checksums: bool = False  # the hash is of the checksums that the file states of its slides: of tokens and vectors
     stage: str = ""  # that wrote it; of results
     run: str = ""  # in which it appeared first as it is; of results
     fault: str = ""  # why it could not be read at the end of the run; size, time and hash are then empty
 
 
-class RunManifest(BaseModel):
-    """A run."""
+class RunHead(BaseModel):
+    """A run, without its files."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,6 +57,14 @@ class RunManifest(BaseModel):
     git: dict[str, str]
     hardware: dict[str, Any]  # of the head process
     jobs: list[dict[str, str]]  # of SLURM: id, task, node, state, elapsed
+
+
+Head = TypeVar("Head", bound=RunHead)
+
+
+class RunManifest(RunHead):
+    """A run."""
+
     inputs: dict[str, FileRecord]
     results: dict[str, FileRecord]
 
@@ -61,27 +75,42 @@ class RunManifest(BaseModel):
         return path
 
 
-def read_manifest_of_run(path: Path) -> RunManifest:
-    """A manifest.
+def last_manifest(results: Path) -> RunManifest | None:
+    """The manifest of the experiment's last run; None: there is none.
 
     Raises:
-        UserError: it is none.
+        UserError: it is damaged.
+    """
+    paths = paths_of_runs(results)
+    return checked(RunManifest, paths[-1], paths[-1].read_text) if paths else None
+
+
+def read_runs(results: Path) -> list[RunHead]:
+    """All runs of an experiment, in order of their start.
+
+    Raises:
+        UserError: a manifest is damaged.
+    """
+    return [checked(RunHead, path, partial(text_of_head, path)) for path in paths_of_runs(results)]
+
+
+def text_of_head(path: Path) -> str:
+    """The JSON of a manifest up to its files, which are nearly all of its bytes."""
+    with open(path, encoding="utf-8") as file:
+        lines = list(takewhile(lambda line: not line.startswith(FILES_FOLLOW), file))
+    return "".join(lines).rstrip().rstrip(",") + "}"
+
+
+def checked(model: type[Head], path: Path, read: Callable[[], str]) -> Head:
+    """A manifest, or its head.
+
+    Raises:
+        UserError: the file is none.
     """
     try:
-        return RunManifest.model_validate_json(path.read_text())
+        return model.model_validate_json(read())
     except (OSError, ValueError) as error:  # pydantic's ValidationError is one
         raise UserError(f"{path}: no manifest of a run ({str(error).splitlines()[0]})") from error
-
-
-def last_manifest(results: Path) -> RunManifest | None:
-    """The manifest of the experiment's last run; None: there is none."""
-    paths = paths_of_runs(results)
-    return read_manifest_of_run(paths[-1]) if paths else None
-
-
-def read_runs(results: Path) -> list[RunManifest]:
-    """The manifests of all runs of an experiment, in order of their start."""
-    return [read_manifest_of_run(path) for path in paths_of_runs(results)]
 
 
 def paths_of_runs(results: Path) -> list[Path]:
@@ -132,7 +161,7 @@ def result_files(results: Path) -> list[Path]:
         if path.is_file()
         and path.relative_to(results).parts[0] not in NO_RESULTS
         and not path.name.startswith(".")
-        and path.suffix not in (".resume", ".journal")
+        and path.suffix not in (".resume", ".part")
     )
 
 
@@ -155,7 +184,7 @@ def result_records(
         stage = stages.get(name) or folders.get(folder_of(name), "")
         try:
             same = unchanged(paths[name], known.get(name))
-            return known[name] if same else record(paths[name], sha256_of(paths[name]), stage, run)
+            return known[name] if same else new_record(paths[name], stage, run)
         except OSError as error:
             return unreadable(error, stage, run)
 
@@ -167,6 +196,22 @@ def folder_of(name: str) -> Path:
     """The folder of a stage that a file is in."""
     folder = Path(name).parent
     return folder.parent if folder.name in (BATCHES, OVERLAYS) else folder
+
+
+def new_record(path: Path, stage: str, run: str) -> FileRecord:
+    """The record of a result. One with checksums is known by these: on the login node nobody waits for its bytes."""
+    by_checksums = digest_of_checksums(path)
+    known = record(path, by_checksums or sha256_of(path), stage, run)
+    return known.model_copy(update={"by_checksums": bool(by_checksums)})
+
+
+def digest_of_checksums(path: Path) -> str:
+    """SHA-256 of the checksums that a file states of its slides; empty: it states none."""
+    try:
+        checksums = stated_checksums(path) if path.suffix == ".h5" else []
+    except OSError:  # no HDF5, or damaged: known by its bytes
+        return ""
+    return hashlib.sha256("".join(checksums).encode()).hexdigest() if checksums else ""
 
 
 def unchanged(path: Path, known: FileRecord | None) -> bool:
