@@ -23,7 +23,8 @@ def main(report: Path) -> None:
         page = chromium.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
         for name, (page_name, part) in PICTURES.items():
             page.goto(sorted(report.resolve().glob(f"{page_name}*.html"))[0].as_uri())
-            page.wait_for_selector("html[data-ready]")
+            if page_name != "index":  # pages with maps say when these are drawn
+                page.wait_for_selector("html[data-ready]", state="attached")
             page.eval_on_selector(
                 part, "part => window.scrollTo(0, part.getBoundingClientRect().top + window.scrollY - 64)"
             )
