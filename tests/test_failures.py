@@ -81,7 +81,7 @@ def test_log_of_another_attempt_is_not_quoted(tmp_path: Path, minutes: int, whos
     rule_log.write_text("12:00:00 all is well\n")
     end = slurm_log.stat().st_mtime
     os.utime(rule_log, (end + 60 * minutes, end + 60 * minutes))
-    failure = failures.describe(slurm_log, ended("FAILED"))
+    failure = failures.failure_of(slurm_log, ended("FAILED"))
     assert "all is well" not in str(failure), whose
     assert f"{slurm_log}: Command 'x' returned" in str(failure)
 
@@ -90,9 +90,9 @@ def test_last_words_outlive_the_next_attempt(tmp_path: Path) -> None:
     rule_log = tmp_path / "knn.log"
     slurm_log = failed(tmp_path, "9", rule_log)
     rule_log.write_text("error: first reason\n")
-    failures.keep_last_words(failures.describe(slurm_log, ended("FAILED")))
+    failures.keep_last_words(failures.failure_of(slurm_log, ended("FAILED")))
     rule_log.write_text("error: second reason\n")
-    assert str(failures.describe(slurm_log, None)).endswith(f"{rule_log}: error: first reason")
+    assert str(failures.failure_of(slurm_log, None)).endswith(f"{rule_log}: error: first reason")
 
 
 RUN = "Provided remote nodes: 1\nProvided cores: 2\n"
@@ -109,7 +109,7 @@ def of_group(folder: Path, failed_members: dict[str, int], words: dict[str, str]
     said = [MEMBER.format(status=status, log=folder / f"{slide}.log") for slide, status in failed_members.items()]
     listed = "".join(f"        log: {folder / slide}.log (check log file(s) for error details)\n" for slide in "abc")
     (folder / "9.log").write_text(f"{RUN}{''.join(said)}    Error in rule segment_tissue:\n{listed}")
-    return failures.describe(folder / "9.log", ended("FAILED"))
+    return failures.failure_of(folder / "9.log", ended("FAILED"))
 
 
 def test_a_group_quotes_a_member_that_failed(tmp_path: Path) -> None:
@@ -143,12 +143,12 @@ def test_torchrun_tells_the_status_of_the_process_that_failed_first(tmp_path: Pa
         run = subprocess.run([*command, str(tmp_path / "stage.py")], stdout=file, stderr=file, check=False)
     assert run.returncode == 1
     (tmp_path / "9.log").write_text(RUN + MEMBER.format(status=1, log=rule_log))
-    failure = failures.describe(tmp_path / "9.log", ended("FAILED"))
+    failure = failures.failure_of(tmp_path / "9.log", ended("FAILED"))
     assert failure.repeats_itself is repeats
     assert failure.cause.startswith("was stopped by a signal") is (status == 143)
     failures.keep_last_words(failure)
     rule_log.write_text("another attempt\n")
-    later = failures.describe(tmp_path / "9.log", ended("FAILED"))
+    later = failures.failure_of(tmp_path / "9.log", ended("FAILED"))
     assert (later.cause, later.last_words) == (failure.cause, failure.last_words)
 
 
@@ -158,10 +158,10 @@ def test_the_last_start_of_a_job_counts(tmp_path: Path) -> None:
     rule_log.write_text("error: slide S12\n")
     starts = [RUN + MEMBER.format(status=status, log=rule_log) for status in (143, 2)]
     (tmp_path / "9.log").write_text("".join(starts))
-    assert failures.describe(tmp_path / "9.log", ended("FAILED")).repeats_itself
+    assert failures.failure_of(tmp_path / "9.log", ended("FAILED")).repeats_itself
     (tmp_path / "9.log").write_text("".join(starts) + RUN)
-    assert failures.describe(tmp_path / "9.log", ended("NODE_FAIL")).cause == "lost its node (node7)"
-    assert not failures.describe(tmp_path / "9.log", ended("FAILED")).repeats_itself
+    assert failures.failure_of(tmp_path / "9.log", ended("NODE_FAIL")).cause == "lost its node (node7)"
+    assert not failures.failure_of(tmp_path / "9.log", ended("FAILED")).repeats_itself
 
 
 def test_refused_jobs_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def write_checksums(file: h5py.File, checksums: Sequence[str], of: Sequence[str]
     file.create_dataset(NAME, data=np.array(checksums, "S64")).attrs["of"] = np.array(of, "S")
 
 
-def write_rows(
+def write_checked(
     file: h5py.File, arrays: Mapping[str, NDArray[Any]], slides: Sequence[str], offsets: NDArray[np.int64]
 ) -> None:
     """Write datasets in which slides have rows, one slide after the other, with `slides`, `offsets` and checksums.

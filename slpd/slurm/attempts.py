@@ -14,7 +14,7 @@ from threading import Timer
 from typing import Any
 
 from slpd.errors import UserError
-from slpd.slurm.failures import Failure, Refusal, cause, describe, keep_last_words, keep_refusal
+from slpd.slurm.failures import Failure, Refusal, cause, failure_of, keep_last_words, keep_refusal
 from slpd.slurm.jobs import ended_jobs
 
 FIRST_WAIT_SECONDS = 30.0  # before the second attempt; four times as long before each later one
@@ -86,7 +86,7 @@ class Attempts:
         except UserError:  # accounting is silent: the job's log tells most
             known = None
         try:
-            failure = describe(log, known, job_info.external_jobid, task_name(job))
+            failure = failure_of(log, known, job_info.external_jobid, task_name(job))
             keep_last_words(failure)
         except OSError as error:  # the disk of the logs is away
             return Failure(job_info.external_jobid, task_name(job), cause("", known), str(error), None, log)

@@ -86,7 +86,7 @@ def failures(logs: Path, since: float = 0.0) -> list[Failure | Refusal]:
     paths = [path for path in logs.rglob("*.log") if path.stem.isdigit() and path.stat().st_mtime >= since]
     known = ended_jobs(sorted(path.stem for path in paths))
     jobs = [(path, known.get(path.stem)) for path in sorted(paths, key=lambda path: int(path.stem))]
-    ended = [describe(path, job) for path, job in jobs if job is None or job.state not in ALIVE | {"COMPLETED"}]
+    ended = [failure_of(path, job) for path, job in jobs if job is None or job.state not in ALIVE | {"COMPLETED"}]
     return [*refusals(logs, since), *ended]
 
 
@@ -104,7 +104,7 @@ def refusals(logs: Path, since: float) -> list[Refusal]:
     return [Refusal(float(seconds), *words) for seconds, *words in kept if float(seconds) >= since - 1]
 
 
-def describe(slurm_log: Path, job: EndedJob | None, job_id: str = "", task: str = "") -> Failure:
+def failure_of(slurm_log: Path, job: EndedJob | None, job_id: str = "", task: str = "") -> Failure:
     """The failure that a SLURM log belongs to.
 
     Args:

@@ -217,7 +217,7 @@ def open_slide(record: SlideRecord, regions: list[Region], batch: Batch, out: Pa
     with ExitStack() as stack:
         opened = open_for_regions(request, batch.reading.reader, decoding_device(), stack)
         slide, plan, reader = opened.slide, opened.plan, opened.regions
-        source = describe(record, regions, opened, batch)
+        source = source_of(record, regions, opened, batch)
         of_reading = {"reader": reader.reader, "reader_reason": reader.reader_reason}
         record = record.model_copy(update=of_reading | {"read_mpp": plan.read_mpp, "effective_mpp": plan.effective_mpp})
         if is_encoded(out, source, batch.shared):
@@ -394,7 +394,7 @@ def check_grid(record: SlideRecord, settings: Settings) -> None:
         )
 
 
-def describe(record: SlideRecord, regions: list[Region], opened: Opened, batch: Batch) -> TokenSource:
+def source_of(record: SlideRecord, regions: list[Region], opened: Opened, batch: Batch) -> TokenSource:
     """Where the slide's tokens come from, with the fingerprint of everything that they depend on."""
     settings, slide, plan, reader = batch.settings, opened.slide, opened.plan, opened.regions.reader
     weights = settings.sha256 or f"random-{settings.seed}"

@@ -198,7 +198,7 @@ def import_slide(row: SheetRow, tokens: ForeignTokens | PatchFeatures, version: 
             link_or_copy(tokens.path, temporary)
         return record_of(row, tokens, read_source(out))
     known = {"slide_mpp": row.mpp} if row.mpp else {}
-    identity = {"slide": row.slide, "fingerprint": fingerprint_of(tokens, version)}
+    identity = {"slide": row.slide, "fingerprint": import_fingerprint(tokens, version)}
     source = TokenSource(**tokens.stated | known | identity)
     if has_tokens(out, source) and not damaged_slides(out):
         check_written(tokens, out)
@@ -241,7 +241,7 @@ def check_written(tokens: ForeignTokens | PatchFeatures, out: Path) -> None:
         check(replace(tokens, path=out, features=written["features"]))
 
 
-def fingerprint_of(tokens: ForeignTokens | PatchFeatures, version: int) -> str:
+def import_fingerprint(tokens: ForeignTokens | PatchFeatures, version: int) -> str:
     """The fingerprint of tokens made elsewhere, by the bytes of their file and the regions that are made of them."""
     with open(tokens.path, "rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()

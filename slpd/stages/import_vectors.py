@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         except SlideError as error:
             absent.append(AbsentSlide(row.record.slide, str(error)))
             log.warning("%s: %s", row.record.slide, error)
-    refuse_mixture(args.folder, bags, absent)
+    refuse_mixed_vectors(args.folder, bags, absent)
     write_bags(
         args.out,
         {slide: bag for slide, (bag, _) in bags.items()},
@@ -69,7 +69,7 @@ def read_vectors(record: SlideRecord, folder: Path, key: str, per: str) -> Bag:
     return read_slide_vector(path, key), np.full((1, 2), -1, np.int64)
 
 
-def refuse_mixture(folder: Path, bags: Mapping[str, Bag], absent: Sequence[AbsentSlide]) -> None:
+def refuse_mixed_vectors(folder: Path, bags: Mapping[str, Bag], absent: Sequence[AbsentSlide]) -> None:
     """Refuse vectors of two encoders, and a folder in which no slide has any."""
     if not bags:
         first = f" (slide {absent[0].slide}: {absent[0].reason})" if absent else ""

@@ -78,7 +78,7 @@ def segment(slide: str, given: GivenSlide, settings: Tissue, folder: Path) -> Sl
     try:
         record, thumbnail = look(record, given.mpp, settings)
         ground = find(record, thumbnail, settings, given.mask_file)
-        record = record.model_copy(update=figures(ground, settings.mpp, given.mask_file))
+        record = record.model_copy(update=tissue_figures(ground, settings.mpp, given.mask_file))
         refuse_blank(record, thumbnail, settings, given.mask_file)
         log.info("%s: %.1f mm² of tissue", record.slide, record.tissue_mm2)
     except SlideError as error:
@@ -89,7 +89,7 @@ def segment(slide: str, given: GivenSlide, settings: Tissue, folder: Path) -> Sl
     write_picture(
         folder / THUMBNAIL.format(slide=slide), draw_message(record.reason) if thumbnail is None else thumbnail
     )
-    write_picture(folder / OVERLAY.format(slide=slide), draw(record, thumbnail, ground))
+    write_picture(folder / OVERLAY.format(slide=slide), draw_tissue(record, thumbnail, ground))
     return record
 
 
@@ -138,22 +138,22 @@ def find(record: SlideRecord, thumbnail: Picture, settings: Tissue, given_mask: 
     return Ground(tissue, found.pen & ~tissue, found.padding & ~tissue)
 
 
-def figures(ground: Ground, mpp: float, given_mask: Path | None) -> dict[str, object]:
+def tissue_figures(ground: Ground, mpp: float, given_mask: Path | None) -> dict[str, object]:
     """The record's figures for tissue, pen and padding."""
     return {
         "mask_source": "sheet" if given_mask else "segmenter",
         "tissue_mm2": round(float(ground.tissue.sum()) * (mpp / 1000) ** 2, 4),
-        "pen_share": share(ground.pen),
-        "padding_share": share(ground.padding),
+        "pen_share": share_of(ground.pen),
+        "padding_share": share_of(ground.padding),
     }
 
 
-def share(mask: NDArray[np.bool_]) -> float:
+def share_of(mask: NDArray[np.bool_]) -> float:
     """Share of a slide's area, to four digits."""
     return round(float(mask.mean()), 4)
 
 
-def draw(record: SlideRecord, thumbnail: Picture | None, ground: Ground) -> Picture:
+def draw_tissue(record: SlideRecord, thumbnail: Picture | None, ground: Ground) -> Picture:
     """The overlay: outlines, and the reason of a slide that is left out."""
     if thumbnail is None:
         return draw_message(record.reason)

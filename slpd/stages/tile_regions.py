@@ -68,7 +68,7 @@ def tile_slide(record: SlideRecord, tissue: Path, settings: Regions, folder: Pat
     if record.status == "ok":
         try:
             regions = tile(record, ground, settings)
-            record = record.model_copy(update=figures(record, ground, regions, settings))
+            record = record.model_copy(update=region_figures(record, ground, regions, settings))
             refuse_empty(record, regions, settings)
             log.info("%s: %s", slide, ", ".join(text for _, text in legend(regions)))
         except SlideError as error:
@@ -76,7 +76,7 @@ def tile_slide(record: SlideRecord, tissue: Path, settings: Regions, folder: Pat
             record = record.failed("tile_regions", str(error))
     write_regions(folder / REGIONS.format(slide=slide), regions)
     write_geojson(folder / GEOJSON.format(slide=slide), pieces(record, ground), regions, record.region_lv0 or 0)
-    overlay = draw(record, tissue / THUMBNAIL.format(slide=slide), ground, regions)
+    overlay = draw_overlay(record, tissue / THUMBNAIL.format(slide=slide), ground, regions)
     write_picture(folder / OVERLAY.format(slide=slide), overlay)
     return record
 
@@ -127,7 +127,7 @@ def exclusion(region: Region, settings: Regions) -> Exclusion:
     return "little tissue" if region.tissue_share < settings.min_tissue - ROUNDING else ""
 
 
-def figures(record: SlideRecord, ground: Ground, regions: list[Region], settings: Regions) -> dict[str, object]:
+def region_figures(record: SlideRecord, ground: Ground, regions: list[Region], settings: Regions) -> dict[str, object]:
     """The record's figures for the regions."""
     assert record.slide_mpp and record.width_lv0 and record.height_lv0, "segment_tissue fills these"
     counts = Counter(region.excluded for region in regions)
@@ -169,7 +169,7 @@ def pieces(record: SlideRecord, ground: Ground) -> list[Polygon]:
     return outline(ground.tissue, (record.width_lv0, record.height_lv0))
 
 
-def draw(record: SlideRecord, thumbnail: Path, ground: Ground, regions: list[Region]) -> Picture:
+def draw_overlay(record: SlideRecord, thumbnail: Path, ground: Ground, regions: list[Region]) -> Picture:
     """The overlay: outlines, regions, legend, and the reason of a slide that is left out."""
     if not record.width_lv0:
         return draw_message(record.reason)

@@ -26,7 +26,7 @@ NUCLEUS_JITTER, HOLE_JITTER = 0.3, 0.12  # share of the spacing by which places 
 
 
 @dataclass(frozen=True)
-class Tissue:
+class DrawnTissue:
     """What a slide shows."""
 
     fraction: float  # of the picture that is tissue, 0-1
@@ -47,7 +47,7 @@ class Canvas:
 
 
 def draw_slide(
-    size_px: tuple[int, int], tissue: Tissue, stain: Stain, rng: np.random.Generator
+    size_px: tuple[int, int], tissue: DrawnTissue, stain: Stain, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """(H, W, 3) RGB picture of a slide at `DRAWN_MPP`, and (H, W) number of the kind drawn at every pixel of tissue.
 
@@ -68,7 +68,7 @@ def draw_slide(
     return colour(amounts[0], amounts[1], stain, rng), np.where(canvas.tissue > 0.5, canvas.phenotype, NO_KIND)
 
 
-def uneven(size_px: tuple[int, int], tissue: Tissue, rng: np.random.Generator) -> Field:
+def uneven(size_px: tuple[int, int], tissue: DrawnTissue, rng: np.random.Generator) -> Field:
     """(H, W) factors of a stain."""
     cells = (size_px[0] // CELL_PX, size_px[1] // CELL_PX)
     field = smooth_noise(cells, tissue.uneven_um / (CELL_PX * DRAWN_MPP), rng)
@@ -76,7 +76,7 @@ def uneven(size_px: tuple[int, int], tissue: Tissue, rng: np.random.Generator) -
     return factors
 
 
-def lay_out(size_px: tuple[int, int], tissue: Tissue, rng: np.random.Generator) -> Canvas:
+def lay_out(size_px: tuple[int, int], tissue: DrawnTissue, rng: np.random.Generator) -> Canvas:
     """Outline, tissue map and fibres of a slide, made in cells and enlarged to pixels."""
     cells = (-(-size_px[0] // CELL_PX), -(-size_px[1] // CELL_PX))
     outline = tissue_outline(cells, tissue.fraction, rng)

@@ -11,7 +11,7 @@ from slpd.settings.synthetic import Kind, ProceduralCohort
 from slpd.synthetic.flaws import add_flaw
 from slpd.synthetic.phenotypes import NAMES, varied
 from slpd.synthetic.planned_slide import PlannedSlide
-from slpd.synthetic.procedural import DRAWN_MPP, Tissue, draw_slide
+from slpd.synthetic.procedural import DRAWN_MPP, DrawnTissue, draw_slide
 from slpd.synthetic.seeding import named_rng
 from slpd.synthetic.stain import draw_stain, scanned
 
@@ -87,7 +87,7 @@ def paint_procedural(settings: ProceduralCohort, planned: PlannedSlide) -> tuple
     patient_rng = named_rng(settings.seed, "tissue", planned.patient)
     shares = dict(zip(planned.kinds, draw_shares(settings, patient_rng), strict=True))
     looks = varied(settings.look_spread, patient_rng)
-    tissue = Tissue(
+    tissue = DrawnTissue(
         settings.tissue_fraction, looks, shares, settings.territory_um, settings.uneven_spread, settings.uneven_um
     )
     rng = named_rng(settings.seed, "slide", planned.slide)

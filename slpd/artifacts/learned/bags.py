@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.checksums import write_rows
+from slpd.artifacts.checksums import write_checked
 from slpd.artifacts.hdf5_file import new_hdf5_file, open_hdf5_file
 
 MADE_BY = "embed_bags (of some variants: pool_tokens, import_vectors)"
@@ -36,7 +36,7 @@ def write_bags(
         "coords": np.concatenate([coords[slide] for slide in slides]),
     }
     with new_hdf5_file(path) as file:
-        write_rows(file, rows, slides, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+        write_checked(file, rows, slides, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
 
 
 def read_bags(path: Path) -> dict[str, NDArray[np.float32]]:

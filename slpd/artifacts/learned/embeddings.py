@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.checksums import write_rows
+from slpd.artifacts.checksums import write_checked
 from slpd.artifacts.hdf5_file import new_hdf5_file, open_hdf5_file
 from slpd.settings.training import Features
 
@@ -45,7 +45,7 @@ def write_embeddings(path: Path, embeddings: CohortEmbeddings) -> None:
     """Write the embeddings of a cohort."""
     rows = {"bottleneck": embeddings.bottleneck, "region_vector": embeddings.region_vector}
     with new_hdf5_file(path) as file:
-        write_rows(file, rows, embeddings.slides, embeddings.offsets)
+        write_checked(file, rows, embeddings.slides, embeddings.offsets)
 
 
 def write_passed_embeddings(path: Path, prototypes: Path) -> None:

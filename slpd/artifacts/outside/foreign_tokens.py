@@ -104,14 +104,14 @@ def open_foreign_tokens(
     """
     if path.suffix.lower() == ".pt":
         stored = load_torch(slide, path)
-        yield checked(slide, path, stored, stored, sheet_mpp, asked)
+        yield checked_tokens(slide, path, stored, stored, sheet_mpp, asked)
         return
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         raise fault(slide, path, f"cannot be read as HDF5 ({error})") from error
     with file:
-        yield checked(slide, path, file, file["coords"].attrs if "coords" in file else {}, sheet_mpp, asked)
+        yield checked_tokens(slide, path, file, file["coords"].attrs if "coords" in file else {}, sheet_mpp, asked)
 
 
 def load_torch(slide: str, path: Path) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def load_torch(slide: str, path: Path) -> dict[str, Any]:
     return {name: value.detach() if isinstance(value, torch.Tensor) else value for name, value in tensors.items()}
 
 
-def checked(
+def checked_tokens(
     slide: str,
     path: Path,
     stored: Mapping[str, Any],
@@ -145,7 +145,7 @@ def checked(
     features: Any = stored.get("features")
     refuse_other_kinds(slide, path, features)
     try:
-        coords = read_coords(stored["coords"]) if "coords" in stored else None
+        coords = read_foreign_coords(stored["coords"]) if "coords" in stored else None
         numbers, unit = stated_attributes(attributes), str(attributes.get("unit", PIXELS[0]))
         stated = stated_source(stored) if isinstance(stored, h5py.File) else {}
         stated = {name: value for name, value in stated.items() if value != "None"}  # TRIDENT's word for unknown
@@ -173,7 +173,7 @@ def checked(
     return ForeignTokens(slide, path, features, coords, stated | sizes, present=present)
 
 
-def read_coords(stored: Any) -> NDArray[Any]:  # noqa: ANN401 - HDF5 dataset, tensor, or what else a file holds
+def read_foreign_coords(stored: Any) -> NDArray[Any]:  # noqa: ANN401 - HDF5 dataset, tensor, or what else a file holds
     """The coords of a file. HDF5 needs 7 kB for every chunk that is read at once, and TRIDENT makes one of each row."""
     if not isinstance(stored, h5py.Dataset) or not stored.shape:
         return np.asarray(stored)

@@ -26,7 +26,7 @@ def read_slide_vector(path: Path, key: str) -> NDArray[np.float32]:
     vectors = vectors[None] if vectors.ndim == 1 else vectors
     if vectors.ndim != 2 or len(vectors) != 1:
         raise SlideError(f"{key} {vectors.shape}, expected one vector (D,) or (1, D)")
-    return checked(vectors, key)
+    return checked_vectors(vectors, key)
 
 
 def read_bag(path: Path, key: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -39,7 +39,7 @@ def read_bag(path: Path, key: str) -> tuple[NDArray[np.float32], NDArray[np.int6
     vectors = vectors[0] if vectors.ndim == 3 and len(vectors) == 1 else vectors
     if vectors.ndim != 2:
         raise SlideError(f"{key} {vectors.shape}, expected a bag (n, D) or (1, n, D)")
-    return checked(vectors, key), corners(path, len(vectors))
+    return checked_vectors(vectors, key), corners(path, len(vectors))
 
 
 def read_array(path: Path, key: str) -> NDArray[Any]:
@@ -79,7 +79,7 @@ def corners(path: Path, n_vectors: int) -> NDArray[np.int64]:
     return coords.astype(np.int64) if coords.shape == unknown.shape else unknown
 
 
-def checked(vectors: NDArray[Any], key: str) -> NDArray[np.float32]:
+def checked_vectors(vectors: NDArray[Any], key: str) -> NDArray[np.float32]:
     """Vectors that a head can take, in float32."""
     if not vectors.size:
         raise SlideError(f"empty {key}")

@@ -48,12 +48,12 @@ def value_of(path: Path, wanted: tuple[int, int]) -> str | None:
         file.seek(0)
         header = file.read(HEADER_BYTES)
     try:
-        return find(header, wanted)
+        return find_element(header, wanted)
     except struct.error:  # the header breaks off
         return None
 
 
-def find(header: bytes, wanted: tuple[int, int]) -> str | None:
+def find_element(header: bytes, wanted: tuple[int, int]) -> str | None:
     """The text of an element of a file that begins so; elements are in order of their tags."""
     position, implicit = PREAMBLE + len(MAGIC), False
     while True:
