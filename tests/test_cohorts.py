@@ -1,5 +1,6 @@
 """Cohorts that differ in their slides: masks by a pattern, regions of their own, several of them in one pretraining."""
 
+import copy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -105,7 +106,7 @@ def write_two(folder: Path, names: tuple[str, str] = ("a", "b")) -> dict[str, An
                 file["coords"] = np.stack([np.arange(6) * 4096] * 2, 1)
             lines.append(f"{name}{i},{cohort}/{name}{i}.h5,{cohort}{i},,{'ab'[i % 2]}")
         (folder / f"{cohort}.csv").write_text("\n".join(lines) + "\n")
-    config = {**toy.TOY}
+    config = copy.deepcopy(toy.TOY)
     config["cohorts"] = [{"name": name, "sheet": f"{name}.csv"} for name in ("nsclc", "brca")]
     config["cohorts"].append({"name": "all", "of": ["nsclc", "brca"]})
     config["variants"] = [{"name": "slpd"}, {"name": "of_all", "encoder_of": {"cohort": "all", "variant": "slpd"}}]

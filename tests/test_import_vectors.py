@@ -1,5 +1,6 @@
 """Vectors of slides made elsewhere: TRIDENT's and STAMP's files, from the folder to the row of a table."""
 
+import copy
 import csv
 import json
 import logging
@@ -162,7 +163,7 @@ def test_folds_keep_their_splits_without_absent_slides() -> None:
 def config_with_vectors() -> dict[str, Any]:
     """The toy's config with TITAN's vectors and the means of tokens in its table, and a survival task."""
     titan = {"name": "titan", "slide_vectors": {"folder": "titan/{cohort}", "key": "features"}}
-    config = toy.TOY | {"variants": [titan, {"name": "mean", "token_mean": True}]}
+    config = copy.deepcopy(toy.TOY) | {"variants": [titan, {"name": "mean", "token_mean": True}]}
     survival = {"name": "os", "cohort": "toy", "kind": "survival", "time": "months", "event": "dead", "n_bins": 2}
     config["tasks"] = [*config["tasks"], {**survival, "folds": config["tasks"][0]["folds"]}]
     config["heads"] = [*config["heads"], {"name": "lr", "kind": "logistic", "inverse_penalty": 1.0, "balanced": True}]

@@ -446,5 +446,5 @@ def test_lint_finds_nothing(finished: Path) -> None:
 
 
 def test_record_of_a_slide_is_json_a_person_can_read(finished: Path) -> None:
-    record = json.loads((finished / "results/toy/cohorts/toy/regions/s0.json").read_text())
+    record = json.loads((finished / "results/toy/cohorts/toy/regions/s0.json").read_text())["record"]
     assert (record["slide_mpp"], record["requested_mpp"], record["region_px"]) == (0.5, 0.5, toy.REGION_PX)
