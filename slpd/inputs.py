@@ -47,6 +47,8 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
     sheets = read_sheets(experiment)
     for cohort in experiment.cohorts_of_slides:
         check_files(cohort.sheet, sheets[cohort.name])
+        if cohort.masks is not None:
+            check_mask_pattern(cohort, sheets[cohort.name])
         warn_of_barcodes(cohort.sheet, sheets[cohort.name])
         if cohort.known_kinds:
             check_known_kinds(cohort.known_kinds, sheets[cohort.name])
@@ -71,6 +73,20 @@ def sheet_of(cohort: Cohort) -> Sheet:
     if cohort.masks is not None:
         rows = [row if row.mask else replace(row, mask=mask_by_pattern(cohort.masks, row)) for row in rows]
     return {row.slide: row for row in rows}
+
+
+def check_mask_pattern(cohort: Cohort, sheet: Sheet) -> None:
+    """Refuse a pattern of masks that leads two slides to one file, or that stands beside token files."""
+    owners: dict[str, str] = {}
+    for row in sheet.values():
+        if row.holds_tokens:
+            raise UserError(f"cohorts.{cohort.name}.masks: slide {row.slide} is a token file; remove masks")
+        owner = owners.setdefault(row.mask, row.slide)
+        if owner != row.slide:
+            raise UserError(
+                f"cohorts.{cohort.name}.masks: {row.mask} would be the mask of {owner} and of {row.slide};"
+                " name the masks by slide id and use {slide}"
+            )
 
 
 def refuse_joined_twice(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:
@@ -273,7 +289,9 @@ def check_vectors(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:
                 continue
             folder = variant.vectors.of(cohort)
             refuse_braces(f"variants.{variant.name}", folder)
-            missing = [row.slide for row in sheet.values() if not vector_file(Path(folder), row.slide, row.path)]
+            files = {row.slide: vector_file(Path(folder), row.slide, row.path) for row in sheet.values()}
+            refuse_shared_vectors(variant.name, files)
+            missing = [slide for slide, file in files.items() if file is None]
             if len(missing) == len(sheet):
                 raise UserError(
                     f"variants.{variant.name}: {folder} has no file <slide>{SUFFIXES[0]} or {SUFFIXES[-1]} of any"
@@ -284,6 +302,16 @@ def check_vectors(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:
                     "variants.%s: %s has no file of %d of %d slides of cohort %s, %s; its figures are of the others",
                     *(variant.name, folder, len(missing), len(sheet), cohort, first_of(missing, NAMED)),
                 )
+
+
+def refuse_shared_vectors(variant: str, files: Mapping[str, Path | None]) -> None:
+    """Refuse a file of vectors that would be of two slides, whose files have one name in two folders."""
+    owners: dict[Path, str] = {}
+    for slide, file in files.items():
+        if file is not None and owners.setdefault(file, slide) != slide:
+            raise UserError(
+                f"variants.{variant}: {file} would be of slides {owners[file]} and {slide}; name the files by slide id"
+            )
 
 
 def weights_of(experiment: Experiment, sheets: Mapping[str, Sheet]) -> dict[str, str]:

@@ -172,6 +172,33 @@ def test_the_joined_manifest_has_every_slide_with_its_tokens(tmp_path: Path) -> 
     assert (cohort.slides, cohort.n_regions) == (["a", "b", "c"], 9)
 
 
+def test_cohorts_whose_tokens_differ_in_width_are_not_joined(tmp_path: Path) -> None:
+    for name, width in (("one", 6), ("two", 8)):
+        path, tokens = tmp_path / f"{name}.h5", np.random.default_rng(width).normal(size=(3, 4, width))
+        write_tokens(path, tokens.astype(np.float16), np.arange(6).reshape(3, 2), TokenSource(name, "f"))
+        write_manifest(tmp_path / f"{name}.csv", [ManifestRow(SlideRecord(slide=name, path=name, n_regions=3), path)])
+    manifests = [str(tmp_path / f"{name}.csv") for name in ("one", "two")]
+    with pytest.raises(UserError, match=r"these cohorts cannot be one \(cohorts\.of\): .*two\.h5"):
+        run_stage("join_cohorts", ["--manifests", *manifests, "--out", str(tmp_path / "all.csv")])
+
+
+def test_a_pattern_gives_no_mask_to_two_slides_and_none_to_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = yaml.safe_load((toy.ROOT / "config/config.yaml").read_text())
+    config["cohorts"] = [{"name": name, "sheet": "slides.csv", "masks": "m/{stem}.png"} for name in ("nsclc", "brca")]
+    config["tables"] = []
+    for names in (("p1/1.svs", "p2/1.svs"), ("1.h5", "2.h5")):
+        Path("slides.csv").write_text(f"slide,path,patient,mpp\ns1,{names[0]},p1,\ns2,{names[1]},p2,\n")
+        for name in (*names, "m/1.png", "m/2.png"):
+            Path(name).parent.mkdir(exist_ok=True)
+            Path(name).write_text(name)
+        expected = r"m/1\.png would be the mask of s1 and of s2" if "svs" in names[0] else "slide s1 is a token file"
+        with pytest.raises(UserError, match=rf"cohorts\.nsclc\.masks: {expected}"):
+            check_inputs(load_experiment(config))
+
+
 def test_masks_are_found_by_a_pattern_and_a_line_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("slides.csv").write_text("slide,path,patient,mpp,mask\ns1,in/scan 1.svs,p1,,\ns2,in/scan 2.svs,p2,,own.png\n")

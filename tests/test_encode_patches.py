@@ -229,6 +229,23 @@ def test_shared_tokens_that_changed_on_the_disk_are_not_taken(two: TwoExperiment
     assert two.tokens.read_bytes() == shared.read_bytes() == whole
 
 
+def test_tokens_that_cannot_show_that_they_are_whole_are_not_shared(two: TwoExperiments) -> None:
+    """Those of releases before there were checksums; who has them keeps them."""
+    first = two.first()
+    (shared,) = two.shared.rglob("*.h5")
+    with h5py.File(first, "r+") as file:  # the shared file is the same one
+        del file["checksums"]
+    two.second()
+    assert not two.tokens.samefile(first)
+    assert shared.samefile(two.tokens)
+    shutil.copy(first, two.tokens)
+    shared.unlink()
+    kept = two.tokens.stat().st_ino
+    two.second()
+    assert two.tokens.stat().st_ino == kept
+    assert not shared.exists()
+
+
 def test_tokens_of_other_settings_are_not_taken(two: TwoExperiments) -> None:
     first = two.first()
     two.second(seed=1)
@@ -332,9 +349,12 @@ def test_a_damaged_token_file_is_made_again(encode: Encode, cohort: Path) -> Non
     encode(slides="a")
     path = cohort / "tokens" / "a.h5"
     whole = path.read_bytes()
-    path.write_bytes(whole[:1000])
-    encode(slides="a")
-    assert path.read_bytes() == whole
+    with h5py.File(path, "r") as file:
+        place = file["features"].id.get_offset() + 7
+    for damaged in (whole[:1000], whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]):
+        path.write_bytes(damaged)
+        encode(slides="a")
+        assert path.read_bytes() == whole
 
 
 def test_a_slide_that_cannot_be_read_fails_alone_and_loses_its_tokens(encode: Encode, cohort: Path) -> None:

@@ -26,7 +26,7 @@ from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
 from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.errors import EvaluationError, UserError
 from slpd.evaluation.folds_without import folds_without
-from slpd.inputs import check_inputs
+from slpd.inputs import check_inputs, refuse_shared_vectors
 from slpd.settings.experiment import load_experiment
 
 
@@ -233,6 +233,14 @@ def test_a_folder_without_any_slides_vectors_is_refused_before_any_job(
     with caplog.at_level(logging.WARNING):
         check_inputs(experiment)
     assert "no file of 11 of 12 slides" in caplog.text
+
+
+def test_a_file_of_vectors_is_of_one_slide(tmp_path: Path) -> None:
+    """Slides of two folders may have files of one name."""
+    write_trident(tmp_path / "1.h5", vector(1))
+    files = {slide: vector_file(tmp_path, slide, f"{slide}/1.svs") for slide in ("s1", "s2")}
+    with pytest.raises(UserError, match=r"variants\.titan: .*1\.h5 would be of slides s1 and s2"):
+        refuse_shared_vectors("titan", files)
 
 
 def test_vectors_and_an_encoder_are_refused_together() -> None:

@@ -89,6 +89,21 @@ def test_tridents_files_become_regions(run: Import, tmp_path: Path) -> None:
     assert present.sum() == sum(n for n in n_patches.values() if n >= SIDE**2 / 2)
 
 
+def test_files_that_name_two_encoders_are_not_one_cohort(
+    run: Import, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of one width, so that nothing else tells them apart."""
+    corners = patch_files.disc(10, STEP)
+    for slide, encoder in {"a": "uni_v1", "b": "phikon_v2"}.items():
+        path = tmp_path / f"theirs/{slide}.h5"
+        patch_files.write_trident(path, drawn(len(corners), ord(slide)), corners, TRIDENT)
+        with h5py.File(path, "r+") as file:
+            file["features"].attrs["encoder"] = encoder
+    with pytest.raises(AssertionError, match="2 == 0"):
+        run()
+    assert "has tokens of phikon_v2, others of uni_v1; a cohort needs one encoder" in capsys.readouterr().err
+
+
 def test_every_contour_of_clam_has_regions_of_its_own(run: Import, tmp_path: Path) -> None:
     """Without attributes: the sheet tells µm per pixel, the patches their distance, which is near what that makes."""
     starts = np.array([[37, 1003], [20_011, 555], [9_000, 30_001]])

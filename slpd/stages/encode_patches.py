@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from slpd.artifacts.checksums import is_damaged
 from slpd.artifacts.disk import raise_if_slide_away
 from slpd.artifacts.outside.encoder_weights import read_encoder_weights
 from slpd.artifacts.patch_tokens.cohort_tokens import Stamp, file_stamp
@@ -233,7 +234,7 @@ def open_slide(record: SlideRecord, regions: list[Region], batch: Batch, out: Pa
 
 def is_encoded(out: Path, source: TokenSource, shared: Path | None) -> bool:
     """Whether the slide has its tokens, from an earlier start or now from another experiment."""
-    if has_tokens(out, source):
+    if has_tokens(out, source) and not is_damaged(out):
         log.info("%s: unchanged", source.slide)
     elif shared and take_shared(shared, source, out):
         log.info("%s: encoded before, in another experiment", source.slide)

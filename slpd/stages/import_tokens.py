@@ -74,6 +74,7 @@ class TokenImport:
     has_coords: bool = False
     information: TokenInformation = field(default_factory=TokenInformation)
     summary: str = ""  # of the patches in its regions, for people
+    encoder: str = ""  # as the file names it
 
 
 class Imported:
@@ -82,6 +83,7 @@ class Imported:
     def __init__(self) -> None:
         self.records: list[SlideRecord] = []
         self._width, self._first = 0, ""
+        self._encoder = ""  # that files name; not all do
         self._rows: dict[str, list[SheetRow]] = {}  # digest of tokens -> slides that have them
         self._may_be_bags = True  # no file has said what its first axis is: coords, or a second region
 
@@ -89,7 +91,7 @@ class Imported:
         """The next file of the sheet.
 
         Raises:
-            UserError: the width is another than that of the files before.
+            UserError: the width or the encoder is another than that of the files before.
         """
         n_regions, _, width = file.shape
         if self._width and width not in (0, self._width):
@@ -99,6 +101,12 @@ class Imported:
             )
         if width and not self._width:
             self._width, self._first = width, file.row.path
+        if file.encoder and self._encoder not in ("", file.encoder):
+            raise UserError(
+                f"slide {file.row.slide}: {file.row.path} has tokens of {file.encoder}, others of {self._encoder};"
+                " a cohort needs one encoder"
+            )
+        self._encoder = self._encoder or file.encoder
         self.records.append(file.record)
         if file.record.status == "failed":
             log.warning("left out: %s", file.record.reason)
@@ -161,7 +169,8 @@ def import_file(row: SheetRow, out: Path, asked: AskedRegions, version: int) -> 
             refuse_other_grid(tokens, asked.side)
             shape = tokens.shape
             record = import_slide(row, tokens, version, out)
-            return TokenImport(row, record, shape, tokens.coords is not None, tokens.information, tokens.summary)
+            has_coords, encoder = tokens.coords is not None, tokens.stated.get("encoder") or ""
+            return TokenImport(row, record, shape, has_coords, tokens.information, tokens.summary, encoder)
     except SlideError as error:
         raise_if_slide_away(Path(row.path), error)
         out.unlink(missing_ok=True)

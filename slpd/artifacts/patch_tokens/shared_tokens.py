@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from slpd.artifacts.atomic import atomic_path
-from slpd.artifacts.checksums import damaged_slides
+from slpd.artifacts.checksums import is_damaged, stated_checksums
 from slpd.artifacts.patch_tokens.token_file import TokenSource, has_tokens
 
 log = logging.getLogger(__name__)
@@ -27,14 +27,14 @@ def take_shared(folder: Path, source: TokenSource, tokens: Path) -> bool:
         tokens: The experiment's token file.
     """
     shared = shared_path(folder, source)
-    return has_tokens(shared, source) and not is_damaged(shared) and linked(shared, tokens)
+    return has_tokens(shared, source) and is_proven(shared) and linked(shared, tokens)
 
 
 def share(folder: Path, source: TokenSource, tokens: Path) -> None:
-    """Link an experiment's tokens into the folder, unless they are there or a region could not be read."""
+    """Link an experiment's tokens into the folder, unless they are there, damaged, or lack a region."""
     shared = shared_path(folder, source)
     there = shared.exists() and shared.samefile(tokens)
-    if not there and has_tokens(tokens, source):
+    if not there and has_tokens(tokens, source) and is_proven(tokens):
         linked(tokens, shared)
 
 
@@ -43,12 +43,9 @@ def shared_path(folder: Path, source: TokenSource) -> Path:
     return folder / source.slide / f"{source.fingerprint}.h5"
 
 
-def is_damaged(path: Path) -> bool:
-    """Whether a token file is other than it was written."""
-    try:
-        return bool(damaged_slides(path))
-    except OSError:
-        return True
+def is_proven(path: Path) -> bool:
+    """Whether a token file is as it was written; one of an earlier release cannot tell, and is not shared."""
+    return not is_damaged(path) and bool(stated_checksums(path))
 
 
 def linked(source: Path, place: Path) -> bool:
