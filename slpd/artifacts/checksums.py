@@ -17,6 +17,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from slpd.artifacts.disk import raise_if_away
+
 NAME = "checksums"
 CHECKED = {"features", "bottleneck"}  # files with these datasets have checksums: tokens, bags, embeddings
 BLOCK_BYTES = 2**24  # read at a time
@@ -141,8 +143,22 @@ def damaged_slides(path: Path) -> list[str]:
 
 
 def is_damaged(path: Path) -> bool:
-    """Whether a file's values are not those that were written; of a file without checksums nobody knows, so: no."""
+    """Whether a file's values are not those that were written; of a file without checksums nobody knows, so: no.
+
+    Raises:
+        OSError: its disk is away.
+    """
     try:
         return bool(damaged_slides(path))
-    except OSError:
+    except OSError as error:
+        raise_if_away(path, error)
         return True
+
+
+def is_proven(path: Path) -> bool:
+    """Whether a file is as it was written; one of an earlier release cannot tell.
+
+    Raises:
+        OSError: its disk is away.
+    """
+    return not is_damaged(path) and bool(stated_checksums(path))

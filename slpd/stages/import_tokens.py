@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from slpd.artifacts.atomic import atomic_path, link_or_copy
-from slpd.artifacts.checksums import damaged_slides, stated_checksums
+from slpd.artifacts.checksums import is_damaged, is_proven
 from slpd.artifacts.disk import raise_if_slide_away
 from slpd.artifacts.outside.foreign_tokens import ForeignTokens, open_foreign_tokens
 from slpd.artifacts.outside.patch_features import AskedRegions, PatchFeatures
@@ -209,7 +209,7 @@ def import_slide(row: SheetRow, tokens: ForeignTokens | PatchFeatures, version: 
     known = {"slide_mpp": row.mpp} if row.mpp else {}
     identity = {"slide": row.slide, "fingerprint": import_fingerprint(tokens, version)}
     source = TokenSource(**tokens.stated | known | identity)
-    if has_tokens(out, source) and not damaged_slides(out):
+    if has_tokens(out, source) and not is_damaged(out):
         check_written(tokens, out)
     else:
         coords = np.full((tokens.shape[0], 2), -1, np.int64) if tokens.coords is None else tokens.coords
@@ -219,16 +219,12 @@ def import_slide(row: SheetRow, tokens: ForeignTokens | PatchFeatures, version: 
 
 def fits(row: SheetRow, tokens: ForeignTokens | PatchFeatures) -> bool:
     """Whether a file is as this program would write it for the slide, values included."""
-    try:
-        return (
-            tokens.path.suffix == ".h5"
-            and bool(stated_checksums(tokens.path))
-            and tokens.stated.get("slide") == row.slide
-            and row.mpp in (None, tokens.stated.get("slide_mpp"))
-            and not damaged_slides(tokens.path)
-        )
-    except OSError:
-        return False
+    return (
+        tokens.path.suffix == ".h5"
+        and tokens.stated.get("slide") == row.slide
+        and row.mpp in (None, tokens.stated.get("slide_mpp"))
+        and is_proven(tokens.path)
+    )
 
 
 def check(tokens: ForeignTokens | PatchFeatures) -> None:

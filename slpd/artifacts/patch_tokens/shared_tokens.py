@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from slpd.artifacts.atomic import atomic_path
-from slpd.artifacts.checksums import is_damaged, stated_checksums
+from slpd.artifacts.checksums import is_proven
 from slpd.artifacts.patch_tokens.token_file import TokenSource, has_tokens
 
 log = logging.getLogger(__name__)
@@ -41,11 +41,6 @@ def share(folder: Path, source: TokenSource, tokens: Path) -> None:
 def shared_path(folder: Path, source: TokenSource) -> Path:
     """Where tokens lie in the folder."""
     return folder / source.slide / f"{source.fingerprint}.h5"
-
-
-def is_proven(path: Path) -> bool:
-    """Whether a token file is as it was written; one of an earlier release cannot tell, and is not shared."""
-    return not is_damaged(path) and bool(stated_checksums(path))
 
 
 def linked(source: Path, place: Path) -> bool:
