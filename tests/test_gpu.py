@@ -3,7 +3,6 @@
 On a machine without one all of this is skipped; `tests/test_null_cuda.py` sees there that the same paths run.
 """
 
-import dataclasses
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,7 @@ from small_training import (
     train_variant,
     write_cohort,
 )
-from test_learner import R, batch_at, make_batches, make_learner, well_scaled
+from test_learner import batch_at, batches_on, make_batches, make_learner, well_scaled
 from test_token_store import BATCHES, all_tokens
 
 from slpd.artifacts.learned.embeddings import read_embeddings
@@ -39,7 +38,7 @@ from slpd.training.attention import BACKENDS, choose_attention
 from slpd.training.batches import Batches
 from slpd.training.learner import Learner
 from slpd.training.precision import Precision
-from slpd.training.token_store import ResidentTokens, open_token_store
+from slpd.training.token_store import open_token_store
 from slpd.wsi import Slide
 from slpd.wsi.nvjpeg_reader import NvjpegReader
 from slpd.wsi.tolerance import MOST_LEVELS
@@ -52,16 +51,6 @@ pytestmark = [
 
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 RATES = StepRates(0.01, 0.1, 0.9)
-
-
-def batches_on(device: torch.device) -> Batches:
-    batches = make_batches()
-    assert isinstance(batches.tokens, ResidentTokens)
-    assert batches.prototypes is not None
-    batches.tokens = ResidentTokens(batches.tokens.tokens.to(device), np.arange(R))
-    vectors = {term: tensor.to(device) for term, tensor in batches.prototypes.vectors.items()}
-    batches.prototypes = dataclasses.replace(batches.prototypes, vectors=vectors)
-    return batches
 
 
 def learner_on(device: torch.device, dtype: torch.dtype, at_once: int = TRAINING.batch_size) -> Learner:

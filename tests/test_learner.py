@@ -31,6 +31,17 @@ def make_batches(training: Training = TRAINING) -> Batches:
     return batches
 
 
+def batches_on(device: torch.device) -> Batches:
+    """The batches of `make_batches` on a device."""
+    batches = make_batches()
+    assert isinstance(batches.tokens, ResidentTokens)
+    assert batches.prototypes is not None
+    batches.tokens = ResidentTokens(batches.tokens.tokens.to(device), np.arange(R))
+    vectors = {term: tensor.to(device) for term, tensor in batches.prototypes.vectors.items()}
+    batches.prototypes = dataclasses.replace(batches.prototypes, vectors=vectors)
+    return batches
+
+
 def batch_at(batches: Batches, epoch: int, step: int) -> ViewBatch:
     return next(batches.batches_from(epoch, step))
 
@@ -229,12 +240,7 @@ def test_a_step_on_a_gpu_is_near_one_on_the_cpu() -> None:
         pytest.skip("no GPU")
     values = []
     for device in (torch.device("cpu"), torch.device("cuda")):
-        batches = make_batches()
-        assert isinstance(batches.tokens, ResidentTokens)
-        assert batches.prototypes is not None
-        batches.tokens = ResidentTokens(batches.tokens.tokens.to(device), np.arange(R))
-        vectors = {term: tensor.to(device) for term, tensor in batches.prototypes.vectors.items()}
-        batches.prototypes = dataclasses.replace(batches.prototypes, vectors=vectors)
+        batches = batches_on(device)
         learner = make_learner(precision=Precision.of(device))
         values.append(learner.step(batch_at(batches, 0, 0), StepRates(0.01, 0.1, 0.9), False).cpu())
     torch.testing.assert_close(values[1], values[0], rtol=0.05, atol=0.05)
