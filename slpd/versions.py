@@ -15,7 +15,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "tile_regions": 3,
     "picture_regions": 2,
     "check_cohort": 1,
-    "encode_patches": 5,
+    "encode_patches": 6,
     "import_tokens": 3,
     "cohort_manifest": 2,
     "join_cohorts": 1,
