@@ -37,6 +37,7 @@ STAGES = {
     "link_slides": "find every slide's most similar slides and the prototype correspondence",
     "distill_slpd": "train iterations of a variant: prototypes, slide graph, distillation",
     "collect_iterations": "lay out the trained encoder of a variant and the history of its iterations",
+    "draw_encoder": "draw the random weights of a variant that is not trained",
     "embed_bags": "embed every region with a variant's encoder",
     "export_encoder": "write a trained region encoder with its model card",
     "export_released": "write a region encoder as HIPT's scripts read it (no rule: on request)",

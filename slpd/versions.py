@@ -24,6 +24,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "link_slides": 4,
     "distill_slpd": 6,
     "collect_iterations": 1,
+    "draw_encoder": 1,
     "embed_bags": 1,
     "export_encoder": 1,
     "attend_patches": 1,

@@ -35,6 +35,7 @@ READERS = {
     "cohort_manifest": [
         *(
             "pretrain_dino",
+            "draw_encoder",
             "pool_tokens",
             "import_vectors",
             "split_folds",
@@ -53,6 +54,7 @@ READERS = {
     "attend_patches": ["make_report"],
     "map_prototypes": ["make_report"],
     "test_graph": ["make_report"],
+    "draw_encoder": ["embed_bags"],
     "embed_bags": ["evaluate", "make_report"],
     "pool_tokens": ["evaluate"],
     "import_vectors": ["evaluate", "make_table", "make_report"],
@@ -83,13 +85,14 @@ FIRST: dict[str, list[str]] = {
     "manifest.max_failed_fraction": [],
     "manifest.min_sharpness": ["cohort_manifest"],
     "jobs": [],
-    "region_encoder": ["pretrain_dino"],
+    "region_encoder": ["pretrain_dino", "draw_encoder"],
     "training": ["pretrain_dino"],
     "prototypes": ["cluster_regions"],
     "slide_graph": ["link_slides"],
     "objective": ["distill_slpd"],
     "variants.name": ["distill_slpd"],
     "variants.pretrained": ["embed_bags"],
+    "variants.random": ["draw_encoder"],
     "variants.encoder_of": ["embed_bags"],
     "variants.token_mean": ["pool_tokens"],
     "variants.slide_vectors": ["import_vectors"],
@@ -141,6 +144,7 @@ def start_config() -> Config:
     config["variants"] += [
         {"name": "given", "pretrained": dict(GIVEN)},
         {"name": "mean", "token_mean": True},
+        {"name": "random", "random": {"seed": 0}},
         {"name": "titan", "slide_vectors": {"folder": "vectors", "key": "features"}},
         {"name": "tiles", "region_vectors": {"folder": "bags", "key": "features"}},
         {"name": "intra", "objective": {"inter": 0}},
@@ -160,7 +164,7 @@ def start_config() -> Config:
     config["report"] = {"variants": ["slpd"]}
     config["tables"] += [
         table("vectors", ["dx"], ["titan", "tiles"], ["knn"], ["auc"]),
-        table("small", ["dx", "imp"], ["given", "mean"], ["knn"], ["auc"], published=["figures.csv"]),
+        table("small", ["dx", "imp"], ["given", "mean", "random"], ["knn"], ["auc"], published=["figures.csv"]),
         table("kinds", ["dx"], ["intra"], ["logistic", "vit_wsi"], ["auc"]),
         table("survival", ["os"], ["intra"], ["abmil"], ["c_index"]),
     ]

@@ -230,6 +230,12 @@ def variant_of(entry: dict[str, Any], **others: object) -> dict[str, Any]:
     [
         ({"token_mean": True, "prototypes": {"n_prototypes": 2}}, "token_mean stands beside prototypes"),
         ({"token_mean": True, "encoder_of": {"cohort": "brca", "variant": "slpd"}}, "token_mean and encoder_of stand"),
+        ({"random": {"seed": 0}, "objective": {"inter": 0}}, "random stands beside objective, but it is not trained"),
+        ({"random": {"seed": 0}, "epochs_per_iteration": 1}, "random stands beside epochs_per_iteration"),
+        ({"random": {"seed": 0}, "token_mean": True}, "random and token_mean stand side by side; keep one"),
+        ({"random": {"seed": 0, "width": 8}}, r"variants.new.random.width: unknown key"),
+        ({"random": {}}, r"variants.new.random.seed: missing"),
+        ({"random": {"seed": -1}}, r"variants.new.random.seed: .*-1"),
         ({"encoder_of": {"cohort": "luad", "variant": "slpd"}}, r"encoder_of.cohort: no cohorts entry is named 'luad'"),
         ({"encoder_of": {"cohort": "brca", "variant": "hipt"}}, r"encoder_of.variant: no trained variants .*'hipt'"),
         ({"prototypes": {"level": "cohort"}}, "variants.new: prototypes.level is cohort, .* objective.inter is not 0"),

@@ -13,7 +13,7 @@ from slpd.settings.heads import AnyHead, HeadPreset, TrainedHead
 from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset
 from slpd.settings.report import Report
-from slpd.settings.section import MASK_SUFFIXES, Name, Named, Section, first_fault, named
+from slpd.settings.section import MASK_SUFFIXES, Name, Named, Section, Seed, first_fault, named
 from slpd.settings.slides import Manifest, PatchEncoderSettings, Reading, Regions, Tissue
 from slpd.settings.tables import Table, metrics_of, refuse_names_of_differences
 from slpd.settings.training import PLAIN_DINO, Objective, Prototypes, RegionEncoder, SlideGraph, Training
@@ -81,6 +81,12 @@ class PretrainedEncoder(Section):
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the weights file")
 
 
+class RandomWeights(Section):
+    """The region encoder of `region_encoder` as training would begin with it."""
+
+    seed: Seed = Field(description="seed of the weights; that of `training` gives those which training begins with")
+
+
 class TrainedElsewhere(Section):
     """A region encoder of this experiment that is trained on one cohort and used on any."""
 
@@ -103,7 +109,7 @@ class VectorFolder(Section):
 
 SECTIONS = ("objective", "prototypes", "slide_graph")  # that a variant may change
 # Of region vectors, instead of an encoder trained on the cohort.
-SOURCES = ("pretrained", "token_mean", "encoder_of", "slide_vectors", "region_vectors")
+SOURCES = ("pretrained", "random", "token_mean", "encoder_of", "slide_vectors", "region_vectors")
 
 
 class Variant(Section):
@@ -111,6 +117,9 @@ class Variant(Section):
 
     name: Name
     pretrained: PretrainedEncoder | None = Field(default=None, description="its region encoder; null: trained here")
+    random: RandomWeights | None = Field(
+        default=None, description="its region encoder is not trained at all; null: it is, or comes from elsewhere"
+    )
     token_mean: bool = Field(
         default=False, description="region vectors are the means of a region's patch tokens; there is no region encoder"
     )

@@ -152,6 +152,8 @@ rule collect_iterations:
         iterations=f"{VARIANT}/iterations.npz",
     log:
         f"{LOGS}/collect_iterations/{{cohort}}/{{variant}}.log",
+    wildcard_constraints:
+        variant=one_of(name for name, variant in VARIANTS.items() if variant.trained),
     localrule: True
     conda:
         "../../envs/slpd.yaml"
@@ -170,6 +172,31 @@ rule collect_iterations:
         " --n-iterations {params.n_iterations} --objective {params.objective:q} --teacher {output.teacher:q}"
         " --embeddings {output.embeddings:q} --metrics {output.metrics:q} --iterations {output.iterations:q}"
         " > {log:q} 2>&1"
+
+
+rule draw_encoder:
+    input:
+        manifest=rules.cohort_manifest.output.manifest,
+    output:
+        teacher=f"{VARIANT}/teacher.safetensors",
+    log:
+        f"{LOGS}/draw_encoder/{{cohort}}/{{variant}}.log",
+    wildcard_constraints:
+        variant=one_of(name for name, variant in VARIANTS.items() if variant.random),
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        encoder=settings("region_encoder"),
+        seed=lambda wildcards: VARIANTS[wildcards.variant].random.seed,
+        version=result_version("draw_encoder"),
+    message:
+        "{wildcards.cohort}: {wildcards.variant}: a region encoder with random weights"
+    shell:
+        "exec python -m slpd draw_encoder --manifest {input.manifest:q} --encoder {params.encoder:q} --seed {params.seed}"
+        " --out {output.teacher:q} > {log:q} 2>&1"
 
 
 rule embed_bags:
