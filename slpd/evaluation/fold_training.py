@@ -15,13 +15,15 @@ from slpd.evaluation.cases import Cases, EvaluationData
 from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.max_mil import MaxMil
 from slpd.evaluation.outcome_loss import class_loss, survival_loss
+from slpd.evaluation.simlp import Simlp
 from slpd.evaluation.vit_wsi import VitWsi
-from slpd.settings.heads import AbmilHead, HeadPreset, MaxMilHead, TrainedHead, VitWsiHead
+from slpd.settings.heads import AbmilHead, HeadPreset, MaxMilHead, SimlpHead, TrainedHead, VitWsiHead
 
 # Settings -> network, which is made of them and the task's shape.
 NETWORKS: dict[type[TrainedHead], Callable[[Any, Any], nn.Module]] = {
     AbmilHead: Abmil,
     MaxMilHead: MaxMil,
+    SimlpHead: Simlp,
     VitWsiHead: VitWsi,
 }
 MOST_REGIONS = 2**13  # that go through a network together: 6 MB per activation of width 192

@@ -74,6 +74,13 @@ class MaxMilHead(TrainedHead):
     embedding: int = Field(gt=0, description="width of the instance embedding")
 
 
+class SimlpHead(TrainedHead):
+    """SiMLP: a multilayer perceptron on the mean vector (arXiv 2502.20823)."""
+
+    kind: Literal["simlp"]
+    embedding: int = Field(gt=0, description="width of the hidden layer")
+
+
 class VitWsiHead(TrainedHead):
     """ViT_WSI-4096: a transformer over the regions of a slide, then gated attention; HIPT's `hipt_gp`."""
 
@@ -92,7 +99,9 @@ class VitWsiHead(TrainedHead):
         return self
 
 
-AnyHead = Annotated[KnnHead | LogisticHead | AbmilHead | MaxMilHead | VitWsiHead, Field(discriminator="kind")]
+AnyHead = Annotated[
+    KnnHead | LogisticHead | AbmilHead | MaxMilHead | SimlpHead | VitWsiHead, Field(discriminator="kind")
+]
 
 
 def head_from_json(text: str) -> AnyHead:
