@@ -8,8 +8,8 @@ from typing import Any, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from slpd.errors import UserError
-from slpd.settings.evaluation import Intervals, Task, TaskKind
-from slpd.settings.heads import AnyHead, HeadPreset, TrainedHead
+from slpd.settings.evaluation import GeneratedFolds, Intervals, Task, TaskKind
+from slpd.settings.heads import AnyHead, HeadPreset, LogisticHead, TrainedHead
 from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset
 from slpd.settings.report import Report
@@ -352,6 +352,7 @@ def load_experiment(config: Mapping[str, Any]) -> Experiment:
     check_names(experiment)
     refuse_names_of_differences(experiment.tables)
     check_metrics(experiment)
+    check_grids(experiment)
     for cohort in experiment.cohorts:
         check_geometry(experiment, cohort)
     for variant in experiment.variants:
@@ -422,6 +423,18 @@ def check_metrics(experiment: Experiment) -> None:
                 raise UserError(
                     f"tables.{table.name}.metrics: no task of the table has {metric}; c_index is of survival tasks,"
                     " all others are of classes"
+                )
+
+
+def check_grids(experiment: Experiment) -> None:
+    """Refuse a head that would choose its penalty on validation slides where a task keeps none."""
+    for task in experiment.tasks:
+        for head in experiment.heads_on(task.name):
+            several = isinstance(head, LogisticHead) and len(head.grid) > 1
+            if several and isinstance(task.folds, GeneratedFolds) and not task.folds.validation_fraction:
+                raise UserError(
+                    f"heads.{head.name}.inverse_penalty: is chosen among several values on validation slides, of which"
+                    f" task {task.name} has none; give it one value, or raise folds.validation_fraction of the task"
                 )
 
 
