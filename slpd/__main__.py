@@ -45,6 +45,7 @@ STAGES = {
     "map_prototypes": "map the prototypes of all slides, and the slides, into planes",
     "test_graph": "test what neighbours in the slide graph share beyond chance",
     "pool_tokens": "take the mean patch token of every region as its vector",
+    "bag_patches": "take every patch token of a slide as an instance of its bag",
     "import_vectors": "take vectors of slides or regions made elsewhere",
     "split_folds": "split a task's slides into folds",
     "evaluate": "train and test a head on every fold of a task",

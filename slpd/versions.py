@@ -31,6 +31,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "map_prototypes": 1,
     "test_graph": 1,
     "pool_tokens": 1,
+    "bag_patches": 1,
     "import_vectors": 1,
     "split_folds": 3,
     "evaluate": 9,

@@ -37,6 +37,7 @@ READERS = {
             "pretrain_dino",
             "draw_encoder",
             "pool_tokens",
+            "bag_patches",
             "import_vectors",
             "split_folds",
             "attend_patches",
@@ -57,6 +58,7 @@ READERS = {
     "draw_encoder": ["embed_bags"],
     "embed_bags": ["evaluate", "make_report"],
     "pool_tokens": ["evaluate"],
+    "bag_patches": ["evaluate"],
     "import_vectors": ["evaluate", "make_table", "make_report"],
     "export_encoder": [],
     "split_folds": ["evaluate", "make_report"],
@@ -95,6 +97,7 @@ FIRST: dict[str, list[str]] = {
     "variants.random": ["draw_encoder"],
     "variants.encoder_of": ["embed_bags"],
     "variants.token_mean": ["pool_tokens"],
+    "variants.patch_tokens": ["bag_patches"],
     "variants.slide_vectors": ["import_vectors"],
     "variants.region_vectors": ["import_vectors"],
     "variants": ["distill_slpd"],
@@ -145,6 +148,7 @@ def start_config() -> Config:
         {"name": "given", "pretrained": dict(GIVEN)},
         {"name": "mean", "token_mean": True},
         {"name": "random", "random": {"seed": 0}},
+        {"name": "patches", "patch_tokens": True},
         {"name": "titan", "slide_vectors": {"folder": "vectors", "key": "features"}},
         {"name": "tiles", "region_vectors": {"folder": "bags", "key": "features"}},
         {"name": "intra", "objective": {"inter": 0}},
@@ -164,7 +168,9 @@ def start_config() -> Config:
     config["report"] = {"variants": ["slpd"]}
     config["tables"] += [
         table("vectors", ["dx"], ["titan", "tiles"], ["knn"], ["auc"]),
-        table("small", ["dx", "imp"], ["given", "mean", "random"], ["knn"], ["auc"], published=["figures.csv"]),
+        table(
+            "small", ["dx", "imp"], ["given", "mean", "random", "patches"], ["knn"], ["auc"], published=["figures.csv"]
+        ),
         table("kinds", ["dx"], ["intra"], ["logistic", "vit_wsi"], ["auc"]),
         table("survival", ["os"], ["intra"], ["abmil"], ["c_index"]),
     ]
@@ -217,11 +223,15 @@ def weights(config: Config) -> None:
     config["patch_encoder"].update(checkpoint="given.safetensors", sha256="0" * 64)
 
 
-def tokens_alone(config: Config) -> None:
-    """Means of tokens where there was an encoder."""
-    given = entry(config, "variants", "given")
-    del given["pretrained"]
-    given["token_mean"] = True
+def tokens_alone(key: str) -> Edit:
+    """Tokens where there was an encoder."""
+
+    def edit(config: Config) -> None:
+        given = entry(config, "variants", "given")
+        del given["pretrained"]
+        given[key] = True
+
+    return edit
 
 
 def trained_encoder(config: Config) -> None:
@@ -283,7 +293,8 @@ EDITS: dict[str, Edit] = {
         "variants", "given", "pretrained", "checkpoint", value="moved.safetensors"
     ),
     "variants.pretrained.sha256": in_entry("variants", "given", "pretrained", "sha256", value="0" * 64),
-    "variants.token_mean": tokens_alone,
+    "variants.token_mean": tokens_alone("token_mean"),
+    "variants.patch_tokens": tokens_alone("patch_tokens"),
     "variants.slide_vectors.folder": in_entry("variants", "titan", "slide_vectors", "folder", value="vectors/{cohort}"),
     "variants.slide_vectors.key": in_entry("variants", "titan", "slide_vectors", "key", value="feats"),
     "variants.region_vectors.folder": in_entry("variants", "tiles", "region_vectors", "folder", value="bags/{cohort}"),

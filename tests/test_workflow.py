@@ -153,6 +153,7 @@ def more_rows(config: dict[str, Any]) -> None:
     config["variants"] += [
         {"name": "mean", "token_mean": True},
         {"name": "random", "random": {"seed": 1}},
+        {"name": "patches", "patch_tokens": True},
         {"name": "lent", "encoder_of": {"cohort": "toy", "variant": "slpd"}},
         {"name": "absent", "pretrained": {"checkpoint": None, "sha256": "0" * 64}},
     ]
@@ -160,7 +161,7 @@ def more_rows(config: dict[str, Any]) -> None:
         config["tables"][0]
         | {
             "name": "more",
-            "variants": ["slpd", "mean", "random", "lent", "absent"],
+            "variants": ["slpd", "mean", "random", "patches", "lent", "absent"],
             "heads": ["knn"],
             "published": ["p.csv"],
         }
@@ -168,11 +169,11 @@ def more_rows(config: dict[str, Any]) -> None:
 
 
 def test_rows_without_an_encoder_of_their_own(finished: Path) -> None:
-    """Mean tokens, random weights, the encoder of another variant, absent weights, and a published figure."""
+    """Mean and all tokens, random weights, the encoder of another variant, absent weights, and a published figure."""
     arguments = toy.edited(finished, more_rows)
     published = finished / "p.csv"
     published.write_text("task,variant,head,metric,value,std,source\ndx,mean,knn,auc,0.7,,Someone 2020\n")
-    planned = {"pool_tokens": 1, "draw_encoder": 1, "embed_bags": 2, "evaluate": 3, "make_table": 1}
+    planned = {"pool_tokens": 1, "bag_patches": 1, "draw_encoder": 1, "embed_bags": 2, "evaluate": 4, "make_table": 1}
     assert toy.planned(finished, *arguments, "--", "tables") == planned
     run = toy.snakemake(finished, *arguments, "--", "tables")
     assert run.returncode == 0, run.stdout + run.stderr

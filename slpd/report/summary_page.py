@@ -176,6 +176,8 @@ def source(variant: Variant) -> str:
         return f"encoder with random weights (seed {variant.random.seed})"
     if variant.token_mean:
         return "mean of the patch tokens"
+    if variant.patch_tokens:
+        return "all patch tokens"
     if variant.vectors:
         return f"vectors of {'slides' if variant.slide_vectors else 'regions'} from {variant.vectors.folder}"
     if variant.encoder_of:

@@ -109,7 +109,7 @@ class VectorFolder(Section):
 
 SECTIONS = ("objective", "prototypes", "slide_graph")  # that a variant may change
 # Of region vectors, instead of an encoder trained on the cohort.
-SOURCES = ("pretrained", "random", "token_mean", "encoder_of", "slide_vectors", "region_vectors")
+SOURCES = ("pretrained", "random", "token_mean", "patch_tokens", "encoder_of", "slide_vectors", "region_vectors")
 
 
 class Variant(Section):
@@ -122,6 +122,10 @@ class Variant(Section):
     )
     token_mean: bool = Field(
         default=False, description="region vectors are the means of a region's patch tokens; there is no region encoder"
+    )
+    patch_tokens: bool = Field(
+        default=False,
+        description="bags hold all patch tokens of a slide instead of a vector per region; there is no region encoder",
     )
     encoder_of: TrainedElsewhere | None = Field(
         default=None, description="its region encoder is the one that this variant has on this cohort; null: its own"

@@ -210,7 +210,11 @@ rule embed_bags:
     benchmark:
         f"{BENCHMARKS}/embed_bags/{{cohort}}/{{variant}}.tsv"
     wildcard_constraints:
-        variant=one_of(name for name, variant in VARIANTS.items() if not (variant.token_mean or variant.vectors)),
+        variant=one_of(
+            name
+            for name, variant in VARIANTS.items()
+            if not (variant.token_mean or variant.patch_tokens or variant.vectors)
+        ),
     conda:
         "../../envs/slpd.yaml"
     threads: 2
