@@ -259,6 +259,11 @@ def other_folds(config: Config) -> None:
     entry(config, "tasks", "imp")["folds"] = copy.deepcopy(entry(config, "tasks", "dx")["folds"])
 
 
+def few_shot(config: Config) -> None:
+    """Two draws of a case per class where all were trained on."""
+    entry(config, "tasks", "dx")["folds"].update(train_per_class=1, n_draws=2)
+
+
 def other_head(config: Config) -> None:
     """Another kind of head under the same name."""
     knn = entry(config, "heads", "knn")
@@ -310,6 +315,8 @@ EDITS: dict[str, Edit] = {
     "tasks.label": in_entry("tasks", "dx", "label", value="dy"),
     "tasks.classes": in_entry("tasks", "dx", "classes", value=["b", "a"]),
     "tasks.folds.kind": other_folds,
+    "tasks.folds.train_per_class": in_entry("tasks", "dx", "folds", "train_per_class", value=1),
+    "tasks.folds.n_draws": few_shot,
     "tasks.folds.folder": in_entry("tasks", "imp", "folds", "folder", value="other_splits"),
     "heads.name": rename("heads", "knn", "heads"),
     "heads.kind": other_head,

@@ -189,7 +189,7 @@ def evaluating(job: PlannedJob, plan: Plan) -> Cost:
     if not variant.patch_tokens:
         return cost
     task = task_from_json(job.params["task"])
-    n_folds = task.folds.n_folds if isinstance(task.folds, GeneratedFolds) else FOLDS
+    n_folds = (task.folds.n_folds if isinstance(task.folds, GeneratedFolds) else FOLDS) * task.folds.n_draws
     epochs = json.loads(job.params["preset"])["epochs"] if job.params["preset"] else 1
     patches = sum(regions_of_slides(plan, task.cohort).values()) * patches_of_region(plan)
     steps = STORED[job.rule]["cpu_s_per_patch_step"] * patches * epochs * n_folds
