@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from slpd.errors import EvaluationError
-from slpd.evaluation.cases import Cases, EvaluationData, FoldCases, Outcomes
+from slpd.evaluation.cases import EvaluationData, FoldCases, Outcomes
 from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.mean_vectors import equal_weights, mean_vectors
 from slpd.evaluation.training_classes import check_validation
@@ -44,8 +44,7 @@ def predict_fold(head: LogisticHead, number: int, fold: FoldCases, data: Evaluat
     train = scaler.fit_transform(mean_vectors(data.features, fold.train))
     fit = hazards if data.survival else probabilities
 
-    def outputs(penalty: float, cases: Cases) -> NDArray[np.float64]:
-        x = scaler.transform(mean_vectors(data.features, cases))
+    def outputs(penalty: float, x: NDArray[np.float64]) -> NDArray[np.float64]:
         try:
             return fit(head, penalty, train, fold.train.outcomes, x, data.n_outputs)
         except ConvergenceWarning as warning:
@@ -56,11 +55,12 @@ def predict_fold(head: LogisticHead, number: int, fold: FoldCases, data: Evaluat
 
     penalty = head.grid[0]
     if len(head.grid) > 1:
-        penalty = min(
-            head.grid, key=lambda one: validation_loss(fold.val.outcomes, outputs(one, fold.val), data.survival)
-        )
+        val = scaler.transform(mean_vectors(data.features, fold.val))
+        losses = [validation_loss(fold.val.outcomes, outputs(one, val), data.survival) for one in head.grid]
+        penalty = head.grid[int(np.argmin(losses))]
         log.info("head %s, fold %d: inverse_penalty %g", head.name, number, penalty)
-    return HeadOutput(outputs(penalty, fold.test), equal_weights(fold.test))
+    test = scaler.transform(mean_vectors(data.features, fold.test))
+    return HeadOutput(outputs(penalty, test), equal_weights(fold.test))
 
 
 def probabilities(
