@@ -56,7 +56,7 @@ def predict_fold(head: LogisticHead, number: int, fold: FoldCases, data: Evaluat
     penalty = head.grid[0]
     if len(head.grid) > 1:
         val = scaler.transform(mean_vectors(data.features, fold.val))
-        losses = [validation_loss(fold.val.outcomes, outputs(one, val), data.survival) for one in head.grid]
+        losses = [validation_loss(fold.val.outcomes, outputs(value, val), data.survival) for value in head.grid]
         penalty = head.grid[int(np.argmin(losses))]
         log.info("head %s, fold %d: inverse_penalty %g", head.name, number, penalty)
     test = scaler.transform(mean_vectors(data.features, fold.test))
