@@ -21,7 +21,7 @@ def few_shot_folds(folds: Sequence[Fold], task: ClassTask | SurvivalTask) -> lis
     Raises:
         UserError: a class has too few training cases in a fold.
     """
-    if isinstance(task, SurvivalTask) or task.folds.train_per_class is None:
+    if not isinstance(task, ClassTask) or task.folds.train_per_class is None:
         return list(folds)
     seed = task.folds.seed if isinstance(task.folds, GeneratedFolds) else IMPORTED_SEED
     return [

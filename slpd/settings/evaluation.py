@@ -78,6 +78,13 @@ class AnyTask(Section):
     level: Level = Field(default="slide", description="what is predicted: slides, or patients from all their slides")
     folds: Folds
 
+    @model_validator(mode="after")
+    def has_classes_to_draw(self) -> Self:
+        """Only classes can be drawn equally often."""
+        if self.folds.train_per_class is not None and not isinstance(self, ClassTask):
+            raise ValueError("folds.train_per_class is of tasks with classes; remove it")
+        return self
+
 
 class ClassTask(AnyTask):
     """Classes of slides or patients: without an order (subtyping), or with one (grades, stages)."""
@@ -115,13 +122,6 @@ class SurvivalTask(AnyTask):
     time: str = Field(description="column of the sheet with the time to event or censoring; empty: not in the task")
     event: str = Field(description="column of the sheet: 1 the event was seen, 0 the slide's patient is censored")
     n_bins: int = Field(ge=2, description="intervals of time, with equally many training events in each")
-
-    @model_validator(mode="after")
-    def has_no_classes(self) -> Self:
-        """Times are no classes to draw from."""
-        if self.folds.train_per_class is not None:
-            raise ValueError("folds.train_per_class is of tasks with classes; remove it from this survival task")
-        return self
 
     @property
     def columns(self) -> tuple[str, ...]:
