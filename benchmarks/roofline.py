@@ -202,15 +202,20 @@ def step_report(recipe: Recipe) -> Report:
     learner.shares.records = learner.teacher_vectors.records = False
     happened = after_warm_up(step)
     peak = torch.cuda.max_memory_allocated()
+    torch.cuda.empty_cache()
+    held = torch.cuda.memory_reserved()
     with traffic() as moved:
         step()
     learner.shares.records = learner.teacher_vectors.records = True
     replayed = summary(after_warm_up(step))
+    torch.cuda.empty_cache()
+    recorded = torch.cuda.memory_reserved() - held
     return {
         **summary(happened),
         **{f"replayed_{name}": replayed[name] for name in ("waits", "pageable_copies", "launches", "graph_launches")},
         "bytes": sum(moved.values()),
-        "peak_bytes": max(peak, torch.cuda.max_memory_allocated()),
+        "peak_bytes": peak,
+        "recorded_bytes": recorded,  # what recordings hold
         "planned_bytes": recipe.planned_bytes,
         "graphs": counters["stats"]["unique_graphs"],
         "graph_breaks": sum(counters["graph_break"].values()),

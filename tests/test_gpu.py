@@ -16,6 +16,8 @@ from small_training import (
     ENCODER,
     JOBS,
     N_REGIONS,
+    OBJECTIVE,
+    TOKEN_WIDTH,
     TRAINING,
     pretrain_arguments,
     stage,
@@ -32,6 +34,8 @@ from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens
 from slpd.artifacts.patch_tokens.token_file import read_source, read_tokens
 from slpd.geometry.read_plan import plan_read
 from slpd.method.schedules import StepRates
+from slpd.models.region_encoder import Attention
+from slpd.models.short_attention import attend
 from slpd.settings.jobs import TokenPlace
 from slpd.synthetic.slide_file import write_slide
 from slpd.training.attention import BACKENDS, choose_attention
@@ -51,6 +55,7 @@ pytestmark = [
 
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 RATES = StepRates(0.01, 0.1, 0.9)
+NARROW = ENCODER.model_copy(update={"width": 64})  # heads of 32
 
 
 def learner_on(device: torch.device, dtype: torch.dtype, at_once: int = TRAINING.batch_size) -> Learner:
@@ -222,8 +227,6 @@ def test_regions_decoded_on_the_device_are_near_openslides(tmp_path: Path, mpp: 
 @pytest.mark.parametrize("n_tokens", [37, 197])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_short_attention_is_that_of_torch_in_float32(n_tokens: int, dtype: torch.dtype) -> None:
-    from slpd.models.short_attention import attend
-
     for n_out in (1, n_tokens):
         made = random_attention(n_out, n_tokens, dtype)
         gradient = torch.randn((8, n_out, 96), device=CUDA)
@@ -253,14 +256,40 @@ def plain_attention(tokens_q: torch.Tensor, tokens_kv: torch.Tensor) -> torch.Te
 
 
 def test_attention_is_chosen_by_measurement_and_by_name() -> None:
-    precision = Precision.of(CUDA)
-    enabled = (torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.cudnn_sdp_enabled)
+    precision, backends = Precision.of(CUDA), torch.backends.cuda
+    enabled = (backends.flash_sdp_enabled, backends.cudnn_sdp_enabled)
     before = [state() for state in enabled]
     try:
-        assert choose_attention("auto", [(8, 5), (8, 3)], ENCODER, precision) in BACKENDS
+        assert choose_attention("auto", [(8, 5), (8, 3)], ENCODER, precision) in BACKENDS  # heads of 6: not ours
+        assert choose_attention("short", [(8, 5), (8, 3)], NARROW, precision) == "short"
+        assert Attention.kernels is attend
         assert choose_attention("flash", [(8, 5)], ENCODER, precision) == "flash"
+        assert Attention.kernels is None
         assert [state() for state in enabled] == [True, False]
     finally:
-        torch.backends.cuda.enable_flash_sdp(before[0])
-        torch.backends.cuda.enable_cudnn_sdp(before[1])
-        torch.backends.cuda.enable_mem_efficient_sdp(True)
+        backends.enable_flash_sdp(before[0])
+        backends.enable_cudnn_sdp(before[1])
+        backends.enable_mem_efficient_sdp(True)
+
+
+def test_short_attention_trains_compiled_and_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a network, in two parts, the second smaller; first with a frozen last layer."""
+    weights = []
+    for kernels, faster in ((None, False), (attend, True)):
+        monkeypatch.setattr(Attention, "kernels", kernels)
+        learner, batches = narrow_learner(Precision(CUDA, torch.bfloat16)), batches_on(CUDA)
+        learner.shares.records = learner.teacher_vectors.records = faster
+        if faster:
+            learner.compile()
+        for epoch in range(10):
+            learner.step(batch_at(batches, epoch, 0), RATES, freeze_last_layer=epoch < 6)
+        weights.append([p.detach().cpu().clone() for p in learner.student.parameters()])
+    start = narrow_learner(Precision(CPU, torch.float32)).student.parameters()
+    moved = sum((a - b.detach()).square().sum() for a, b in zip(weights[0], start, strict=True))
+    apart = sum((a - b).square().sum() for a, b in zip(*weights, strict=True))
+    assert apart < 0.05 * moved
+
+
+def narrow_learner(precision: Precision) -> Learner:
+    """With heads that our kernels of attention take; five of eight regions at once."""
+    return well_scaled(Learner(NARROW, TRAINING, OBJECTIVE, TOKEN_WIDTH, precision, 5))

@@ -110,10 +110,13 @@ def test_a_product_of_tiles_is_the_convolution_that_it_stands_for(size: tuple[in
     torch.testing.assert_close(TilesProduct(convolution)(images), convolution(images))
 
 
-def test_convolutions_whose_windows_overlap_stay() -> None:
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 7, 2, 3), torch.nn.Conv2d(4, 8, 2, 2), torch.nn.Linear(3, 4))
-    model = with_half_products(model)
-    assert [type(module).__name__ for module in model] == ["Conv2d", "TilesProduct", "Linear"]
+def test_other_convolutions_stay() -> None:
+    class Padded(torch.nn.Conv2d):
+        """As timm's: more than a convolution."""
+
+    plain = [torch.nn.Conv2d(3, 4, 7, 2, 3), torch.nn.Conv2d(4, 8, 1), torch.nn.Conv2d(4, 8, 2, 2)]
+    model = with_half_products(torch.nn.Sequential(*plain, Padded(4, 8, 2, 2), torch.nn.Linear(3, 4)))
+    assert [type(module).__name__ for module in model] == ["Conv2d", "Conv2d", "TilesProduct", "Padded", "Linear"]
     assert {p.dtype for p in model.parameters()} == {torch.float16}
 
 

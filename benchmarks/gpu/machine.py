@@ -9,7 +9,8 @@ import torch
 from torch.nn.attention import sdpa_kernel
 
 from benchmarks.gpu.timing import Rows, seconds_of
-from slpd.training.attention import BACKENDS, OURS, by_torch, forward_and_back, short_attention
+from slpd.models.short_attention import attend
+from slpd.training.attention import BACKENDS, OURS, by_torch, forward_and_back
 
 PACKAGES = (
     "torchvision",
@@ -62,7 +63,7 @@ def attention(args: argparse.Namespace) -> Rows:
         views = 2 if args.tiny else n
         tokens = torch.randn(views, n_tokens, 3 * 192, device=device, dtype=torch.bfloat16, requires_grad=True)
         for name in ("torch's choice", *BACKENDS, *([OURS] if args.device == "cuda" else [])):
-            kernels = short_attention() if name == OURS else by_torch
+            kernels = attend if name == OURS else by_torch
             with sdpa_kernel(BACKENDS[name]) if name in BACKENDS else nullcontext():
                 try:
                     taken = seconds_of(lambda: forward_and_back(kernels, tokens, 6), device, 0.02 if args.tiny else 0.3)  # noqa: B023

@@ -1,6 +1,7 @@
 """Training steps: how fast, how exact, and where their time goes."""
 
 import argparse
+import gc
 import statistics
 import time
 from collections import defaultdict
@@ -83,6 +84,8 @@ def forms_of_step(args: argparse.Namespace, batch: int, compiles: bool) -> Rows:
     for replayed in (False, True):
         form = f"{name}, {'replayed' if replayed else 'issued'}"
         learner.shares.records = learner.teacher_vectors.records = replayed and device.type == "cuda"
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
         taken = seconds_in_a_row(step, device, 0.1 if args.tiny else 4)
         rate = batch / taken
         operations = operations_per_region(*settings(batch)[:2]) * rate
@@ -90,7 +93,9 @@ def forms_of_step(args: argparse.Namespace, batch: int, compiles: bool) -> Rows:
         yield form, f"**{rate:.0f} regions/s**, {1000 * taken:.1f} ms, {operations / 1e12:.1f} TFLOP/s, {moved}"
         yield f"{form}, the host issues a step in", f"{1000 * host_seconds(step, device):.1f} ms"
         if device.type == "cuda":
-            yield f"{form}, peak memory", f"{torch.cuda.max_memory_allocated() / 1e9:.1f} GB"
+            yield f"{form}, held by torch", f"{torch.cuda.memory_reserved() / 1e9:.1f} GB"  # recordings too
+    del learner, step
+    gc.collect()  # a learner and its recordings refer to each other
 
 
 def seconds_in_a_row(step: Callable[[], Tensor], device: torch.device, least_s: float) -> float:

@@ -128,7 +128,7 @@ def with_half_products(model: nn.Module) -> nn.Module:
         if isinstance(module, nn.Linear | nn.Conv2d):
             module.half()
         for name, child in module.named_children():
-            if isinstance(child, nn.Conv2d) and TilesProduct.equals(child):
+            if type(child) is nn.Conv2d and TilesProduct.equals(child):  # others also change weights or pad
                 setattr(module, name, TilesProduct(child))
     return model
 
@@ -146,9 +146,10 @@ class TilesProduct(nn.Module):
 
     @staticmethod
     def equals(convolution: nn.Conv2d) -> bool:
-        """Whether the product is what a convolution gives."""
+        """Whether the product is what a convolution gives. One of single pixels gains nothing."""
         c = convolution
-        return (c.kernel_size, c.padding, c.dilation, c.groups) == (c.stride, (0, 0), (1, 1), 1)
+        tiling = (c.kernel_size, c.padding, c.dilation, c.groups) == (c.stride, (0, 0), (1, 1), 1)
+        return tiling and c.kernel_size > (1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) -> (B, D, rows, columns)."""

@@ -37,7 +37,7 @@ class Attention(nn.Module):
             weight_q, weight_kv = torch.split(self.qkv.weight, split)
             bias_q, bias_kv = torch.split(self.qkv.bias, split)
             tokens_q, tokens_kv = F.linear(x[:, :n_out], weight_q, bias_q), F.linear(x, weight_kv, bias_kv)
-        if Attention.kernels is not None and seen is None:
+        if Attention.kernels is not None and seen is None and x.is_cuda:
             return self.proj(Attention.kernels(tokens_q, tokens_kv, self.heads))  # type: ignore[no-any-return]
         return self.proj(attend_by_torch(tokens_q, tokens_kv, self.heads, seen))  # type: ignore[no-any-return]
 

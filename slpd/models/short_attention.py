@@ -32,10 +32,15 @@ def attend(tokens_q: Tensor, tokens_kv: Tensor, heads: int) -> Tensor:
     """`attend_by_torch` without a mask, by these kernels where they take such heads."""
     n_keys, columns = tokens_kv.shape[1:]
     width = columns // (heads * (3 if tokens_kv.shape == tokens_q.shape else 2))
-    if width in WIDTHS and n_keys <= MOST_TOKENS:
+    if takes(width, n_keys):
         mixed: Tensor = forward(tokens_q, tokens_kv, heads)[0]
         return mixed
     return attend_by_torch(tokens_q, tokens_kv, heads, None)
+
+
+def takes(head_width: int, n_tokens: int) -> bool:
+    """Whether the kernels are made for such heads."""
+    return head_width in WIDTHS and n_tokens <= MOST_TOKENS
 
 
 def power_of_two(n: int) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from slpd.errors import UserError
 from slpd.models.region_encoder import Attention, attend_by_torch
 from slpd.settings.jobs import AttentionBackend
 from slpd.settings.training import RegionEncoder
@@ -37,14 +38,18 @@ def choose_attention(wanted: AttentionBackend, views: Views, encoder: RegionEnco
 
     Returns:
         Its name; empty on a CPU, and where none works at all of these sizes.
+
+    Raises:
+        UserError: our kernels are asked for where they do not serve.
     """
+    Attention.kernels = None
     if precision.device.type == "cpu":
         return ""
     chosen = fastest(views, encoder, precision) if wanted == "auto" else wanted
     if not chosen:
         return ""
     if chosen == OURS:
-        Attention.kernels = short_attention()
+        Attention.kernels = short_attention(views, encoder, precision)
     else:
         torch.backends.cuda.enable_flash_sdp(chosen == "flash")
         torch.backends.cuda.enable_cudnn_sdp(chosen == "cudnn")
@@ -63,11 +68,10 @@ def fastest(views: Views, encoder: RegionEncoder, precision: Precision) -> str:
 
 def milliseconds(name: str, views: Views, encoder: RegionEncoder, precision: Precision) -> float:
     """The time of one block's attention, forward and back, over all views; infinite where a size is refused."""
-    if name == OURS and precision.dtype == torch.float32:
-        return math.inf  # made for products in half precision
     try:
         if name == OURS:
-            return sum(time_of(short_attention(), n, 1 + side**2, encoder, precision) for n, side in views)
+            kernels = short_attention(views, encoder, precision)
+            return sum(time_of(kernels, n, 1 + side**2, encoder, precision) for n, side in views)
         with sdpa_kernel(BACKENDS[name]):
             return sum(time_of(by_torch, n, 1 + side**2, encoder, precision) for n, side in views)
     except Exception as error:  # not for this card, type or size; a library or a compiler is missing
@@ -75,10 +79,20 @@ def milliseconds(name: str, views: Views, encoder: RegionEncoder, precision: Pre
         return math.inf
 
 
-def short_attention() -> Kernels:
-    """Our kernels."""
-    from slpd.models.short_attention import attend  # noqa: PLC0415 - imports Triton, for GPUs alone
+def short_attention(views: Views, encoder: RegionEncoder, precision: Precision) -> Kernels:
+    """Our kernels.
 
+    Raises:
+        UserError: they are not made for these sizes, or not for products in this precision.
+    """
+    from slpd.models.short_attention import attend, takes  # noqa: PLC0415 - imports Triton, for GPUs alone
+
+    n_tokens, width = 1 + max(side for _, side in views) ** 2, encoder.width // encoder.heads
+    if precision.dtype == torch.float32 or not takes(width, n_tokens):
+        raise UserError(
+            f"jobs.attention short is for half precision and few, narrow tokens; here are {precision.dtype}, heads of"
+            f" {width} and {n_tokens} tokens; set it to auto"
+        )
     return attend
 
 

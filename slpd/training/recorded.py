@@ -57,10 +57,12 @@ class Recorded:
         return result
 
     def _record(self, inputs: tuple[Any, ...]) -> None:
+        current = torch.cuda.current_stream()
         try:
             self._recording = Recording(self.function, inputs, self._stream)
         except Exception:  # whatever a driver or a library refuses to record: training goes on without
             self.records = False
+            torch.cuda.set_stream(current)  # torch 2.11 stays on the recording's where that cannot end
             logger.warning("%s is not recorded as a CUDA graph, which costs speed alone:", self.name, exc_info=True)
         else:
             logger.info("%s is recorded as a CUDA graph", self.name)

@@ -120,6 +120,6 @@ def refuse_decoding_on_the_cpu() -> None:
         UnsuitableError: one was not loaded.
     """
     loaded = Path("/proc/self/maps").read_text()
-    for part in ("cuslide2", "libnvtiff_ext", "libnvtiff.so", "libnvjpeg.so"):
+    for part in ("cuslide2", "libnvtiff_ext", "libnvjpeg_ext"):
         if part not in loaded:
             raise UnsuitableError(f"cuCIM decodes without {part}, thus on the CPU")

@@ -6,11 +6,14 @@ libjpeg does: without that, pixels of most slides are tens of grey levels off at
 
 from collections.abc import Sequence
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor
 
+# A slide is compared with OpenSlide while the one before is decoded, and a decoder serves one thread at a time.
+DECODING = Lock()
 INTERPOLATED = ":fancy_upsampling=1"  # colours of half resolution
 
 
@@ -26,9 +29,12 @@ def decode_jpegs(images: Sequence[bytes], device: torch.device) -> list[Tensor]:
 
 def decode_on_gpu(images: Sequence[bytes], device: torch.device) -> list[Tensor]:
     """By nvJPEG. Memory is nvImageCodec's, which has it back when a tensor is gone."""
-    pictures = nvjpeg(device.index or 0).decode(list(images), cuda_stream=torch.cuda.current_stream(device).cuda_stream)
-    if None in pictures:
-        raise ValueError(f"nvJPEG cannot decode {pictures.count(None)} of {len(pictures)} tiles")
+    stream = torch.cuda.current_stream(device).cuda_stream
+    with DECODING:
+        pictures = nvjpeg(device.index or 0).decode(list(images), cuda_stream=stream)
+    n_decoded = sum(picture is not None for picture in pictures)
+    if n_decoded < len(images):
+        raise ValueError(f"nvJPEG cannot decode {len(images) - n_decoded} of {len(images)} tiles")
     return [torch.as_tensor(picture, device=device) for picture in pictures]
 
 

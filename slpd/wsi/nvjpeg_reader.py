@@ -80,6 +80,7 @@ class LevelDecoder:
         together = torch.stack(tiles).view(-1, n_columns, height, width, 3).transpose(1, 2)
         if self._stream:
             self._stream.synchronize()  # before the decoder has the tiles' memory back
+        del tiles
         return together.reshape(-1, n_columns * width, 3)
 
     def _paste(self, band: Tensor, column: int, row: int, pixels: Tensor, corner: Place) -> None:
