@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from slpd.errors import EvaluationError
-from slpd.evaluation.cases import EvaluationData, FoldCases, Outcomes
-from slpd.evaluation.head_output import HeadOutput
+from slpd.evaluation.cases import Cases, EvaluationData, FoldCases, Outcomes
+from slpd.evaluation.head_output import HeadOutput, Parameters
 from slpd.evaluation.mean_vectors import equal_weights, mean_vectors
 from slpd.settings.heads import LogisticHead
 
@@ -35,40 +35,61 @@ def predict_fold(head: LogisticHead, number: int, fold: FoldCases, data: Evaluat
     """The same of one fold."""
     scaler = StandardScaler()
     train = scaler.fit_transform(mean_vectors(data.features, fold.train))
-    test = scaler.transform(mean_vectors(data.features, fold.test))
-    fit = hazards if data.survival else probabilities
+    fit = fit_hazards if data.survival else fit_classes
     try:
-        outputs = fit(head, train, fold.train.outcomes, test, data.n_outputs)
+        model = fit(head, train, fold.train.outcomes, data.n_outputs)
     except ConvergenceWarning as warning:
         raise EvaluationError(
             f"head {head.name}, fold {number}: the regression has not converged within {MOST_STEPS} steps; lower"
             f" inverse_penalty of the head (it is {head.inverse_penalty:g})"
         ) from warning
-    return HeadOutput(outputs, equal_weights(fold.test))
+    parameters = {
+        "mean": scaler.mean_,
+        "deviation": scaler.scale_,
+        "coefficients": model.coef_,
+        "intercepts": model.intercept_,
+        "classes": model.classes_.astype(np.int64),
+    }
+    return apply_logistic(parameters, fold.test, data)
 
 
-def probabilities(
-    head: LogisticHead, train: NDArray[np.float64], outcomes: Outcomes, test: NDArray[np.float64], n_classes: int
-) -> NDArray[np.float64]:
-    """Class probabilities of test cases (n, n_classes); a class without training cases keeps probability 0."""
-    model = regression(head, train, outcomes.numbers, "balanced" if head.balanced else None)
-    shares = np.zeros((len(test), n_classes))
-    shares[:, model.classes_] = model.predict_proba(test)
+def apply_logistic(parameters: Parameters, cases: Cases, data: EvaluationData) -> HeadOutput:
+    """What a regression with these parameters says of cases."""
+    vectors = (mean_vectors(data.features, cases) - parameters["mean"]) / parameters["deviation"]
+    model = LogisticRegression()
+    model.coef_, model.intercept_ = parameters["coefficients"], parameters["intercepts"]
+    model.classes_ = parameters["classes"]
+    outputs = (hazards if data.survival else probabilities)(model, vectors, data.n_outputs)
+    return HeadOutput(outputs, equal_weights(cases), parameters)
+
+
+def fit_classes(
+    head: LogisticHead, train: NDArray[np.float64], outcomes: Outcomes, n_classes: int
+) -> LogisticRegression:
+    """The regression of classes."""
+    return regression(head, train, outcomes.numbers, "balanced" if head.balanced else None)
+
+
+def probabilities(model: LogisticRegression, vectors: NDArray[np.float64], n_classes: int) -> NDArray[np.float64]:
+    """Class probabilities (n, n_classes); a class without training cases keeps probability 0."""
+    shares = np.zeros((len(vectors), n_classes))
+    shares[:, model.classes_] = model.predict_proba(vectors)
     return shares
 
 
-def hazards(
-    head: LogisticHead, train: NDArray[np.float64], outcomes: Outcomes, test: NDArray[np.float64], n_bins: int
-) -> NDArray[np.float64]:
-    """Hazards of test cases (n, n_bins).
+def fit_hazards(head: LogisticHead, train: NDArray[np.float64], outcomes: Outcomes, n_bins: int) -> LogisticRegression:
+    """The regression of events in intervals.
 
     Never balanced: if pairs with an event weighed as much as those without, what comes out would be no hazards.
     """
     case, interval = np.nonzero(np.arange(n_bins) <= outcomes.numbers[:, None])  # the pairs of a case and an interval
     event = (interval == outcomes.numbers[case]) & outcomes.observed[case]
-    starts = np.eye(n_bins)
-    model = regression(head, np.hstack([train[case], starts[interval]]), event, None)
-    pairs = [np.hstack([test, np.broadcast_to(row, (len(test), n_bins))]) for row in starts]
+    return regression(head, np.hstack([train[case], np.eye(n_bins)[interval]]), event, None)
+
+
+def hazards(model: LogisticRegression, vectors: NDArray[np.float64], n_bins: int) -> NDArray[np.float64]:
+    """Hazards (n, n_bins)."""
+    pairs = [np.hstack([vectors, np.broadcast_to(row, (len(vectors), n_bins))]) for row in np.eye(n_bins)]
     return np.stack([model.predict_proba(x)[:, 1] for x in pairs], axis=1)
 
 

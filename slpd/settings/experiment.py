@@ -142,9 +142,14 @@ class Variant(Section):
         return self
 
     @property
+    def source(self) -> str:
+        """Where its region vectors come from: the key that says so, or training."""
+        return next((key for key in SOURCES if getattr(self, key)), "training")
+
+    @property
     def trained(self) -> bool:
         """Whether an encoder is trained for it on every cohort that it is used on."""
-        return not any(getattr(self, key) for key in SOURCES)
+        return self.source == "training"
 
     @property
     def vectors(self) -> VectorFolder | None:

@@ -1,6 +1,7 @@
 """Train and test a head on every fold of a task."""
 
 import argparse
+import hashlib
 import logging
 import math
 from collections.abc import Sequence
@@ -15,7 +16,10 @@ from slpd.artifacts.evaluation.metric_intervals import MetricInterval, write_int
 from slpd.artifacts.evaluation.predictions import FoldPredictions, write_predictions
 from slpd.artifacts.evaluation.region_weights import SlideWeights, write_region_weights
 from slpd.artifacts.evaluation.reliability_table import write_calibration
+from slpd.artifacts.evaluation.trained_heads import HeadCard, write_trained_heads
 from slpd.artifacts.learned.bags import read_bags
+from slpd.artifacts.patch_tokens.token_kind import read_token_kind
+from slpd.artifacts.slides.manifest import used_slides
 from slpd.errors import EvaluationError
 from slpd.evaluation.cases import Cases, evaluation_data
 from slpd.evaluation.folds_without import folds_without
@@ -26,8 +30,10 @@ from slpd.evaluation.prediction import predict
 from slpd.evaluation.reliability import reliability
 from slpd.evaluation.survival import risk
 from slpd.settings.evaluation import ClassTask, Intervals, SurvivalTask, task_from_json
-from slpd.settings.heads import HeadPreset, head_from_json
+from slpd.settings.heads import AnyHead, HeadPreset, head_from_json
+from slpd.settings.recipe import VectorRecipe
 from slpd.settings.tables import metrics_of
+from slpd.versions import training_versions
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--intervals", type=Path, required=True, help="metrics over folds to write (CSV)")
     parser.add_argument("--calibration", type=Path, required=True, help="reliability to write (CSV)")
     parser.add_argument("--weights", type=Path, required=True, help="weights of regions to write (HDF5)")
+    parser.add_argument("--heads", type=Path, required=True, help="trained heads of all folds to write (.safetensors)")
+    parser.add_argument("--manifest", type=Path, required=True, help="manifest of the cohort, for the heads' card")
+    parser.add_argument("--encoder", type=Path, nargs="?", help="the region encoder that made the bags, for the card")
+    parser.add_argument("--recipe", required=True, help="how slides became region vectors (JSON), for the card")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -63,6 +73,7 @@ def run(args: argparse.Namespace) -> None:
     except EvaluationError as error:
         log.warning("no figures: %s", error)
         write_reason(args, task, source, len(folds), " ".join(str(error).split()))
+        write_trained_heads(args.heads, [], head_card(args, task, head, preset, len(folds), 0))
         return
     tests = [fold.test for fold in data.folds]
     metrics = fold_metrics_of(task, source, tests, outputs)
@@ -71,6 +82,8 @@ def run(args: argparse.Namespace) -> None:
     intervals = metric_intervals(task.kind, tests, [output.outputs for output in outputs], settings)
     write_predictions(args.predictions, source, task.outputs, predictions_of(task, tests, outputs))
     write_region_weights(args.weights, region_weights(tests, outputs))
+    card = head_card(args, task, head, preset, len(folds), data.shape.width)
+    write_trained_heads(args.heads, [output.parameters for output in outputs], card)
     write_calibration(args.calibration, calibration_rows(task, source, tests, outputs))
     write_intervals(
         args.intervals,
@@ -92,6 +105,32 @@ def write_reason(
         args.intervals, [MetricInterval(*source, m, *undefined, level, 0, why) for m in metrics_of(task.kind)]
     )
     write_fold_metrics(args.metrics, [FoldMetrics(*source, number) for number in range(n_folds)])
+
+
+def head_card(
+    args: argparse.Namespace,
+    task: ClassTask | SurvivalTask,
+    head: AnyHead,
+    preset: HeadPreset | None,
+    n_folds: int,
+    vector_width: int,
+) -> HeadCard:
+    """What the trained heads are, and what they read."""
+    tokens = used_slides(args.manifest)[0].tokens
+    assert tokens, "used slides have a token file"
+    encoder = args.encoder
+    return HeadCard(
+        task=task,
+        head=head,
+        preset=preset,
+        n_folds=n_folds,
+        vector_width=vector_width,
+        recipe=VectorRecipe.from_json(args.recipe),
+        encoder=str(encoder or ""),
+        encoder_sha256=hashlib.sha256(encoder.read_bytes()).hexdigest() if encoder else "",
+        tokens=read_token_kind(tokens),
+        versions=training_versions(),
+    )
 
 
 def fold_metrics_of(

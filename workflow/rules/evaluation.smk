@@ -83,12 +83,15 @@ rule evaluate:
         bags=tested_bags,
         absent=absent_from_bags,
         folds=rules.split_folds.output.folds,
+        manifest=lambda wildcards: expand(MANIFEST, cohort=TASKS[wildcards.task].cohort),
+        encoder=encoder_of_bags,
     output:
         predictions=f"{EVALUATION}/predictions.csv",
         metrics=f"{EVALUATION}/metrics.csv",
         intervals=f"{EVALUATION}/intervals.csv",
         calibration=f"{EVALUATION}/calibration.csv",
         weights=f"{EVALUATION}/region_weights.h5",
+        heads=f"{EVALUATION}/heads.safetensors",
     log:
         f"{LOGS}/evaluate/{{task}}/{{variant}}/{{head}}.log",
     benchmark:
@@ -105,6 +108,10 @@ rule evaluate:
         head=lambda wildcards: HEADS[wildcards.head].model_dump_json(),
         preset=lambda wildcards: as_json(EXPERIMENT.preset_of(HEADS[wildcards.head])),
         settings=settings("intervals"),
+        # What it says of slides and vectors has its own effect before: no reason to run again.
+        recipe=lambda wildcards, input: VectorRecipe.of(
+            EXPERIMENT, COHORTS[TASKS[wildcards.task].cohort], VARIANTS[wildcards.variant]
+        ).model_dump_json(),
         version=result_version("evaluate"),
     message:
         "{wildcards.task}: {wildcards.variant}, {wildcards.head}"
@@ -112,7 +119,8 @@ rule evaluate:
         "exec python -m slpd evaluate --bags {input.bags:q} --absent {input.absent:q} --folds {input.folds:q} --task {params.task:q}"
         " --head {params.head:q} --preset {params.preset:q} --settings {params.settings:q} --variant {wildcards.variant}"
         " --predictions {output.predictions:q} --metrics {output.metrics:q} --intervals {output.intervals:q}"
-        " --calibration {output.calibration:q} --weights {output.weights:q} > {log:q} 2>&1"
+        " --calibration {output.calibration:q} --weights {output.weights:q} --heads {output.heads:q}"
+        " --manifest {input.manifest:q} --encoder {input.encoder:q} --recipe {params.recipe:q} > {log:q} 2>&1"
 
 
 rule make_table:

@@ -143,12 +143,16 @@ def block_of(wildcards):
 
 
 def encoder_weights(wildcards):
-    """The region encoder of a variant: what it is given, its last teacher, or that of another cohort's variant."""
-    variant = VARIANTS[wildcards.variant]
+    """The region encoder of a variant, which is trained on a cohort or comes from elsewhere."""
+    return encoder_on(wildcards.cohort, VARIANTS[wildcards.variant])
+
+
+def encoder_on(cohort, variant):
+    """The same: what it is given, its last teacher on a cohort, or that of another cohort's variant."""
     if variant.pretrained:
         return ancient(variant.pretrained.checkpoint)  # known by its hash
-    of = variant.encoder_of or wildcards
-    return trained_as(f"{VARIANT}/teacher.safetensors", of.cohort, of.variant)
+    of, name = (variant.encoder_of.cohort, variant.encoder_of.variant) if variant.encoder_of else (cohort, variant.name)
+    return trained_as(f"{VARIANT}/teacher.safetensors", of, name)
 
 
 # ---- evaluation ----
@@ -157,6 +161,12 @@ def encoder_weights(wildcards):
 def tested_bags(wildcards):
     """The region vectors that a variant is tested by."""
     return trained_as(f"{VARIANT}/bags.h5", TASKS[wildcards.task].cohort, wildcards.variant)
+
+
+def encoder_of_bags(wildcards):
+    """The region encoder that made them; of variants without one nothing."""
+    variant = VARIANTS[wildcards.variant]
+    return [] if variant.token_mean or variant.vectors else encoder_on(TASKS[wildcards.task].cohort, variant)
 
 
 def foreign_vectors(wildcards):
