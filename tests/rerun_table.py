@@ -308,7 +308,7 @@ EDITS: dict[str, Edit] = {
     "report.variants": lambda config: config["report"].update(variants=["slpd", "intra"]),
     "tables.metrics": in_entry("tables", "toy", "metrics", value=["auc"]),
 }
-NOTHING_TO_EDIT = {"tasks.cohort", "cohorts.of"}  # there is one cohort
+NOTHING_TO_EDIT = {"tasks.cohort", "tasks.test_cohort", "cohorts.of"}  # there is one cohort
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------

@@ -131,4 +131,4 @@ def head_card_arguments(folder: Path) -> list[str]:
     (folder / "teacher").write_bytes(b"weights")
     experiment = load_experiment(yaml.safe_load((Path(__file__).parents[1] / "config/config.yaml").read_text()))
     recipe = VectorRecipe.of(experiment, experiment.cohorts[0], experiment.variants[0]).model_dump_json()
-    return ["--manifest", f"{folder}/slides.csv", "--encoder", f"{folder}/teacher", "--recipe", recipe]
+    return ["--manifests", f"{folder}/slides.csv", "--encoder", f"{folder}/teacher", "--recipe", recipe]

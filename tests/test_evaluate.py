@@ -43,6 +43,7 @@ def run_stage(
     write_bags(folder / "bags.h5", bags, {slide: np.zeros((len(bag), 2), np.int64) for slide, bag in bags.items()})
     write_folds(folder / "folds.csv", folds)
     files = {name: folder / name for name in ("predictions", "metrics", "intervals", "calibration", "weights", "heads")}
+    files["resamples"] = folder / "resamples.npz"
     parser = argparse.ArgumentParser()
     evaluate.add_arguments(parser)
     named = {"bags": folder / "bags.h5", "folds": folder / "folds.csv", **files, "variant": "dino", "head": head}

@@ -1,7 +1,7 @@
 """The whole config: sections, lists of cohorts, variants, tasks, heads and tables, and how they fit together."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 from typing import Any, Self, TypeVar
 
@@ -203,23 +203,25 @@ class Experiment(Section):
         objective = changed(self.objective, variant.objective, f"variants.{variant.name}.objective")
         return objective if objective.needs_prototypes else PLAIN_DINO
 
-    def tested_on(self, cohort: str) -> list[Variant]:
-        """The variants that some table needs on a cohort, in the order of the config."""
-        cohort_of = {task.name: task.cohort for task in self.tasks}
-        wanted = {
-            variant
-            for table in self.tables
-            if any(cohort_of[task] == cohort for task in table.tasks)
-            for variant in table.variants
-        }
+    def variants_in(self, tasks: Collection[str]) -> list[Variant]:
+        """The variants that some table shows in one of these tasks, in the order of the config."""
+        wanted = {variant for table in self.tables if set(table.tasks) & set(tasks) for variant in table.variants}
         return [variant for variant in self.variants if variant.name in wanted]
+
+    def tested_on(self, cohort: str) -> list[Variant]:
+        """The variants by whose vectors of a cohort some table trains heads, in the order of the config."""
+        return self.variants_in([task.name for task in self.tasks if task.cohort == cohort])
+
+    def read_on(self, cohort: str) -> list[Variant]:
+        """The same, and those whose heads are only tested on the cohort."""
+        return self.variants_in([task.name for task in self.tasks if cohort in task.cohorts])
 
     def trained_on(self, cohort: str) -> list[Variant]:
         """The variants whose region encoder is trained on a cohort, even if for the tasks of another one.
 
         Of variants with the same training, the first of the config.
         """
-        borrowed = (variant.encoder_of for user in self.cohorts for variant in self.tested_on(user.name))
+        borrowed = (variant.encoder_of for user in self.cohorts for variant in self.read_on(user.name))
         wanted = {encoder.variant for encoder in borrowed if encoder and encoder.cohort == cohort}
         wanted |= {variant.name for variant in self.tested_on(cohort)}
         asked = [variant for variant in self.variants if variant.trained and variant.name in wanted]
@@ -350,6 +352,8 @@ def load_experiment(config: Mapping[str, Any]) -> Experiment:
     check_metrics(experiment)
     for cohort in experiment.cohorts:
         check_geometry(experiment, cohort)
+    for task in experiment.tasks:
+        check_one_kind(experiment, f"tasks.{task.name}.test_cohort", task.cohorts)
     for variant in experiment.variants:
         experiment.objective_of(variant)
         experiment.slide_graph_of(variant)
@@ -390,6 +394,7 @@ def check_names(experiment: Experiment) -> None:
         refer(f"cohorts.{cohort.name}.of", cohort.of, "cohorts with a sheet", with_sheets)
     for task in experiment.tasks:
         refer(f"tasks.{task.name}.cohort", [task.cohort], "cohorts with a sheet", with_sheets)
+        refer(f"tasks.{task.name}.test_cohort", task.cohorts[1:], "cohorts with a sheet", with_sheets)
     refer("report.variants", experiment.report.variants or [], "variants", names["variants"])
     for table in experiment.tables:
         refer(f"tables.{table.name}.tasks", table.tasks, "tasks", names["tasks"])
@@ -445,13 +450,18 @@ def check_geometry(experiment: Experiment, cohort: Cohort) -> None:
             f"patch_encoder.patch_px: {patch_px} does not divide regions.region_px ({region_px});"
             " a region is a whole grid of patches"
         )
-    joined = [named(experiment.cohorts, name) for name in cohort.of]
-    kinds = {(regions.mpp, regions.region_px) for regions in map(experiment.regions_of, joined)}
-    if len(kinds) > 1:
-        shown = " and ".join(f"{region_px} px at {mpp:g} µm/px" for mpp, region_px in sorted(kinds))
-        raise UserError(f"cohorts.{cohort.name}.of: regions of {shown} would be one cohort; one encoder needs one kind")
+    check_one_kind(experiment, f"cohorts.{cohort.name}.of", cohort.of)
     grid = region_px // patch_px
     for key in ("global_crop", "local_crop"):
         crop = getattr(experiment.training, key)
         if crop > grid:
             raise UserError(f"training.{key}: {crop} patches do not fit into a region of {grid} x {grid} patches")
+
+
+def check_one_kind(experiment: Experiment, key: str, cohorts: Sequence[str]) -> None:
+    """Refuse cohorts with regions of several kinds where one encoder reads all of them."""
+    regions = [experiment.regions_of(named(experiment.cohorts, name)) for name in cohorts]
+    kinds = {(of_cohort.mpp, of_cohort.region_px) for of_cohort in regions}
+    if len(kinds) > 1:
+        shown = " and ".join(f"{region_px} px at {mpp:g} µm/px" for mpp, region_px in sorted(kinds))
+        raise UserError(f"{key}: regions of {shown} would go through one encoder, which needs one kind")

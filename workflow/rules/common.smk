@@ -74,7 +74,7 @@ LAYOUT = Layout(results_of(EXPERIMENT.experiment))
 # Patterns, for f-strings in rules.
 RESULTS, BENCHMARKS = LAYOUT.results, LAYOUT.benchmarks
 COHORT, MANIFEST, WARMUP, VARIANT = LAYOUT.cohort(), LAYOUT.manifest(), LAYOUT.warmup(), LAYOUT.variant()
-TASK, EVALUATION = LAYOUT.task(), LAYOUT.evaluation()
+BAGS, TASK, EVALUATION = str(LAYOUT.bags()), LAYOUT.task(), LAYOUT.evaluation()
 LOGS = logs_of(EXPERIMENT.experiment)
 LIVE = LOGS / "training"
 
@@ -96,6 +96,7 @@ wildcard_constraints:
     task=one_of(TASKS),
     head=one_of(HEADS),
     table=one_of(TABLES),
+    trained_on=f"({one_of(map('/of_{}'.format, COHORTS))})?",  # the cohort of the encoder, where it is another
     batch=r"\d+",
     iteration=r"\d\d\d+",
     at=r"(/iterations/\d\d\d+)?",  # of an iteration that begins, or nothing: of the trained encoder

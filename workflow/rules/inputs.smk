@@ -144,7 +144,7 @@ def block_of(wildcards):
 
 def encoder_weights(wildcards):
     """The region encoder of a variant, which is trained on a cohort or comes from elsewhere."""
-    return encoder_on(wildcards.cohort, VARIANTS[wildcards.variant])
+    return encoder_on(wildcards.trained_on.removeprefix("/of_") or wildcards.cohort, VARIANTS[wildcards.variant])
 
 
 def encoder_on(cohort, variant):
@@ -159,8 +159,16 @@ def encoder_on(cohort, variant):
 
 
 def tested_bags(wildcards):
-    """The region vectors that a variant is tested by."""
-    return trained_as(f"{VARIANT}/bags.h5", TASKS[wildcards.task].cohort, wildcards.variant)
+    """The region vectors that a variant is tested by: of the task's cohort, and of its test cohort."""
+    return bags_of(wildcards.task, wildcards.variant)
+
+
+def bags_of(task, variant):
+    """The same. Vectors of the test cohort come from the encoder that is trained on the task's cohort."""
+    home, *away = TASKS[task].cohorts
+    name = EXPERIMENT.trained_as(home, VARIANTS[variant]).name
+    trained_on = f"/of_{home}" if VARIANTS[variant].trained else ""
+    return [str(LAYOUT.bags(home, name, "")), *(str(LAYOUT.bags(cohort, name, trained_on)) for cohort in away)]
 
 
 def encoder_of_bags(wildcards):
@@ -176,21 +184,42 @@ def foreign_vectors(wildcards):
 
 
 def absent_from_bags(wildcards):
-    """The slides of which a variant of vectors made elsewhere has none."""
+    """The slides of which a variant of vectors made elsewhere has none, by cohort."""
     if not VARIANTS[wildcards.variant].vectors:
         return []
-    return str(LAYOUT.without_vectors(TASKS[wildcards.task].cohort, wildcards.variant))
+    return [str(LAYOUT.without_vectors(cohort, wildcards.variant)) for cohort in TASKS[wildcards.task].cohorts]
 
 
 def absent_from_bags_in(wildcards):
     """The same of all such variants of a table."""
     files = without_vectors(EXPERIMENT, LAYOUT, TABLES[wildcards.table])
-    return sorted({str(path) for of_task in files.values() for path in of_task.values()})
+    return sorted({str(path) for of_task in files.values() for paths in of_task.values() for path in paths})
 
 
 def task_sheet(wildcards):
     """The sheet that a task has its labels of."""
     return COHORTS[TASKS[wildcards.task].cohort].sheet
+
+
+def manifests_of_task(wildcards):
+    """The manifests of the cohorts of a task."""
+    return expand(MANIFEST, cohort=TASKS[wildcards.task].cohorts)
+
+
+def external(pattern):
+    """An input function: `pattern` of the cohort that a task is tested on; of tasks without one nothing."""
+    return lambda wildcards: [path for name in TASKS[wildcards.task].cohorts[1:] for path in expand(pattern, cohort=name)]
+
+
+def external_sheet(wildcards):
+    """The sheet of the cohort that a task is tested on."""
+    return [COHORTS[name].sheet for name in TASKS[wildcards.task].cohorts[1:]]
+
+
+def external_manifests(wildcards):
+    """Task of a table -> manifest of the cohort that it is tested on."""
+    tested = {task: TASKS[task].test_cohort for task in TABLES[wildcards.table].tasks if TASKS[task].test_cohort}
+    return {task: str(LAYOUT.manifest(cohort)) for task, cohort in tested.items()}
 
 
 def imported_splits(wildcards):
@@ -245,9 +274,7 @@ def every_result(wildcards):
         for task, variant, head in evaluated
         for path in expand([*rules.split_folds.output, *rules.evaluate.output], task=task, variant=variant, head=head)
     ]
-    bags = [
-        path for task, variant, _ in evaluated for path in trained_as(f"{VARIANT}/bags.h5", TASKS[task].cohort, variant)
-    ]
+    bags = [path for task, variant, _ in evaluated for path in bags_of(task, variant)]
     trained = on_trained(list(rules.collect_iterations.output), EXPERIMENT.trained_on)
     return [*evaluations, *bags, *trained, *(path for cohort in COHORTS for path in results_of_cohort(cohort))]
 

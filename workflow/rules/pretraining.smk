@@ -177,11 +177,11 @@ rule embed_bags:
         manifest=rules.cohort_manifest.output.manifest,
         teacher=encoder_weights,
     output:
-        bags=f"{VARIANT}/bags.h5",
+        bags=BAGS,
     log:
-        f"{LOGS}/embed_bags/{{cohort}}/{{variant}}.log",
+        f"{LOGS}/embed_bags/{{cohort}}/{{variant}}{{trained_on}}.log",
     benchmark:
-        f"{BENCHMARKS}/embed_bags/{{cohort}}/{{variant}}.tsv"
+        f"{BENCHMARKS}/embed_bags/{{cohort}}/{{variant}}{{trained_on}}.tsv"
     wildcard_constraints:
         variant=one_of(name for name, variant in VARIANTS.items() if not (variant.token_mean or variant.vectors)),
     conda:

@@ -5,6 +5,7 @@ Tensors: `<fold>/<name>`, with the names of the head's network, or of a regressi
 Heads that keep nothing (k nearest neighbours), and evaluations without figures, leave a file without tensors.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from slpd.artifacts.atomic import atomic_path
 from slpd.artifacts.disk import raise_if_away
@@ -36,7 +37,6 @@ class HeadCard(BaseModel):
     head: AnyHead
     preset: HeadPreset | None  # how it was trained; None: not in steps
     n_folds: int
-    vector_width: int  # values of a region vector
     recipe: VectorRecipe  # how slides became region vectors
     encoder: str  # path of the region encoder's weights, from the folder of the run; empty: there is none
     encoder_sha256: str  # of that file; empty: there is none
@@ -52,7 +52,7 @@ def write_trained_heads(path: Path, folds: Sequence[Mapping[str, NDArray[Any]]],
         for name, values in fold.items()
     }
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {CARD: card.model_dump_json()})
+        temporary.write_bytes(save(tensors, {CARD: card.model_dump_json()}))  # save_file's are for their owner alone
 
 
 def read_trained_heads(path: Path) -> tuple[list[dict[str, NDArray[Any]]], HeadCard]:
@@ -81,3 +81,20 @@ def read_trained_heads(path: Path) -> tuple[list[dict[str, NDArray[Any]]], HeadC
             " neighbours keep nothing, nor does an evaluation without figures); choose another head"
         )
     return folds, card
+
+
+def refuse_other_encoder(path: Path, card: HeadCard, encoder: Path | None) -> None:
+    """Refuse region vectors of another encoder than the one whose vectors the heads have learnt from.
+
+    Args:
+        path: The heads.
+        card: Theirs.
+        encoder: Weights of the region encoder at hand; None: there is none.
+    """
+    given = hashlib.sha256(encoder.read_bytes()).hexdigest() if encoder else ""
+    if given != card.encoder_sha256:
+        raise UserError(
+            f"heads {path}: trained on vectors of the region encoder of SHA-256 {card.encoder_sha256 or '(none)'}"
+            f" ({card.encoder or card.recipe.source}), but {encoder or 'no encoder'} has {given or '(none)'}; give that"
+            " encoder, or run evaluate again"
+        )

@@ -21,15 +21,14 @@ class TokenKind(BaseModel):
     grid: int  # side of a region, patches
     token_width: int
 
-    def differences(self, other: "TokenKind") -> list[str]:
-        """What differs in `other`, for people: `region_px is 512, expected 4096`."""
+    def contradictions(self, other: "TokenKind") -> list[str]:
+        """What `other` states otherwise, for people: `region_px is 512, expected 4096`."""
         pairs = ((name, getattr(other, name), expected) for name, expected in self)
-        return [f"{name} is {stated(value)}, expected {stated(want)}" for name, value, want in pairs if value != want]
-
-
-def stated(value: object) -> str:
-    """A value for messages."""
-    return "not stated" if value is None else str(value)
+        return [
+            f"{name} is {value}, expected {expected}"
+            for name, value, expected in pairs
+            if None not in (value, expected) and value != expected
+        ]
 
 
 def read_token_kind(path: Path) -> TokenKind:
