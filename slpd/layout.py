@@ -123,6 +123,10 @@ class Layout:
         """What a head predicts from the region vectors of a variant."""
         return self.task(task) / variant / head
 
+    def prediction(self, name: str = "{prediction}") -> Path:
+        """What trained heads say of the slides of a cohort."""
+        return self.results / "predictions" / name
+
     def table(self, suffix: str, table: str = "{table}") -> Path:
         """A file of a table, by what comes after the table's name: `.md`, `_differences.csv`."""
         return self.results / "tables" / f"{table}{suffix}"

@@ -33,6 +33,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "import_vectors": 1,
     "split_folds": 3,
     "evaluate": 8,
+    "predict_slides": 1,
     "make_table": 3,
     "make_report": 2,
 }

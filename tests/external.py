@@ -24,8 +24,16 @@ def add_away(folder: Path, make_slide: toy.MakeSlide) -> None:
     (folder / "away.csv").write_text("\n".join(lines) + "\n")
 
 
+# What heads say of the second cohort: those that are tested on it, and those of the folds of the first.
+PREDICTIONS = [
+    {"name": "tested", "cohort": "away", "task": "dx_away", "variant": "slpd", "head": "abmil"},
+    {"name": "folds", "cohort": "away", "task": "dx", "variant": "slpd", "head": "abmil"},
+]
+
+
 def with_away(config: dict[str, Any]) -> None:
-    """Add cohort, task, and a table of both variants."""
+    """Add cohort, task, a table of both variants, and predictions."""
     config["cohorts"].append({"name": "away", "sheet": "away.csv"})
     config["tasks"].append(TASK)
+    config["predictions"] = PREDICTIONS
     config["tables"].append({**config["tables"][0], "name": "away", "tasks": ["dx_away"]})

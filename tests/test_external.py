@@ -1,10 +1,16 @@
 """External validation: heads of one cohort tested on another one, with its encoder, beside nothing else."""
 
+import argparse
 import csv
 import json
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import external
+import h5py
 import numpy as np
 import pytest
 import toy
@@ -13,12 +19,14 @@ from small_cases import class_task
 
 from slpd.artifacts.evaluation.folds import read_folds
 from slpd.artifacts.evaluation.metric_intervals import read_intervals
+from slpd.artifacts.evaluation.region_weights import read_region_weights
 from slpd.artifacts.evaluation.resamples import read_resamples
 from slpd.artifacts.evaluation.trained_heads import read_trained_heads
 from slpd.artifacts.learned.bags import read_bags
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import UserError
 from slpd.evaluation.external import external_slides
+from slpd.stages import predict
 
 RESULTS = Path("results/toy")
 
@@ -101,6 +109,81 @@ def test_tables_and_report_say_what_was_tested_where(away: Path) -> None:
         assert [float(line["low"]), float(line["high"])] == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
         assert 0 < float(line["p_value"]) <= 1
     assert "external validation" in (away / RESULTS / "report/results-away.html").read_text()
+
+
+def test_a_predicted_cohort_has_the_figures_of_the_evaluation(away: Path) -> None:
+    """Heads that were tested on it say the same again; those of two folds their mean and spread."""
+    evaluated = rows(away / RESULTS / "tasks/dx_away/slpd/abmil/predictions.csv")
+    predicted = rows(away / RESULTS / "predictions/tested/predictions.csv")
+    assert [line["slide"] for line in predicted] == [line["slide"] for line in evaluated]
+    for name in ("prob_a", "prob_b"):
+        assert [float(line[name]) for line in predicted] == pytest.approx([float(line[name]) for line in evaluated])
+    assert {line["sd_a"] for line in predicted} == {"nan"}
+    folds = rows(away / RESULTS / "predictions/folds/predictions.csv")
+    (record, *_) = sorted((away / RESULTS / "runs").iterdir(), reverse=True)
+    made = json.loads(record.read_text())["results"]
+    assert made["predictions/folds/predictions.csv"]["stage"] == "predict_slides"
+    assert {(line["n_folds"], line["use"]) for line in folds} == {("2", "research use only")}
+    assert all(float(line["sd_a"]) > 0 for line in folds)
+    weights = read_region_weights(away / RESULTS / "tasks/dx_away/slpd/abmil/region_weights.h5")
+    shown = json.loads((away / RESULTS / "predictions/tested/s21.geojson").read_text())
+    measured = [tile["properties"]["measurements"]["weight"] for tile in shown["features"]]
+    assert measured == pytest.approx(next(w.weights for w in weights if w.slide == "s21"), abs=1e-6)
+    assert shown["use"] == "research use only" and (away / RESULTS / "predictions/tested/s21.jpg").exists()
+
+
+def run_predict(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in the folder of the toy."""
+    command = [sys.executable, "-m", "slpd", "predict", "--experiment", "toy", "--variant", "slpd", *words]
+    environment = {**toy.environment(), "PYTHONPATH": str(toy.ROOT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_predict_from_slide_or_tokens_says_what_the_evaluation_said(away: Path) -> None:
+    """From pixels, through all stages, and from a file of tokens; a file that is no slide is left out by name."""
+    evaluated = {line["slide"]: line for line in rows(away / RESULTS / "tasks/dx_away/slpd/abmil/predictions.csv")}
+    run = run_predict(away, "--task", "dx_away", "--head", "abmil", "slides/s21.tiff", "slides/s9.tiff")
+    assert run.returncode == 0, run.stdout + run.stderr
+    (line,) = rows(away / "predictions/toy-dx_away/predictions.csv")
+    assert float(line["prob_b"]) == pytest.approx(float(evaluated["s21"]["prob_b"]), abs=1e-6)
+    assert rows(away / "predictions/toy-dx_away/left_out.csv")[0]["slide"] == "s9"
+    tokens = str(RESULTS / "cohorts/away/tokens/s22.h5")
+    run = run_predict(away, "--task", "dx_away", "--head", "abmil", "--out", "by_tokens", tokens)
+    assert run.returncode == 0, run.stdout + run.stderr
+    (line,) = rows(away / "by_tokens/predictions.csv")
+    assert float(line["prob_b"]) == pytest.approx(float(evaluated["s22"]["prob_b"]), abs=1e-6)
+    assert "Research use only." in run.stderr
+
+
+def test_predict_refuses_what_does_not_fit_by_name(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with one line, before any work."""
+    monkeypatch.chdir(away)
+    words = ["--experiment", "toy", "--task", "dx_away", "--variant", "slpd", "--out", "refused"]
+    other = str(RESULTS / "cohorts/toy/variants/dino/teacher.safetensors")
+    cases = [
+        (["slides/s21.tiff"], r"2 trained heads fit --task dx_away --variant slpd --head \*; there are --task dx_away"),
+        (["--head", "knn", "slides/s21.tiff"], "head knn of kind knn has kept nothing"),
+        (["--head", "abmil", "--encoder", other, "slides/s21.tiff"], "trained on vectors of the region encoder of SHA"),
+        (["--head", "abmil", "--encoder", "gone", "slides/s21.tiff"], "no region encoder gone; say with --encoder"),
+        (["--head", "abmil", "slides/none.tiff"], "slide slides/none.tiff: no such file or folder; correct the path"),
+    ]
+    parser = argparse.ArgumentParser()
+    predict.add_arguments(parser)
+    for given, message in cases:
+        with pytest.raises(UserError, match=message):
+            predict.run(parser.parse_args([*words, *given]))
+    assert not Path("refused").exists()
+
+
+def test_predict_refuses_tokens_of_another_kind(away: Path) -> None:
+    """Here of another resolution; the slide and its file are named, and nothing is left."""
+    shutil.copy(away / RESULTS / "cohorts/away/tokens/s20.h5", away / "s20.h5")
+    with h5py.File(away / "s20.h5", "r+") as file:
+        file["features"].attrs["requested_mpp"] = 0.25
+    run = run_predict(away, "--task", "dx_away", "--head", "abmil", "--out", "refused", "s20.h5")
+    assert run.returncode == 2
+    assert re.search("slide s20: its tokens in .* requested_mpp is 0.25, expected 0.5; encode the slide", run.stderr)
+    assert not (away / "refused").exists()
 
 
 def test_cohorts_with_the_same_patients_or_slides_do_not_start(away: Path) -> None:

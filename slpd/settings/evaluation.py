@@ -130,6 +130,16 @@ class SurvivalTask(AnyTask):
         return [f"hazard_{number}" for number in range(self.n_bins)]
 
 
+class PredictedCohort(Section):
+    """A cohort whose slides are predicted by the trained heads of a task; they need no labels."""
+
+    name: Name
+    cohort: Name
+    task: Name
+    variant: Name
+    head: Name
+
+
 def kind_of(task: object) -> str:
     """The kind that a task states."""
     return str(task.get("kind", "subtyping") if isinstance(task, dict) else getattr(task, "kind", ""))

@@ -8,8 +8,8 @@ from typing import Any, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from slpd.errors import UserError
-from slpd.settings.evaluation import Intervals, Task, TaskKind
-from slpd.settings.heads import AnyHead, HeadPreset, TrainedHead
+from slpd.settings.evaluation import Intervals, PredictedCohort, Task, TaskKind
+from slpd.settings.heads import AnyHead, HeadPreset, KnnHead, TrainedHead
 from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset
 from slpd.settings.report import Report
@@ -186,6 +186,7 @@ class Experiment(Section):
     head_presets: dict[Name, HeadPreset] = Field(description="how heads are trained, by name")
     intervals: Intervals
     tables: list[Table]
+    predictions: list[PredictedCohort]
     report: Report
 
     @property
@@ -354,6 +355,8 @@ def load_experiment(config: Mapping[str, Any]) -> Experiment:
         check_geometry(experiment, cohort)
     for task in experiment.tasks:
         check_one_kind(experiment, f"tasks.{task.name}.test_cohort", task.cohorts)
+    for wanted in experiment.predictions:
+        check_prediction(experiment, wanted)
     for variant in experiment.variants:
         experiment.objective_of(variant)
         experiment.slide_graph_of(variant)
@@ -384,6 +387,7 @@ def check_names(experiment: Experiment) -> None:
             ("tasks", experiment.tasks),
             ("heads", experiment.heads),
             ("tables", experiment.tables),
+            ("predictions", experiment.predictions),
         )
     }
     for head in experiment.heads:
@@ -465,3 +469,30 @@ def check_one_kind(experiment: Experiment, key: str, cohorts: Sequence[str]) -> 
     if len(kinds) > 1:
         shown = " and ".join(f"{region_px} px at {mpp:g} µm/px" for mpp, region_px in sorted(kinds))
         raise UserError(f"{key}: regions of {shown} would go through one encoder, which needs one kind")
+
+
+def check_prediction(experiment: Experiment, wanted: PredictedCohort) -> None:
+    """Refuse predictions by heads that are not trained or keep nothing, or of slides that heads are trained on."""
+    key = f"predictions.{wanted.name}"
+    refer(f"{key}.cohort", [wanted.cohort], "cohorts with a sheet", [c.name for c in experiment.cohorts_of_slides])
+    evaluated = {names for table in experiment.tables for names in experiment.evaluations_of(table)}
+    if (wanted.task, wanted.variant, wanted.head) not in evaluated:
+        raise UserError(
+            f"{key}: no table has variant {wanted.variant} under head {wanted.head} in task {wanted.task}, so no heads"
+            " are trained for it; add them to a table, or correct the names"
+        )
+    home = named(experiment.tasks, wanted.task).cohort
+    if wanted.cohort == home:
+        raise UserError(
+            f"{key}.cohort: heads of task {wanted.task} are trained on {home}; its test predictions are in the task's"
+            " predictions.csv; name a cohort of other slides"
+        )
+    if named(experiment.variants, wanted.variant).vectors:
+        raise UserError(
+            f"{key}.variant: vectors of {wanted.variant} are made elsewhere; name a variant that is made here"
+        )
+    if isinstance(named(experiment.heads, wanted.head), KnnHead):
+        raise UserError(
+            f"{key}.head: {wanted.head} is of kind knn, which keeps nothing to predict with; name another head"
+        )
+    check_one_kind(experiment, f"{key}.cohort", [home, wanted.cohort])

@@ -68,6 +68,7 @@ COHORTS = {cohort.name: cohort for cohort in EXPERIMENT.cohorts}
 VARIANTS = {variant.name: variant for variant in EXPERIMENT.variants}
 TASKS = {task.name: task for task in EXPERIMENT.tasks}
 HEADS = {head.name: head for head in EXPERIMENT.heads}
+PREDICTIONS = {wanted.name: wanted for wanted in EXPERIMENT.predictions}
 TABLES = {table.name: table for table in EXPERIMENT.tables}
 
 LAYOUT = Layout(results_of(EXPERIMENT.experiment))
@@ -96,6 +97,7 @@ wildcard_constraints:
     task=one_of(TASKS),
     head=one_of(HEADS),
     table=one_of(TABLES),
+    prediction=one_of(PREDICTIONS),
     trained_on=f"({one_of(map('/of_{}'.format, COHORTS))})?",  # the cohort of the encoder, where it is another
     batch=r"\d+",
     iteration=r"\d\d\d+",

@@ -127,6 +127,34 @@ rule evaluate:
         " --resamples {output.resamples:q} --manifests {input.manifests:q} --encoder {input.encoder:q} --recipe {params.recipe:q} > {log:q} 2>&1"
 
 
+rule predict_slides:
+    input:
+        heads=lambda wildcards: f"{evaluation_of(wildcards)}/heads.safetensors",
+        bags=predicted_bags,
+        encoder=encoder_of_bags,
+        manifest=lambda wildcards: expand(MANIFEST, cohort=PREDICTIONS[wildcards.prediction].cohort),
+    output:
+        folder=directory(LAYOUT.prediction()),
+    log:
+        f"{LOGS}/predict_slides/{{prediction}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        files=files_of(predicted_bags),
+        sheet=lambda wildcards, input: COHORTS[PREDICTIONS[wildcards.prediction].cohort].sheet,
+        patients=lambda wildcards: labels_digest(SHEETS[PREDICTIONS[wildcards.prediction].cohort].values()),
+        tissue=lambda wildcards, input: LAYOUT.cohort(PREDICTIONS[wildcards.prediction].cohort) / "tissue",
+        version=result_version("predict_slides"),
+    message:
+        "{wildcards.prediction}: what trained heads say of its slides; research use only"
+    shell:
+        "exec python -m slpd predict_slides --heads {input.heads:q} --bags {input.bags:q} --encoder {input.encoder:q}"
+        " --manifest {input.manifest:q} --sheet {params.sheet:q} --tissue {params.tissue:q} --out {output.folder:q} > {log:q} 2>&1"
+
+
 rule make_table:
     input:
         metrics=evaluations_of("metrics.csv"),

@@ -164,17 +164,22 @@ def tested_bags(wildcards):
 
 
 def bags_of(task, variant):
-    """The same. Vectors of the test cohort come from the encoder that is trained on the task's cohort."""
-    home, *away = TASKS[task].cohorts
+    """The same."""
+    return [bags_by(TASKS[task].cohort, variant, cohort) for cohort in TASKS[task].cohorts]
+
+
+def bags_by(home, variant, cohort):
+    """Bags of a cohort; those of another cohort than `home` come from the encoder that is trained on `home`."""
+    away = VARIANTS[variant].trained and cohort != home
     name = EXPERIMENT.trained_as(home, VARIANTS[variant]).name
-    trained_on = f"/of_{home}" if VARIANTS[variant].trained else ""
-    return [str(LAYOUT.bags(home, name, "")), *(str(LAYOUT.bags(cohort, name, trained_on)) for cohort in away)]
+    return str(LAYOUT.bags(cohort, name, f"/of_{home}" if away else ""))
 
 
 def encoder_of_bags(wildcards):
     """The region encoder that made them; of variants without one nothing."""
-    variant = VARIANTS[wildcards.variant]
-    return [] if variant.token_mean or variant.vectors else encoder_on(TASKS[wildcards.task].cohort, variant)
+    wanted = PREDICTIONS[wildcards.prediction] if "prediction" in wildcards.keys() else wildcards
+    variant = VARIANTS[wanted.variant]
+    return [] if variant.token_mean or variant.vectors else encoder_on(TASKS[wanted.task].cohort, variant)
 
 
 def foreign_vectors(wildcards):
@@ -208,7 +213,9 @@ def manifests_of_task(wildcards):
 
 def external(pattern):
     """An input function: `pattern` of the cohort that a task is tested on; of tasks without one nothing."""
-    return lambda wildcards: [path for name in TASKS[wildcards.task].cohorts[1:] for path in expand(pattern, cohort=name)]
+    return lambda wildcards: [
+        path for name in TASKS[wildcards.task].cohorts[1:] for path in expand(pattern, cohort=name)
+    ]
 
 
 def external_sheet(wildcards):
@@ -240,6 +247,18 @@ def of_tasks(pattern):
     return lambda wildcards: [
         path for task in TABLES[wildcards.table].tasks for path in expand(pattern, task=task, cohort=TASKS[task].cohort)
     ]
+
+
+def evaluation_of(wildcards):
+    """The folder of the evaluation whose heads predict a cohort."""
+    wanted = PREDICTIONS[wildcards.prediction]
+    return LAYOUT.evaluation(wanted.task, wanted.variant, wanted.head)
+
+
+def predicted_bags(wildcards):
+    """Bags of the cohort that is predicted."""
+    wanted = PREDICTIONS[wildcards.prediction]
+    return bags_by(TASKS[wanted.task].cohort, wanted.variant, wanted.cohort)
 
 
 def every_table(wildcards):
