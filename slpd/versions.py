@@ -25,7 +25,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "distill_slpd": 6,
     "collect_iterations": 1,
     "embed_bags": 1,
-    "export_encoder": 1,
+    "export_encoder": 2,
     "attend_patches": 1,
     "map_prototypes": 1,
     "test_graph": 1,

@@ -89,6 +89,7 @@ FIRST: dict[str, list[str]] = {
     "prototypes": ["cluster_regions"],
     "slide_graph": ["link_slides"],
     "objective": ["distill_slpd"],
+    "licence": ["export_encoder"],
     "variants.name": ["distill_slpd"],
     "variants.pretrained": ["embed_bags"],
     "variants.encoder_of": ["embed_bags"],
@@ -257,6 +258,7 @@ def other_head(config: Config) -> None:
 # here has no row, and the test says so.
 EDITS: dict[str, Edit] = {
     "experiment": lambda config: config.update(experiment="other"),
+    "licence": lambda config: config.update(licence="cc-by-nc-4.0"),
     "preset": lambda config: config.update(preset="released"),
     "cohorts.name": rename("cohorts", "toy", None),
     "cohorts.sheet": in_entry("cohorts", "toy", "sheet", value="copy.csv"),

@@ -180,6 +180,10 @@ class Experiment(Section):
     prototypes: Prototypes
     slide_graph: SlideGraph
     objective: Objective
+    licence: str = Field(
+        pattern="^[a-z0-9][a-z0-9.+-]*$",
+        description="licence of exported region encoders, as the Hugging Face hub names it",
+    )
     variants: list[Variant]
     tasks: list[Task]
     heads: list[AnyHead]
