@@ -24,6 +24,7 @@ from slpd.artifacts.evaluation.predictions import read_predictions
 from slpd.artifacts.evaluation.region_weights import read_region_weights
 from slpd.artifacts.evaluation.trained_heads import read_trained_heads
 from slpd.artifacts.learned.bags import write_bags
+from slpd.artifacts.patch_tokens.token_kind import TokenKind
 from slpd.errors import UserError
 from slpd.evaluation.cases import evaluation_data
 from slpd.evaluation.prediction import apply_head
@@ -112,3 +113,19 @@ def test_heads_that_keep_nothing_and_files_of_others_are_refused(tmp_path: Path)
     (tmp_path / "heads").write_bytes(b"no heads")
     with pytest.raises(UserError, match=r"heads .*: cannot be read .*; run evaluate again"):
         read_trained_heads(tmp_path / "heads")
+
+
+STATED = TokenKind(
+    encoder="vit", encoder_sha256="1" * 64, patch_px=16, region_px=32, requested_mpp=0.5, grid=2, token_width=3
+)
+
+
+def test_kinds_of_tokens_differ_in_what_both_state_and_in_the_encoders_hash() -> None:
+    unknown = STATED.model_copy(update={"encoder": None, "patch_px": None, "requested_mpp": None})
+    assert STATED.differences(unknown) == unknown.differences(STATED) == []
+    other = STATED.model_copy(update={"requested_mpp": 0.25, "token_width": 4})
+    assert STATED.differences(other) == ["requested_mpp is 0.25, expected 0.5", "token_width is 4, expected 3"]
+    nobody_knows = STATED.model_copy(update={"encoder_sha256": None})
+    assert STATED.differences(nobody_knows) == [f"encoder_sha256 is not stated, expected {'1' * 64}"]
+    assert nobody_knows.differences(STATED) == [f"encoder_sha256 is {'1' * 64}, expected not stated"]
+    assert nobody_knows.differences(nobody_knows) == []

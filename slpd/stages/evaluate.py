@@ -129,13 +129,15 @@ def head_card(
     n_folds: int,
 ) -> HeadCard:
     """What the trained heads are, and what they read."""
-    tokens, encoder = read_one_kind(args.manifests), args.encoder
+    recipe, encoder = VectorRecipe.from_json(args.recipe), args.encoder
+    from_elsewhere = recipe.source in ("slide_vectors", "region_vectors")  # of no tokens that are here
+    tokens = read_one_kind(args.manifests[:1] if from_elsewhere else args.manifests)
     return HeadCard(
         task=task,
         head=head,
         preset=preset,
         n_folds=n_folds,
-        recipe=VectorRecipe.from_json(args.recipe),
+        recipe=recipe,
         encoder=str(encoder or ""),
         encoder_sha256=hashlib.sha256(encoder.read_bytes()).hexdigest() if encoder else "",
         tokens=tokens,
@@ -152,7 +154,7 @@ def read_one_kind(manifests: Sequence[Path]) -> TokenKind:
     firsts = [row for path in manifests for row in used_slides(path)[:1]]
     kinds = [read_token_kind(row.tokens) for row in firsts if row.tokens]
     for row, kind in zip(firsts, kinds, strict=True):
-        if differences := kinds[0].contradictions(kind):
+        if differences := kinds[0].differences(kind):
             raise UserError(
                 f"slide {row.record.slide}: its tokens in {row.tokens} are of another kind than those of slide"
                 f" {firsts[0].record.slide}, which heads and encoder were trained on: {'; '.join(differences)}; encode"

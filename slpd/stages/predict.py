@@ -54,28 +54,17 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or Path(f"predictions/{args.experiment}-{args.task}")
     layout = Layout(out.with_name(f"{out.name}.work"))
     sheet = write_sheet(layout.cohort(COHORT) / "sheet.csv", args.slides, args.mpp)
-    for stage in [*token_stages(layout, card, sheet, jobs_of(results)), *vector_stages(layout, card, encoder)]:
-        if status := call(stage):
-            return status
-    tissue = str(layout.cohort(COHORT) / "tissue")
-    given = ["--heads", str(heads), "--bags", bags_of(layout), "--manifest", str(layout.manifest(COHORT))]
-    status = call(
-        [
-            "predict_slides",
-            *given,
-            "--encoder",
-            *encoder_words(encoder),
-            "--sheet",
-            str(sheet),
-            "--tissue",
-            tissue,
-            "--out",
-            str(out),
-        ]
-    )
-    if not status:
-        log.info("%s/predictions.csv; research use only. %s keeps masks and tokens", out, layout.results)
-    return status
+    stages = [
+        *token_stages(layout, card, sheet, jobs_of(results)),
+        vector_stage(layout, card, encoder),
+        prediction_stage(layout, heads, encoder, sheet, out),
+    ]
+    for stage in stages:
+        log.info("%s", stage[0])
+        if status := subprocess.run([sys.executable, "-m", "slpd", *stage], check=False).returncode:
+            return status  # it has said why
+    log.info("%s/predictions.csv; research use only. %s keeps masks and tokens", out, layout.results)
+    return 0
 
 
 def find_heads(results: Layout, task: str, variant: str, head: str) -> Path:
@@ -138,8 +127,17 @@ def jobs_of(results: Layout) -> Jobs:
 
 
 def token_stages(layout: Layout, card: HeadCard, sheet: Path, jobs: Jobs) -> list[list[str]]:
-    """The commands from slides, or from token files, to a manifest."""
+    """The commands from slides, or from token files, to a manifest.
+
+    Raises:
+        UserError: slides cannot be encoded here as the heads' cohort was.
+    """
     rows, recipe, folder = read_sheet(sheet), card.recipe, layout.cohort(COHORT)
+    if card.tokens.encoder_sha256 is None and not starts_from_tokens(rows):
+        raise UserError(
+            f"slide {rows[0].slide}: the heads' cohort {recipe.cohort} had tokens that were made elsewhere, so slides"
+            " cannot be encoded as it was; give files of tokens that were made in the same way"
+        )
     tokens = ["--tokens-dir", f"{folder}/tokens"]
     if starts_from_tokens(rows):
         records = f"{folder}/tokens/imported.json"
@@ -187,27 +185,27 @@ def slide_stages(
     ]
 
 
-def vector_stages(layout: Layout, card: HeadCard, encoder: Path | None) -> list[list[str]]:
+def vector_stage(layout: Layout, card: HeadCard, encoder: Path | None) -> list[str]:
     """The command from tokens to a bag per slide."""
     words = ["--manifest", str(layout.manifest(COHORT)), "--out", bags_of(layout)]
     if encoder is None:
-        return [["pool_tokens", *words]]
+        return ["pool_tokens", *words]
     elsewhere = card.recipe.source == "pretrained"  # its weights may not say their architecture
     section = ["--encoder", card.recipe.region_encoder.model_dump_json(), "--sha256", card.encoder_sha256]
-    return [["embed_bags", *words, "--teacher", str(encoder), *(section if elsewhere else [])]]
+    return ["embed_bags", *words, "--teacher", str(encoder), *(section if elsewhere else [])]
+
+
+def prediction_stage(layout: Layout, heads: Path, encoder: Path | None, sheet: Path, out: Path) -> list[str]:
+    """The command from bags to predictions."""
+    made_by = ["--encoder", str(encoder)] if encoder else []
+    slides = ["--manifest", str(layout.manifest(COHORT)), "--sheet", str(sheet)]
+    tissue = ["--tissue", str(layout.cohort(COHORT) / "tissue")]
+    return [
+        *("predict_slides", "--heads", str(heads), "--bags", bags_of(layout)),
+        *(*made_by, *slides, *tissue, "--out", str(out)),
+    ]
 
 
 def bags_of(layout: Layout) -> str:
     """Where the slides' bags are."""
     return str(layout.cohort(COHORT) / "bags.h5")
-
-
-def encoder_words(encoder: Path | None) -> list[str]:
-    """The value of an option that may have none."""
-    return [str(encoder)] if encoder else []
-
-
-def call(stage: Sequence[str]) -> int:
-    """Run a stage as its own command, which tells its own errors; its exit status."""
-    log.info("%s", stage[0])
-    return subprocess.run([sys.executable, "-m", "slpd", *stage], check=False).returncode

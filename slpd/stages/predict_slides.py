@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
 def refuse_other_tokens(heads: Path, card: HeadCard, row: ManifestRow) -> None:
     """Refuse a slide whose tokens are of another kind than the heads' encoder has read."""
     assert row.tokens, "used slides have a token file"
-    if differences := card.tokens.contradictions(read_token_kind(row.tokens)):
+    if differences := card.tokens.differences(read_token_kind(row.tokens)):
         raise UserError(
             f"slide {row.record.slide}: its tokens in {row.tokens} do not fit {heads}: {'; '.join(differences)}; encode"
             " the slide as the heads' cohort was, or take heads of its kind"

@@ -21,14 +21,22 @@ class TokenKind(BaseModel):
     grid: int  # side of a region, patches
     token_width: int
 
-    def contradictions(self, other: "TokenKind") -> list[str]:
-        """What `other` states otherwise, for people: `region_px is 512, expected 4096`."""
+    def differences(self, other: "TokenKind") -> list[str]:
+        """What differs in `other`, for people: `region_px is 512, expected 4096`.
+
+        What one of them does not state is no difference, but for the encoder's hash: without it nobody knows.
+        """
         pairs = ((name, getattr(other, name), expected) for name, expected in self)
         return [
-            f"{name} is {value}, expected {expected}"
+            f"{name} is {stated(value)}, expected {stated(expected)}"
             for name, value, expected in pairs
-            if None not in (value, expected) and value != expected
+            if value != expected and (name == "encoder_sha256" or None not in (value, expected))
         ]
+
+
+def stated(value: object) -> str:
+    """A value for messages."""
+    return "not stated" if value is None else str(value)
 
 
 def read_token_kind(path: Path) -> TokenKind:
