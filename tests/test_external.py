@@ -17,7 +17,7 @@ import toy
 from sklearn.metrics import roc_auc_score
 from small_cases import class_task
 
-from slpd.artifacts.evaluation.folds import read_folds
+from slpd.artifacts.evaluation.folds import LabelledSlide, read_folds
 from slpd.artifacts.evaluation.metric_intervals import read_intervals
 from slpd.artifacts.evaluation.region_weights import read_region_weights
 from slpd.artifacts.evaluation.resamples import read_resamples
@@ -25,7 +25,8 @@ from slpd.artifacts.evaluation.trained_heads import read_trained_heads
 from slpd.artifacts.learned.bags import read_bags
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import UserError
-from slpd.evaluation.external import external_slides
+from slpd.evaluation.external import external_slides, tested_on
+from slpd.evaluation.generated_folds import generate_folds
 from slpd.stages import predict
 
 RESULTS = Path("results/toy")
@@ -224,6 +225,17 @@ def test_slides_of_one_id_or_without_labels_are_refused() -> None:
         external_slides(task(), [other], ROWS)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="no usable slide of its test_cohort away has a label; fill column class"):
         external_slides(task(), ROWS, [SheetRow("t", "f", "q", None, {"class": ""})])  # type: ignore[arg-type]
+
+
+def test_generated_folds_keep_their_training_slides_and_test_the_whole_other_cohort() -> None:
+    """A slide of the first cohort that a fold would have tested is in no split of it."""
+    home = [LabelledSlide(f"h{i}", f"q{i}", f"c{i % 2}") for i in range(8)]
+    tested = external_slides(task(), [], ROWS)  # type: ignore[arg-type]
+    own = generate_folds(["c0", "c1"], home, class_task().folds)  # type: ignore[arg-type]
+    folds = tested_on(own, tested)
+    assert [fold.test for fold in folds] == [tested, tested]
+    assert [(fold.train, fold.val) for fold in folds] == [(fold.train, fold.val) for fold in own]
+    assert all(not set(fold.slides) & set(before.test) for fold, before in zip(folds, own, strict=True))
 
 
 def test_what_a_task_may_say() -> None:
