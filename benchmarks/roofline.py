@@ -33,6 +33,7 @@ from benchmarks.training import GRID, RATES, TOKEN_WIDTH, loss_inputs, prototype
 from slpd.method.cross_entropy import LastLayer, streamed
 from slpd.models.network import Network
 from slpd.settings.training import Objective, RegionEncoder, Training
+from slpd.training.attention import choose_attention
 from slpd.training.batches import Batches
 from slpd.training.learner import Learner
 from slpd.training.memory import STEP_BYTES, activation_bytes
@@ -61,7 +62,7 @@ CARDS = {"H100": 3.0e12, "H200": 4.3e12}  # bytes a second: nine tenths of the d
 ALIGNED = 16  # bytes that rows must be a multiple of for the fastest products
 LARGE = 10**9  # products of more operations than this must be fast
 ELEMENT_BYTES = {0: 4, 2: 2, 14: 2}  # cudaDataType: float32, float16, bfloat16
-WARM_UP = 2  # steps before the one that is counted
+WARM_UP = 4  # steps before the one that is counted; the fourth is recorded
 Report = dict[str, float]
 
 
@@ -170,13 +171,19 @@ class Recipe:
         """Memory that training counts on."""
         return STEP_BYTES + self.regions_at_once * activation_bytes(self.encoder, self.training)
 
-    def step(self) -> Callable[[], Tensor]:
-        """A step of training, to call again and again."""
-        device, n_regions = torch.device("cuda", 0), 4 * self.batch
-        precision = Precision(device, self.dtype)
+    def learner(self) -> Learner:
+        """What is trained, as training makes it."""
+        precision = Precision(torch.device("cuda", 0), self.dtype)
         learner = Learner(self.encoder, self.training, self.objective, TOKEN_WIDTH, precision, self.regions_at_once)
+        if not self.masked:
+            choose_attention("auto", learner.view_sizes(), self.encoder, precision)
         if self.compiled:
             learner.compile(self.masked)
+        return learner
+
+    def step_of(self, learner: Learner) -> Callable[[], Tensor]:
+        """A step of training, to call again and again."""
+        n_regions, device = 4 * self.batch, learner.device
         tokens = torch.empty((n_regions, GRID, GRID, TOKEN_WIDTH), dtype=torch.float16, device=device)
         store = ResidentTokens(tokens, np.arange(n_regions))
         present = np.random.default_rng(0).random((n_regions, GRID, GRID)) > 0.3 if self.masked else None
@@ -187,28 +194,40 @@ class Recipe:
 
 
 def step_report(recipe: Recipe) -> Report:
-    """What one step does on the null device, after some that warmed it up."""
+    """What one step does on the null device: by kernels issued one by one, and then replayed."""
     torch.backends.cuda.enable_cudnn_sdp(False)  # the null device has no cuDNN
     Network.draw_weights = lambda network, seed: None  # type: ignore[method-assign, assignment]  # values do not matter
-    step = recipe.step()
+    learner = recipe.learner()
+    step = recipe.step_of(learner)
+    learner.shares.records = learner.teacher_vectors.records = False
+    happened = after_warm_up(step)
+    peak = torch.cuda.max_memory_allocated()
+    with traffic() as moved:
+        step()
+    learner.shares.records = learner.teacher_vectors.records = True
+    replayed = summary(after_warm_up(step))
+    return {
+        **summary(happened),
+        **{f"replayed_{name}": replayed[name] for name in ("waits", "pageable_copies", "launches", "graph_launches")},
+        "bytes": sum(moved.values()),
+        "peak_bytes": max(peak, torch.cuda.max_memory_allocated()),
+        "planned_bytes": recipe.planned_bytes,
+        "graphs": counters["stats"]["unique_graphs"],
+        "graph_breaks": sum(counters["graph_break"].values()),
+    }
+
+
+def after_warm_up(step: Callable[[], Tensor]) -> list[Counted]:
+    """What a step does after those that warmed it up, and recorded it; where it may not wait for the device."""
     for _ in range(WARM_UP):
         step()
     torch.cuda.reset_peak_memory_stats()
     torch.cuda.set_sync_debug_mode("error")
     reset()
     step()
-    happened, peak = counted(), torch.cuda.max_memory_allocated()
-    with traffic() as moved:
-        step()
+    happened = counted()
     torch.cuda.set_sync_debug_mode("default")
-    return {
-        **summary(happened),
-        "bytes": sum(moved.values()),
-        "peak_bytes": peak,
-        "planned_bytes": recipe.planned_bytes,
-        "graphs": counters["stats"]["unique_graphs"],
-        "graph_breaks": sum(counters["graph_break"].values()),
-    }
+    return happened
 
 
 def summary(happened: list[Counted]) -> Report:
@@ -223,6 +242,7 @@ def summary(happened: list[Counted]) -> Report:
         "pageable_copies": times("copy", "pageable"),
         "launches": times("kernel") + times("compiled kernel"),
         "compiled_launches": times("compiled kernel"),
+        "graph_launches": times("launch of a graph"),
         "products": times("product"),
         "unknown_products": times("unknown"),
         "misaligned_products": sum(is_misaligned(p.name) for p in products if p.amount > LARGE * p.times),

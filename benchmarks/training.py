@@ -25,7 +25,7 @@ import yaml
 from torch import Tensor
 
 from benchmarks.textbook import TextbookLearner, loader
-from slpd.method.cross_entropy import LastLayer, cross_entropy
+from slpd.method.cross_entropy import LastLayer, cross_entropy, streamed
 from slpd.method.schedules import StepRates
 from slpd.settings.experiment import load_experiment
 from slpd.settings.training import INTER, INTRA, TERMS, Objective, RegionEncoder, Training
@@ -165,10 +165,11 @@ def our_loss_steps(batch: int, device: torch.device) -> Iterator[Callable[[], No
     centres = torch.zeros(4, encoder.outputs, device=device)
     temperatures = training.student_temperature, training.teacher_temperature
     once = regions_at_once(encoder, training, device, batch, None)
+    on_device = cross_entropy if device.type == "cpu" else torch.compile(streamed, dynamic=False)  # as in training
 
     def step() -> None:
         for part in (slice(start, start + once) for start in range(0, batch, once)):
-            found = cross_entropy(student[:, part], targets[:, part], layers, centres, temperatures)
+            found = on_device(student[:, part], targets[:, part], layers, centres, temperatures)
             torch.autograd.backward(found.pairs.sum() / 18 / batch)
         student.grad = weight.grad = None
 
@@ -244,7 +245,8 @@ def check_equal_losses(batch: int) -> float:
     batches = Batches(store, 2 * batch, encoder, training, GRID)
     batches.prototypes, vectors = prototype_targets(2 * batch, batch, encoder, cpu), prototypes(batch, encoder, cpu)
     regions, cut = batches.regions_of(0, 0), next(batches.batches_from(0, 0))
-    views = [view.float().permute(0, 3, 1, 2) for group in (cut.global_views, cut.local_views) for view in group]
+    of_batch = [*cut.global_views.tokens, *cut.local_views.tokens]
+    views = [view.float().permute(0, 3, 1, 2) for view in of_batch]
     own = torch.from_numpy(regions % batch)
     expected = torch.stack(textbook.losses(views, vectors[own], vectors[own + batch]))
     found = learner.find_gradients(cut)

@@ -100,9 +100,29 @@ def test_compiled_networks_and_loss_give_the_same_gradients(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_recorded_steps_are_those_that_are_not(dtype: torch.dtype, caplog: pytest.LogCaptureFixture) -> None:
+    """From the fourth on a step is replayed, with its own views and targets."""
+    weights = []
+    for records in (False, True):
+        learner, batches = learner_on(CUDA, dtype), batches_on(CUDA)
+        learner.shares.records = learner.teacher_vectors.records = records
+        with caplog.at_level(logging.INFO):
+            values = [learner.step(batch_at(batches, epoch, 0), RATES, False) for epoch in range(8)]
+        weights.append([p.detach().cpu().clone() for p in learner.student.parameters()])
+        losses = torch.stack(values).cpu()[:, 0]
+        assert losses.unique().numel() == len(losses)
+    assert caplog.text.count("is recorded as a CUDA graph") == 2, caplog.text  # teacher, student
+    start = [p.detach() for p in make_learner().student.parameters()]
+    moved = sum((a - b).square().sum() for a, b in zip(weights[0], start, strict=True))
+    apart = sum((a - b).square().sum() for a, b in zip(*weights, strict=True))
+    assert apart < 1e-3 * moved
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_a_step_never_makes_the_host_wait(dtype: torch.dtype) -> None:
     learner, batches = learner_on(CUDA, dtype), batches_on(CUDA)
-    learner.step(batch_at(batches, 0, 0), RATES, False)  # allocations, and what is made once
+    for epoch in range(5):  # allocations, what is made once, and recordings
+        learner.step(batch_at(batches, epoch, 0), RATES, False)
     batch = batch_at(batches, 0, 1)
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -197,6 +217,39 @@ def test_regions_decoded_on_the_device_are_near_openslides(tmp_path: Path, mpp: 
             off = np.abs(region.cpu().numpy().astype(int) - slide.read_region(*corner, plan))
             assert off.max() <= MOST_LEVELS + 1  # and rounding
         assert reader.n_otherwise == 0
+
+
+@pytest.mark.parametrize("n_tokens", [37, 197])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_short_attention_is_that_of_torch_in_float32(n_tokens: int, dtype: torch.dtype) -> None:
+    from slpd.models.short_attention import attend
+
+    for n_out in (1, n_tokens):
+        made = random_attention(n_out, n_tokens, dtype)
+        gradient = torch.randn((8, n_out, 96), device=CUDA)
+        out, expected = attend(*made, 3), plain_attention(*(t.float() for t in made))
+        assert distance(out.float(), expected) < 0.01
+        leaves = [t for t in made if t.requires_grad]
+        found = torch.autograd.grad(out, leaves, gradient.to(dtype))
+        for a, b in zip(found, torch.autograd.grad(expected, leaves, gradient), strict=True):
+            assert distance(a.float(), b.float()) < 0.02
+
+
+def random_attention(n_out: int, n_tokens: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries, keys and values of 8 views, 3 heads of 32: packed if all tokens are asked for."""
+    shapes = [(8, n_tokens, 288)] if n_out == n_tokens else [(8, n_out, 96), (8, n_tokens, 192)]
+    made = [torch.randn(shape, device=CUDA).to(dtype).requires_grad_() for shape in shapes]
+    return made[0], made[-1]
+
+
+def plain_attention(tokens_q: torch.Tensor, tokens_kv: torch.Tensor) -> torch.Tensor:
+    if tokens_q.shape == tokens_kv.shape:
+        q, k, v = tokens_q.view(8, -1, 3, 3, 32).permute(2, 0, 3, 1, 4)
+    else:
+        q = tokens_q.view(8, -1, 3, 32).transpose(1, 2)
+        k, v = tokens_kv.view(8, -1, 2, 3, 32).permute(2, 0, 3, 1, 4)
+    p = (q @ k.transpose(2, 3) / 32**0.5).softmax(dim=-1)
+    return (p @ v).transpose(1, 2).flatten(2)
 
 
 def test_attention_is_chosen_by_measurement_and_by_name() -> None:

@@ -120,9 +120,11 @@ def test_every_epoch_visits_each_region_once_in_another_order() -> None:
 def test_a_batch_depends_on_nothing_but_seed_epoch_and_step() -> None:
     first, second = make_batches(), make_batches()
     batch_at(second, 3, 0)
-    for field in ("global_views", "local_views", "global_keep", "local_keep"):
-        assert torch.equal(getattr(batch_at(first, 1, 1), field), getattr(batch_at(second, 1, 1), field)), field
-    assert not torch.equal(batch_at(first, 1, 1).global_views, batch_at(first, 1, 0).global_views)
+    once, again = batch_at(first, 1, 1), batch_at(second, 1, 1)
+    for views, same in ((once.global_views, again.global_views), (once.local_views, again.local_views)):
+        assert torch.equal(views.tokens, same.tokens)
+        assert torch.equal(views.keep, same.keep)
+    assert not torch.equal(once.global_views.tokens, batch_at(first, 1, 0).global_views.tokens)
 
 
 def test_a_region_gets_its_own_prototype_as_intra_target() -> None:
@@ -140,7 +142,7 @@ def test_a_region_gets_its_own_prototype_as_intra_target() -> None:
 def test_a_prototype_of_one_region_alone_has_the_targets_of_that_region(features: Features) -> None:
     """Whatever is clustered, a prototype goes through all that comes after it in the teacher."""
     learner, batches = make_learner(), make_batches()
-    views = batch_at(batches, 0, 0).global_views[0]  # view 0 of the batch
+    views = batch_at(batches, 0, 0).global_views.tokens[0]  # view 0 of the batch
     with torch.no_grad():
         embedded = learner.teacher.embed(views).split([ENCODER.width, ENCODER.bottleneck], dim=1)
         expected = learner.teacher(views)
@@ -164,7 +166,10 @@ def test_the_gradient_is_that_of_the_loss_written_in_one_piece(regions_at_once: 
     with torch.no_grad():
         terms = learner.targets(batch)
         logits = {term: learner.teacher.head.last_layer(targets.vectors) for term, targets in terms.items()}
-    student = learner.student.head.last_layer(learner.student_vectors(batch)) / TRAINING.student_temperature
+    student = (
+        learner.student.head.last_layer(learner.student_vectors([batch.global_views, batch.local_views]))
+        / TRAINING.student_temperature
+    )
     log_p = student.log_softmax(dim=-1)  # (V, B, K)
     loss = torch.zeros(())
     for (term, targets), weight in zip(terms.items(), (1, OBJECTIVE.intra, OBJECTIVE.inter), strict=True):
@@ -189,7 +194,7 @@ def test_every_step_and_epoch_draws_other_crops() -> None:
     assert isinstance(batches.tokens, ResidentTokens)
     alike = batches.tokens.tokens[:1].expand(R, -1, -1, -1).contiguous()
     batches.tokens = ResidentTokens(alike, np.arange(R))
-    drawn = [batch_at(batches, epoch, step).global_views for epoch in (0, 1) for step in (0, 1)]
+    drawn = [batch_at(batches, epoch, step).global_views.tokens for epoch in (0, 1) for step in (0, 1)]
     assert not any(torch.equal(a, b) for i, a in enumerate(drawn) for b in drawn[:i])
 
 
@@ -249,12 +254,12 @@ def test_a_step_on_a_gpu_is_near_one_on_the_cpu() -> None:
 def test_stochastic_depth_drops_branches_of_local_and_global_views_independently() -> None:
     training = TRAINING.model_copy(update={"batch_size": R})
     batch = batch_at(make_batches(training), 0, 0)
-    for keep in (batch.global_keep, batch.local_keep):
+    for keep in (batch.global_views.keep, batch.local_views.keep):
         assert keep is not None
         assert (keep[-1] == 0).any()
         assert not torch.equal(keep[-1, 0], keep[-1, 1])  # attention and perceptron
-    blocked = dataclasses.replace(batch, local_keep=torch.zeros_like(batch.local_keep))
-    student = make_learner(training).student_vectors(blocked)  # (V, B, D)
+    blocked = batch.local_views._replace(keep=torch.zeros_like(batch.local_views.keep))
+    student = make_learner(training).student_vectors([batch.global_views, blocked])  # (V, B, D)
     torch.testing.assert_close(student[2:], student[2, 0].expand_as(student[2:]))  # their CLS token passes unchanged
     assert not torch.allclose(student[0, 0], student[0, 1])
 

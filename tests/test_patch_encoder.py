@@ -10,7 +10,14 @@ import pytest
 import torch
 
 from slpd.errors import UserError
-from slpd.models.patch_encoder import PatchEncoder, build_model, load_weights, split_patches
+from slpd.models.patch_encoder import (
+    PatchEncoder,
+    TilesProduct,
+    build_model,
+    load_weights,
+    split_patches,
+    with_half_products,
+)
 from slpd.settings.slides import PatchEncoderSettings as Settings
 
 pytestmark = pytest.mark.torch
@@ -92,6 +99,22 @@ def test_half_precision_on_a_gpu_is_near_float32() -> None:
     with torch.inference_mode():
         exact = build_model(settings())((patches - encoder.mean.cpu()) / encoder.std.cpu()).numpy()
     assert np.abs(tokens[0] - exact).max() < 0.05 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("size", [(32, 48), (39, 41)])
+def test_a_product_of_tiles_is_the_convolution_that_it_stands_for(size: tuple[int, int]) -> None:
+    """Also where pixels are left over at the right and below."""
+    convolution = torch.nn.Conv2d(3, 10, (16, 8), (16, 8)).double()
+    images = torch.randn(2, 3, *size, dtype=torch.float64)
+    assert TilesProduct.equals(convolution)
+    torch.testing.assert_close(TilesProduct(convolution)(images), convolution(images))
+
+
+def test_convolutions_whose_windows_overlap_stay() -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 7, 2, 3), torch.nn.Conv2d(4, 8, 2, 2), torch.nn.Linear(3, 4))
+    model = with_half_products(model)
+    assert [type(module).__name__ for module in model] == ["Conv2d", "TilesProduct", "Linear"]
+    assert {p.dtype for p in model.parameters()} == {torch.float16}
 
 
 def test_random_weights_depend_on_the_seed_alone() -> None:

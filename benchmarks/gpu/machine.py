@@ -9,7 +9,7 @@ import torch
 from torch.nn.attention import sdpa_kernel
 
 from benchmarks.gpu.timing import Rows, seconds_of
-from slpd.training.attention import BACKENDS, forward_and_back
+from slpd.training.attention import BACKENDS, OURS, by_torch, forward_and_back, short_attention
 
 PACKAGES = (
     "torchvision",
@@ -22,7 +22,7 @@ PACKAGES = (
     "numpy",
 )
 PRODUCTS = ((8192, 8192, 8192), (201728, 768, 192), (201728, 192, 768), (201728, 576, 192), (5120, 16384, 256))
-VIEWS = ((1024, 197, 197), (1024, 1, 197), (4096, 37, 37), (4096, 1, 37))  # views, queries, keys: batch 512
+VIEWS = ((1024, 197), (4096, 37))  # views and their tokens: batch 512
 
 
 def environment(args: argparse.Namespace) -> Rows:
@@ -56,19 +56,17 @@ def ceilings(args: argparse.Namespace) -> Rows:
 
 
 def attention(args: argparse.Namespace) -> Rows:
-    """Backends of attention, forward and back, at the sizes of a step."""
+    """Kernels of attention, forward and back, at the sizes of a step: from packed tokens to their gradients."""
     device = torch.device(args.device)
-    for n, n_queries, n_keys in VIEWS:
+    for n, n_tokens in VIEWS:
         views = 2 if args.tiny else n
-        q, k, v = (
-            torch.randn(views, 6, m, 32, device=device, dtype=torch.bfloat16, requires_grad=True)
-            for m in (n_queries, n_keys, n_keys)
-        )
-        for name, backend in [("torch's choice", None), *BACKENDS.items()]:
-            with sdpa_kernel(backend) if backend else nullcontext():
+        tokens = torch.randn(views, n_tokens, 3 * 192, device=device, dtype=torch.bfloat16, requires_grad=True)
+        for name in ("torch's choice", *BACKENDS, *([OURS] if args.device == "cuda" else [])):
+            kernels = short_attention() if name == OURS else by_torch
+            with sdpa_kernel(BACKENDS[name]) if name in BACKENDS else nullcontext():
                 try:
-                    taken = seconds_of(lambda: forward_and_back(q, k, v), device, 0.02 if args.tiny else 0.3)  # noqa: B023
-                except RuntimeError as error:  # the backend does not take these sizes, or this device
-                    yield f"{views} views, {n_queries} of {n_keys}, {name}", str(error).partition("\n")[0][:100]
+                    taken = seconds_of(lambda: forward_and_back(kernels, tokens, 6), device, 0.02 if args.tiny else 0.3)  # noqa: B023
+                except RuntimeError as error:  # not for these sizes, or this device
+                    yield f"{views} views of {n_tokens}, {name}", str(error).partition("\n")[0][:100]
                     continue
-            yield f"{views} views, {n_queries} of {n_keys}, {name}", f"{1e6 * taken:.0f} µs"
+            yield f"{views} views of {n_tokens}, {name}", f"{1e6 * taken:.0f} µs"

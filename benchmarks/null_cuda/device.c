@@ -39,8 +39,12 @@ static struct {
     double amount;
 } counts[N_NAMES];
 
+static void *recording; /* the stream that is captured into a graph; what is asked for meanwhile is done when that is launched */
+
 static void count(const char *name, double amount) {
+    char recorded[500];
     unsigned slot = 5381;
+    if (recording) snprintf(recorded, sizeof recorded, "recorded %s", name), name = recorded;
     for (const char *c = name; *c; c++) slot = slot * 33 + (unsigned char)*c;
     pthread_mutex_lock(&lock);
     for (slot %= N_NAMES; counts[slot].name && strcmp(counts[slot].name, name); slot = (slot + 1) % N_NAMES) {}
@@ -341,11 +345,17 @@ int cudaStreamCreate(void **stream) { return new_handle(stream); }
 int cudaStreamCreateWithFlags(void **stream, unsigned flags) { return new_handle(stream); }
 int cudaStreamCreateWithPriority(void **stream, unsigned flags, int priority) { return new_handle(stream); }
 int cudaStreamGetPriority(void *stream, int *priority) { return *priority = 0, 0; }
-int cudaStreamIsCapturing(void *stream, int *status) { return *status = 0, 0; }
+int cudaStreamIsCapturing(void *stream, int *status) { return *status = recording && stream == recording, 0; }
 int cudaStreamGetCaptureInfo(void *stream, int *status, unsigned long long *id, void *a, void *b, void *c, size_t *n) {
-    if (id) *id = 0;
-    return *status = 0, 0;
+    if (id) *id = 1;
+    return cudaStreamIsCapturing(stream, status);
 }
+int cudaStreamBeginCapture(void *stream, int mode) { return recording = stream, 0; }
+int cudaStreamEndCapture(void *stream, void **graph) { return recording = NULL, new_handle(graph); }
+int cudaGraphGetNodes(void *graph, void **nodes, size_t *n) { return *n = 1, 0; }
+int cudaGraphInstantiate(void **ready, void *graph, unsigned long long flags) { return new_handle(ready); }
+int cudaGraphInstantiateWithFlags(void **ready, void *graph, unsigned long long flags) { return new_handle(ready); }
+int cudaGraphLaunch(void *ready, void *stream) { return count("launch of a graph", 0), 0; }
 int cudaEventCreate(void **event) { return new_handle(event); }
 int cudaEventCreateWithFlags(void **event, unsigned flags) { return new_handle(event); }
 int cudaEventElapsedTime(float *ms, void *from, void *to) { return *ms = 1, 0; }
@@ -433,7 +443,7 @@ int cuFuncGetAttribute(int *value, int which, void *function) {
 }
 int cuOccupancyMaxActiveClusters(int *n, void *f, void *config) { return *n = 66, 0; }
 int cuOccupancyMaxActiveBlocksPerMultiprocessor(int *n, void *f, int b, size_t s) { return *n = 2, 0; }
-int cuStreamIsCapturing(void *stream, int *status) { return *status = 0, 0; }
+int cuStreamIsCapturing(void *stream, int *status) { return cudaStreamIsCapturing(stream, status); }
 int cuLaunchKernel(void *f, unsigned a, unsigned b, unsigned c, unsigned d, unsigned e, unsigned g, unsigned s, void *st,
                    void **p, void **x) {
     return launch("compiled kernel", f);

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slpd.artifacts.evaluation.folds import LabelledSlide
+from slpd.artifacts.learned.bags import Bag
 from slpd.evaluation.cases import Cases, EvaluationData, Outcomes, grouped, split_cases
 from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.metrics import predicted_classes
+from slpd.evaluation.stored_features import joined
 from slpd.evaluation.survival import risk
 from slpd.settings.evaluation import ClassTask, SurvivalTask
 
@@ -31,7 +33,7 @@ class Ensemble:
 
 
 def unlabelled_cases(
-    bags: Mapping[str, NDArray[np.float32]], patients: Mapping[str, str], task: ClassTask | SurvivalTask
+    bags: Mapping[str, Bag], patients: Mapping[str, str], task: ClassTask | SurvivalTask
 ) -> tuple[EvaluationData, Cases]:
     """Slides as heads take them, without folds: their regions, and the cases that a task makes of them.
 
@@ -45,7 +47,7 @@ def unlabelled_cases(
     groups = grouped([LabelledSlide(slide, patients[slide], "") for slide in bags], task.level)
     unknown = Outcomes(np.zeros(len(groups), np.int64), np.zeros(len(groups), bool), np.full(len(groups), np.nan))
     survival = isinstance(task, SurvivalTask)
-    data = EvaluationData(np.concatenate(list(bags.values())), [], len(task.outputs), survival, task.level)
+    data = EvaluationData(joined(list(bags.values())), [], len(task.outputs), survival, task.level)
     return data, split_cases(groups, rows, unknown)
 
 

@@ -36,7 +36,7 @@ class HeadNetwork:
     ) -> None:
         """`moments` are mean (D,) and 1 / deviation (D,); None: vectors are read as they are."""
         self.network, self.moments, self.batch_size = network, moments, batch_size
-        self.features, self.survival = torch.from_numpy(data.features), data.survival  # (R, D)
+        self.features, self.survival = data.features, data.survival
 
     @property
     def parameters(self) -> dict[str, NDArray[np.float32]]:
@@ -53,7 +53,7 @@ class HeadNetwork:
     def bags(self, cases: CaseTensors, places: Tensor) -> tuple[Tensor, list[int]]:
         """The region vectors of some cases, one case after the other, (T, D), and how many each has."""
         rows = [cases.rows[place] for place in places.tolist()]
-        regions = self.features[torch.cat(rows)]
+        regions = torch.from_numpy(self.features[torch.cat(rows).numpy()])
         if self.moments:
             regions.sub_(self.moments[0]).mul_(self.moments[1])
         return regions, [len(of_case) for of_case in rows]

@@ -1,9 +1,11 @@
 """Logistic regression on the mean region vector of a case: the linear probe of the slide's vector.
 
+Of several penalties, each fold takes the one with the lowest loss of its validation cases, the strongest of equal ones.
 Vectors are standardised with the training cases' mean and deviation. Survival tasks fit one regression to all pairs of
 a case and an interval that it came into, with an intercept per interval (Singer & Willett, J. Educ. Stat. 1993).
 """
 
+import logging
 import warnings
 from typing import Literal
 
@@ -17,57 +19,76 @@ from slpd.errors import EvaluationError
 from slpd.evaluation.cases import Cases, EvaluationData, FoldCases, Outcomes
 from slpd.evaluation.head_output import HeadOutput, Parameters
 from slpd.evaluation.mean_vectors import equal_weights, mean_vectors
+from slpd.evaluation.training_classes import check_validation
+from slpd.evaluation.validation_loss import validation_loss
 from slpd.settings.heads import LogisticHead
+
+log = logging.getLogger(__name__)
 
 MOST_STEPS = 2000  # of L-BFGS, which needs some hundred on vectors of a few hundred values
 
 
 def predict_logistic(head: LogisticHead, data: EvaluationData) -> list[HeadOutput]:
-    """What the regression says of the test cases of every fold; the validation cases are not used.
+    """What the regression says of the test cases of every fold.
 
     Raises:
-        EvaluationError: the regression of a fold does not converge.
+        EvaluationError: the regression of a fold does not converge, or it has no validation cases to choose by.
     """
     return [predict_fold(head, number, fold, data) for number, fold in enumerate(data.folds)]
 
 
 def predict_fold(head: LogisticHead, number: int, fold: FoldCases, data: EvaluationData) -> HeadOutput:
     """The same of one fold."""
+    check_validation(head, number, len(fold.val))
     scaler = StandardScaler()
     train = scaler.fit_transform(mean_vectors(data.features, fold.train))
     fit = fit_hazards if data.survival else fit_classes
-    try:
-        model = fit(head, train, fold.train.outcomes, data.n_outputs)
-    except ConvergenceWarning as warning:
-        raise EvaluationError(
-            f"head {head.name}, fold {number}: the regression has not converged within {MOST_STEPS} steps; lower"
-            f" inverse_penalty of the head (it is {head.inverse_penalty:g})"
-        ) from warning
-    parameters = {
-        "mean": scaler.mean_,
-        "deviation": scaler.scale_,
-        "coefficients": model.coef_,
-        "intercepts": model.intercept_,
-        "classes": model.classes_.astype(np.int64),
-    }
-    return apply_logistic(parameters, fold.test, data)
+
+    def parameters(penalty: float) -> Parameters:
+        try:
+            model = fit(head, penalty, train, fold.train.outcomes, data.n_outputs)
+        except ConvergenceWarning as warning:
+            raise EvaluationError(
+                f"head {head.name}, fold {number}: the regression has not converged within {MOST_STEPS} steps; lower"
+                f" inverse_penalty of the head (it is {penalty:g})"
+            ) from warning
+        fitted = {
+            "coefficients": model.coef_,
+            "intercepts": model.intercept_,
+            "classes": model.classes_.astype(np.int64),
+        }
+        return {"mean": scaler.mean_, "deviation": scaler.scale_, **fitted}
+
+    if len(head.grid) == 1:
+        return apply_logistic(parameters(head.grid[0]), fold.test, data)
+    val = mean_vectors(data.features, fold.val)
+    fitted = [parameters(penalty) for penalty in head.grid]
+    losses = [validation_loss(fold.val.outcomes, outputs_of(one, val, data), data.survival) for one in fitted]
+    best = int(np.argmin(losses))
+    log.info("head %s, fold %d: inverse_penalty %g", head.name, number, head.grid[best])
+    return apply_logistic(fitted[best], fold.test, data)
 
 
 def apply_logistic(parameters: Parameters, cases: Cases, data: EvaluationData) -> HeadOutput:
     """What a regression with these parameters says of cases."""
-    vectors = (mean_vectors(data.features, cases) - parameters["mean"]) / parameters["deviation"]
-    model = LogisticRegression()
-    model.coef_, model.intercept_ = parameters["coefficients"], parameters["intercepts"]
-    model.classes_ = parameters["classes"]
-    outputs = (hazards if data.survival else probabilities)(model, vectors, data.n_outputs)
+    outputs = outputs_of(parameters, mean_vectors(data.features, cases), data)
     return HeadOutput(outputs, equal_weights(cases), parameters)
 
 
+def outputs_of(parameters: Parameters, vectors: NDArray[np.float64], data: EvaluationData) -> NDArray[np.float64]:
+    """Class probabilities or hazards (n, C) of mean vectors (n, D)."""
+    model = LogisticRegression()
+    model.coef_, model.intercept_ = parameters["coefficients"], parameters["intercepts"]
+    model.classes_ = parameters["classes"]
+    standardised = (vectors - parameters["mean"]) / parameters["deviation"]
+    return (hazards if data.survival else probabilities)(model, standardised, data.n_outputs)
+
+
 def fit_classes(
-    head: LogisticHead, train: NDArray[np.float64], outcomes: Outcomes, n_classes: int
+    head: LogisticHead, penalty: float, train: NDArray[np.float64], outcomes: Outcomes, _: int
 ) -> LogisticRegression:
     """The regression of classes."""
-    return regression(head, train, outcomes.numbers, "balanced" if head.balanced else None)
+    return regression(penalty, train, outcomes.numbers, "balanced" if head.balanced else None)
 
 
 def probabilities(model: LogisticRegression, vectors: NDArray[np.float64], n_classes: int) -> NDArray[np.float64]:
@@ -77,14 +98,16 @@ def probabilities(model: LogisticRegression, vectors: NDArray[np.float64], n_cla
     return shares
 
 
-def fit_hazards(head: LogisticHead, train: NDArray[np.float64], outcomes: Outcomes, n_bins: int) -> LogisticRegression:
+def fit_hazards(
+    _: LogisticHead, penalty: float, train: NDArray[np.float64], outcomes: Outcomes, n_bins: int
+) -> LogisticRegression:
     """The regression of events in intervals.
 
     Never balanced: if pairs with an event weighed as much as those without, what comes out would be no hazards.
     """
     case, interval = np.nonzero(np.arange(n_bins) <= outcomes.numbers[:, None])  # the pairs of a case and an interval
     event = (interval == outcomes.numbers[case]) & outcomes.observed[case]
-    return regression(head, np.hstack([train[case], np.eye(n_bins)[interval]]), event, None)
+    return regression(penalty, np.hstack([train[case], np.eye(n_bins)[interval]]), event, None)
 
 
 def hazards(model: LogisticRegression, vectors: NDArray[np.float64], n_bins: int) -> NDArray[np.float64]:
@@ -94,9 +117,9 @@ def hazards(model: LogisticRegression, vectors: NDArray[np.float64], n_bins: int
 
 
 def regression(
-    head: LogisticHead, x: NDArray[np.float64], y: NDArray[np.generic], weights: Literal["balanced"] | None
+    penalty: float, x: NDArray[np.float64], y: NDArray[np.generic], weights: Literal["balanced"] | None
 ) -> LogisticRegression:
     """The fitted model; one that has not converged is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
-        return LogisticRegression(C=head.inverse_penalty, class_weight=weights, max_iter=MOST_STEPS).fit(x, y)
+        return LogisticRegression(C=penalty, class_weight=weights, max_iter=MOST_STEPS).fit(x, y)

@@ -4,9 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slpd.evaluation.cases import Cases
+from slpd.evaluation.stored_features import Features
 
 
-def mean_vectors(features: NDArray[np.float32], cases: Cases) -> NDArray[np.float64]:
+def mean_vectors(features: Features, cases: Cases) -> NDArray[np.float64]:
     """The mean region vector of each case, (n cases, D)."""
     return np.stack([features[rows].mean(axis=0, dtype=np.float64) for rows in cases.rows])
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.artifacts.outside.split_files import SplitIds, read_split_files
+from slpd.evaluation.few_shot import few_shot_folds
 from slpd.evaluation.generated_folds import generate_folds, whole_cohort
 from slpd.evaluation.imported_folds import import_folds
 from slpd.evaluation.tasks import strata_of
@@ -31,6 +32,7 @@ def make_folds(task: ClassTask | SurvivalTask, slides: Sequence[LabelledSlide]) 
         folds = [whole_cohort(strata_of(task), slides, task.folds)]
     else:
         folds = generate_folds(strata_of(task), slides, task.folds)
+    folds = few_shot_folds(folds, task)
     for number, fold in enumerate(folds):
         check_training(task, number, fold)
     return folds

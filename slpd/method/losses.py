@@ -9,7 +9,6 @@ batch that have target t.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -64,8 +63,7 @@ class Centre(nn.Module):
         self.value.lerp_(layer.logits(targets.mean_vector()[None])[0], weight)
 
 
-@dataclass(frozen=True)
-class Goals:
+class Goals(NamedTuple):
     """What some regions of a batch are pulled to."""
 
     targets: Mapping[Term, Targets]

@@ -1,6 +1,8 @@
 """ViT_4096-256: turns a region's grid of patch tokens into one region vector (HIPT, Chen et al. 2022)."""
 
 import math
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,12 @@ LAYER_NORM_EPS = 1e-6
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; the rows of `qkv` are ordered (3, heads, head width)."""
+    """Multi-head self-attention; the rows of `qkv` are ordered (3, heads, head width).
+
+    `kernels`, where training sets it, takes the place of `attend_by_torch` where no token is masked.
+    """
+
+    kernels: ClassVar[Callable[[Tensor, Tensor, int], Tensor] | None] = None
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -22,17 +29,17 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, n_out: int, seen: Tensor | None) -> Tensor:
         """(B, N, D) -> (B, n_out, D), the first `n_out` tokens; `seen` as in Block."""
-        B, N, D = x.shape
+        _, N, D = x.shape
         if n_out == N:
-            q, k, v = self.qkv(x).view(B, N, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+            tokens_q = tokens_kv = self.qkv(x)
         else:
             split = [D, 2 * D]
             weight_q, weight_kv = torch.split(self.qkv.weight, split)
             bias_q, bias_kv = torch.split(self.qkv.bias, split)
-            q = F.linear(x[:, :n_out], weight_q, bias_q).view(B, n_out, self.heads, -1).transpose(1, 2)
-            k, v = F.linear(x, weight_kv, bias_kv).view(B, N, 2, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)  # (B, heads, n_out, D / heads)
-        return self.proj(mixed.transpose(1, 2).reshape(B, n_out, D))  # type: ignore[no-any-return]
+            tokens_q, tokens_kv = F.linear(x[:, :n_out], weight_q, bias_q), F.linear(x, weight_kv, bias_kv)
+        if Attention.kernels is not None and seen is None:
+            return self.proj(Attention.kernels(tokens_q, tokens_kv, self.heads))  # type: ignore[no-any-return]
+        return self.proj(attend_by_torch(tokens_q, tokens_kv, self.heads, seen))  # type: ignore[no-any-return]
 
     def of_first(self, x: Tensor, seen: Tensor | None) -> Tensor:
         """(B, N, D) -> (B, heads, N): the attention of the first token to all, which sums to 1; `seen` as in Block."""
@@ -42,6 +49,29 @@ class Attention(nn.Module):
         if seen is not None:
             scores = scores.masked_fill(~seen, -math.inf)
         return scores.softmax(dim=3)[:, :, 0]
+
+
+def attend_by_torch(tokens_q: Tensor, tokens_kv: Tensor, heads: int, seen: Tensor | None) -> Tensor:
+    """Attention of every head.
+
+    Args:
+        tokens_q: (B, N, 3 D) queries, keys and values of N tokens, as (3, heads, head width); or (B, n, D) queries.
+        tokens_kv: The same; or (B, N, 2 D) keys and values.
+        heads: Their number.
+        seen: (B, 1, 1, N) which tokens are attended to; None: all.
+
+    Returns:
+        (B, n, D), heads side by side.
+    """
+    B, n, _ = tokens_q.shape
+    N = tokens_kv.shape[1]
+    if tokens_q.shape == tokens_kv.shape:
+        q, k, v = tokens_q.view(B, N, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    else:
+        q = tokens_q.view(B, n, heads, -1).transpose(1, 2)
+        k, v = tokens_kv.view(B, N, 2, heads, -1).permute(2, 0, 3, 1, 4)
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)  # (B, heads, n, D / heads)
+    return mixed.transpose(1, 2).reshape(B, n, -1)
 
 
 class Perceptron(nn.Module):

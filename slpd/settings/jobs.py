@@ -7,7 +7,7 @@ from pydantic import Field
 from slpd.settings.section import Section
 
 TokenPlace = Literal["auto", "device", "host", "disk"]
-AttentionBackend = Literal["auto", "flash", "cudnn", "efficient"]
+AttentionBackend = Literal["auto", "short", "flash", "cudnn", "efficient"]
 
 
 class Jobs(Section):
@@ -26,6 +26,6 @@ class Jobs(Section):
         gt=0, description="iterations that a job of distill_slpd trains, one after another; null: all of them"
     )
     attention: AttentionBackend = Field(
-        description="kernel of attention when training on a GPU; auto: the fastest, measured when a job starts"
+        description="kernels of attention when training on a GPU; auto: the fastest, measured when a job starts"
     )
     checkpoint_minutes: float = Field(gt=0, description="minutes between two resume checkpoints")

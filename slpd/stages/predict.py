@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 COHORT = "slides"  # what the slides are called among their own files
 THREADS = "2"  # slides at a time
 HEADS = "heads.safetensors"
-VECTORS = ("training", "pretrained", "encoder_of", "token_mean")  # sources that can be repeated on another slide
+# Sources of region vectors that can be repeated on another slide.
+VECTORS = ("training", "pretrained", "random", "encoder_of", "token_mean")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,8 +89,8 @@ def refuse_unrepeatable(heads: Path, card: HeadCard, encoder: Path | None) -> No
     """Refuse heads whose region vectors cannot be made of another slide, before any work."""
     if card.recipe.source not in VECTORS:
         raise UserError(
-            f"heads {heads}: variant {card.recipe.variant} has vectors from its {card.recipe.source}, which are not"
-            " made here; choose another variant"
+            f"heads {heads}: variant {card.recipe.variant} has vectors by its key {card.recipe.source}, which are no"
+            " region vectors that are made here; choose another variant"
         )
     if encoder and not encoder.is_file():
         raise UserError(f"heads {heads}: no region encoder {encoder}; say with --encoder where it is")

@@ -26,6 +26,7 @@ class TaskFacts:
     n_used: int  # slides of the cohort that were not left out
     n_patients: int  # patients in the folds
     n_folds: int
+    few_shot: str  # what a caption says of training sets that were drawn; empty: all training slides are used
     test_to_train: float  # test cases per training case, mean over folds
     external: str  # what a caption says of the cohort that all folds test; empty: folds test slides of their own
     classes: dict[str, int]  # class, or outcome of a survival task -> slides in the folds
@@ -49,8 +50,8 @@ class TaskFacts:
         return (
             f"{self.task}: {self.n_used} of {self.n_given} slides of {cohorts} used; in the folds"
             f" {sum(self.classes.values())} labelled slides of {self.n_patients} patients ({classes});"
-            f" {folds}{self.external}{leaks}"
-            f"{''.join(f'; {text}' for text in self.untrained)}{self.absent_text}{self.without_text}."
+            f" {folds}{self.few_shot}{self.external}{leaks}{''.join(f'; {text}' for text in self.untrained)}"
+            f"{self.absent_text}{self.without_text}."
         )
 
     @property
@@ -101,6 +102,7 @@ def task_facts(
         n_used=len(manifest) - len(left_out),
         n_patients=len({slide.patient for slide in slides.values()}),
         n_folds=len(folds),
+        few_shot=few_shot_text(task),
         external=external_text(task, folds),
         test_to_train=sum(n_cases(fold.test, task) / n_cases(fold.train, task) for fold in folds) / len(folds),
         classes=dict(sorted(counts.items())),
@@ -113,6 +115,16 @@ def task_facts(
             for variant, entries in without_vectors.items()
         },
         left_out=[(record.slide, reason_text(record.reason, record.slide)) for record in left_out],
+    )
+
+
+def few_shot_text(task: ClassTask | SurvivalTask) -> str:
+    """What a caption says of training sets that were drawn."""
+    k, n = task.folds.train_per_class, task.folds.n_draws
+    if k is None:
+        return ""
+    return f" with {k} training {task.level}{'s' * (k > 1)} of each class" + (
+        f", {n} draws of each fold" if n > 1 else ""
     )
 
 

@@ -22,7 +22,7 @@ from slpd.method.transfer import send
 from slpd.method.views import Crops, cut_masks, cut_views, draw_crops
 from slpd.models.region_encoder import drop_path_factors
 from slpd.settings.training import Features, RegionEncoder, Term, Training
-from slpd.training.learner import ViewBatch
+from slpd.training.learner import ViewBatch, Views
 from slpd.training.token_store import TokenStore
 
 
@@ -115,23 +115,32 @@ class Batches:
         generator: np.random.Generator,
     ) -> ViewBatch:
         """This process's share of a batch of given regions and views; `generator` gives its stochastic depth."""
-        part, prototypes = process_part(len(regions)), self.prototypes
-        large, small = global_crops.of_regions(part), local_crops.of_regions(part)
+        prototypes = self.prototypes
+        global_views, local_views = (
+            self.views(tokens, places, regions, crops, generator) for crops in (global_crops, local_crops)
+        )
         return ViewBatch(
-            global_views=cut_views(tokens, places, large),
-            local_views=cut_views(tokens, places, small),
-            global_keep=self.draw_keep(generator, 2, len(regions), part),
-            local_keep=self.draw_keep(generator, self.training.n_local_views, len(regions), part),
+            global_views=global_views,
+            local_views=local_views,
             n_regions=len(regions),
-            prototypes=prototypes.of_regions(regions, part) if prototypes else {},
+            prototypes=prototypes.of_regions(regions, process_part(len(regions))) if prototypes else {},
             features=prototypes.features if prototypes else "bottleneck",  # without prototypes it is not read
-            global_present=self.cut_masks(regions[part], large),
-            local_present=self.cut_masks(regions[part], small),
         )
 
-    def cut_masks(self, regions: NDArray[np.int64], crops: Crops) -> Tensor | None:
-        """(V, B, size, size) which patches of the views of some regions are present; None: all."""
-        return None if self.present is None else cut_masks(self.present[regions], crops, self.tokens.device)
+    def views(
+        self,
+        tokens: Tensor,
+        places: NDArray[np.int64],
+        regions: NDArray[np.int64],
+        crops: Crops,
+        generator: np.random.Generator,
+    ) -> Views:
+        """This process's share of the views of a batch, given as crops of all its regions."""
+        part = process_part(len(regions))
+        of_part = crops.of_regions(part)
+        present = None if self.present is None else cut_masks(self.present[regions[part]], of_part, tokens.device)
+        keep = self.draw_keep(generator, len(crops.top), len(regions), part)
+        return Views(cut_views(tokens, places, of_part), keep, present)
 
     def draw_keep(self, generator: np.random.Generator, n_views: int, n_regions: int, part: slice) -> Tensor | None:
         """(depth, 2, V, B) stochastic-depth factors for some regions of a batch; None: nothing is dropped."""

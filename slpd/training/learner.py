@@ -1,17 +1,17 @@
 """Everything that training changes, and one step of it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from slpd.artifacts.learned.training_metrics import STEP_METRICS
+from slpd.artifacts.learned.training_metrics import STEP_METRICS, TERM_NAMES
 from slpd.method.cross_entropy import CrossEntropyOf, LastLayer, cross_entropy, streamed
-from slpd.method.losses import DistillationLoss, Targets
+from slpd.method.losses import DistillationLoss, Goals, Targets
 from slpd.method.processes import sum_over_processes
 from slpd.method.schedules import StepRates
 from slpd.models.network import Network
@@ -20,40 +20,39 @@ from slpd.training.adamw import load_moments, make_adamw, moments_of, set_rates
 from slpd.training.compiled import compiled
 from slpd.training.gradients import Gradients
 from slpd.training.precision import Precision
+from slpd.training.recorded import Recorded
 
 Encode = Callable[..., Tensor]
+LOSS_METRICS = ("loss", *TERM_NAMES, "teacher_entropy")  # the first of STEP_METRICS
 PARTS = ("student", "teacher", "loss", "precision")  # of a learner's state, besides the optimiser
+
+
+class Views(NamedTuple):
+    """V views of B regions."""
+
+    tokens: Tensor  # (V, B, side, side, token width)
+    keep: Tensor | None  # (depth, 2, V, B) stochastic-depth factors of the student; None: no dropping
+    present: Tensor | None  # (V, B, side, side) which patches there are; None: all
+
+    def of_regions(self, part: slice) -> "Views":
+        """The same views of some of the regions."""
+        keep, present = self.keep, self.present
+        return Views(
+            self.tokens[:, part],
+            None if keep is None else keep[..., part],
+            None if present is None else present[:, part],
+        )
 
 
 @dataclass(frozen=True)
 class ViewBatch:
     """What one step is taken on: this process's share of a batch, B regions."""
 
-    global_views: Tensor  # (2, B, g, g, token width)
-    local_views: Tensor  # (n, B, l, l, token width)
-    global_keep: Tensor | None  # (depth, 2, 2, B) stochastic-depth factors of the student; None: no dropping
-    local_keep: Tensor | None  # (depth, 2, n, B)
+    global_views: Views  # the two that the teacher sees too
+    local_views: Views
     n_regions: int  # regions of the whole batch, over all processes
     prototypes: Mapping[Term, Targets]  # of every term that needs prototypes; `vectors` are still as clustered
     features: Features  # what these prototypes are means of
-    global_present: Tensor | None = None  # (2, B, g, g) which patches there are; None: all
-    local_present: Tensor | None = None  # (n, B, l, l)
-
-    def __len__(self) -> int:
-        """Regions of this process."""
-        return self.global_views.shape[1]
-
-    def views_of(self, part: slice) -> "ViewBatch":
-        """The views of some of the regions."""
-        return replace(
-            self,
-            global_views=self.global_views[:, part],
-            local_views=self.local_views[:, part],
-            global_keep=None if self.global_keep is None else self.global_keep[..., part],
-            local_keep=None if self.local_keep is None else self.local_keep[..., part],
-            global_present=None if self.global_present is None else self.global_present[:, part],
-            local_present=None if self.local_present is None else self.local_present[:, part],
-        )
 
 
 class Learner:
@@ -90,6 +89,8 @@ class Learner:
         self.device, self.token_width, self.dropping = device, token_width, encoder.drop_path > 0
         self.encode_student: Encode = self.student.backbone
         self.encode_teacher: Encode = self.teacher
+        self.teacher_vectors = Recorded(self.find_teacher_vectors, device)
+        self.shares = Recorded(self.add_gradients, device)
 
     def compile(self, masked: bool = False) -> None:
         """Compile both networks and the cross-entropy where that works; `masked`: for views with absent patches."""
@@ -151,61 +152,77 @@ class Learner:
         return torch.stack([values[name] for name in STEP_METRICS])
 
     def find_gradients(self, batch: ViewBatch) -> dict[str, Tensor]:
-        """Add the gradients of this process's share to the student's; what the loss gives for the whole batch, by name.
+        """Add the gradients of this process's share to the student's.
+
+        Returns:
+            Name -> what the loss gives for the whole batch.
+        """
+        targets = self.targets(batch)
+        goals = self.loss.goals(targets, self.last_layer(self.teacher))
+        summed = sum_over_processes(self.shares((batch.global_views, batch.local_views), goals).clone())
+        return dict(zip(LOSS_METRICS, summed, strict=True)) | {"feature_spread": feature_spread(targets[SELF])}
+
+    def add_gradients(self, views: Sequence[Views], goals: Goals) -> Tensor:
+        """Add the gradients of some views of some regions to the student's.
 
         A view's gradient needs the targets and its own logits, no other view's. So some regions at a time go forward
         and back, and only their activations and logits are held.
+
+        Args:
+            views: Those that the teacher sees first.
+            goals: Of the same regions.
+
+        Returns:
+            (n,) what LOSS_METRICS names, as these regions' share.
         """
-        targets, teacher = self.targets(batch), self.last_layer(self.teacher)
-        goals = self.loss.goals(targets, teacher)
-        student = self.last_layer(self.student)
+        student, teacher = self.last_layer(self.student), self.last_layer(self.teacher)
         lengths = student.inverse_lengths.detach().requires_grad_()  # all parts add to its gradient, which goes on once
         shares = []
-        for part in self.parts(batch):
-            vectors = self.student_vectors(batch.views_of(part))  # (V, b, D)
-            found = self.loss(vectors, goals.of_regions(part), student._replace(inverse_lengths=lengths), teacher)
-            torch.autograd.backward(self.precision.scaler.scale(found["loss"]))
-            shares.append(torch.stack([value.detach() for value in found.values()]))
+        for part in self.parts(views[0]):
+            vectors = self.student_vectors([some.of_regions(part) for some in views])  # (V, b, D)
+            values = self.loss(vectors, goals.of_regions(part), student._replace(inverse_lengths=lengths), teacher)
+            torch.autograd.backward(self.precision.scaler.scale(values["loss"]))
+            shares.append(torch.stack([values[name].detach() for name in LOSS_METRICS]))
         torch.autograd.backward(student.inverse_lengths, lengths.grad)
-        summed = sum_over_processes(torch.stack(shares).sum(dim=0))
-        return dict(zip(found, summed, strict=True)) | {"feature_spread": feature_spread(targets[SELF])}
+        return torch.stack(shares).sum(dim=0)
 
     def last_layer(self, network: Network) -> LastLayer:
         """A network's last layer, for products in this precision."""
         last = network.head.last_layer
         return LastLayer(last.weight_v, last.inverse_lengths(), self.precision.of_products)
 
-    def parts(self, batch: ViewBatch) -> Iterator[slice]:
+    def parts(self, views: Views) -> Iterator[slice]:
         """The regions of a batch, some at a time."""
-        return (slice(start, start + self.regions_at_once) for start in range(0, len(batch), self.regions_at_once))
+        return (slice(at, at + self.regions_at_once) for at in range(0, views.tokens.shape[1], self.regions_at_once))
 
-    def student_vectors(self, batch: ViewBatch) -> Tensor:
-        """(V, B, D) unit vectors of all views, the teacher's first."""
-        backbone = self.encode_student
+    def student_vectors(self, views: Sequence[Views]) -> Tensor:
+        """(V, B, D) unit vectors of all views, in their order."""
         with self.precision.autocast():
-            vectors = [self.encode(backbone, batch.global_views, batch.global_keep, batch.global_present)]
-            if len(batch.local_views):
-                vectors.append(self.encode(backbone, batch.local_views, batch.local_keep, batch.local_present))
+            vectors = [self.encode(self.encode_student, some) for some in views if len(some.tokens)]
             return self.student.head.bottleneck(torch.cat(vectors))
 
-    def encode(self, network: Encode, views: Tensor, keep: Tensor | None, present: Tensor | None) -> Tensor:
-        """(V, B, rows, columns, token width) views, (depth, 2, V, B) factors, (V, B, rows, columns) -> (V, B, D)."""
-        tokens = views.flatten(0, 1).to(self.precision.dtype)
-        keep = None if keep is None else keep.flatten(2)
-        present = None if present is None else present.flatten(0, 1)
-        return network(tokens, keep, present).view(*views.shape[:2], -1)
+    def encode(self, network: Encode, views: Views) -> Tensor:
+        """V views of B regions -> (V, B, D)."""
+        tokens = views.tokens.flatten(0, 1).to(self.precision.dtype)
+        keep = None if views.keep is None else views.keep.flatten(2)
+        present = None if views.present is None else views.present.flatten(0, 1)
+        return network(tokens, keep, present).view(*views.tokens.shape[:2], -1)
+
+    def find_teacher_vectors(self, views: Views) -> Tensor:
+        """(V, B, D) float32 vectors of the teacher, in which nothing is dropped."""
+        with self.precision.autocast():
+            parts = [self.encode(self.encode_teacher, views.of_regions(part)) for part in self.parts(views)]
+        return torch.cat(parts, dim=1).float()
 
     @torch.no_grad()
     def targets(self, batch: ViewBatch) -> dict[Term, Targets]:
         """The targets of every term, of the teacher as it is before this step's update."""
+        views = self.teacher_vectors(batch.global_views._replace(keep=None))  # (2, B, D)
         with self.precision.autocast():
-            some = [batch.views_of(part) for part in self.parts(batch)]
-            parts = [self.encode(self.encode_teacher, of.global_views, None, of.global_present) for of in some]
             prototypes = {
                 term: given._replace(vectors=self.teacher.prototype_vectors(given.vectors, batch.features))
                 for term, given in batch.prototypes.items()
             }
-        views = torch.cat(parts, dim=1).float()  # (2, B, D)
         valid = torch.ones(views.shape[:2], dtype=torch.bool, device=self.device)
         return {SELF: Targets(views, valid, views.new_full((len(views),), float(batch.n_regions))), **prototypes}
 

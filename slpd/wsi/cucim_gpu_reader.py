@@ -4,8 +4,9 @@ It runs in the slide's reading process, which never imports torch: imported afte
 context of its own on the GPU (some 0.5 GB) and there one part of a level at a time, 3 bytes a pixel: 50 MB of 4096 px,
 200 MB of 8192 px, besides what nvImageCodec needs to decode it. Pixels come back through the shared memory.
 
-cuCIM has nvImageCodec decode, and that nvJPEG. Where it does not find nvJPEG, it decodes on the CPU, and says of the
-result that it lies on the GPU: so nvJPEG is loaded here first, and must be seen in use.
+cuCIM has nvImageCodec decode, and that nvTIFF and nvJPEG. Where it does not find one of them, it decodes on the CPU,
+and says of the result that it lies on the GPU: so both are loaded here first, and must be seen in use. They do not
+interpolate colours of half resolution: a slide that has such is refused by the comparison with OpenSlide.
 """
 
 import ctypes
@@ -24,7 +25,11 @@ from slpd.wsi.tolerance import STATED, are_near
 
 log = logging.getLogger(__name__)
 
-LIBRARIES = {"nvidia-nvjpeg": "libnvjpeg.so", "nvidia-nvimgcodec-cu13": "libnvimgcodec.so"}  # in this order
+LIBRARIES = {  # in this order
+    "nvidia-nvjpeg": "libnvjpeg.so",
+    "nvidia-nvtiff-cu13": "libnvtiff.so",
+    "nvidia-nvimgcodec-cu13": "libnvimgcodec.so",
+}
 EXTENSIONS = "NVIMGCODEC_EXTENSIONS_PATH"  # where nvImageCodec looks for its decoders
 DEVICE_MEMORY = 2  # cudaMemoryTypeDevice
 
@@ -115,6 +120,6 @@ def refuse_decoding_on_the_cpu() -> None:
         UnsuitableError: one was not loaded.
     """
     loaded = Path("/proc/self/maps").read_text()
-    for part in ("cuslide2", "libnvjpeg_ext", "libnvjpeg.so"):
+    for part in ("cuslide2", "libnvtiff_ext", "libnvtiff.so", "libnvjpeg.so"):
         if part not in loaded:
             raise UnsuitableError(f"cuCIM decodes without {part}, thus on the CPU")

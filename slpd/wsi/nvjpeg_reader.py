@@ -23,6 +23,7 @@ from torch import Tensor
 from slpd.errors import SlideError
 from slpd.geometry.read_plan import ReadPlan
 from slpd.wsi.area_means import area_means
+from slpd.wsi.jpeg_decoder import decode_jpegs
 from slpd.wsi.jpeg_tiles import DamagedTileError, JpegTiles
 from slpd.wsi.messages import UnreadableRegion
 from slpd.wsi.slide import Slide
@@ -45,8 +46,6 @@ class LevelDecoder:
     def __init__(self, path: Path, level: TiledLevel, device: torch.device) -> None:
         self.level, self.device = level, device
         self._tiles = JpegTiles(path, level)
-        # Torchvision's decoder writes on a stream of its own to memory of the current one, and does not wait for what
-        # that memory was used for before. So it gets memory that no other stream uses, and a stream that is idle.
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def load(self, left: int, top: int, width: int, height: int) -> Images:
@@ -74,14 +73,14 @@ class LevelDecoder:
 
     def _together(self, images: Sequence[bytes], n_columns: int) -> Tensor:
         """(rows * tile height, columns * tile width, 3) pixels of tiles, given row by row."""
-        if self._stream:
-            self._stream.synchronize()
-        tiles = torch.stack(decode_jpegs(images, self.device))  # (n, 3, h, w)
+        tiles = decode_jpegs(images, self.device)
         width, height = self.level.tile_size
-        if tiles.shape[1:] != (3, height, width):
-            raise ValueError(f"tiles were decoded to {tuple(tiles.shape[1:])}, expected {(3, height, width)}")
-        grid = tiles.view(-1, n_columns, 3, height, width).permute(0, 3, 1, 4, 2)
-        return grid.reshape(-1, n_columns * width, 3)
+        if any(tile.shape != (height, width, 3) for tile in tiles):
+            raise ValueError(f"a tile was decoded to another size than {height} x {width} px")
+        together = torch.stack(tiles).view(-1, n_columns, height, width, 3).transpose(1, 2)
+        if self._stream:
+            self._stream.synchronize()  # before the decoder has the tiles' memory back
+        return together.reshape(-1, n_columns * width, 3)
 
     def _paste(self, band: Tensor, column: int, row: int, pixels: Tensor, corner: Place) -> None:
         """Copy tiles to where they belong in a part of the level with this corner (x, y), cut at its edges.
@@ -216,15 +215,3 @@ class NvjpegReader:
         if region.is_cuda:
             region.record_stream(torch.cuda.current_stream())
         return region
-
-
-def decode_jpegs(images: Sequence[bytes], device: torch.device) -> list[Tensor]:
-    """(3, height, width) uint8 RGB of JPEG images: by nvJPEG on a GPU, by libjpeg on the CPU.
-
-    torchvision 0.29 announces the end of this function; torchcodec's, which is to follow it, is another package yet.
-    """
-    from torchvision.io import ImageReadMode, decode_jpeg  # noqa: PLC0415 - seconds, wasted where nothing is decoded
-
-    encoded = [torch.frombuffer(bytearray(image), dtype=torch.uint8) for image in images]
-    tiles: list[Tensor] = decode_jpeg(encoded, mode=ImageReadMode.RGB, device=device)
-    return tiles

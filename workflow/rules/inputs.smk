@@ -170,7 +170,7 @@ def bags_of(task, variant):
 
 def bags_by(home, variant, cohort):
     """Bags of a cohort; those of another cohort than `home` come from the encoder that is trained on `home`."""
-    away = VARIANTS[variant].trained and cohort != home
+    away = (VARIANTS[variant].trained or VARIANTS[variant].random) and cohort != home
     name = EXPERIMENT.trained_as(home, VARIANTS[variant]).name
     return str(LAYOUT.bags(cohort, name, f"/of_{home}" if away else ""))
 
@@ -179,7 +179,8 @@ def encoder_of_bags(wildcards):
     """The region encoder that made them; of variants without one nothing."""
     wanted = PREDICTIONS[wildcards.prediction] if "prediction" in wildcards.keys() else wildcards
     variant = VARIANTS[wanted.variant]
-    return [] if variant.token_mean or variant.vectors else encoder_on(TASKS[wanted.task].cohort, variant)
+    without = variant.token_mean or variant.patch_tokens or variant.vectors
+    return [] if without else encoder_on(TASKS[wanted.task].cohort, variant)
 
 
 def foreign_vectors(wildcards):
@@ -294,8 +295,14 @@ def every_result(wildcards):
         for path in expand([*rules.split_folds.output, *rules.evaluate.output], task=task, variant=variant, head=head)
     ]
     bags = [path for task, variant, _ in evaluated for path in bags_of(task, variant)]
+    drawn = [
+        path
+        for task, variant, _ in evaluated
+        if VARIANTS[variant].random
+        for path in expand(rules.draw_encoder.output, cohort=TASKS[task].cohort, variant=variant)
+    ]
     trained = on_trained(list(rules.collect_iterations.output), EXPERIMENT.trained_on)
-    return [*evaluations, *bags, *trained, *(path for cohort in COHORTS for path in results_of_cohort(cohort))]
+    return [*evaluations, *bags, *drawn, *trained, *(path for cohort in COHORTS for path in results_of_cohort(cohort))]
 
 
 def results_of_cohort(cohort):
