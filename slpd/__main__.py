@@ -49,6 +49,8 @@ STAGES = {
     "import_vectors": "take vectors of slides or regions made elsewhere",
     "split_folds": "split a task's slides into folds",
     "evaluate": "train and test a head on every fold of a task",
+    "predict_slides": "predict slides by the trained heads of a task",
+    "predict": "predict slides by the heads of a finished experiment (no rule: on request)",
     "make_table": "collect evaluations into a table",
     "make_report": "write the report of an experiment",
     "init": "write a first sheet and config of a folder of slides (no rule: on request)",

@@ -8,6 +8,7 @@ from pydantic import Field
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.errors import UserError, first_of
+from slpd.evaluation.external import external_slides
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import Task
 from slpd.settings.experiment import Cohort, Experiment
@@ -27,6 +28,7 @@ class CohortPlan(Section):
     linked: list[str] = Field(description="variants with an inter-slide term, which needs two slides with prototypes")
     tasks: list[Task] = Field(description="tasks on the cohort")
     heads: dict[str, list[AnyHead]] = Field(description="task -> heads that a table evaluates on it")
+    external: list[Task] = Field(default=[], description="tasks of other cohorts that are tested on the cohort")
 
     @classmethod
     def of(cls, experiment: Experiment, cohort: Cohort) -> Self:
@@ -44,6 +46,7 @@ class CohortPlan(Section):
             linked=[variant.name for variant in trained if experiment.objective_of(variant).needs_graph],
             tasks=tasks,
             heads={task.name: experiment.heads_on(task.name) for task in tasks},
+            external=[task for task in experiment.tasks if task.test_cohort == cohort.name],
         )
 
 
@@ -69,6 +72,8 @@ def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequen
     names = {record.slide for record in usable}
     for task in plan.tasks:
         check_task(task, [slide for slide in labelled_slides(task, sheet) if slide.slide in names])
+    for task in plan.external:
+        external_slides(task, [], [row for row in sheet if row.slide in names])
     copies = copies_of(usable)
     refuse_parted_copies(plan.cohort, copies, {row.slide: row.patient for row in sheet})
     n_regions = sum(record.n_regions or 0 for record in usable)

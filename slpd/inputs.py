@@ -21,6 +21,7 @@ from slpd.artifacts.slides.sheet import SheetRow, mask_by_pattern, read_sheet
 from slpd.artifacts.slides.slide_files import SINGLE, whole_slide_file
 from slpd.artifacts.slides.spelling import SEPARATORS, barcode, groups, likely_date, likely_key
 from slpd.errors import UserError, first_of
+from slpd.evaluation.external import external_slides
 from slpd.evaluation.imported_folds import absent_text, import_folds
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask
@@ -56,6 +57,8 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
     warn_of_spellings({cohort.sheet: sheets[cohort.name] for cohort in experiment.cohorts_of_slides})
     for task in experiment.tasks:
         check_labels(task, sheets[task.cohort])
+        if task.test_cohort:
+            external_slides(task, list(sheets[task.cohort].values()), list(sheets[task.test_cohort].values()))
     check_weights(experiment, sheets)
     check_vectors(experiment, sheets)
     check_published(experiment)
@@ -284,7 +287,7 @@ def check_weights(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:
 def check_vectors(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:
     """Refuse a variant of vectors made elsewhere that has none for a cohort; warn of slides that it does not have."""
     for cohort, sheet in sheets.items():
-        for variant in experiment.tested_on(cohort):
+        for variant in experiment.read_on(cohort):
             if variant.vectors is None:
                 continue
             folder = variant.vectors.of(cohort)

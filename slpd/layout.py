@@ -82,6 +82,14 @@ class Layout:
         """All that a variant has learned on a cohort."""
         return self.cohort(cohort) / "variants" / variant
 
+    def bags(self, cohort: str = "{cohort}", variant: str = "{variant}", trained_on: str = "{trained_on}") -> Path:
+        """Its bags of the cohort.
+
+        `trained_on` is empty, or `/of_<cohort>`, where its encoder was trained on that other cohort for a task with a
+        test cohort.
+        """
+        return Path(f"{self.variant(cohort, variant)}{trained_on}/bags.h5")
+
     def without_vectors(self, cohort: str = "{cohort}", variant: str = "{variant}") -> Path:
         """Slides of which a variant of vectors made elsewhere has none."""
         return self.variant(cohort, variant) / "not_in_bags.csv"
@@ -114,6 +122,10 @@ class Layout:
     def evaluation(self, task: str = "{task}", variant: str = "{variant}", head: str = "{head}") -> Path:
         """What a head predicts from the region vectors of a variant."""
         return self.task(task) / variant / head
+
+    def prediction(self, name: str = "{prediction}") -> Path:
+        """What trained heads say of the slides of a cohort."""
+        return self.results / "predictions" / name
 
     def table(self, suffix: str, table: str = "{table}") -> Path:
         """A file of a table, by what comes after the table's name: `.md`, `_differences.csv`."""

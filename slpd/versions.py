@@ -26,7 +26,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "collect_iterations": 1,
     "draw_encoder": 1,
     "embed_bags": 1,
-    "export_encoder": 1,
+    "export_encoder": 2,
     "attend_patches": 1,
     "map_prototypes": 1,
     "test_graph": 1,
@@ -35,6 +35,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "import_vectors": 1,
     "split_folds": 3,
     "evaluate": 9,
+    "predict_slides": 1,
     "make_table": 3,
     "make_report": 2,
 }

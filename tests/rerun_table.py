@@ -63,6 +63,7 @@ READERS = {
     "export_encoder": [],
     "split_folds": ["evaluate", "make_report"],
     "evaluate": ["make_table", "make_report"],
+    "predict_slides": [],  # after evaluate, of the cohorts under `predictions`; the config below has none
     "make_table": ["make_report"],
     "make_report": [],
 }
@@ -92,6 +93,7 @@ FIRST: dict[str, list[str]] = {
     "prototypes": ["cluster_regions"],
     "slide_graph": ["link_slides"],
     "objective": ["distill_slpd"],
+    "licence": ["export_encoder"],
     "variants.name": ["distill_slpd"],
     "variants.pretrained": ["embed_bags"],
     "variants.random": ["draw_encoder"],
@@ -275,6 +277,7 @@ def other_head(config: Config) -> None:
 # here has no row, and the test says so.
 EDITS: dict[str, Edit] = {
     "experiment": lambda config: config.update(experiment="other"),
+    "licence": lambda config: config.update(licence="cc-by-nc-4.0"),
     "preset": lambda config: config.update(preset="released"),
     "cohorts.name": rename("cohorts", "toy", None),
     "cohorts.sheet": in_entry("cohorts", "toy", "sheet", value="copy.csv"),
@@ -330,7 +333,8 @@ EDITS: dict[str, Edit] = {
     "report.variants": lambda config: config["report"].update(variants=["slpd", "intra"]),
     "tables.metrics": in_entry("tables", "toy", "metrics", value=["auc"]),
 }
-NOTHING_TO_EDIT = {"tasks.cohort", "cohorts.of"}  # there is one cohort
+PREDICTIONS = {f"predictions.{key}" for key in ("name", "cohort", "task", "variant", "head")}
+NOTHING_TO_EDIT = {"tasks.cohort", "tasks.test_cohort", "cohorts.of", *PREDICTIONS}  # there is one cohort
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------
@@ -504,7 +508,7 @@ def page() -> str:
 def listed(stages: Iterable[str]) -> str:
     """Stages in the order of the run, or nothing."""
     order = [stage for stage in READERS if stage in set(stages)]
-    if len(order) >= len(READERS) - 2:  # all but import_tokens and join_cohorts
+    if len(order) >= len(READERS) - 3:  # all but import_tokens, join_cohorts and predict_slides
         return "everything"
     return ", ".join(f"`{stage}`" for stage in order) or "nothing"
 

@@ -1,14 +1,21 @@
 """Small tasks for tests of heads: slides with bags, in folds."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
+from slpd.artifacts.patch_tokens.token_file import TokenSource, write_tokens
+from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
+from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.evaluation.cases import EvaluationData, evaluation_data
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, SurvivalTask
+from slpd.settings.experiment import load_experiment
 from slpd.settings.heads import AbmilHead, HeadPreset, MaxMilHead, SimlpHead, VitWsiHead
+from slpd.settings.recipe import VectorRecipe
 
 FOLDS = GeneratedFolds(kind="generated", n_folds=2, validation_fraction=0.2, seed=0)
 Bags = dict[str, NDArray[np.float32]]
@@ -118,3 +125,15 @@ def simlp(**changes: object) -> SimlpHead:
 def vit_wsi(**changes: object) -> VitWsiHead:
     settings = {"kind": "vit_wsi", "name": "vit", "preset": "p", "embedding": 12, "depth": 2, "heads": 3}
     return VitWsiHead.model_validate(settings | {"feedforward": 20, "attention": 8, "dropout": 0.25} | changes)
+
+
+def head_card_arguments(folder: Path) -> list[str]:
+    """What `evaluate` asks for the card of its heads: a cohort of one slide with tokens, an encoder, a recipe."""
+    source = TokenSource("s0", "f", "vit", "0" * 64, patch_px=16, region_px=32, requested_mpp=0.5)
+    write_tokens(folder / "s0.h5", [np.ones((4, 3), np.float16)], np.zeros((1, 2), np.int64), source)
+    record = SlideRecord(slide="s0", path="s0.tiff", n_regions=1)
+    write_manifest(folder / "slides.csv", [ManifestRow(record, folder / "s0.h5")])
+    (folder / "teacher").write_bytes(b"weights")
+    experiment = load_experiment(yaml.safe_load((Path(__file__).parents[1] / "config/config.yaml").read_text()))
+    recipe = VectorRecipe.of(experiment, experiment.cohorts[0], experiment.variants[0]).model_dump_json()
+    return ["--manifests", f"{folder}/slides.csv", "--encoder", f"{folder}/teacher", "--recipe", recipe]

@@ -376,7 +376,7 @@ def test_config_keys_that_pages_name_exist() -> None:
     assert unknown == []
 
 
-FILE_NAME = re.compile(r"\.(csv|json|md|npz|py)$")
+FILE_NAME = re.compile(r"\.(csv|json|md|npz|py|safetensors)$")
 
 
 def has_key(dotted: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from small_cases import class_task, survival_cohort, survival_task
+from small_cases import class_task, head_card_arguments, survival_cohort, survival_task
 
 from slpd.artifacts.evaluation.fold_metrics import read_fold_metrics
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide, write_folds
@@ -42,7 +42,8 @@ def run_stage(
     """Run the command; returns the lines of predictions.csv and the paths of what was written."""
     write_bags(folder / "bags.h5", bags, {slide: np.zeros((len(bag), 2), np.int64) for slide, bag in bags.items()})
     write_folds(folder / "folds.csv", folds)
-    files = {name: folder / name for name in ("predictions", "metrics", "intervals", "calibration", "weights")}
+    files = {name: folder / name for name in ("predictions", "metrics", "intervals", "calibration", "weights", "heads")}
+    files["resamples"] = folder / "resamples.npz"
     parser = argparse.ArgumentParser()
     evaluate.add_arguments(parser)
     named = {"bags": folder / "bags.h5", "folds": folder / "folds.csv", **files, "variant": "dino", "head": head}
@@ -51,7 +52,7 @@ def run_stage(
         "settings": Intervals(n_resamples=200, level=0.9, seed=0).model_dump_json(),
     }
     words = [word for name, value in named.items() for word in (f"--{name}", str(value))]
-    evaluate.run(parser.parse_args([*words, "--preset"]))
+    evaluate.run(parser.parse_args([*words, "--preset", *head_card_arguments(folder)]))
     return lines(files["predictions"]), files
 
 

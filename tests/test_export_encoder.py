@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file
 from small_training import (
     ENCODER,
     GRID,
@@ -77,13 +79,14 @@ def write_teacher(path: Path, settings: RegionEncoder, token_width: int, grid: i
     write_region_encoder(path, weights, card)
 
 
-def export(folder: Path, out: str = "out", recipe: Recipe = RECIPE) -> Path:
+def export(folder: Path, out: str = "out", recipe: Recipe = RECIPE, licence: str = "other") -> Path:
     """Export `folder/teacher.safetensors`; the folder of the exported files."""
     stage(
         "export_encoder",
         *("--manifest", str(folder / "slides.csv"), "--teacher", str(folder / "teacher.safetensors")),
         *("--recipe", recipe.model_dump_json(), "--weights", str(folder / out / "region_encoder.safetensors")),
-        *("--card", str(folder / out / "README.md")),
+        *("--card", str(folder / out / "README.md"), "--config", str(folder / out / "config.json")),
+        *("--licence", licence),
     )
     return folder / out
 
@@ -138,9 +141,27 @@ def test_variant_without_prototypes_is_described_as_such(cohort: Path) -> None:
 
 def test_export_is_the_teacher_and_the_same_every_time(cohort: Path) -> None:
     folder, again = export(cohort), export(cohort, "again")
-    for name in ("region_encoder.safetensors", "README.md"):
+    for name in ("region_encoder.safetensors", "README.md", "config.json"):
         assert (folder / name).read_bytes() == (again / name).read_bytes()
     assert (folder / "region_encoder.safetensors").read_bytes() == (cohort / "teacher.safetensors").read_bytes()
+
+
+def test_the_hubs_own_library_reads_the_folder(cohort: Path) -> None:
+    """Front matter as the hub's library understands it, and a config by which the weights load."""
+    card = ModelCard.load(export(cohort, licence="cc-by-nc-4.0") / "README.md")
+    assert (card.data.license, card.data.library_name) == ("cc-by-nc-4.0", "slpd")
+    assert "research-use-only" in card.data.tags and card.text.lstrip().startswith("# Region encoder")
+    folder = export(cohort)
+    data = ModelCard.load(folder / "README.md").data.to_dict()
+    assert data["license"] == "other" and data["license_name"] and data["license_link"] == "README.md#licence"
+    assert "\n## Licence\n" in (folder / "README.md").read_text()
+    config = json.loads((folder / "config.json").read_text())
+    encoder = build_region_encoder(RegionEncoder.model_validate(config["region_encoder"]), config["token_width"])
+    weights = folder / config["weights"]["file"]
+    assert sha256(weights) == config["weights"]["sha256"]
+    encoder.load_state_dict(load_file(weights))
+    assert (config["region_px"], config["mpp"], config["grid"]) == (24, 0.5, GRID)
+    assert config["patch_encoder"]["sha256"] == WEIGHTS_HASH and "/somewhere" not in json.dumps(config)
 
 
 def test_snippet_of_the_card_runs_and_its_variant_is_valid(cohort: Path) -> None:

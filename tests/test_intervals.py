@@ -9,7 +9,7 @@ from scipy import stats
 
 from slpd.artifacts.evaluation.folds import LabelledSlide
 from slpd.evaluation.cases import Cases, Outcomes
-from slpd.evaluation.comparison import paired_difference
+from slpd.evaluation.comparison import bootstrap_difference, paired_difference
 from slpd.evaluation.intervals import interval, metric_intervals, resampled_weights
 from slpd.evaluation.reliability import reliability
 from slpd.settings.evaluation import Intervals
@@ -145,3 +145,42 @@ def test_reliability_is_counted_by_hand() -> None:
     assert [(b.low, b.n_cases, b.observed_share) for b in of_class_1] == [(0.7, 2, 0.5), (0.9, 1, 1.0)]
     assert of_class_1[0].mean_probability == pytest.approx(0.725)
     assert sum(b.n_cases for b in reliability(numbers, outputs)) == 6
+
+
+def drawn_pair(rng: np.random.Generator, n: int, lead: float) -> tuple[list[float], tuple[NDArray[np.float64], ...]]:
+    """Accuracy of two variants on n patients, and in the same 400 resamples of these; they agree in most patients."""
+    both = rng.random(n) < 0.7
+    first = np.where(rng.random(n) < 0.3, rng.random(n) < 0.7 + lead, both)
+    second = np.where(rng.random(n) < 0.3, rng.random(n) < 0.7, both)
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=400) / n
+    return [first.mean(), second.mean()], (counts @ first, counts @ second)
+
+
+@pytest.mark.slow
+def test_a_difference_on_a_test_cohort_is_found_as_often_as_it_should_be() -> None:
+    """Of 400 pairs of equal variants about 5 %; the interval holds a true difference; a large one is found."""
+    rng = np.random.default_rng(4)
+    p_values, covered, found = [], 0, 0
+    for _ in range(400):
+        (first, second), resampled = drawn_pair(rng, 80, 0)
+        p_values.append(bootstrap_difference([first], [second], resampled, 0.95).p_value)
+        (first, second), resampled = drawn_pair(rng, 80, 0.3)
+        difference = bootstrap_difference([first], [second], resampled, 0.95)
+        covered += difference.low <= 0.3 * 0.3 <= difference.high
+        found += difference.p_value < 0.05
+    assert 0.02 <= np.mean(np.array(p_values) < 0.05) <= 0.08
+    assert 0.90 <= covered / 400 <= 0.99
+    assert found / 400 > 0.4
+
+
+def test_a_bootstrap_difference_by_hand() -> None:
+    """Four resamples of two folds' means; folds count where both are defined."""
+    first, second = np.array([0.9, 0.8, 0.7, 0.6]), np.array([0.5, 0.5, 0.5, 0.7])
+    one = bootstrap_difference([0.8, 0.7], [0.6, math.nan], (first, second), 0.5)
+    assert (one.mean, one.n_folds) == (pytest.approx(0.2), 1)
+    assert (one.low, one.high) == pytest.approx((0.125, 0.325))  # quartiles of -0.1, 0.2, 0.3, 0.4
+    assert one.p_value == pytest.approx(2 * (1 + 1) / (4 + 1))
+    same = bootstrap_difference([0.8], [0.8], (first, first), 0.95)
+    assert (same.mean, same.low, same.high, same.p_value) == (0, 0, 0, 1)
+    nothing = bootstrap_difference([0.8], [0.7], (np.empty(0), np.empty(0)), 0.95)
+    assert nothing.mean == pytest.approx(0.1) and math.isnan(nothing.p_value) and math.isnan(nothing.low)

@@ -39,6 +39,7 @@ ON_REQUEST = {
         "schema",
         "doctor",
         "failures",
+        "predict",
         "recover",
         "verify",
     )

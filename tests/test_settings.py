@@ -407,3 +407,51 @@ def test_recipe_has_what_the_variant_and_the_cohort_change_and_only_what_the_obj
     assert recipes["slpd_m8"].prototypes is not None
     assert recipes["slpd_m8"].prototypes.n_prototypes == 8  # of the variant
     assert (slpd.cohort, slpd.variant, slpd.min_sharpness) == ("brca", "slpd", PAPER["manifest"]["min_sharpness"])
+
+
+def externally(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any value of the config
+    """The paper's config with a third cohort, on which the second task of the first cohort is tested."""
+    config = copy.deepcopy(PAPER)
+    config["cohorts"].append({"name": "clinic", "sheet": "clinic.csv", **changes.pop("cohort", {})})
+    task = {**config["tasks"][0], "name": "external", "test_cohort": "clinic"}
+    config["tasks"].append(task | changes.pop("task", {}))
+    config["tables"].append({**config["tables"][0], "name": "external", "tasks": ["external"], "published": []})
+    wanted = {"name": "clinic", "cohort": "clinic", "task": "nsclc_subtype", "variant": "slpd", "head": "abmil"}
+    config["predictions"] = [wanted | changes.pop("prediction", {})]
+    return config
+
+
+def test_a_cohort_that_is_only_tested_on_pretrains_nothing() -> None:
+    experiment = load_experiment(externally())
+    assert experiment.trained_on("clinic") == experiment.tested_on("clinic") == experiment.reported_on("clinic") == []
+    assert {variant.name for variant in experiment.read_on("clinic")} == set(experiment.tables[0].variants)
+    assert {v.name for v in experiment.trained_on("nsclc")} == {
+        v.name for v in load_experiment(PAPER).trained_on("nsclc")
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"task": {"test_cohort": "ward"}},
+            "tasks.external.test_cohort: no cohorts with a sheet entry is named 'ward'",
+        ),
+        (
+            {"cohort": {"regions": {"mpp": 0.25}}},
+            "tasks.external.test_cohort: regions of 4096 px at 0.25 µm/px and 4096 px at 0.5 µm/px would go through one"
+            " encoder, which needs one kind",
+        ),
+        ({"prediction": {"cohort": "nsclc"}}, "predictions.clinic.cohort: heads of task nsclc_subtype are trained on"),
+        ({"prediction": {"head": "knn"}}, "predictions.clinic.head: knn is of kind knn, which keeps nothing"),
+        ({"prediction": {"head": "forest"}}, "predictions.clinic: no table has variant slpd under head forest"),
+        ({"prediction": {"variant": "slpd_m1", "head": "max_mil"}}, "no table has variant slpd_m1 under head max_mil"),
+        (
+            {"prediction": {"cohort": "ward"}},
+            "predictions.clinic.cohort: no cohorts with a sheet entry is named 'ward'",
+        ),
+    ],
+)
+def test_external_tasks_and_predictions_that_make_no_sense_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_experiment(externally(**changes))

@@ -21,7 +21,7 @@ from torch import nn
 
 from benchmarks.mil_sets import accuracies, mil_set
 from slpd.errors import EvaluationError
-from slpd.evaluation import fold_training, train_heads
+from slpd.evaluation import head_network, train_heads
 from slpd.evaluation.cases import EvaluationData
 from slpd.evaluation.fold_training import FoldTraining, region_moments
 from slpd.evaluation.head_output import HeadOutput
@@ -206,13 +206,13 @@ def test_vectors_are_standardised_by_the_training_regions() -> None:
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "adamw"])
-@pytest.mark.parametrize("most_regions", [fold_training.MOST_REGIONS, 17, 1])
+@pytest.mark.parametrize("most_regions", [head_network.MOST_REGIONS, 17, 1])
 def test_training_is_that_of_a_plain_loop(optimiser: str, most_regions: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps of three bags, the last of one: the mean loss of a step's bags, over standardised vectors.
 
     However many of them are held at a time.
     """
-    monkeypatch.setattr(fold_training, "MOST_REGIONS", most_regions)
+    monkeypatch.setattr(head_network, "MOST_REGIONS", most_regions)
     data = data_of([(7, 0, 4)])
     data.features[:] = 5 + 3 * data.features
     recipe = preset(optimiser=optimiser, epochs=4, batch_size=3, standardise=True, weight_decay=0.01)

@@ -19,7 +19,7 @@ from slpd.evaluation.stored_features import Features, joined
 from slpd.evaluation.survival import interval_of, interval_starts
 from slpd.evaluation.tasks import SEEN
 from slpd.evaluation.training_classes import check_training
-from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, SurvivalTask
+from slpd.settings.evaluation import ClassTask, ImportedFolds, Level, SurvivalTask
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def evaluation_data(bags: Mapping[str, Bag], folds: Sequence[Fold], task: ClassT
 
 def check_fold(number: int, fold: Fold, task: ClassTask | SurvivalTask) -> None:
     """Refuse a fold that leaks or that no head can learn from."""
-    refuse_leaks(number, fold, isinstance(task.folds, GeneratedFolds))
+    refuse_leaks(number, fold, not isinstance(task.folds, ImportedFolds))
     if not fold.test:
         raise UserError(f"fold {number}: no test slides; run split_folds again")
     check_training(task, number, fold)

@@ -1,7 +1,11 @@
-"""Whether two variants differ: per-fold differences and the corrected resampled t-test.
+"""Whether two variants differ.
 
-Folds share training slides, so their differences are not independent and a plain t-test finds differences too often.
-Nadeau & Bengio (Machine Learning 52, 2003) add the ratio of test to training cases to 1 / n in its variance.
+Where folds test different slides: per-fold differences and the corrected resampled t-test. Folds share training slides,
+so their differences are not independent and a plain t-test finds differences too often. Nadeau & Bengio (Machine
+Learning 52, 2003) add the ratio of test to training cases to 1 / n in its variance.
+
+Where all folds test the same external cohort, which one fold may do as well: a paired bootstrap over its patients
+(Efron & Tibshirani 1993, chapters 13 and 16).
 """
 
 import math
@@ -9,7 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
+
+from slpd.evaluation.intervals import percentile_interval
 
 ROUNDING = 1e-9  # differences of metrics closer than this are equal
 
@@ -21,7 +28,7 @@ class Difference:
     mean: float  # NaN: no fold
     low: float  # of the t interval; NaN where nothing is tested
     high: float
-    p_value: float  # two-sided; NaN where nothing is tested: fewer than two folds, or the same difference in all
+    p_value: float  # two-sided; NaN where nothing is tested: too few folds, or the same difference in all
     n_folds: int
 
 
@@ -48,3 +55,31 @@ def paired_difference(
     error = math.sqrt((1 / n + test_to_train) * variance)  # Nadeau & Bengio, eq. 2
     half = float(stats.t.ppf((1 + level) / 2, n - 1)) * error
     return Difference(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, n - 1)), n)
+
+
+def bootstrap_difference(
+    first: Sequence[float],
+    second: Sequence[float],
+    resampled: tuple[NDArray[np.float64], NDArray[np.float64]],
+    level: float,
+) -> Difference:
+    """The mean difference of two evaluations that test the same patients in every fold.
+
+    The p-value is twice the smaller share of resamples on one side of 0, the evaluation itself counted among them.
+
+    Args:
+        first: A metric in each fold; NaN where it is not defined.
+        second: The same of the other evaluation.
+        resampled: (resamples,) the metric's mean over folds in the same resamples, of both.
+        level: Confidence level of the interval.
+    """
+    differences = np.subtract(first, second)
+    n_folds, drawn = int((~np.isnan(differences)).sum()), np.subtract(*resampled)
+    drawn = drawn[~np.isnan(drawn)]
+    if not n_folds or not len(drawn):
+        return Difference(
+            float(np.nanmean(differences)) if n_folds else math.nan, math.nan, math.nan, math.nan, n_folds
+        )
+    sides = min(int((drawn <= ROUNDING).sum()), int((drawn >= -ROUNDING).sum()))
+    low, high = percentile_interval(drawn, level)
+    return Difference(float(np.nanmean(differences)), low, high, min(1.0, 2 * (sides + 1) / (len(drawn) + 1)), n_folds)

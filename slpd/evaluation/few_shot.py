@@ -8,7 +8,7 @@ import numpy as np
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.errors import UserError
 from slpd.evaluation.cases import grouped
-from slpd.settings.evaluation import ClassTask, GeneratedFolds, SurvivalTask
+from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask
 
 IMPORTED_SEED = 1  # of draws in imported folds, which state none; as HIPT's draw of a share of them
 
@@ -23,7 +23,7 @@ def few_shot_folds(folds: Sequence[Fold], task: ClassTask | SurvivalTask) -> lis
     """
     if not isinstance(task, ClassTask) or task.folds.train_per_class is None:
         return list(folds)
-    seed = task.folds.seed if isinstance(task.folds, GeneratedFolds) else IMPORTED_SEED
+    seed = IMPORTED_SEED if isinstance(task.folds, ImportedFolds) else task.folds.seed
     return [
         replace(fold, train=draw_training(task, number, fold, np.random.default_rng((seed, number, draw))))
         for number, fold in enumerate(folds)

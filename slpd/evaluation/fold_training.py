@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from slpd.evaluation.abmil import Abmil
 from slpd.evaluation.cases import Cases, EvaluationData
+from slpd.evaluation.head_network import CaseTensors, HeadNetwork, held_together
 from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.max_mil import MaxMil
 from slpd.evaluation.outcome_loss import class_loss, survival_loss
@@ -26,36 +28,20 @@ NETWORKS: dict[type[TrainedHead], Callable[[Any, Any], nn.Module]] = {
     SimlpHead: Simlp,
     VitWsiHead: VitWsi,
 }
-MOST_REGIONS = 2**13  # that go through a network together: 6 MB per activation of width 192
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
-class CaseTensors:
-    """The cases of a split as tensors."""
-
-    def __init__(self, cases: Cases) -> None:
-        """Made once: a step takes a few of them."""
-        self.rows = [torch.from_numpy(rows) for rows in cases.rows]
-        self.numbers = torch.from_numpy(cases.outcomes.numbers)
-        self.observed = torch.from_numpy(cases.outcomes.observed)
-
-    def __len__(self) -> int:
-        """Number of cases."""
-        return len(self.rows)
-
-
-class FoldTraining:
+class FoldTraining(HeadNetwork):
     """A network in training on one fold. It draws from torch's generator, which is seeded for the fold."""
 
     def __init__(self, head: TrainedHead, preset: HeadPreset, data: EvaluationData, number: int) -> None:
         """Seed torch's generator by the preset's seed and the fold's number, and draw the weights."""
         seed = np.random.SeedSequence((preset.seed, number)).generate_state(1)
         torch.manual_seed(int(seed[0]))
-        fold, self.preset, self.survival = data.folds[number], preset, data.survival
+        fold, self.preset = data.folds[number], preset
         self.train, self.val, self.tested = (CaseTensors(cases) for cases in (fold.train, fold.val, fold.test))
-        self.features = data.features
-        self.moments = region_moments(data.features, fold.train) if preset.standardise else None
-        self.network = NETWORKS[type(head)](head, data.shape)
+        moments = region_moments(data.features, fold.train) if preset.standardise else None
+        super().__init__(NETWORKS[type(head)](head, data.shape), moments, preset.batch_size, data)
         self.optimiser = OPTIMISERS[preset.optimiser](
             self.network.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay, fused=True
         )
@@ -93,14 +79,6 @@ class FoldTraining:
             return torch.randperm(len(self.train))
         return torch.multinomial(balancing_weights(self.train.numbers), len(self.train), replacement=True)
 
-    def bags(self, cases: CaseTensors, places: Tensor) -> tuple[Tensor, list[int]]:
-        """The region vectors of some cases, one case after the other, (T, D), and how many each has."""
-        rows = [cases.rows[place] for place in places.tolist()]
-        regions = torch.from_numpy(self.features[torch.cat(rows).numpy()])
-        if self.moments:
-            regions.sub_(self.moments[0]).mul_(self.moments[1])
-        return regions, [len(of_case) for of_case in rows]
-
     def losses(self, logits: Tensor, cases: CaseTensors, places: Tensor) -> Tensor:
         """Of some cases with these logits (B, C), (B,)."""
         if self.survival:
@@ -117,27 +95,9 @@ class FoldTraining:
         weights = balancing_weights(self.val.numbers)
         return float((losses * weights).sum() / weights.sum())
 
-    @torch.inference_mode()
     def test(self) -> HeadOutput:
-        """What the network makes of the test cases."""
-        logits, weights = self.outputs(self.tested)
-        activated = logits.double().sigmoid() if self.survival else logits.double().softmax(dim=1)
-        sizes = [len(rows) for rows in self.tested.rows]
-        return HeadOutput(activated.numpy(), [piece.numpy() for piece in torch.split(weights, sizes)])
-
-    def outputs(self, cases: CaseTensors) -> tuple[Tensor, Tensor]:
-        """Logits (n, C) and weights (T,) of all cases, as many at a time as in training."""
-        self.network.eval()
-        batches = torch.split(torch.arange(len(cases)), self.preset.batch_size)
-        passes = [self.network(*self.bags(cases, some)) for places in batches for some in held_together(cases, places)]
-        logits, weights = zip(*passes, strict=True)
-        return torch.cat(logits), torch.cat(weights)
-
-
-def held_together(cases: CaseTensors, places: Tensor) -> tuple[Tensor, ...]:
-    """Some cases, in parts of at most MOST_REGIONS regions or one case: gradients of parts add up to that of all."""
-    largest = max(len(cases.rows[place]) for place in places.tolist())
-    return torch.split(places, max(1, MOST_REGIONS // largest))
+        """What the network makes of the test cases, and its parameters."""
+        return replace(self.predict(self.tested), parameters=self.parameters)
 
 
 def balancing_weights(numbers: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.evaluation.tasks import patients_by_stratum
-from slpd.settings.evaluation import GeneratedFolds
+from slpd.settings.evaluation import AllSlides, GeneratedFolds
 
 
 def generate_folds(strata: Sequence[str], slides: Sequence[LabelledSlide], settings: GeneratedFolds) -> list[Fold]:
@@ -38,6 +38,16 @@ def generate_folds(strata: Sequence[str], slides: Sequence[LabelledSlide], setti
     return folds
 
 
+def whole_cohort(strata: Sequence[str], slides: Sequence[LabelledSlide], settings: AllSlides) -> Fold:
+    """All slides to train and validate on; none to test."""
+    slides = sorted(slides, key=lambda slide: slide.slide)
+    validation = draw_validation(strata, slides, settings, 0)
+    return Fold(
+        train=[slide for slide in slides if slide.patient not in validation],
+        val=[slide for slide in slides if slide.patient in validation],
+    )
+
+
 def deal_patients(strata: Sequence[str], slides: Sequence[LabelledSlide], settings: GeneratedFolds) -> dict[str, int]:
     """Patient -> the fold that tests this patient's slides.
 
@@ -64,7 +74,7 @@ def deal_patients(strata: Sequence[str], slides: Sequence[LabelledSlide], settin
 
 
 def draw_validation(
-    strata: Sequence[str], slides: Sequence[LabelledSlide], settings: GeneratedFolds, fold: int
+    strata: Sequence[str], slides: Sequence[LabelledSlide], settings: GeneratedFolds | AllSlides, fold: int
 ) -> set[str]:
     """The validation patients among the slides that a fold does not test.
 

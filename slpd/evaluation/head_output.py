@@ -1,9 +1,13 @@
 """What a head says of the test cases of a fold."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+Parameters = Mapping[str, NDArray[Any]]  # what a head has learnt in a fold, by name
 
 
 @dataclass(frozen=True)
@@ -12,3 +16,4 @@ class HeadOutput:
 
     outputs: NDArray[np.float64]  # (n, C) class probabilities; of survival tasks hazards
     weights: list[NDArray[np.float32]]  # of each case (n regions,): the part of each region in it, sums to 1
+    parameters: Parameters = field(default_factory=dict)  # empty: the head keeps none

@@ -6,7 +6,7 @@ twice in every fold that tests it, with all its slides, so that slides of a pati
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from slpd.settings.evaluation import Intervals, TaskKind
 from slpd.settings.tables import Metric
 
 # Resamples repeat cases, which widens the gaps that a calibration error adds up: its intervals would lie above it.
-UNRESAMPLED: tuple[Metric, ...] = ("ece",)
+UNRESAMPLED: set[Metric] = {"ece"}
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Interval:
     low: float  # of the percentile interval of the mean; NaN: the metric has none
     high: float
     n_folds: int  # folds in which it is defined
+    resampled: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # (resamples,) its mean; NaN: undefined
 
 
 def metric_intervals(
@@ -53,17 +54,24 @@ def metric_intervals(
         )
         for metric in points[0]
     }
-    return {m: replace(i, low=np.nan, high=np.nan) if m in UNRESAMPLED else i for m, i in intervals.items()}
+    for metric in UNRESAMPLED & intervals.keys():
+        intervals[metric] = replace(intervals[metric], low=np.nan, high=np.nan, resampled=np.empty(0))
+    return intervals
 
 
 def resampled_weights(tests: Sequence[Cases], settings: Intervals) -> list[NDArray[np.float64]]:
     """How often each test case is drawn in each resample: (resamples, n cases) for each fold."""
     of_cases = [[case[0].patient for case in test.slides] for test in tests]
-    patients = sorted({patient for fold in of_cases for patient in fold})
+    patients = tested_patients(tests)
     column = {patient: i for i, patient in enumerate(patients)}
     rng = np.random.default_rng(settings.seed)
     counts = rng.multinomial(len(patients), np.full(len(patients), 1 / len(patients)), size=settings.n_resamples)
     return [counts[:, [column[patient] for patient in fold]].astype(np.float64) for fold in of_cases]
+
+
+def tested_patients(tests: Sequence[Cases]) -> list[str]:
+    """The patients of all folds' test cases, in the order in which resamples count them."""
+    return sorted({case[0].patient for test in tests for case in test.slides})
 
 
 def interval(points: NDArray[np.float64], resampled: NDArray[np.float64], level: float) -> Interval:
@@ -79,7 +87,15 @@ def interval(points: NDArray[np.float64], resampled: NDArray[np.float64], level:
         return Interval(np.nan, np.nan, np.nan, np.nan, 0)
     known = ~np.isnan(resampled)
     n_known = known.sum(axis=0)
-    means = np.where(known, resampled, 0).sum(axis=0)[n_known > 0] / n_known[n_known > 0]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2]) if len(means) else (np.nan, np.nan)
+    means = np.full(len(n_known), np.nan)
+    np.divide(np.where(known, resampled, 0).sum(axis=0), n_known, out=means, where=n_known > 0)
+    low, high = percentile_interval(means, level)
     std = float(defined.std(ddof=1)) if len(defined) > 1 else np.nan
-    return Interval(float(defined.mean()), std, float(low), float(high), len(defined))
+    return Interval(float(defined.mean()), std, low, high, len(defined), means)
+
+
+def percentile_interval(resampled: NDArray[np.float64], level: float) -> tuple[float, float]:
+    """Low and high of what resamples give, (resamples,) of which NaN are left out; NaN where all are."""
+    known = resampled[~np.isnan(resampled)]
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2]) if len(known) else (np.nan, np.nan)
+    return float(low), float(high)

@@ -16,8 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from slpd.errors import EvaluationError
-from slpd.evaluation.cases import EvaluationData, FoldCases, Outcomes
-from slpd.evaluation.head_output import HeadOutput
+from slpd.evaluation.cases import Cases, EvaluationData, FoldCases, Outcomes
+from slpd.evaluation.head_output import HeadOutput, Parameters
 from slpd.evaluation.mean_vectors import equal_weights, mean_vectors
 from slpd.evaluation.training_classes import check_validation
 from slpd.evaluation.validation_loss import validation_loss
@@ -42,59 +42,77 @@ def predict_fold(head: LogisticHead, number: int, fold: FoldCases, data: Evaluat
     check_validation(head, number, len(fold.val))
     scaler = StandardScaler()
     train = scaler.fit_transform(mean_vectors(data.features, fold.train))
-    fit = hazards if data.survival else probabilities
+    fit = fit_hazards if data.survival else fit_classes
 
-    def outputs(penalty: float, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def parameters(penalty: float) -> Parameters:
         try:
-            return fit(head, penalty, train, fold.train.outcomes, x, data.n_outputs)
+            model = fit(head, penalty, train, fold.train.outcomes, data.n_outputs)
         except ConvergenceWarning as warning:
             raise EvaluationError(
                 f"head {head.name}, fold {number}: the regression has not converged within {MOST_STEPS} steps; lower"
                 f" inverse_penalty of the head (it is {penalty:g})"
             ) from warning
+        fitted = {
+            "coefficients": model.coef_,
+            "intercepts": model.intercept_,
+            "classes": model.classes_.astype(np.int64),
+        }
+        return {"mean": scaler.mean_, "deviation": scaler.scale_, **fitted}
 
-    penalty = head.grid[0]
-    if len(head.grid) > 1:
-        val = scaler.transform(mean_vectors(data.features, fold.val))
-        losses = [validation_loss(fold.val.outcomes, outputs(value, val), data.survival) for value in head.grid]
-        penalty = head.grid[int(np.argmin(losses))]
-        log.info("head %s, fold %d: inverse_penalty %g", head.name, number, penalty)
-    test = scaler.transform(mean_vectors(data.features, fold.test))
-    return HeadOutput(outputs(penalty, test), equal_weights(fold.test))
+    if len(head.grid) == 1:
+        return apply_logistic(parameters(head.grid[0]), fold.test, data)
+    val = mean_vectors(data.features, fold.val)
+    fitted = [parameters(penalty) for penalty in head.grid]
+    losses = [validation_loss(fold.val.outcomes, outputs_of(one, val, data), data.survival) for one in fitted]
+    best = int(np.argmin(losses))
+    log.info("head %s, fold %d: inverse_penalty %g", head.name, number, head.grid[best])
+    return apply_logistic(fitted[best], fold.test, data)
 
 
-def probabilities(
-    head: LogisticHead,
-    penalty: float,
-    train: NDArray[np.float64],
-    outcomes: Outcomes,
-    test: NDArray[np.float64],
-    n_classes: int,
-) -> NDArray[np.float64]:
-    """Class probabilities of test cases (n, n_classes); a class without training cases keeps probability 0."""
-    model = regression(penalty, train, outcomes.numbers, "balanced" if head.balanced else None)
-    shares = np.zeros((len(test), n_classes))
-    shares[:, model.classes_] = model.predict_proba(test)
+def apply_logistic(parameters: Parameters, cases: Cases, data: EvaluationData) -> HeadOutput:
+    """What a regression with these parameters says of cases."""
+    outputs = outputs_of(parameters, mean_vectors(data.features, cases), data)
+    return HeadOutput(outputs, equal_weights(cases), parameters)
+
+
+def outputs_of(parameters: Parameters, vectors: NDArray[np.float64], data: EvaluationData) -> NDArray[np.float64]:
+    """Class probabilities or hazards (n, C) of mean vectors (n, D)."""
+    model = LogisticRegression()
+    model.coef_, model.intercept_ = parameters["coefficients"], parameters["intercepts"]
+    model.classes_ = parameters["classes"]
+    standardised = (vectors - parameters["mean"]) / parameters["deviation"]
+    return (hazards if data.survival else probabilities)(model, standardised, data.n_outputs)
+
+
+def fit_classes(
+    head: LogisticHead, penalty: float, train: NDArray[np.float64], outcomes: Outcomes, _: int
+) -> LogisticRegression:
+    """The regression of classes."""
+    return regression(penalty, train, outcomes.numbers, "balanced" if head.balanced else None)
+
+
+def probabilities(model: LogisticRegression, vectors: NDArray[np.float64], n_classes: int) -> NDArray[np.float64]:
+    """Class probabilities (n, n_classes); a class without training cases keeps probability 0."""
+    shares = np.zeros((len(vectors), n_classes))
+    shares[:, model.classes_] = model.predict_proba(vectors)
     return shares
 
 
-def hazards(
-    head: LogisticHead,
-    penalty: float,
-    train: NDArray[np.float64],
-    outcomes: Outcomes,
-    test: NDArray[np.float64],
-    n_bins: int,
-) -> NDArray[np.float64]:
-    """Hazards of test cases (n, n_bins).
+def fit_hazards(
+    _: LogisticHead, penalty: float, train: NDArray[np.float64], outcomes: Outcomes, n_bins: int
+) -> LogisticRegression:
+    """The regression of events in intervals.
 
     Never balanced: if pairs with an event weighed as much as those without, what comes out would be no hazards.
     """
     case, interval = np.nonzero(np.arange(n_bins) <= outcomes.numbers[:, None])  # the pairs of a case and an interval
     event = (interval == outcomes.numbers[case]) & outcomes.observed[case]
-    starts = np.eye(n_bins)
-    model = regression(penalty, np.hstack([train[case], starts[interval]]), event, None)
-    pairs = [np.hstack([test, np.broadcast_to(row, (len(test), n_bins))]) for row in starts]
+    return regression(penalty, np.hstack([train[case], np.eye(n_bins)[interval]]), event, None)
+
+
+def hazards(model: LogisticRegression, vectors: NDArray[np.float64], n_bins: int) -> NDArray[np.float64]:
+    """Hazards (n, n_bins)."""
+    pairs = [np.hstack([vectors, np.broadcast_to(row, (len(vectors), n_bins))]) for row in np.eye(n_bins)]
     return np.stack([model.predict_proba(x)[:, 1] for x in pairs], axis=1)
 
 

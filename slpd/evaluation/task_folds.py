@@ -1,4 +1,4 @@
-"""The folds of a task: generated, or those of its split files."""
+"""The folds of a task: generated, all slides in one, or those of its split files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.artifacts.outside.split_files import SplitIds, read_split_files
 from slpd.evaluation.few_shot import few_shot_folds
-from slpd.evaluation.generated_folds import generate_folds
+from slpd.evaluation.generated_folds import generate_folds, whole_cohort
 from slpd.evaluation.imported_folds import import_folds
 from slpd.evaluation.tasks import strata_of
 from slpd.evaluation.training_classes import check_training
 from slpd.evaluation.training_subset import thin_training
-from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask
+from slpd.settings.evaluation import AllSlides, ClassTask, ImportedFolds, SurvivalTask
 
 
 def splits_of(task: ClassTask | SurvivalTask) -> list[SplitIds]:
@@ -20,7 +20,7 @@ def splits_of(task: ClassTask | SurvivalTask) -> list[SplitIds]:
 
 
 def make_folds(task: ClassTask | SurvivalTask, slides: Sequence[LabelledSlide]) -> list[Fold]:
-    """The folds of a task's labelled, usable slides: generated, or those of its split files.
+    """The folds of a task's labelled, usable slides of the cohort that heads are trained on.
 
     Raises:
         UserError: they cannot be made, or a fold cannot be trained on.
@@ -28,6 +28,8 @@ def make_folds(task: ClassTask | SurvivalTask, slides: Sequence[LabelledSlide]) 
     if isinstance(task.folds, ImportedFolds):
         whole = import_folds(task.name, splits_of(task), slides, task.folds.allow_patient_overlap)
         folds = thin_training(whole, task.folds.train_fraction)
+    elif isinstance(task.folds, AllSlides):
+        folds = [whole_cohort(strata_of(task), slides, task.folds)]
     else:
         folds = generate_folds(strata_of(task), slides, task.folds)
     folds = few_shot_folds(folds, task)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from slpd.artifacts.evaluation.folds import Fold
 from slpd.errors import EvaluationError
-from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, SurvivalTask
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, Level, SurvivalTask
 from slpd.settings.heads import KnnHead, LogisticHead
 
 
@@ -23,8 +23,9 @@ def check_training(task: ClassTask | SurvivalTask, number: int, fold: Fold) -> N
 
 def advice(task: ClassTask | SurvivalTask, number: int) -> str:
     """What to do about a fold with the wrong training slides."""
-    if isinstance(task.folds, GeneratedFolds):
-        return "use fewer folds, lower folds.validation_fraction of the task, or label more slides"
+    if not isinstance(task.folds, ImportedFolds):
+        fewer = "use fewer folds, " if isinstance(task.folds, GeneratedFolds) else ""
+        return f"{fewer}lower folds.validation_fraction of the task, or label more slides"
     drawn = task.folds.train_fraction
     share = f"raise folds.train_fraction of the task ({drawn:g}), or " if drawn < 1 else ""
     return f"{share}correct splits_{number}.csv in {task.folds.folder}, or see why its slides were left out"

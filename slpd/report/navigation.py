@@ -62,7 +62,7 @@ def weighing_heads(experiment: Experiment, cohort: str, variant: str) -> list[We
     Of variants that are trained alike, the first in a table: their evaluations are equal too.
     """
     alike = trained_alike(experiment, cohort, variant)
-    tasks = {task.name: task for task in experiment.tasks if task.cohort == cohort}
+    tasks = {task.name: task for task in experiment.tasks if task.cohorts == [cohort]}  # tested on its slides
     weighing = {head.name for head in experiment.heads if isinstance(head, TrainedHead)}
     firsts: dict[tuple[str, str], WeighingHead] = {}
     for table in experiment.tables:

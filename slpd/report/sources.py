@@ -1,7 +1,7 @@
 """Which files the report is made of: known before any of them is there, so that the workflow can ask for them."""
 
 from collections.abc import Iterator, Mapping
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ class EvaluationFiles(NamedTuple):
     intervals: Path
     calibration: Path
     weights: Path
+    resamples: Path
 
 
 class VariantFiles(NamedTuple):
@@ -40,7 +41,8 @@ class VariantFiles(NamedTuple):
 
 def evaluation_files(folder: Path) -> EvaluationFiles:
     """The files of an evaluation, by its folder."""
-    names = ("predictions.csv", "metrics.csv", "intervals.csv", "calibration.csv", "region_weights.h5")
+    tables = ("predictions.csv", "metrics.csv", "intervals.csv", "calibration.csv")
+    names = (*tables, "region_weights.h5", "resamples.npz")
     return EvaluationFiles(*(folder / name for name in names))
 
 
@@ -87,12 +89,13 @@ def picture_files(experiment: Experiment, layout: Layout, cohort: str, sheet: Sh
         yield from (layout.batch(folder, cohort, batch) for folder, batch in product(folders, batches_of(sheet)))
 
 
-def without_vectors(experiment: Experiment, layout: Layout, table: Table) -> dict[str, dict[str, Path]]:
-    """Task -> variant of vectors made elsewhere -> the slides that have none, for the variants of a table."""
+def without_vectors(experiment: Experiment, layout: Layout, table: Table) -> dict[str, dict[str, list[Path]]]:
+    """Task -> variant of vectors made elsewhere -> the slides that have none, by cohort, for a table's variants."""
     made = [name for name in table.variants if named(experiment.variants, name).vectors]
-    cohorts = {task: named(experiment.tasks, task).cohort for task in table.tasks}
+    cohorts = {task: named(experiment.tasks, task).cohorts for task in table.tasks}
     return {
-        task: {variant: layout.without_vectors(cohort, variant) for variant in made} for task, cohort in cohorts.items()
+        task: {variant: [layout.without_vectors(cohort, variant) for cohort in both] for variant in made}
+        for task, both in cohorts.items()
     }
 
 
@@ -104,5 +107,5 @@ def table_sources(experiment: Experiment, layout: Layout) -> Iterator[Path]:
         for task in table.tasks:
             yield from (layout.folds(task), layout.absent(task))
         for files in without_vectors(experiment, layout, table).values():
-            yield from files.values()
+            yield from chain.from_iterable(files.values())
         yield from map(Path, table.published)

@@ -65,7 +65,17 @@ class ImportedFolds(FewShot):
         return self
 
 
-Folds = Annotated[GeneratedFolds | ImportedFolds, Field(discriminator="kind")]
+class AllSlides(FewShot):
+    """One training on all slides of the cohort, for a task with a `test_cohort`."""
+
+    kind: Literal["all"]
+    validation_fraction: Fraction = Field(
+        lt=1, description="share of each class's patients kept for validation; 0: no validation"
+    )
+    seed: Seed = Field(description="seed of the draw of validation patients")
+
+
+Folds = Annotated[GeneratedFolds | ImportedFolds | AllSlides, Field(discriminator="kind")]
 Level = Literal["slide", "patient"]
 TaskKind = Literal["subtyping", "ordinal", "survival"]
 
@@ -75,8 +85,31 @@ class AnyTask(Section):
 
     name: Name
     cohort: Name
+    test_cohort: Name | None = Field(
+        default=None,
+        description="external validation: the cohort that is tested, with encoders and heads of `cohort`; null: the"
+        " folds' test slides",
+    )
     level: Level = Field(default="slide", description="what is predicted: slides, or patients from all their slides")
     folds: Folds
+
+    @model_validator(mode="after")
+    def has_slides_to_test(self) -> Self:
+        """Slides that are tested are no slides that are trained on."""
+        if self.test_cohort == self.cohort:
+            raise ValueError(f"test_cohort: {self.cohort} is the cohort that heads are trained on; name another one")
+        if isinstance(self.folds, AllSlides) and not self.test_cohort:
+            raise ValueError("folds: kind all leaves no slides to test; set test_cohort, or kind: generated")
+        return self
+
+    @property
+    def cohorts(self) -> list[Name]:
+        """The cohort that heads are trained on, and the one that they are tested on where that is another."""
+        return [self.cohort, *([self.test_cohort] if self.test_cohort else [])]
+
+    def on_test_cohort(self) -> Self:
+        """The task as a reader of the test cohort's sheet needs it."""
+        return self.model_copy(update={"cohort": self.test_cohort})
 
     @model_validator(mode="after")
     def has_classes_to_draw(self) -> Self:
@@ -132,6 +165,16 @@ class SurvivalTask(AnyTask):
     def outputs(self) -> list[str]:
         """Names of a head's outputs for a slide: the hazard in each interval of time."""
         return [f"hazard_{number}" for number in range(self.n_bins)]
+
+
+class PredictedCohort(Section):
+    """A cohort whose slides are predicted by the trained heads of a task; they need no labels."""
+
+    name: Name
+    cohort: Name
+    task: Name
+    variant: Name
+    head: Name
 
 
 def kind_of(task: object) -> str:

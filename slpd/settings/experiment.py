@@ -1,15 +1,15 @@
 """The whole config: sections, lists of cohorts, variants, tasks, heads and tables, and how they fit together."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 from typing import Any, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
 from slpd.errors import UserError
-from slpd.settings.evaluation import GeneratedFolds, Intervals, Task, TaskKind
-from slpd.settings.heads import AnyHead, HeadPreset, LogisticHead, TrainedHead
+from slpd.settings.evaluation import ImportedFolds, Intervals, PredictedCohort, Task, TaskKind
+from slpd.settings.heads import AnyHead, HeadPreset, KnnHead, LogisticHead, TrainedHead
 from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset
 from slpd.settings.report import Report
@@ -155,9 +155,14 @@ class Variant(Section):
         return self
 
     @property
+    def source(self) -> str:
+        """Where its region vectors come from: the key that says so, or training."""
+        return next((key for key in SOURCES if getattr(self, key)), "training")
+
+    @property
     def trained(self) -> bool:
         """Whether an encoder is trained for it on every cohort that it is used on."""
-        return not any(getattr(self, key) for key in SOURCES)
+        return self.source == "training"
 
     @property
     def vectors(self) -> VectorFolder | None:
@@ -188,12 +193,17 @@ class Experiment(Section):
     prototypes: Prototypes
     slide_graph: SlideGraph
     objective: Objective
+    licence: str = Field(
+        pattern="^[a-z0-9][a-z0-9.+-]*$",
+        description="licence of exported region encoders, as the Hugging Face hub names it",
+    )
     variants: list[Variant]
     tasks: list[Task]
     heads: list[AnyHead]
     head_presets: dict[Name, HeadPreset] = Field(description="how heads are trained, by name")
     intervals: Intervals
     tables: list[Table]
+    predictions: list[PredictedCohort]
     report: Report
 
     @property
@@ -211,23 +221,25 @@ class Experiment(Section):
         objective = changed(self.objective, variant.objective, f"variants.{variant.name}.objective")
         return objective if objective.needs_prototypes else PLAIN_DINO
 
-    def tested_on(self, cohort: str) -> list[Variant]:
-        """The variants that some table needs on a cohort, in the order of the config."""
-        cohort_of = {task.name: task.cohort for task in self.tasks}
-        wanted = {
-            variant
-            for table in self.tables
-            if any(cohort_of[task] == cohort for task in table.tasks)
-            for variant in table.variants
-        }
+    def variants_in(self, tasks: Collection[str]) -> list[Variant]:
+        """The variants that some table shows in one of these tasks, in the order of the config."""
+        wanted = {variant for table in self.tables if set(table.tasks) & set(tasks) for variant in table.variants}
         return [variant for variant in self.variants if variant.name in wanted]
+
+    def tested_on(self, cohort: str) -> list[Variant]:
+        """The variants by whose vectors of a cohort some table trains heads, in the order of the config."""
+        return self.variants_in([task.name for task in self.tasks if task.cohort == cohort])
+
+    def read_on(self, cohort: str) -> list[Variant]:
+        """The same, and those whose heads are only tested on the cohort."""
+        return self.variants_in([task.name for task in self.tasks if cohort in task.cohorts])
 
     def trained_on(self, cohort: str) -> list[Variant]:
         """The variants whose region encoder is trained on a cohort, even if for the tasks of another one.
 
         Of variants with the same training, the first of the config.
         """
-        borrowed = (variant.encoder_of for user in self.cohorts for variant in self.tested_on(user.name))
+        borrowed = (variant.encoder_of for user in self.cohorts for variant in self.read_on(user.name))
         wanted = {encoder.variant for encoder in borrowed if encoder and encoder.cohort == cohort}
         wanted |= {variant.name for variant in self.tested_on(cohort)}
         asked = [variant for variant in self.variants if variant.trained and variant.name in wanted]
@@ -359,6 +371,10 @@ def load_experiment(config: Mapping[str, Any]) -> Experiment:
     check_grids(experiment)
     for cohort in experiment.cohorts:
         check_geometry(experiment, cohort)
+    for task in experiment.tasks:
+        check_one_kind(experiment, f"tasks.{task.name}.test_cohort", task.cohorts)
+    for wanted in experiment.predictions:
+        check_prediction(experiment, wanted)
     for variant in experiment.variants:
         experiment.objective_of(variant)
         experiment.slide_graph_of(variant)
@@ -389,6 +405,7 @@ def check_names(experiment: Experiment) -> None:
             ("tasks", experiment.tasks),
             ("heads", experiment.heads),
             ("tables", experiment.tables),
+            ("predictions", experiment.predictions),
         )
     }
     for head in experiment.heads:
@@ -399,6 +416,7 @@ def check_names(experiment: Experiment) -> None:
         refer(f"cohorts.{cohort.name}.of", cohort.of, "cohorts with a sheet", with_sheets)
     for task in experiment.tasks:
         refer(f"tasks.{task.name}.cohort", [task.cohort], "cohorts with a sheet", with_sheets)
+        refer(f"tasks.{task.name}.test_cohort", task.cohorts[1:], "cohorts with a sheet", with_sheets)
     refer("report.variants", experiment.report.variants or [], "variants", names["variants"])
     for table in experiment.tables:
         refer(f"tables.{table.name}.tasks", table.tasks, "tasks", names["tasks"])
@@ -435,7 +453,7 @@ def check_grids(experiment: Experiment) -> None:
     for task in experiment.tasks:
         for head in experiment.heads_on(task.name):
             several = isinstance(head, LogisticHead) and len(head.grid) > 1
-            if several and isinstance(task.folds, GeneratedFolds) and not task.folds.validation_fraction:
+            if several and not isinstance(task.folds, ImportedFolds) and not task.folds.validation_fraction:
                 raise UserError(
                     f"heads.{head.name}.inverse_penalty: is chosen among several values on validation slides, of which"
                     f" task {task.name} has none; give it one value, or raise folds.validation_fraction of the task"
@@ -466,13 +484,44 @@ def check_geometry(experiment: Experiment, cohort: Cohort) -> None:
             f"patch_encoder.patch_px: {patch_px} does not divide regions.region_px ({region_px});"
             " a region is a whole grid of patches"
         )
-    joined = [named(experiment.cohorts, name) for name in cohort.of]
-    kinds = {(regions.mpp, regions.region_px) for regions in map(experiment.regions_of, joined)}
-    if len(kinds) > 1:
-        shown = " and ".join(f"{region_px} px at {mpp:g} µm/px" for mpp, region_px in sorted(kinds))
-        raise UserError(f"cohorts.{cohort.name}.of: regions of {shown} would be one cohort; one encoder needs one kind")
+    check_one_kind(experiment, f"cohorts.{cohort.name}.of", cohort.of)
     grid = region_px // patch_px
     for key in ("global_crop", "local_crop"):
         crop = getattr(experiment.training, key)
         if crop > grid:
             raise UserError(f"training.{key}: {crop} patches do not fit into a region of {grid} x {grid} patches")
+
+
+def check_one_kind(experiment: Experiment, key: str, cohorts: Sequence[str]) -> None:
+    """Refuse cohorts with regions of several kinds where one encoder reads all of them."""
+    regions = [experiment.regions_of(named(experiment.cohorts, name)) for name in cohorts]
+    kinds = {(of_cohort.mpp, of_cohort.region_px) for of_cohort in regions}
+    if len(kinds) > 1:
+        shown = " and ".join(f"{region_px} px at {mpp:g} µm/px" for mpp, region_px in sorted(kinds))
+        raise UserError(f"{key}: regions of {shown} would go through one encoder, which needs one kind")
+
+
+def check_prediction(experiment: Experiment, wanted: PredictedCohort) -> None:
+    """Refuse predictions by heads that are not trained or keep nothing, or of slides that heads are trained on."""
+    key = f"predictions.{wanted.name}"
+    refer(f"{key}.cohort", [wanted.cohort], "cohorts with a sheet", [c.name for c in experiment.cohorts_of_slides])
+    evaluated = {names for table in experiment.tables for names in experiment.evaluations_of(table)}
+    if (wanted.task, wanted.variant, wanted.head) not in evaluated:
+        raise UserError(
+            f"{key}: no table has variant {wanted.variant} under head {wanted.head} in task {wanted.task}, so no heads"
+            " are trained for it; add them to a table, or correct the names"
+        )
+    home = named(experiment.tasks, wanted.task).cohort
+    if wanted.cohort == home:
+        raise UserError(
+            f"{key}.cohort: heads of task {wanted.task} are trained on {home}; its test predictions are in the task's"
+            " predictions.csv; name a cohort of other slides"
+        )
+    variant = named(experiment.variants, wanted.variant)
+    if variant.vectors or variant.patch_tokens:
+        raise UserError(f"{key}.variant: {wanted.variant} has no region vectors that are made here; name another one")
+    if isinstance(named(experiment.heads, wanted.head), KnnHead):
+        raise UserError(
+            f"{key}.head: {wanted.head} is of kind knn, which keeps nothing to predict with; name another head"
+        )
+    check_one_kind(experiment, f"{key}.cohort", [home, wanted.cohort])

@@ -1,11 +1,46 @@
-"""What a region encoder was trained with: the sections of the config as its variant and cohort have them."""
+"""How slides became region vectors, and what a region encoder was trained with, as variant and cohort have it."""
 
-from typing import Self
+from typing import Any, Self
 
 from slpd.settings.experiment import Cohort, Experiment, Variant
 from slpd.settings.section import Name, Section
 from slpd.settings.slides import PatchEncoderSettings, Reading, Regions, Tissue
 from slpd.settings.training import Objective, Prototypes, RegionEncoder, SlideGraph, Training
+
+
+class VectorRecipe(Section):
+    """All settings by which slides of a cohort became region vectors of a variant, besides the encoder's weights."""
+
+    experiment: Name
+    cohort: Name
+    variant: Name
+    tissue: Tissue
+    regions: Regions
+    reading: Reading
+    min_sharpness: float  # of `manifest`
+    patch_encoder: PatchEncoderSettings
+    region_encoder: RegionEncoder
+    source: str  # of the vectors: "training", or a key of the variant
+
+    @classmethod
+    def of(cls, experiment: Experiment, cohort: Cohort, variant: Variant) -> Self:
+        """The recipe of a variant on a cohort."""
+        return cls(**shared_settings(experiment, cohort, variant), source=variant.source)
+
+
+def shared_settings(experiment: Experiment, cohort: Cohort, variant: Variant) -> dict[str, Any]:
+    """What both recipes have."""
+    return {
+        "experiment": experiment.experiment,
+        "cohort": cohort.name,
+        "variant": variant.name,
+        "tissue": experiment.tissue,
+        "regions": experiment.regions_of(cohort),
+        "reading": experiment.reading,
+        "min_sharpness": experiment.manifest.min_sharpness,
+        "patch_encoder": experiment.patch_encoder,
+        "region_encoder": experiment.region_encoder,
+    }
 
 
 class Recipe(Section):
@@ -30,15 +65,7 @@ class Recipe(Section):
         """The recipe of a variant on a cohort."""
         objective = experiment.objective_of(variant)
         return cls(
-            experiment=experiment.experiment,
-            cohort=cohort.name,
-            variant=variant.name,
-            tissue=experiment.tissue,
-            regions=experiment.regions_of(cohort),
-            reading=experiment.reading,
-            min_sharpness=experiment.manifest.min_sharpness,
-            patch_encoder=experiment.patch_encoder,
-            region_encoder=experiment.region_encoder,
+            **shared_settings(experiment, cohort, variant),
             training=experiment.training_of(variant),
             objective=objective,
             prototypes=experiment.prototypes_of(cohort, variant) if objective.needs_prototypes else None,

@@ -163,7 +163,7 @@ def read_cohort(experiment: Experiment, layout: Layout, cohort: str, bags: Path)
     places = np.concatenate([places_on_sheet(piece, shown) for piece, shown in zip(pieces, corners, strict=True)])
     slides = slide_views(manifest, sheet, list(map(len, corners)))
     kinds = known_kinds(named(experiment.cohorts, cohort).known_kinds, slides, pieces)
-    classes = [task.label for task in experiment.tasks if task.cohort == cohort and isinstance(task, ClassTask)]
+    classes = [task.label for task in experiment.tasks if cohort in task.cohorts and isinstance(task, ClassTask)]
     return CohortView(cohort, slides, offsets, coords, places, experiment.report.picture_px, classes, kinds)
 
 
@@ -215,7 +215,7 @@ def make_results(site: Site, experiment: Experiment, layout: Layout, table: Tabl
             TaskFiles(
                 task,
                 layout.folds(task.name),
-                layout.manifest(task.cohort),
+                [layout.manifest(cohort) for cohort in task.cohorts],
                 layout.absent(task.name),
                 without[task.name],
             )

@@ -29,10 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--manifests", type=Path, nargs="+", required=True, help="manifest of each task's cohort, in the same order"
     )
     parser.add_argument(
+        "--test-manifests", default="{}", help="task -> manifest of its test cohort, for tasks that have one (JSON)"
+    )
+    parser.add_argument(
         "--absent", type=Path, nargs="+", required=True, help="not_in_folds.csv of each task, in the same order"
     )
     parser.add_argument(
-        "--without-vectors", default="{}", help="task -> variant -> not_in_bags.csv of vectors made elsewhere (JSON)"
+        "--without-vectors", default="{}", help="task -> variant -> [not_in_bags.csv] of vectors made elsewhere (JSON)"
     )
     parser.add_argument("--differences", type=Path, required=True, help="paired differences of variants to write (CSV)")
     for suffix in ("csv", "markdown", "latex", "html"):
@@ -60,11 +63,12 @@ def task_files(table: Table, args: argparse.Namespace) -> list[TaskFiles]:
             " table's tasks"
         )
     without = {
-        task: {variant: Path(path) for variant, path in files.items()}
+        task: {variant: list(map(Path, paths)) for variant, paths in files.items()}
         for task, files in json.loads(args.without_vectors).items()
     }
+    external = {task: [Path(path)] for task, path in json.loads(args.test_manifests).items()}
     return [
-        TaskFiles(task, of_task, manifest, not_in_folds, without.get(task.name, {}))
+        TaskFiles(task, of_task, [manifest, *external.get(task.name, [])], not_in_folds, without.get(task.name, {}))
         for task, of_task, manifest, not_in_folds in zip(
             map(task_from_json, tasks), folds, manifests, absent, strict=True
         )

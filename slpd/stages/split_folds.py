@@ -8,6 +8,7 @@ from slpd.artifacts.evaluation.absent_slides import write_absent
 from slpd.artifacts.evaluation.folds import write_folds
 from slpd.artifacts.slides.manifest import used_slides
 from slpd.artifacts.slides.sheet import read_sheet
+from slpd.evaluation.external import external_slides, tested_on
 from slpd.evaluation.imported_folds import absent_slides
 from slpd.evaluation.task_folds import make_folds, splits_of
 from slpd.evaluation.tasks import check_task, labelled_slides
@@ -21,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("--sheet", type=Path, required=True, help="cohort sheet with the labels (CSV)")
     parser.add_argument("--manifest", type=Path, required=True, help="cohort manifest (CSV)")
+    # `?`: the rule writes both options also for tasks that have no test cohort
+    parser.add_argument("--test-sheet", type=Path, nargs="?", help="sheet of the task's test cohort (CSV)")
+    parser.add_argument("--test-manifest", type=Path, nargs="?", help="manifest of the task's test cohort (CSV)")
     parser.add_argument("--task", required=True, help="the task (JSON)")
     parser.add_argument(
         "--absent", type=Path, required=True, help="slides that split files name and no fold has, to write (CSV)"
@@ -36,6 +40,10 @@ def run(args: argparse.Namespace) -> None:
     slides = [slide for slide in labelled if slide.slide in used]
     check_task(task, slides)
     folds = make_folds(task, slides)
+    if task.test_cohort:
+        usable = {row.record.slide for row in used_slides(args.test_manifest)}
+        tested = [row for row in read_sheet(args.test_sheet) if row.slide in usable]
+        folds = tested_on(folds, external_slides(task, sheet, tested))
     for line in untrained_text(task, folds):
         log.warning("task %s: %s", task.name, line)
     for number, fold in enumerate(folds):

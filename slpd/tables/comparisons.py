@@ -4,9 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from slpd.evaluation.comparison import Difference, paired_difference
+import numpy as np
+from numpy.typing import NDArray
+
+from slpd.artifacts.evaluation.resamples import read_resamples
+from slpd.evaluation.comparison import Difference, bootstrap_difference, paired_difference
+from slpd.evaluation.intervals import UNRESAMPLED
 from slpd.settings.tables import LESS_IS_BETTER, Metric, metrics_of
-from slpd.tables.evaluations import Evaluations
+from slpd.tables.evaluations import Evaluation, Evaluations
 from slpd.tables.facts import TaskFacts
 
 
@@ -52,5 +57,20 @@ def compare(
     evaluations: Evaluations, task: TaskFacts, metric: Metric, head: str, pair: tuple[str, str], level: float
 ) -> Difference:
     """The paired difference of two variants under a head."""
-    first, second = ([getattr(f, metric) for f in evaluations[task.task, v, head].folds] for v in pair)
-    return paired_difference(first, second, task.test_to_train, level)
+    both = [evaluations[task.task, variant, head] for variant in pair]
+    first, second = ([getattr(fold, metric) for fold in evaluation.folds] for evaluation in both)
+    if not task.external:
+        return paired_difference(first, second, task.test_to_train, level)
+    return bootstrap_difference(first, second, paired_resamples(both, metric), level)
+
+
+def paired_resamples(both: Sequence[Evaluation], metric: Metric) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A metric of two evaluations in the same resamples of the same patients; nothing where there are none.
+
+    Of an evaluation without figures, of metrics without an interval, or where a variant lacks vectors of some patients.
+    """
+    nothing = (np.empty(0), np.empty(0))
+    if metric in UNRESAMPLED or any(interval.why for evaluation in both for interval in evaluation.intervals):
+        return nothing
+    first, second = (read_resamples(evaluation.resamples, metric) for evaluation in both if evaluation.resamples)
+    return (first[0], second[0]) if first[1] == second[1] else nothing

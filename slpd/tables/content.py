@@ -18,6 +18,12 @@ TITLES: dict[Metric, str] = {
     "c_index": "c-index",
 }
 
+# How variants are compared, and whether in tasks with a test cohort.
+TESTS = (
+    ("corrected resampled t-test on paired folds", False),
+    ("on a test cohort: paired bootstrap over its patients", True),
+)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -72,6 +78,12 @@ class TableContent:
         return [f"({number}) {source}" for number, source in enumerate(self.sources, 1)]
 
     @property
+    def tests(self) -> str:
+        """How variants are compared."""
+        kinds = [kind for kind, external in TESTS if external in {bool(task.external) for task in self.tasks}]
+        return "; ".join(kinds)
+
+    @property
     def legend(self) -> str:
         """How to read the cells."""
         share = f"{100 * self.level:g}"
@@ -80,8 +92,8 @@ class TableContent:
         )
         if len({row.variant for row in self.rows}) > 1:
             text += (
-                " Bold: better than every other variant under the same head beyond noise (corrected resampled t-test on"
-                f" paired folds, p below {1 - self.level:.2g}); no bold: no such variant."
+                f" Bold: better than every other variant under the same head beyond noise ({self.tests}, p below"
+                f" {1 - self.level:.2g}); no bold: no such variant."
             )
         if self.sources:
             text += " Published figures are of other slides, regions or folds; read them beside ours, not against them."

@@ -52,7 +52,8 @@ def theirs(content: TableContent, row: Row, column: int) -> tuple[object, ...]:
 def differences_as_csv(content: TableContent) -> str:
     """One line per pair of variants, head, task and metric: first - second, over paired folds.
 
-    low, high (interval), level (its confidence level), p_value: of the corrected resampled t-test.
+    low, high (interval), level (its confidence level), p_value: of the corrected resampled t-test; in tasks with a test
+    cohort of the paired bootstrap over its patients.
     """
     return as_text(
         DIFFERENCES,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from slpd.artifacts.evaluation.fold_metrics import FoldMetrics
 from slpd.artifacts.evaluation.metric_intervals import MetricInterval
@@ -23,6 +24,7 @@ class Evaluation:
 
     folds: list[FoldMetrics]  # fold 0 first
     intervals: list[MetricInterval]
+    resamples: Path | None = None  # of its tested patients; only comparisons on a test cohort read them
 
 
 Evaluations = Mapping[tuple[str, str, str], Evaluation]  # task, variant, head

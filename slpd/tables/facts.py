@@ -28,6 +28,7 @@ class TaskFacts:
     n_folds: int
     few_shot: str  # what a caption says of training sets that were drawn; empty: all training slides are used
     test_to_train: float  # test cases per training case, mean over folds
+    external: str  # what a caption says of the cohort that all folds test; empty: folds test slides of their own
     classes: dict[str, int]  # class, or outcome of a survival task -> slides in the folds
     leaks: list[int]  # patients in both train and test, of each fold
     validation_leaks: list[int]  # patients in both validation and test, on which an epoch may have been chosen
@@ -45,11 +46,12 @@ class TaskFacts:
             f", {patients_text(counts)} of each in both {split} and test" for split, counts in shared if any(counts)
         )
         folds = "1 fold" if self.n_folds == 1 else f"{self.n_folds} folds"
+        cohorts = "both cohorts" if self.external else "the cohort"
         return (
-            f"{self.task}: {self.n_used} of {self.n_given} slides of the cohort used; in the folds"
+            f"{self.task}: {self.n_used} of {self.n_given} slides of {cohorts} used; in the folds"
             f" {sum(self.classes.values())} labelled slides of {self.n_patients} patients ({classes});"
-            f" {folds}{self.few_shot}{leaks}{''.join(f'; {text}' for text in self.untrained)}{self.absent_text}"
-            f"{self.without_text}."
+            f" {folds}{self.few_shot}{self.external}{leaks}{''.join(f'; {text}' for text in self.untrained)}"
+            f"{self.absent_text}{self.without_text}."
         )
 
     @property
@@ -86,7 +88,7 @@ def task_facts(
     Args:
         task: The task.
         folds: Its folds.
-        manifest: The manifest of its cohort.
+        manifest: The manifest of its cohort, and that of its test cohort after it.
         absent: Slides that split files name and no fold has.
         without_vectors: Variant of vectors made elsewhere -> slides of the cohort that it does not have.
     """
@@ -101,6 +103,7 @@ def task_facts(
         n_patients=len({slide.patient for slide in slides.values()}),
         n_folds=len(folds),
         few_shot=few_shot_text(task),
+        external=external_text(task, folds),
         test_to_train=sum(n_cases(fold.test, task) / n_cases(fold.train, task) for fold in folds) / len(folds),
         classes=dict(sorted(counts.items())),
         leaks=[len(patient_overlap(fold)) for fold in folds],
@@ -122,6 +125,18 @@ def few_shot_text(task: ClassTask | SurvivalTask) -> str:
         return ""
     return f" with {k} training {task.level}{'s' * (k > 1)} of each class" + (
         f", {n} draws of each fold" if n > 1 else ""
+    )
+
+
+def external_text(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -> str:
+    """Which cohort is tested, and how large it is; empty: folds test slides of their own."""
+    if not task.test_cohort:
+        return ""
+    tested = {slide.slide: slide.patient for fold in folds for slide in fold.test}
+    n_patients = len(set(tested.values()))
+    return (
+        f", trained on {task.cohort}; external validation: all test the {len(tested)} slides of {n_patients} patients"
+        f" of {task.test_cohort}"
     )
 
 

@@ -1,6 +1,6 @@
 """Reads the files that a table is made of, for `make_table` and for the report."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +25,9 @@ class TaskFiles:
 
     task: ClassTask | SurvivalTask
     folds: Path
-    manifest: Path  # of its cohort
+    manifests: Sequence[Path]  # of its cohort, and of its test cohort
     absent: Path  # not_in_folds.csv
-    without_vectors: Mapping[str, Path]  # variant of vectors made elsewhere -> not_in_bags.csv
+    without_vectors: Mapping[str, Sequence[Path]]  # variant of vectors made elsewhere -> not_in_bags.csv of both
 
 
 def read_table_content(
@@ -45,7 +45,8 @@ def read_table_content(
 
 def read_evaluation(folder: Path) -> Evaluation:
     """The metrics that an evaluation left in its folder."""
-    evaluation = Evaluation(read_fold_metrics(folder / "metrics.csv"), read_intervals(folder / "intervals.csv"))
+    metrics, intervals = read_fold_metrics(folder / "metrics.csv"), read_intervals(folder / "intervals.csv")
+    evaluation = Evaluation(metrics, intervals, folder / "resamples.npz")
     for name, lines in (("metrics.csv", evaluation.folds), ("intervals.csv", evaluation.intervals)):
         if not lines:
             raise UserError(
@@ -56,6 +57,9 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 def read_facts(files: TaskFiles) -> TaskFacts:
     """What the caption says of a task."""
-    folds, manifest = read_folds(files.folds), read_manifest(files.manifest)
-    without_vectors = {variant: read_absent(path) for variant, path in files.without_vectors.items()}
+    folds, manifest = read_folds(files.folds), [row for path in files.manifests for row in read_manifest(path)]
+    without_vectors = {
+        variant: [slide for path in paths for slide in read_absent(path)]
+        for variant, paths in files.without_vectors.items()
+    }
     return task_facts(files.task, folds, manifest, read_absent(files.absent), without_vectors)

@@ -41,7 +41,7 @@ from slpd.inputs import check_inputs, read_sheets
 from slpd.layout import SLIDE_FILES, Layout, logs_of, results_of
 from slpd.report.sources import report_files, without_vectors
 from slpd.settings.experiment import load_experiment
-from slpd.settings.recipe import Recipe
+from slpd.settings.recipe import Recipe, VectorRecipe
 from slpd.versions import RESULT_VERSIONS
 
 
@@ -68,13 +68,14 @@ COHORTS = {cohort.name: cohort for cohort in EXPERIMENT.cohorts}
 VARIANTS = {variant.name: variant for variant in EXPERIMENT.variants}
 TASKS = {task.name: task for task in EXPERIMENT.tasks}
 HEADS = {head.name: head for head in EXPERIMENT.heads}
+PREDICTIONS = {wanted.name: wanted for wanted in EXPERIMENT.predictions}
 TABLES = {table.name: table for table in EXPERIMENT.tables}
 
 LAYOUT = Layout(results_of(EXPERIMENT.experiment))
 # Patterns, for f-strings in rules.
 RESULTS, BENCHMARKS = LAYOUT.results, LAYOUT.benchmarks
 COHORT, MANIFEST, WARMUP, VARIANT = LAYOUT.cohort(), LAYOUT.manifest(), LAYOUT.warmup(), LAYOUT.variant()
-TASK, EVALUATION = LAYOUT.task(), LAYOUT.evaluation()
+BAGS, TASK, EVALUATION = str(LAYOUT.bags()), LAYOUT.task(), LAYOUT.evaluation()
 LOGS = logs_of(EXPERIMENT.experiment)
 LIVE = LOGS / "training"
 
@@ -96,6 +97,8 @@ wildcard_constraints:
     task=one_of(TASKS),
     head=one_of(HEADS),
     table=one_of(TABLES),
+    prediction=one_of(PREDICTIONS),
+    trained_on=f"({one_of(map('/of_{}'.format, COHORTS))})?",  # the cohort of the encoder, where it is another
     batch=r"\d+",
     iteration=r"\d\d\d+",
     at=r"(/iterations/\d\d\d+)?",  # of an iteration that begins, or nothing: of the trained encoder

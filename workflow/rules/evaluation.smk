@@ -78,6 +78,8 @@ rule split_folds:
     input:
         sheet=task_sheet,
         manifest=lambda wildcards: expand(MANIFEST, cohort=TASKS[wildcards.task].cohort),
+        test_sheet=external_sheet,
+        test_manifest=external(MANIFEST),
         imported=imported_splits,
     output:
         folds=f"{TASK}/folds.csv",
@@ -90,14 +92,15 @@ rule split_folds:
         mem_mb=1000,
         runtime=10,
     params:
-        files=files_of(task_sheet, imported_splits),
+        files=files_of(task_sheet, external_sheet, imported_splits),
         task=lambda wildcards: TASKS[wildcards.task].model_dump_json(),
         version=result_version("split_folds"),
     message:
         "{wildcards.task}: folds"
     shell:
         "exec python -m slpd split_folds --sheet {input.sheet:q} --manifest {input.manifest:q} --task {params.task:q}"
-        " --absent {output.absent:q} --out {output.folds:q} > {log:q} 2>&1"
+        " --test-sheet {input.test_sheet:q} --test-manifest {input.test_manifest:q} --absent {output.absent:q}"
+        " --out {output.folds:q} > {log:q} 2>&1"
 
 
 rule evaluate:
@@ -105,12 +108,16 @@ rule evaluate:
         bags=tested_bags,
         absent=absent_from_bags,
         folds=rules.split_folds.output.folds,
+        manifests=manifests_of_task,
+        encoder=encoder_of_bags,
     output:
         predictions=f"{EVALUATION}/predictions.csv",
         metrics=f"{EVALUATION}/metrics.csv",
         intervals=f"{EVALUATION}/intervals.csv",
         calibration=f"{EVALUATION}/calibration.csv",
         weights=f"{EVALUATION}/region_weights.h5",
+        heads=f"{EVALUATION}/heads.safetensors",
+        resamples=f"{EVALUATION}/resamples.npz",
     log:
         f"{LOGS}/evaluate/{{task}}/{{variant}}/{{head}}.log",
     benchmark:
@@ -127,6 +134,10 @@ rule evaluate:
         head=lambda wildcards: HEADS[wildcards.head].model_dump_json(),
         preset=lambda wildcards: as_json(EXPERIMENT.preset_of(HEADS[wildcards.head])),
         settings=settings("intervals"),
+        # What it says of slides and vectors has its own effect before: no reason to run again.
+        recipe=lambda wildcards, input: VectorRecipe.of(
+            EXPERIMENT, COHORTS[TASKS[wildcards.task].cohort], VARIANTS[wildcards.variant]
+        ).model_dump_json(),
         version=result_version("evaluate"),
     message:
         "{wildcards.task}: {wildcards.variant}, {wildcards.head}"
@@ -134,17 +145,48 @@ rule evaluate:
         "exec python -m slpd evaluate --bags {input.bags:q} --absent {input.absent:q} --folds {input.folds:q} --task {params.task:q}"
         " --head {params.head:q} --preset {params.preset:q} --settings {params.settings:q} --variant {wildcards.variant}"
         " --predictions {output.predictions:q} --metrics {output.metrics:q} --intervals {output.intervals:q}"
-        " --calibration {output.calibration:q} --weights {output.weights:q} > {log:q} 2>&1"
+        " --calibration {output.calibration:q} --weights {output.weights:q} --heads {output.heads:q}"
+        " --resamples {output.resamples:q} --manifests {input.manifests:q} --encoder {input.encoder:q} --recipe {params.recipe:q} > {log:q} 2>&1"
+
+
+rule predict_slides:
+    input:
+        heads=lambda wildcards: f"{evaluation_of(wildcards)}/heads.safetensors",
+        bags=predicted_bags,
+        encoder=encoder_of_bags,
+        manifest=lambda wildcards: expand(MANIFEST, cohort=PREDICTIONS[wildcards.prediction].cohort),
+    output:
+        folder=directory(LAYOUT.prediction()),
+    log:
+        f"{LOGS}/predict_slides/{{prediction}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        files=files_of(predicted_bags),
+        sheet=lambda wildcards, input: COHORTS[PREDICTIONS[wildcards.prediction].cohort].sheet,
+        patients=lambda wildcards: labels_digest(SHEETS[PREDICTIONS[wildcards.prediction].cohort].values()),
+        tissue=lambda wildcards, input: LAYOUT.cohort(PREDICTIONS[wildcards.prediction].cohort) / "tissue",
+        version=result_version("predict_slides"),
+    message:
+        "{wildcards.prediction}: what trained heads say of its slides; research use only"
+    shell:
+        "exec python -m slpd predict_slides --heads {input.heads:q} --bags {input.bags:q} --encoder {input.encoder:q}"
+        " --manifest {input.manifest:q} --sheet {params.sheet:q} --tissue {params.tissue:q} --out {output.folder:q} > {log:q} 2>&1"
 
 
 rule make_table:
     input:
         metrics=evaluations_of("metrics.csv"),
         intervals=evaluations_of("intervals.csv"),
+        resamples=evaluations_of("resamples.npz"),
         published=lambda wildcards: TABLES[wildcards.table].published,
         folds=of_tasks(rules.split_folds.output.folds),
         absent=of_tasks(rules.split_folds.output.absent),
         manifests=of_tasks(MANIFEST),
+        test_manifests=lambda wildcards: list(external_manifests(wildcards).values()),
         without_vectors=absent_from_bags_in,
     output:
         csv=LAYOUT.table(".csv"),
@@ -168,6 +210,7 @@ rule make_table:
         table=lambda wildcards: TABLES[wildcards.table].model_dump_json(),
         tasks=lambda wildcards: [TASKS[task].model_dump_json() for task in TABLES[wildcards.table].tasks],
         settings=settings("intervals"),
+        test_manifests=lambda wildcards: json.dumps(external_manifests(wildcards)),
         unavailable=lambda wildcards: json.dumps(EXPERIMENT.unavailable_in(TABLES[wildcards.table])),
         evaluations=lambda wildcards, input: [Path(path).parent for path in input.metrics],
         without_vectors=lambda wildcards: json.dumps(
@@ -179,7 +222,7 @@ rule make_table:
     shell:
         "exec python -m slpd make_table --table {params.table:q} --settings {params.settings:q} --tasks {params.tasks:q}"
         " --unavailable {params.unavailable:q} --evaluations {params.evaluations:q} --folds {input.folds:q}"
-        " --manifests {input.manifests:q} --absent {input.absent:q}"
+        " --manifests {input.manifests:q} --test-manifests {params.test_manifests:q} --absent {input.absent:q}"
         " --without-vectors {params.without_vectors:q} --csv {output.csv:q} --differences {output.differences:q}"
         " --markdown {output.markdown:q} --latex {output.latex:q} --html {output.html:q} > {log:q} 2>&1"
 

@@ -143,20 +143,44 @@ def block_of(wildcards):
 
 
 def encoder_weights(wildcards):
-    """The region encoder of a variant: what it is given, its last teacher, or that of another cohort's variant."""
-    variant = VARIANTS[wildcards.variant]
+    """The region encoder of a variant, which is trained on a cohort or comes from elsewhere."""
+    return encoder_on(wildcards.trained_on.removeprefix("/of_") or wildcards.cohort, VARIANTS[wildcards.variant])
+
+
+def encoder_on(cohort, variant):
+    """The same: what it is given, its last teacher on a cohort, or that of another cohort's variant."""
     if variant.pretrained:
         return ancient(variant.pretrained.checkpoint)  # known by its hash
-    of = variant.encoder_of or wildcards
-    return trained_as(f"{VARIANT}/teacher.safetensors", of.cohort, of.variant)
+    of, name = (variant.encoder_of.cohort, variant.encoder_of.variant) if variant.encoder_of else (cohort, variant.name)
+    return trained_as(f"{VARIANT}/teacher.safetensors", of, name)
 
 
 # ---- evaluation ----
 
 
 def tested_bags(wildcards):
-    """The region vectors that a variant is tested by."""
-    return trained_as(f"{VARIANT}/bags.h5", TASKS[wildcards.task].cohort, wildcards.variant)
+    """The region vectors that a variant is tested by: of the task's cohort, and of its test cohort."""
+    return bags_of(wildcards.task, wildcards.variant)
+
+
+def bags_of(task, variant):
+    """The same."""
+    return [bags_by(TASKS[task].cohort, variant, cohort) for cohort in TASKS[task].cohorts]
+
+
+def bags_by(home, variant, cohort):
+    """Bags of a cohort; those of another cohort than `home` come from the encoder that is trained on `home`."""
+    away = (VARIANTS[variant].trained or VARIANTS[variant].random) and cohort != home
+    name = EXPERIMENT.trained_as(home, VARIANTS[variant]).name
+    return str(LAYOUT.bags(cohort, name, f"/of_{home}" if away else ""))
+
+
+def encoder_of_bags(wildcards):
+    """The region encoder that made them; of variants without one nothing."""
+    wanted = PREDICTIONS[wildcards.prediction] if "prediction" in wildcards.keys() else wildcards
+    variant = VARIANTS[wanted.variant]
+    without = variant.token_mean or variant.patch_tokens or variant.vectors
+    return [] if without else encoder_on(TASKS[wanted.task].cohort, variant)
 
 
 def foreign_vectors(wildcards):
@@ -166,21 +190,44 @@ def foreign_vectors(wildcards):
 
 
 def absent_from_bags(wildcards):
-    """The slides of which a variant of vectors made elsewhere has none."""
+    """The slides of which a variant of vectors made elsewhere has none, by cohort."""
     if not VARIANTS[wildcards.variant].vectors:
         return []
-    return str(LAYOUT.without_vectors(TASKS[wildcards.task].cohort, wildcards.variant))
+    return [str(LAYOUT.without_vectors(cohort, wildcards.variant)) for cohort in TASKS[wildcards.task].cohorts]
 
 
 def absent_from_bags_in(wildcards):
     """The same of all such variants of a table."""
     files = without_vectors(EXPERIMENT, LAYOUT, TABLES[wildcards.table])
-    return sorted({str(path) for of_task in files.values() for path in of_task.values()})
+    return sorted({str(path) for of_task in files.values() for paths in of_task.values() for path in paths})
 
 
 def task_sheet(wildcards):
     """The sheet that a task has its labels of."""
     return COHORTS[TASKS[wildcards.task].cohort].sheet
+
+
+def manifests_of_task(wildcards):
+    """The manifests of the cohorts of a task."""
+    return expand(MANIFEST, cohort=TASKS[wildcards.task].cohorts)
+
+
+def external(pattern):
+    """An input function: `pattern` of the cohort that a task is tested on; of tasks without one nothing."""
+    return lambda wildcards: [
+        path for name in TASKS[wildcards.task].cohorts[1:] for path in expand(pattern, cohort=name)
+    ]
+
+
+def external_sheet(wildcards):
+    """The sheet of the cohort that a task is tested on."""
+    return [COHORTS[name].sheet for name in TASKS[wildcards.task].cohorts[1:]]
+
+
+def external_manifests(wildcards):
+    """Task of a table -> manifest of the cohort that it is tested on."""
+    tested = {task: TASKS[task].test_cohort for task in TABLES[wildcards.table].tasks if TASKS[task].test_cohort}
+    return {task: str(LAYOUT.manifest(cohort)) for task, cohort in tested.items()}
 
 
 def imported_splits(wildcards):
@@ -201,6 +248,18 @@ def of_tasks(pattern):
     return lambda wildcards: [
         path for task in TABLES[wildcards.table].tasks for path in expand(pattern, task=task, cohort=TASKS[task].cohort)
     ]
+
+
+def evaluation_of(wildcards):
+    """The folder of the evaluation whose heads predict a cohort."""
+    wanted = PREDICTIONS[wildcards.prediction]
+    return LAYOUT.evaluation(wanted.task, wanted.variant, wanted.head)
+
+
+def predicted_bags(wildcards):
+    """Bags of the cohort that is predicted."""
+    wanted = PREDICTIONS[wildcards.prediction]
+    return bags_by(TASKS[wanted.task].cohort, wanted.variant, wanted.cohort)
 
 
 def every_table(wildcards):
@@ -235,9 +294,7 @@ def every_result(wildcards):
         for task, variant, head in evaluated
         for path in expand([*rules.split_folds.output, *rules.evaluate.output], task=task, variant=variant, head=head)
     ]
-    bags = [
-        path for task, variant, _ in evaluated for path in trained_as(f"{VARIANT}/bags.h5", TASKS[task].cohort, variant)
-    ]
+    bags = [path for task, variant, _ in evaluated for path in bags_of(task, variant)]
     drawn = [
         path
         for task, variant, _ in evaluated

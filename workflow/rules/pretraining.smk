@@ -204,11 +204,11 @@ rule embed_bags:
         manifest=rules.cohort_manifest.output.manifest,
         teacher=encoder_weights,
     output:
-        bags=f"{VARIANT}/bags.h5",
+        bags=BAGS,
     log:
-        f"{LOGS}/embed_bags/{{cohort}}/{{variant}}.log",
+        f"{LOGS}/embed_bags/{{cohort}}/{{variant}}{{trained_on}}.log",
     benchmark:
-        f"{BENCHMARKS}/embed_bags/{{cohort}}/{{variant}}.tsv"
+        f"{BENCHMARKS}/embed_bags/{{cohort}}/{{variant}}{{trained_on}}.tsv"
     wildcard_constraints:
         variant=one_of(
             name
@@ -242,6 +242,7 @@ rule export_encoder:
     output:
         weights=f"{VARIANT}/encoder/region_encoder.safetensors",
         card=f"{VARIANT}/encoder/README.md",
+        config=f"{VARIANT}/encoder/config.json",
     log:
         f"{LOGS}/export_encoder/{{cohort}}/{{variant}}.log",
     conda:
@@ -251,9 +252,11 @@ rule export_encoder:
         runtime=10,
     params:
         recipe=lambda wildcards: recipe_of(wildcards).model_dump_json(),
+        licence=EXPERIMENT.licence,
         version=result_version("export_encoder"),
     message:
-        "{wildcards.cohort}: {wildcards.variant}: region encoder and its model card"
+        "{wildcards.cohort}: {wildcards.variant}: region encoder, laid out as the Hugging Face hub expects"
     shell:
         "exec python -m slpd export_encoder --manifest {input.manifest:q} --teacher {input.teacher:q}"
-        " --recipe {params.recipe:q} --weights {output.weights:q} --card {output.card:q} > {log:q} 2>&1"
+        " --recipe {params.recipe:q} --licence {params.licence:q} --weights {output.weights:q} --card {output.card:q}"
+        " --config {output.config:q} > {log:q} 2>&1"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from slpd.artifacts.atomic import atomic_path
 from slpd.artifacts.disk import raise_if_away
@@ -36,7 +36,7 @@ def write_region_encoder(path: Path, weights: Mapping[str, NDArray[np.float32]],
     """Write the weights; one metadata entry, since several would be stored in no fixed order."""
     with atomic_path(path) as temporary:
         tensors = {name: np.ascontiguousarray(tensor) for name, tensor in weights.items()}
-        save_file(tensors, temporary, {CARD: card.model_dump_json()})
+        temporary.write_bytes(save(tensors, {CARD: card.model_dump_json()}))  # save_file's are for their owner alone
 
 
 def read_region_encoder(path: Path) -> tuple[dict[str, NDArray[np.float32]], RegionEncoderCard]:

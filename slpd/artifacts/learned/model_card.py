@@ -1,5 +1,10 @@
-"""Model card of a region encoder (`README.md` beside its weights): what it is, what made it, how to load it."""
+"""A region encoder as a model repository of the Hugging Face hub: what stands beside its weights.
 
+README.md: model card, what it is, what made it, how to load it. Its front matter is the hub's metadata.
+config.json: how to build the encoder and what it reads, for programs.
+"""
+
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +25,9 @@ ELSEWHERE: dict[str, bool | set[str]] = {
 }
 
 TEMPLATE = """\
+---
+{metadata}---
+
 # Region encoder `{recipe.variant}` of cohort `{recipe.cohort}`
 
 A region encoder of the design of HIPT's ViT_4096-256, trained without labels by {method}
@@ -85,9 +93,9 @@ resolutions it is untested, and it is no medical device.
 
 ## Licence
 
-What may be done with these weights depends on the terms of the slides and on the licence of the patch encoder.
-HIPT's weights come under Apache 2.0 with Commons Clause (its LICENSE), for non-commercial academic purposes (its
-README).
+Stated: `{licence}`. What may be done with these weights depends on the terms of the slides and on the licence of the
+patch encoder. HIPT's weights come under Apache 2.0 with Commons Clause (its LICENSE), for non-commercial academic
+purposes (its README).
 """
 
 
@@ -111,6 +119,7 @@ class ModelCard:
     file: str  # name of the weights file beside the card
     sha256: str  # of that file
     n_parameters: int
+    licence: str  # as the hub names it; "other": that of slides and patch encoder decides
 
 
 def write_model_card(path: Path, card: ModelCard) -> None:
@@ -118,6 +127,7 @@ def write_model_card(path: Path, card: ModelCard) -> None:
     settings = card.recipe.model_dump(mode="json", exclude=ELSEWHERE, exclude_none=True)
     text = TEMPLATE.format(
         **vars(card),
+        metadata=yaml.safe_dump(hub_metadata(card.licence), sort_keys=False),
         architecture=card.encoder.region_encoder,
         tokens=describe_patch_encoder(card.recipe.patch_encoder),
         method=describe_objective(card.recipe.objective),
@@ -125,6 +135,32 @@ def write_model_card(path: Path, card: ModelCard) -> None:
         versions=", ".join(f"{name} {version}" for name, version in card.encoder.versions.items()),
     )
     write_text(path, text)
+
+
+def hub_metadata(licence: str) -> dict[str, object]:
+    """The front matter of the card: a licence that the hub does not know has a name and a place to read about it."""
+    unnamed = {"license_name": "terms-of-slides-and-patch-encoder", "license_link": "README.md#licence"}
+    return {
+        "license": licence,
+        **(unnamed if licence == "other" else {}),
+        "library_name": "slpd",
+        "pipeline_tag": "image-feature-extraction",
+        "tags": ["histopathology", "whole-slide-images", "self-supervised-learning", "research-use-only"],
+    }
+
+
+def write_hub_config(path: Path, card: ModelCard) -> None:
+    """Write what a program needs to build the encoder and to feed it."""
+    regions = card.recipe.regions
+    content = {
+        "model_type": "slpd_region_encoder",
+        **card.encoder.model_dump(exclude={"versions"}),
+        "region_px": regions.region_px,
+        "mpp": regions.mpp,
+        "patch_encoder": card.recipe.patch_encoder.model_dump(mode="json", exclude={"checkpoint"}),
+        "weights": {"file": card.file, "sha256": card.sha256},
+    }
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def describe_patch_encoder(settings: PatchEncoderSettings) -> str:

@@ -178,7 +178,8 @@ def result_records(
     """
     known = before.results if before else {}
     paths = {str(path.relative_to(results)): path for path in result_files(results)}
-    folders = {folder_of(name): stage for name, stage in stages.items()}  # files of slides are there undeclared
+    # Files of slides are there undeclared; other stages declare a folder.
+    folders = {folder: stage for name, stage in stages.items() for folder in (folder_of(name), Path(name))}
 
     def result_record(name: str) -> FileRecord:
         stage = stages.get(name) or folders.get(folder_of(name), "")
