@@ -317,6 +317,7 @@ EDITS: dict[str, Edit] = {
     "tasks.folds.kind": other_folds,
     "tasks.folds.train_per_class": in_entry("tasks", "dx", "folds", "train_per_class", value=1),
     "tasks.folds.n_draws": few_shot,
+    "tasks.folds.preserve": in_entry("tasks", "dx", "folds", "preserve", value="site"),
     "tasks.folds.folder": in_entry("tasks", "imp", "folds", "folder", value="other_splits"),
     "heads.name": rename("heads", "knn", "heads"),
     "heads.kind": other_head,

@@ -74,10 +74,10 @@ FIGURES = "task,variant,head,metric,value,std,source\ndx,given,knn,auc,0.5,0.1,a
 
 
 def label_more(sheet: Path) -> None:
-    """Give the sheet a second label column `dy` and two of survival each, and a copy; and a file of kinds."""
+    """Give the sheet a second label column `dy`, two of survival each, sites, and a copy; and a file of kinds."""
     header, *lines = sheet.read_text().splitlines()
-    more = [f"{line},{line[-1]},{i},{i % 3 and 1},{10 - i},1" for i, line in enumerate(lines, 1)]
-    sheet.write_text("\n".join([f"{header},dy,months,dead,weeks,relapsed", *more]) + "\n")
+    more = [f"{line},{line[-1]},{i},{i % 3 and 1},{10 - i},1,{i // 2}" for i, line in enumerate(lines, 1)]
+    sheet.write_text("\n".join([f"{header},dy,months,dead,weeks,relapsed,site", *more]) + "\n")
     shutil.copy(sheet, sheet.with_name("copy.csv"))
     sheet.with_name("kinds.csv").write_text("slide,x_lv0,y_lv0,side_lv0,kind\ns0,0,0,64,fat\n")
 

@@ -82,6 +82,7 @@ rule split_folds:
     output:
         folds=f"{TASK}/folds.csv",
         absent=f"{TASK}/not_in_folds.csv",
+        balance=f"{TASK}/balance.csv",
     log:
         f"{LOGS}/split_folds/{{task}}.log",
     conda:
@@ -97,7 +98,7 @@ rule split_folds:
         "{wildcards.task}: folds"
     shell:
         "exec python -m slpd split_folds --sheet {input.sheet:q} --manifest {input.manifest:q} --task {params.task:q}"
-        " --absent {output.absent:q} --out {output.folds:q} > {log:q} 2>&1"
+        " --absent {output.absent:q} --balance {output.balance:q} --out {output.folds:q} > {log:q} 2>&1"
 
 
 rule evaluate:
