@@ -22,6 +22,7 @@ from slpd.artifacts.slides.slide_files import SINGLE, whole_slide_file
 from slpd.artifacts.slides.spelling import SEPARATORS, barcode, groups, likely_date, likely_key
 from slpd.errors import UserError, first_of
 from slpd.evaluation.imported_folds import absent_text, import_folds
+from slpd.evaluation.subgroup_values import groups_of
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask
 from slpd.settings.experiment import Cohort, Experiment
@@ -56,6 +57,7 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
     warn_of_spellings({cohort.sheet: sheets[cohort.name] for cohort in experiment.cohorts_of_slides})
     for task in experiment.tasks:
         check_labels(task, sheets[task.cohort])
+    check_subgroups(experiment, sheets)
     check_weights(experiment, sheets)
     check_vectors(experiment, sheets)
     check_published(experiment)
@@ -250,6 +252,21 @@ def check_labels(task: ClassTask | SurvivalTask, sheet: Sheet) -> None:
         if lost := absent_text(task.name, splits, sheet):
             log.warning(lost)
         import_folds(task.name, splits, slides, task.folds.allow_patient_overlap)
+
+
+def check_subgroups(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:
+    """Refuse a column of subgroups that no cohort with a task has, or that holds no numbers where it is cut at some."""
+    cohorts = list(dict.fromkeys(task.cohort for task in experiment.tasks))
+    for column in experiment.subgroups.columns:
+        groups = {cohort: groups_of(column, list(sheets[cohort].values())) for cohort in cohorts}
+        without = [cohort for cohort, of_slides in groups.items() if not any(of_slides.values())]
+        if without == cohorts:
+            raise UserError(
+                f"subgroups.columns: no sheet of {', '.join(cohorts)} has values in a column {column.column!r}; correct"
+                " the name, or fill the column"
+            )
+        if without:
+            log.warning("subgroups: no column %r in the sheet of %s", column.column, ", ".join(without))
 
 
 def check_published(experiment: Experiment) -> None:

@@ -115,6 +115,14 @@ class Layout:
         """What a head predicts from the region vectors of a variant."""
         return self.task(task) / variant / head
 
+    def subgroups(self, task: str = "{task}") -> Path:
+        """Metrics of parts of its test cases."""
+        return self.task(task) / "subgroups.csv"
+
+    def subgroup_gaps(self, task: str = "{task}") -> Path:
+        """The largest gaps between these parts."""
+        return self.task(task) / "subgroup_gaps.csv"
+
     def table(self, suffix: str, table: str = "{table}") -> Path:
         """A file of a table, by what comes after the table's name: `.md`, `_differences.csv`."""
         return self.results / "tables" / f"{table}{suffix}"

@@ -35,6 +35,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "import_vectors": 1,
     "split_folds": 4,
     "evaluate": 9,
+    "compare_subgroups": 1,
     "make_table": 3,
     "make_report": 2,
 }

@@ -62,7 +62,8 @@ READERS = {
     "import_vectors": ["evaluate", "make_table", "make_report"],
     "export_encoder": [],
     "split_folds": ["evaluate", "make_report"],
-    "evaluate": ["make_table", "make_report"],
+    "evaluate": ["compare_subgroups", "make_table", "make_report"],
+    "compare_subgroups": ["make_report"],
     "make_table": ["make_report"],
     "make_report": [],
 }
@@ -105,6 +106,7 @@ FIRST: dict[str, list[str]] = {
     "heads": ["evaluate"],
     "head_presets": ["evaluate"],
     "intervals": ["evaluate"],
+    "subgroups": ["compare_subgroups"],
     "tables.caption": ["make_table"],
     "tables.metrics": ["make_table"],
     "tables.name": ["make_table"],
@@ -166,6 +168,7 @@ def start_config() -> Config:
         {"name": "vit_wsi", "kind": "vit_wsi", "preset": "modern", **widths, "dropout": 0.0},
     ]
     config["report"] = {"variants": ["slpd"]}
+    config["subgroups"] = {"columns": [{"column": "months", "edges": [5.0]}]}
     config["tables"] += [
         table("vectors", ["dx"], ["titan", "tiles"], ["knn"], ["auc"]),
         table(
@@ -329,6 +332,8 @@ EDITS: dict[str, Edit] = {
     "tables.heads": in_entry("tables", "small", "heads", value=["knn", "abmil"]),
     "tables.published": in_entry("tables", "small", "published", value=["other_figures.csv"]),
     "report.variants": lambda config: config["report"].update(variants=["slpd", "intra"]),
+    "subgroups.columns.column": lambda config: config["subgroups"]["columns"][0].update(column="dead"),
+    "subgroups.columns.edges": lambda config: config["subgroups"]["columns"][0].update(edges=[4.0]),
     "tables.metrics": in_entry("tables", "toy", "metrics", value=["auc"]),
 }
 NOTHING_TO_EDIT = {"tasks.cohort", "cohorts.of"}  # there is one cohort
@@ -454,14 +459,14 @@ FILES = [
     ("a slide replaced by another file (of another size)", "as one slide more", EVERYTHING),
     ("a slide's `mpp` or `mask`", "as one slide more", EVERYTHING),
     ("a slide's path, its file moved", "as one slide more", EVERYTHING),
-    ("a label or a patient in the sheet", "", ["split_folds", "test_graph"]),
+    ("a label or a patient in the sheet", "", ["split_folds", "test_graph", "compare_subgroups"]),
     ("a figure in a file of published figures", "", ["make_table"]),
     ("a variant's `pretrained.checkpoint` set to null", "", ["make_table"]),
     ("a split file of imported folds removed", "", ["split_folds"]),
     ("a variant, a head, a task or published figures removed from a table", "", ["make_table"]),
     ("a table removed from the list", "", ["make_report"]),
     ("a variant whose settings become those of another one", "", ["evaluate"]),
-    ("one column more in the sheet", "", ["split_folds", "test_graph"]),
+    ("one column more in the sheet", "", ["split_folds", "test_graph", "compare_subgroups"]),
     ("the order of lines in the sheet", "", ["split_folds"]),
     ("a comment, or the order of keys, in the config", "", []),
     ("a slide copied or touched, with the same size", "", []),

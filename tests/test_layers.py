@@ -62,6 +62,7 @@ WITHOUT_TORCH = [
     "import_hipt",
     "split_folds",
     "evaluate",
+    "compare_subgroups",
     "make_table",
     "make_report",
     "make_cohort",

@@ -30,8 +30,8 @@ def slide_properties(rows: Sequence[SheetRow], slide_mpp: Mapping[str, float | N
     return known | {column: [row.labels.get(column, "") for row in rows] for column in columns}
 
 
-def preserved_value(row: SheetRow, column: str) -> str:
-    """A slide's value in a column that folds may preserve; `site` without a column of its barcode; empty: unknown."""
+def column_value(row: SheetRow, column: str) -> str:
+    """A slide's value in a column of the sheet, or the site of its barcode where none is so named; empty: unknown."""
     return row.labels.get(column, tcga_site(row) if column == SITE else "")
 
 

@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from slpd.analysis.slide_properties import preserved_value
+from slpd.analysis.slide_properties import column_value
 from slpd.artifacts.evaluation.folds import LabelledSlide
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import UserError
@@ -55,7 +55,7 @@ def labelled_slide(task: ClassTask | SurvivalTask, row: SheetRow) -> LabelledSli
 def site_of(task: ClassTask | SurvivalTask, row: SheetRow) -> str:
     """The value that the folds of a task keep together; empty: unknown, or they keep nothing together."""
     column = task.folds.preserve if isinstance(task.folds, GeneratedFolds) else None
-    return preserved_value(row, column) if column else ""
+    return column_value(row, column) if column else ""
 
 
 def survival_slide(task: SurvivalTask, row: SheetRow, site: str) -> LabelledSlide | None:

@@ -9,6 +9,7 @@ from typing import Any
 from slpd.report.navigation import page_name
 from slpd.report.result_figures import DrawnFigure, Evaluated, class_figures, confusion_figures, folds_figure
 from slpd.report.site import FigureBlock, Site, columns
+from slpd.report.subgroups_part import SubgroupResults, subgroups_part
 from slpd.report.words import decimal
 from slpd.settings.evaluation import ClassTask, SurvivalTask
 from slpd.settings.tables import Table
@@ -27,6 +28,7 @@ class TaskResults:
     task: ClassTask | SurvivalTask
     facts: TaskFacts
     evaluations: Sequence[Evaluated]
+    subgroups: SubgroupResults
 
 
 def write_results(
@@ -99,6 +101,7 @@ def task_section(site: Site, table: Table, shown: TableContent, results: TaskRes
         "task": task.name,
         "figures": [write_drawn(site, prefix, figure) for figure in drawn],
         "confusion": [write_drawn(site, prefix, figure) for figure in confusion],
+        "subgroups": subgroups_part(site, prefix, table, results.subgroups),
         "notes": [] if isinstance(task, ClassTask) else [SURVIVAL_NOTE],
         "failed": [f"{failed.head} on {failed.variant}: {failed.why}" for failed in results.evaluations if failed.why],
     }

@@ -101,6 +101,8 @@ def table_sources(experiment: Experiment, layout: Layout) -> Iterator[Path]:
     for table in experiment.tables:
         for names in experiment.evaluations_of(table):
             yield from evaluation_files(layout.evaluation(*names))
+        if experiment.subgroups.columns:
+            yield from (path for task in table.tasks for path in (layout.subgroups(task), layout.subgroup_gaps(task)))
         for task in table.tasks:
             yield from (layout.folds(task), layout.absent(task))
         for files in without_vectors(experiment, layout, table).values():

@@ -15,6 +15,7 @@ from slpd.settings.preset import Preset, with_preset
 from slpd.settings.report import Report
 from slpd.settings.section import MASK_SUFFIXES, Name, Named, Section, Seed, first_fault, named
 from slpd.settings.slides import Manifest, PatchEncoderSettings, Reading, Regions, Tissue
+from slpd.settings.subgroups import Subgroups
 from slpd.settings.tables import Table, metrics_of, refuse_names_of_differences
 from slpd.settings.training import PLAIN_DINO, Objective, Prototypes, RegionEncoder, SlideGraph, Training
 
@@ -194,6 +195,7 @@ class Experiment(Section):
     head_presets: dict[Name, HeadPreset] = Field(description="how heads are trained, by name")
     intervals: Intervals
     tables: list[Table]
+    subgroups: Subgroups
     report: Report
 
     @property
@@ -302,6 +304,11 @@ class Experiment(Section):
         missing = self.unavailable_in(table)
         every = product(table.tasks, table.variants, table.heads)
         return [(task, variant, head) for task, variant, head in every if variant not in missing]
+
+    def evaluations_on(self, task: str) -> list[tuple[Name, Name, Name]]:
+        """Task, variant and head of every evaluation of a task that some table shows and that can be made."""
+        every = dict.fromkeys(names for table in self.tables for names in self.evaluations_of(table))
+        return [names for names in every if names[0] == task]
 
     def first_of_block(self, until: int) -> int:
         """The first iteration of the block that a job of `distill_slpd` trains, given where it ends.

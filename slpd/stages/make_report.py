@@ -16,6 +16,7 @@ from slpd.artifacts.atomic import atomic_folder
 from slpd.artifacts.evaluation.metric_intervals import read_intervals
 from slpd.artifacts.evaluation.predictions import read_predictions
 from slpd.artifacts.evaluation.region_weights import read_region_weights
+from slpd.artifacts.evaluation.subgroup_tables import read_figures, read_gaps
 from slpd.artifacts.learned.bags import read_corners
 from slpd.artifacts.learned.cohort_prototypes import read_prototypes
 from slpd.artifacts.learned.embeddings import read_embeddings
@@ -45,6 +46,7 @@ from slpd.report.settings_page import Maker, write_settings
 from slpd.report.site import Site
 from slpd.report.slides_page import Slides, write_slides
 from slpd.report.sources import curve_file, evaluation_files, variant_files, without_vectors
+from slpd.report.subgroups_part import SubgroupResults
 from slpd.report.summary_page import write_summary
 from slpd.report.training_page import write_training
 from slpd.report.variant_pages import write_variant
@@ -225,7 +227,12 @@ def make_results(site: Site, experiment: Experiment, layout: Layout, table: Tabl
         experiment.intervals.level,
     )
     results = [
-        TaskResults(task, facts, read_evaluated(layout, table, content, task.name))
+        TaskResults(
+            task,
+            facts,
+            read_evaluated(layout, table, content, task.name),
+            read_subgroups(layout, task.name) if experiment.subgroups.columns else SubgroupResults([], []),
+        )
         for task, facts in zip(tasks, content.tasks, strict=True)
     ]
     downloads = [
@@ -235,6 +242,11 @@ def make_results(site: Site, experiment: Experiment, layout: Layout, table: Tabl
     differences = site.link_file(layout.table("_differences.csv", table.name), f"data/differences-{table.name}.csv")
     write_results(site, table, content, results, downloads, differences)
     return content
+
+
+def read_subgroups(layout: Layout, task: str) -> SubgroupResults:
+    """The groups of a task, of all its evaluations."""
+    return SubgroupResults(read_figures(layout.subgroups(task)), read_gaps(layout.subgroup_gaps(task)))
 
 
 def read_evaluated(layout: Layout, table: Table, content: TableContent, task: str) -> list[Evaluated]:

@@ -138,6 +138,36 @@ rule evaluate:
         " --calibration {output.calibration:q} --weights {output.weights:q} > {log:q} 2>&1"
 
 
+rule compare_subgroups:
+    input:
+        predictions=predictions_on_task,
+    output:
+        subgroups=LAYOUT.subgroups(),
+        gaps=LAYOUT.subgroup_gaps(),
+    log:
+        f"{LOGS}/compare_subgroups/{{task}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        files=files_of(predictions_on_task),
+        labels=labels_of_task,
+        sheet=lambda wildcards, input: task_sheet(wildcards),
+        task=lambda wildcards: TASKS[wildcards.task].model_dump_json(),
+        settings=settings("subgroups"),
+        intervals=settings("intervals"),
+        evaluations=lambda wildcards, input: [Path(path).parent for path in input.predictions],
+        version=result_version("compare_subgroups"),
+    message:
+        "{wildcards.task}: parts of the test cases"
+    shell:
+        "exec python -m slpd compare_subgroups --evaluations {params.evaluations:q} --sheet {params.sheet:q}"
+        " --task {params.task:q} --settings {params.settings:q} --intervals {params.intervals:q}"
+        " --gaps {output.gaps:q} --out {output.subgroups:q} > {log:q} 2>&1"
+
+
 rule make_table:
     input:
         metrics=evaluations_of("metrics.csv"),
@@ -188,3 +218,4 @@ rule make_table:
 rule tables:
     input:
         every_table,
+        every_comparison,

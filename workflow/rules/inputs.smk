@@ -183,6 +183,16 @@ def task_sheet(wildcards):
     return COHORTS[TASKS[wildcards.task].cohort].sheet
 
 
+def labels_of_task(wildcards):
+    """A param: what its sheet says of slides; not the order of lines, nor the file's time."""
+    return labels_digest(SHEETS[TASKS[wildcards.task].cohort].values())
+
+
+def predictions_on_task(wildcards):
+    """The predictions of every evaluation of a task."""
+    return [f"{LAYOUT.evaluation(*names)}/predictions.csv" for names in EXPERIMENT.evaluations_on(wildcards.task)]
+
+
 def imported_splits(wildcards):
     """The files of imported folds."""
     folds = TASKS[wildcards.task].folds
@@ -206,6 +216,12 @@ def of_tasks(pattern):
 def every_table(wildcards):
     """All tables, in every format."""
     return expand(list(rules.make_table.output), table=TABLES)
+
+
+def every_comparison(wildcards):
+    """Parts of the test cases compared, where the config names columns."""
+    tasks = dict.fromkeys(task for table in TABLES.values() for task in table.tasks)
+    return expand(list(rules.compare_subgroups.output), task=tasks) if EXPERIMENT.subgroups.columns else []
 
 
 # ---- report ----
