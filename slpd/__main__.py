@@ -50,6 +50,7 @@ STAGES = {
     "split_folds": "split a task's slides into folds",
     "evaluate": "train and test a head on every fold of a task",
     "compare_subgroups": "compare metrics between parts of the test cases: sites, scanners, age bands",
+    "measure_robustness": "measure whether a variant's vectors follow the class or the site",
     "make_table": "collect evaluations into a table",
     "make_report": "write the report of an experiment",
     "init": "write a first sheet and config of a folder of slides (no rule: on request)",

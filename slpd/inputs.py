@@ -26,6 +26,7 @@ from slpd.evaluation.subgroup_values import groups_of
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask
 from slpd.settings.experiment import Cohort, Experiment
+from slpd.settings.subgroups import SubgroupColumn
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
     warn_of_spellings({cohort.sheet: sheets[cohort.name] for cohort in experiment.cohorts_of_slides})
     for task in experiment.tasks:
         check_labels(task, sheets[task.cohort])
-    check_subgroups(experiment, sheets)
+    check_columns(experiment, sheets)
     check_weights(experiment, sheets)
     check_vectors(experiment, sheets)
     check_published(experiment)
@@ -254,19 +255,21 @@ def check_labels(task: ClassTask | SurvivalTask, sheet: Sheet) -> None:
         import_folds(task.name, splits, slides, task.folds.allow_patient_overlap)
 
 
-def check_subgroups(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:
-    """Refuse a column of subgroups that no cohort with a task has, or that holds no numbers where it is cut at some."""
+def check_columns(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:
+    """Refuse columns of subgroups and confounders that no cohort with a task has, and words where numbers are cut."""
+    confounders = [SubgroupColumn(column=column) for column in experiment.robustness.confounders]
     cohorts = list(dict.fromkeys(task.cohort for task in experiment.tasks))
-    for column in experiment.subgroups.columns:
-        groups = {cohort: groups_of(column, list(sheets[cohort].values())) for cohort in cohorts}
-        without = [cohort for cohort, of_slides in groups.items() if not any(of_slides.values())]
+    wanted = {"subgroups.columns": experiment.subgroups.columns, "robustness.confounders": confounders}
+    for key, column in ((key, column) for key, columns in wanted.items() for column in columns):
+        values = {cohort: groups_of(column, list(sheets[cohort].values())) for cohort in cohorts}
+        without = [cohort for cohort, of_slides in values.items() if not any(of_slides.values())]
         if without == cohorts:
             raise UserError(
-                f"subgroups.columns: no sheet of {', '.join(cohorts)} has values in a column {column.column!r}; correct"
-                " the name, or fill the column"
+                f"{key}: no sheet of {', '.join(cohorts)} has values in a column {column.column!r}; correct the name,"
+                " or fill the column"
             )
         if without:
-            log.warning("subgroups: no column %r in the sheet of %s", column.column, ", ".join(without))
+            log.warning("%s: no column %r in the sheet of %s", key, column.column, ", ".join(without))
 
 
 def check_published(experiment: Experiment) -> None:

@@ -123,6 +123,10 @@ class Layout:
         """The largest gaps between these parts."""
         return self.task(task) / "subgroup_gaps.csv"
 
+    def robustness(self, task: str = "{task}", variant: str = "{variant}") -> Path:
+        """Whether the vectors of a variant follow the class or the site."""
+        return self.task(task) / variant / "robustness.csv"
+
     def table(self, suffix: str, table: str = "{table}") -> Path:
         """A file of a table, by what comes after the table's name: `.md`, `_differences.csv`."""
         return self.results / "tables" / f"{table}{suffix}"

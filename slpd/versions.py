@@ -36,6 +36,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "split_folds": 4,
     "evaluate": 9,
     "compare_subgroups": 1,
+    "measure_robustness": 1,
     "make_table": 3,
     "make_report": 2,
 }

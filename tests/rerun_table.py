@@ -56,14 +56,15 @@ READERS = {
     "map_prototypes": ["make_report"],
     "test_graph": ["make_report"],
     "draw_encoder": ["embed_bags"],
-    "embed_bags": ["evaluate", "make_report"],
-    "pool_tokens": ["evaluate"],
-    "bag_patches": ["evaluate"],
-    "import_vectors": ["evaluate", "make_table", "make_report"],
+    "embed_bags": ["evaluate", "measure_robustness", "make_report"],
+    "pool_tokens": ["evaluate", "measure_robustness"],
+    "bag_patches": ["evaluate", "measure_robustness"],
+    "import_vectors": ["evaluate", "measure_robustness", "make_table", "make_report"],
     "export_encoder": [],
     "split_folds": ["evaluate", "make_report"],
     "evaluate": ["compare_subgroups", "make_table", "make_report"],
     "compare_subgroups": ["make_report"],
+    "measure_robustness": ["make_report"],
     "make_table": ["make_report"],
     "make_report": [],
 }
@@ -105,8 +106,9 @@ FIRST: dict[str, list[str]] = {
     "tasks": ["split_folds"],
     "heads": ["evaluate"],
     "head_presets": ["evaluate"],
-    "intervals": ["evaluate"],
+    "intervals": ["evaluate", "measure_robustness"],
     "subgroups": ["compare_subgroups"],
+    "robustness": ["measure_robustness"],
     "tables.caption": ["make_table"],
     "tables.metrics": ["make_table"],
     "tables.name": ["make_table"],
@@ -168,6 +170,7 @@ def start_config() -> Config:
         {"name": "vit_wsi", "kind": "vit_wsi", "preset": "modern", **widths, "dropout": 0.0},
     ]
     config["report"] = {"variants": ["slpd"]}
+    config["robustness"] = {"confounders": ["site"]}
     config["subgroups"] = {"columns": [{"column": "months", "edges": [5.0]}]}
     config["tables"] += [
         table("vectors", ["dx"], ["titan", "tiles"], ["knn"], ["auc"]),
@@ -334,6 +337,8 @@ EDITS: dict[str, Edit] = {
     "report.variants": lambda config: config["report"].update(variants=["slpd", "intra"]),
     "subgroups.columns.column": lambda config: config["subgroups"]["columns"][0].update(column="dead"),
     "subgroups.columns.edges": lambda config: config["subgroups"]["columns"][0].update(edges=[4.0]),
+    "robustness.confounders": lambda config: config["robustness"].update(confounders=["weeks"]),
+    "robustness.neighbours": lambda config: config["robustness"].update(neighbours=[3]),
     "tables.metrics": in_entry("tables", "toy", "metrics", value=["auc"]),
 }
 NOTHING_TO_EDIT = {"tasks.cohort", "cohorts.of"}  # there is one cohort
@@ -459,14 +464,14 @@ FILES = [
     ("a slide replaced by another file (of another size)", "as one slide more", EVERYTHING),
     ("a slide's `mpp` or `mask`", "as one slide more", EVERYTHING),
     ("a slide's path, its file moved", "as one slide more", EVERYTHING),
-    ("a label or a patient in the sheet", "", ["split_folds", "test_graph", "compare_subgroups"]),
+    ("a label or a patient in the sheet", "", ["split_folds", "test_graph", "compare_subgroups", "measure_robustness"]),
     ("a figure in a file of published figures", "", ["make_table"]),
     ("a variant's `pretrained.checkpoint` set to null", "", ["make_table"]),
     ("a split file of imported folds removed", "", ["split_folds"]),
     ("a variant, a head, a task or published figures removed from a table", "", ["make_table"]),
     ("a table removed from the list", "", ["make_report"]),
     ("a variant whose settings become those of another one", "", ["evaluate"]),
-    ("one column more in the sheet", "", ["split_folds", "test_graph", "compare_subgroups"]),
+    ("one column more in the sheet", "", ["split_folds", "test_graph", "compare_subgroups", "measure_robustness"]),
     ("the order of lines in the sheet", "", ["split_folds"]),
     ("a comment, or the order of keys, in the config", "", []),
     ("a slide copied or touched, with the same size", "", []),

@@ -24,7 +24,7 @@ from slpd.evaluation.cases import Outcomes
 from slpd.evaluation.intervals import metric_intervals
 from slpd.evaluation.subgroup_values import groups_of, in_order
 from slpd.evaluation.subgroups import TestedCases, gap_of, group_interval, largest_gaps, metrics_over_folds
-from slpd.inputs import check_subgroups
+from slpd.inputs import check_columns
 from slpd.settings.evaluation import ClassTask, Intervals, SurvivalTask
 from slpd.settings.experiment import load_experiment
 from slpd.settings.subgroups import SubgroupColumn, Subgroups
@@ -181,7 +181,7 @@ def test_a_column_that_no_sheet_has_is_refused_when_the_workflow_starts() -> Non
     experiment = load_experiment(merged({**toy.TOY, "subgroups": {"columns": [{"column": "sexx"}]}}))
     rows = {"s0": SheetRow("s0", "x.svs", "p0", None, {"dx": "a", "sex": "f"})}
     with pytest.raises(UserError, match=r"subgroups.columns: no sheet of toy has values in a column 'sexx'"):
-        check_subgroups(experiment, {"toy": rows})
+        check_columns(experiment, {"toy": rows})
 
 
 # ---- the stage ----

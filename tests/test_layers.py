@@ -63,6 +63,7 @@ WITHOUT_TORCH = [
     "split_folds",
     "evaluate",
     "compare_subgroups",
+    "measure_robustness",
     "make_table",
     "make_report",
     "make_cohort",

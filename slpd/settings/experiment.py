@@ -13,6 +13,7 @@ from slpd.settings.heads import AnyHead, HeadPreset, LogisticHead, TrainedHead
 from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset
 from slpd.settings.report import Report
+from slpd.settings.robustness import Robustness
 from slpd.settings.section import MASK_SUFFIXES, Name, Named, Section, Seed, first_fault, named
 from slpd.settings.slides import Manifest, PatchEncoderSettings, Reading, Regions, Tissue
 from slpd.settings.subgroups import Subgroups
@@ -196,6 +197,7 @@ class Experiment(Section):
     intervals: Intervals
     tables: list[Table]
     subgroups: Subgroups
+    robustness: Robustness
     report: Report
 
     @property
@@ -309,6 +311,12 @@ class Experiment(Section):
         """Task, variant and head of every evaluation of a task that some table shows and that can be made."""
         every = dict.fromkeys(names for table in self.tables for names in self.evaluations_of(table))
         return [names for names in every if names[0] == task]
+
+    def measured_on(self, task: str) -> list[Name]:
+        """The variants whose vectors' robustness is measured on a task: those evaluated on it, if it has classes."""
+        if not self.robustness.confounders or named(self.tasks, task).kind == "survival":
+            return []
+        return list(dict.fromkeys(variant for _, variant, _ in self.evaluations_on(task)))
 
     def first_of_block(self, until: int) -> int:
         """The first iteration of the block that a job of `distill_slpd` trains, given where it ends.

@@ -16,6 +16,7 @@ from slpd.artifacts.atomic import atomic_folder
 from slpd.artifacts.evaluation.metric_intervals import read_intervals
 from slpd.artifacts.evaluation.predictions import read_predictions
 from slpd.artifacts.evaluation.region_weights import read_region_weights
+from slpd.artifacts.evaluation.robustness_table import read_robustness
 from slpd.artifacts.evaluation.subgroup_tables import read_figures, read_gaps
 from slpd.artifacts.learned.bags import read_corners
 from slpd.artifacts.learned.cohort_prototypes import read_prototypes
@@ -42,6 +43,7 @@ from slpd.report.costs import stage_costs
 from slpd.report.navigation import WeighingHead, navigation, reported, trained_cohorts, weighing_heads
 from slpd.report.result_figures import Evaluated
 from slpd.report.results_page import TaskResults, write_results
+from slpd.report.robustness_part import ByVariant
 from slpd.report.settings_page import Maker, write_settings
 from slpd.report.site import Site
 from slpd.report.slides_page import Slides, write_slides
@@ -232,6 +234,7 @@ def make_results(site: Site, experiment: Experiment, layout: Layout, table: Tabl
             facts,
             read_evaluated(layout, table, content, task.name),
             read_subgroups(layout, task.name) if experiment.subgroups.columns else SubgroupResults([], []),
+            read_robustness_of(experiment, layout, table, task.name),
         )
         for task, facts in zip(tasks, content.tasks, strict=True)
     ]
@@ -247,6 +250,12 @@ def make_results(site: Site, experiment: Experiment, layout: Layout, table: Tabl
 def read_subgroups(layout: Layout, task: str) -> SubgroupResults:
     """The groups of a task, of all its evaluations."""
     return SubgroupResults(read_figures(layout.subgroups(task)), read_gaps(layout.subgroup_gaps(task)))
+
+
+def read_robustness_of(experiment: Experiment, layout: Layout, table: Table, task: str) -> ByVariant:
+    """Variant of a table -> robustness of its vectors, where that is measured."""
+    measured = [variant for variant in table.variants if variant in experiment.measured_on(task)]
+    return {variant: read_robustness(layout.robustness(task, variant)) for variant in measured}
 
 
 def read_evaluated(layout: Layout, table: Table, content: TableContent, task: str) -> list[Evaluated]:

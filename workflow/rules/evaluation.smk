@@ -168,6 +168,33 @@ rule compare_subgroups:
         " --gaps {output.gaps:q} --out {output.subgroups:q} > {log:q} 2>&1"
 
 
+rule measure_robustness:
+    input:
+        bags=tested_bags,
+    output:
+        robustness=LAYOUT.robustness(),
+    log:
+        f"{LOGS}/measure_robustness/{{task}}/{{variant}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        files=files_of(tested_bags),
+        labels=labels_of_task,
+        sheet=lambda wildcards, input: task_sheet(wildcards),
+        task=lambda wildcards: TASKS[wildcards.task].model_dump_json(),
+        settings=settings("robustness"),
+        intervals=settings("intervals"),
+        version=result_version("measure_robustness"),
+    message:
+        "{wildcards.task}: {wildcards.variant}: class or site in its vectors"
+    shell:
+        "exec python -m slpd measure_robustness --bags {input.bags:q} --sheet {params.sheet:q} --task {params.task:q}"
+        " --settings {params.settings:q} --intervals {params.intervals:q} --out {output.robustness:q} > {log:q} 2>&1"
+
+
 rule make_table:
     input:
         metrics=evaluations_of("metrics.csv"),

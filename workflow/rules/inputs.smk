@@ -219,9 +219,8 @@ def every_table(wildcards):
 
 
 def every_comparison(wildcards):
-    """Parts of the test cases compared, where the config names columns."""
-    tasks = dict.fromkeys(task for table in TABLES.values() for task in table.tasks)
-    return expand(list(rules.compare_subgroups.output), task=tasks) if EXPERIMENT.subgroups.columns else []
+    """Parts of the test cases compared, and robustness of vectors, where the config names columns."""
+    return sorted({str(path) for table in TABLES.values() for path in comparison_files(EXPERIMENT, LAYOUT, table)})
 
 
 # ---- report ----
@@ -261,7 +260,8 @@ def every_result(wildcards):
         for path in expand(rules.draw_encoder.output, cohort=TASKS[task].cohort, variant=variant)
     ]
     trained = on_trained(list(rules.collect_iterations.output), EXPERIMENT.trained_on)
-    return [*evaluations, *bags, *drawn, *trained, *(path for cohort in COHORTS for path in results_of_cohort(cohort))]
+    made = [*evaluations, *bags, *drawn, *trained, *every_comparison(wildcards)]
+    return [*made, *(path for cohort in COHORTS for path in results_of_cohort(cohort))]
 
 
 def results_of_cohort(cohort):
