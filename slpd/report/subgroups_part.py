@@ -6,6 +6,7 @@ from typing import Any
 
 from slpd.artifacts.evaluation.subgroup_tables import SubgroupFigure, SubgroupGap
 from slpd.plots.evaluation_figures import Measured, draw_folds
+from slpd.plots.style import short
 from slpd.report.site import FigureBlock, Site, columns
 from slpd.report.words import count, decimal
 from slpd.settings.tables import Metric, Table
@@ -86,7 +87,7 @@ def column_figure(
         row = panels.setdefault(figure.head, {}).setdefault(figure.variant, [None] * len(groups))
         if figure.group in groups and not figure.why:
             row[groups.index(figure.group)] = Measured([], figure.value, figure.low, figure.high)
-    drawing = draw_folds(panels, [f"{group} ({sizes[group]})" for group in groups])
+    drawing = draw_folds(panels, [short(group, f" ({sizes[group]})") for group in groups])
     title = TITLES[metric]
     about = f"{title} of test cases by {column}; in brackets patients, lines are intervals; a panel per head"
     about += f" (the {MOST_GROUPS} largest groups)" if len(sizes) > MOST_GROUPS else ""
