@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from small_cases import class_task
 
 from slpd.analysis.vector_robustness import Marks, RobustnessFigures, index_by_chance, robustness, scoreable
 from slpd.artifacts.evaluation.robustness_table import RobustnessLine, read_robustness
@@ -152,17 +151,17 @@ def run_stage(
     parser = argparse.ArgumentParser()
     measure_robustness.add_arguments(parser)
     arguments = ["--bags", str(folder / "bags.h5"), "--sheet", str(folder / "sheet.csv")]
-    arguments += ["--task", class_task().model_dump_json(), "--settings", given.model_dump_json()]
+    arguments += ["--label", "class", "--classes", '["c0", "c1"]', "--settings", given.model_dump_json()]
     arguments += ["--intervals", INTERVALS.model_dump_json(), "--out", str(folder / "robustness.csv")]
     measure_robustness.run(parser.parse_args(arguments))
     return read_robustness(folder / "robustness.csv")
 
 
 def test_the_stage_measures_slides_and_as_many_regions_of_each(tmp_path: Path) -> None:
-    """A slide without a class, one without a site and one without vectors are not looked at."""
+    """A slide of another class, one without a site and one without vectors are not looked at."""
     rng = np.random.default_rng(2)
     lines = [f"s{i:02d},s{i:02d}.tif,p{i},,c{i % 2},{'AB'[i // 2 % 2]}" for i in range(24)]
-    lines += ["n0,n0.tif,n0,,,A", "n1,n1.tif,n1,,c0,", "n2,n2.tif,n2,,c0,A"]
+    lines += ["n0,n0.tif,n0,,c2,A", "n1,n1.tif,n1,,c0,", "n2,n2.tif,n2,,c0,A"]
     bags = {line.split(",")[0]: rng.normal(size=(2 + i % 5, 4)).astype(np.float32) for i, line in enumerate(lines[:-1])}
     slides, regions = run_stage(tmp_path, lines, bags, settings(regions=72))
     assert (slides.vectors, slides.n_vectors, slides.n_slides, slides.n_slides_given) == ("slides", 24, 24, 24)

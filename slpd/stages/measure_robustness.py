@@ -1,8 +1,10 @@
 """Measure whether the vectors of a variant follow the class of their slides or the site."""
 
 import argparse
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +13,10 @@ from numpy.typing import NDArray
 
 from slpd.analysis.slide_properties import column_value
 from slpd.analysis.vector_robustness import Marks, robustness, scoreable
-from slpd.artifacts.evaluation.folds import LabelledSlide
 from slpd.artifacts.evaluation.robustness_table import RobustnessLine, VectorKind, write_robustness
 from slpd.artifacts.learned.bags import read_bags
 from slpd.artifacts.slides.sheet import read_sheet
-from slpd.evaluation.tasks import labelled_slides
-from slpd.settings.evaluation import Intervals, task_from_json
+from slpd.settings.evaluation import Intervals
 from slpd.settings.robustness import Robustness
 
 log = logging.getLogger(__name__)
@@ -25,11 +25,22 @@ Vectors = NDArray[np.float32]  # (n, D)
 Bags = Mapping[str, Vectors]  # slide -> its region vectors
 
 
+@dataclass(frozen=True)
+class MarkedSlide:
+    """A slide with what vectors may follow."""
+
+    slide: str
+    patient: str
+    label: str
+    site: str  # value of the confounder
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("--bags", type=Path, required=True, help="bags of the cohort (HDF5)")
     parser.add_argument("--sheet", type=Path, required=True, help="cohort sheet with classes and confounders (CSV)")
-    parser.add_argument("--task", required=True, help="the task, of classes (JSON)")
+    parser.add_argument("--label", required=True, help="column of the sheet with the classes")
+    parser.add_argument("--classes", required=True, help="the classes (JSON); other slides are left out")
     parser.add_argument("--settings", required=True, help="section robustness of the config (JSON)")
     parser.add_argument("--intervals", required=True, help="section intervals of the config (JSON)")
     parser.add_argument("--out", type=Path, required=True, help="robustness to write (CSV)")
@@ -38,13 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read bags and sheet, measure, write."""
     settings, intervals = Robustness.from_json(args.settings), Intervals.from_json(args.intervals)
-    bags, rows = read_bags(args.bags), {row.slide: row for row in read_sheet(args.sheet)}
-    labelled = labelled_slides(task_from_json(args.task), list(rows.values()))
+    bags, classes = read_bags(args.bags), json.loads(args.classes)
+    rows = [row for row in read_sheet(args.sheet) if row.slide in bags and row.labels[args.label] in classes]
     lines: list[RobustnessLine] = []
     for confounder in settings.confounders:
-        sites = {slide: value for slide, row in rows.items() if (value := column_value(row, confounder))}
-        slides = [slide for slide in labelled if slide.slide in bags and slide.slide in sites]
-        lines += measured(confounder, slides, sites, bags, settings, intervals)
+        slides = [
+            MarkedSlide(row.slide, row.patient, row.labels[args.label], site)
+            for row in rows
+            if (site := column_value(row, confounder))
+        ]
+        lines += measured(confounder, slides, bags, settings, intervals)
     for line in lines:
         log.info(
             "%s, vectors of %s: index %.3f (%.3f by chance), margin %.3f (%.3f); %d of %d slides%s",
@@ -56,8 +70,7 @@ def run(args: argparse.Namespace) -> None:
 
 def measured(
     confounder: str,
-    slides: Sequence[LabelledSlide],
-    sites: Mapping[str, str],
+    slides: Sequence[MarkedSlide],
     bags: Bags,
     settings: Robustness,
     intervals: Intervals,
@@ -67,14 +80,13 @@ def measured(
     Args:
         confounder: Its name.
         slides: Those with a class, a value of the confounder and vectors.
-        sites: Slide -> value of the confounder.
         bags: Slide -> (n, D) region vectors.
         settings: Numbers of neighbours and regions.
         intervals: Of the margin.
     """
     marks = Marks(
         numbers([slide.label for slide in slides]),
-        numbers([sites[slide.slide] for slide in slides]),
+        numbers([slide.site for slide in slides]),
         numbers([slide.patient for slide in slides]),
     )
     kept = scoreable(marks, settings.margin_neighbours)

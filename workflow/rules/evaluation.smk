@@ -184,15 +184,16 @@ rule measure_robustness:
         files=files_of(tested_bags),
         labels=labels_of_task,
         sheet=lambda wildcards, input: task_sheet(wildcards),
-        task=lambda wildcards: TASKS[wildcards.task].model_dump_json(),
+        label=lambda wildcards: TASKS[wildcards.task].label,  # folds do not matter
+        classes=lambda wildcards: json.dumps(TASKS[wildcards.task].classes),
         settings=settings("robustness"),
         intervals=settings("intervals"),
         version=result_version("measure_robustness"),
     message:
         "{wildcards.task}: {wildcards.variant}: class or site in its vectors"
     shell:
-        "exec python -m slpd measure_robustness --bags {input.bags:q} --sheet {params.sheet:q} --task {params.task:q}"
-        " --settings {params.settings:q} --intervals {params.intervals:q} --out {output.robustness:q} > {log:q} 2>&1"
+        "exec python -m slpd measure_robustness --bags {input.bags:q} --sheet {params.sheet:q} --label={params.label:q}"
+        " --classes {params.classes:q} --settings {params.settings:q} --intervals {params.intervals:q} --out {output.robustness:q} > {log:q} 2>&1"
 
 
 rule make_table:
