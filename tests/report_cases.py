@@ -179,14 +179,14 @@ def write_comparisons(task: Path, variants: Sequence[str], heads: Sequence[str])
             gaps.append(SubgroupGap(variant, head, COLUMN, metric, 3, HOSTILE[0], HOSTILE[2], 0.2, 0.0421, 99))
     write_figures(task / "subgroups.csv", figures)
     write_gaps(task / "subgroup_gaps.csv", gaps)
-    first, second = variants
+    failed, measured_one = variants
     measured = (0.6123, 0.5, 11, 0.9, 0.1234, 0.0321, 0.1, 0.15, -0.2, 0.3)
     write_robustness(
-        task / first / "robustness.csv",
+        task / measured_one / "robustness.csv",
         [RobustnessLine(COLUMN, kind, 30, 6, 7, 2, *measured) for kind in ("slides", "regions")],
     )
     write_robustness(
-        task / second / "robustness.csv", [RobustnessLine(COLUMN, "slides", 0, 0, 7, 0, why=f"none of {IMAGE}")]
+        task / failed / "robustness.csv", [RobustnessLine(COLUMN, "slides", 0, 0, 7, 0, why=f"none of {IMAGE}")]
     )
 
 

@@ -12,20 +12,8 @@ from slpd.report.words import count, decimal
 
 ByVariant = Mapping[str, Sequence[RobustnessLine]]
 
-COLUMNS = columns(
-    ["confounder", "vectors of", "variant"],
-    [
-        "index (by chance)",
-        "k",
-        "support",
-        "CRoMa (by chance)",
-        "interval",
-        "worst tenth",
-        "0 or less",
-        "vectors",
-        "slides",
-    ],
-)
+FIGURES = ("index (by chance)", "k", "support", "CRoMa (by chance)", "interval", "worst tenth", "0 or less")
+SIZES = ("vectors", "slides")
 
 
 def robustness_part(site: Site, prefix: str, by_variant: ByVariant) -> dict[str, Any]:
@@ -43,25 +31,30 @@ def robustness_part(site: Site, prefix: str, by_variant: ByVariant) -> dict[str,
     csv = site.write_csv(f"{prefix}-robustness", rows)
     return {
         "figures": [robustness_figure(site, prefix, by_variant, csv)] if any(not line.why for _, line in lines) else [],
-        "columns": COLUMNS,
-        "rows": [row_of(variant, line) for variant, line in lines if not line.why],
-        "failed": [
-            f"{variant}, {line.confounder}, vectors of {line.vectors}: {line.why}"
-            for variant, line in lines
-            if line.why
-        ],
+        **robustness_table("variant", lines),
         "csv": csv,
     }
 
 
-def row_of(variant: str, line: RobustnessLine) -> list[Any]:
+def robustness_table(title: str, lines: Sequence[tuple[str, RobustnessLine]]) -> dict[str, Any]:
+    """Lines as a table, those without figures apart; `title` says what the name of each line is."""
+    return {
+        "columns": columns(["confounder", "vectors of", title], [*FIGURES, *SIZES]),
+        "rows": [row_of(name, line) for name, line in lines if not line.why],
+        "failed": [
+            f"{name}, {line.confounder}, vectors of {line.vectors}: {line.why}" for name, line in lines if line.why
+        ],
+    }
+
+
+def row_of(name: str, line: RobustnessLine) -> list[Any]:
     """A line of the table."""
     index = {"text": f"{line.index:.3f} ({line.index_by_chance:.3f})", "value": line.index}
     margin = {"text": f"{signed(line.margin)} ({signed(line.margin_by_chance)})", "value": line.margin}
     spread = [f"{signed(line.low)} to {signed(line.high)}", signed(line.tail), decimal(line.site_nearer, 2)]
     slides = {"text": f"{line.n_slides} of {line.n_slides_given}", "value": line.n_slides}
     figures = [index, count(line.k), decimal(line.support, 2), margin, *spread, count(line.n_vectors), slides]
-    return [line.confounder, line.vectors, variant, *figures]
+    return [line.confounder, line.vectors, name, *figures]
 
 
 def robustness_figure(site: Site, prefix: str, by_variant: ByVariant, csv: str) -> FigureBlock:

@@ -16,7 +16,7 @@ from slpd.artifacts.atomic import atomic_folder
 from slpd.artifacts.evaluation.metric_intervals import read_intervals
 from slpd.artifacts.evaluation.predictions import read_predictions
 from slpd.artifacts.evaluation.region_weights import read_region_weights
-from slpd.artifacts.evaluation.robustness_table import read_robustness
+from slpd.artifacts.evaluation.robustness_table import RobustnessLine, read_robustness
 from slpd.artifacts.evaluation.subgroup_tables import read_figures, read_gaps
 from slpd.artifacts.learned.bags import read_corners
 from slpd.artifacts.learned.cohort_prototypes import read_prototypes
@@ -151,9 +151,19 @@ def open_variant(experiment: Experiment, layout: Layout, cohort: str, variant: s
             read_prototype_map(files.prototype_map),
             read_slide_map(files.slide_map),
             read_graph_test(files.graph_test),
+            list(robustness_by_task(experiment, layout, cohort, variant)),
             [read_head_results(layout, head) for head in weighing_heads(experiment, cohort, variant)],
             attention,
         )
+
+
+def robustness_by_task(
+    experiment: Experiment, layout: Layout, cohort: str, variant: str
+) -> Iterator[tuple[str, RobustnessLine]]:
+    """Every task of a cohort with what was measured of a variant's vectors."""
+    tasks = [task.name for task in experiment.tasks if task.cohort == cohort]
+    for task in (task for task in tasks if variant in experiment.measured_on(task)):
+        yield from ((task, line) for line in read_robustness(layout.robustness(task, variant)))
 
 
 def read_cohort(experiment: Experiment, layout: Layout, cohort: str, bags: Path) -> CohortView:
