@@ -183,6 +183,8 @@ def test_what_cannot_be_measured_says_why(tmp_path: Path) -> None:
     (line,) = run_stage(tmp_path, lines, equal, settings())
     assert line.why == "no site has 2 slides of other classes and 2 of the same elsewhere"
     assert (line.n_slides, line.n_slides_given) == (0, 12) and math.isnan(line.index)
+    (line,) = run_stage(tmp_path, [f"s{i},s{i}.tif,p{i},,c{i % 2}," for i in range(12)], equal, settings())
+    assert (line.why, line.n_slides_given) == ("no slide has a value in column site", 0)
     lines = [f"s{i},s{i}.tif,p{i},,c{i % 2},{'AB'[i // 2 % 2]}" for i in range(12)]
     (line,) = run_stage(tmp_path, lines, equal, settings())
     assert "collapsed embedding or duplicated rows" in line.why and math.isnan(line.margin)

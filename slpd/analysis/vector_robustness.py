@@ -142,10 +142,10 @@ def margin_by_chance(vectors: Sequence[NDArray[np.float32]], table: pd.DataFrame
     """
     rng, margins = np.random.default_rng(settings.seed), []
     for _ in range(N_SHUFFLES):
-        others = [vectors[place] for place in rng.permutation(len(vectors))]
-        dealt = [np.resize(other, own.shape) for own, other in zip(vectors, others, strict=True)]
-        found = CRoMa.compute(np.concatenate(dealt), table, confounder_column="site", m=settings.margin_neighbours)
-        margins.append(found.value)
+        others = [vectors[slide] for slide in rng.permutation(len(vectors))]
+        dealt = [np.resize(other, of_slide.shape) for of_slide, other in zip(vectors, others, strict=True)]
+        margin = CRoMa.compute(np.concatenate(dealt), table, confounder_column="site", m=settings.margin_neighbours)
+        margins.append(margin.value)
     return float(np.mean(margins))
 
 

@@ -31,8 +31,8 @@ def blocks_of(slides: Sequence[LabelledSlide]) -> list[Block]:
 
     for number, slide in enumerate(slides):
         for mark in (("site", slide.site), ("patient", slide.patient)):
-            one, other = sorted((root_of(first.setdefault(mark, number)), root_of(number)))
-            root[other] = one
+            low, high = sorted((root_of(first.setdefault(mark, number)), root_of(number)))
+            root[high] = low
     blocks: dict[int, Block] = {}
     for number, slide in enumerate(slides):
         blocks.setdefault(root_of(number), []).append(slide)
@@ -117,7 +117,7 @@ def one_class_text(slides: Sequence[LabelledSlide]) -> list[str]:
     strata: dict[str, set[str]] = {}
     for slide in slides:
         strata.setdefault(slide.site, set()).add(slide.stratum)
-    single = sorted(site for site, found in strata.items() if len(found) == 1)
+    single = sorted(site for site, classes in strata.items() if len(classes) == 1)
     if len(single) == len(strata):
         return ["every site has slides of one class only, so that class and site cannot be told apart"]
     return [f"slides of one class only: {len(single)} of {len(strata)} sites ({first_of(single, NAMED)})"] * bool(

@@ -79,13 +79,13 @@ def improved(shares: NDArray[np.float64], folds: NDArray[np.int64], n_folds: int
     while True:
         sums = sums_of(shares, folds, n_folds)
         block, fold, move = best_move(shares, folds, sums)
-        one, other, exchange = best_exchange(shares, folds, sums)
+        first, second, exchange = best_exchange(shares, folds, sums)
         if min(move, exchange) > -LEAST_GAIN:
             return folds
         if move <= exchange:
             folds[block] = fold
         else:
-            folds[[one, other]] = folds[[other, one]]
+            folds[[first, second]] = folds[[second, first]]
 
 
 def best_move(
@@ -110,5 +110,5 @@ def best_exchange(
     own, square = np.diag(across), np.diag(products)
     change = 2 * (across + across.T - own[:, None] - own + square[:, None] + square - 2 * products)
     change[folds[:, None] == folds] = np.inf
-    one, other = np.unravel_index(change.argmin(), change.shape)
-    return int(one), int(other), float(change[one, other])
+    first, second = np.unravel_index(change.argmin(), change.shape)
+    return int(first), int(second), float(change[first, second])

@@ -111,8 +111,8 @@ class Parted:
         members = np.isin(self.groups, shown)
         numbers = np.array([shown.index(group) for group in self.groups[members]], np.int64)
         rng = np.random.default_rng([settings.seed, *self.column.column.encode()])
-        found = largest_gaps(self.tested.where(members), numbers, settings.permutations, rng)
-        for metric, gap in found.items():
+        by_metric = largest_gaps(self.tested.where(members), numbers, settings.permutations, rng)
+        for metric, gap in by_metric.items():
             if gap.n_groups > 1:
                 lowest, highest = shown[gap.lowest], shown[gap.highest]
                 n, p = settings.permutations, gap.p_value

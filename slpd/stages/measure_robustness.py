@@ -96,7 +96,8 @@ def measured(
     )
     if not names:
         m = settings.margin_neighbours
-        yield line("slides", 0, why=f"no {confounder} has {m} slides of other classes and {m} of the same elsewhere")
+        why = f"no {confounder} has {m} slides of other classes and {m} of the same elsewhere"
+        yield line("slides", 0, why=why if slides else f"no slide has a value in column {confounder}")
         return
     for kind, vectors in drawn_vectors(bags, names, settings).items():
         n_vectors = sum(map(len, vectors))
