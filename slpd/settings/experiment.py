@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from slpd.errors import UserError
-from slpd.settings.evaluation import GeneratedFolds, Intervals, Task, TaskKind
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, Intervals, Task, TaskKind
 from slpd.settings.heads import AnyHead, HeadPreset, LogisticHead, TrainedHead
 from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset
@@ -314,7 +314,7 @@ class Experiment(Section):
 
     def measured_on(self, task: str) -> list[Name]:
         """The variants whose vectors' robustness is measured on a task: those evaluated on it, if it has classes."""
-        if not self.robustness.confounders or named(self.tasks, task).kind == "survival":
+        if not self.robustness.confounders or not isinstance(named(self.tasks, task), ClassTask):
             return []
         return list(dict.fromkeys(variant for _, variant, _ in self.evaluations_on(task)))
 
