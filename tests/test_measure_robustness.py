@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from slpd.analysis.vector_robustness import Marks, RobustnessFigures, index_by_chance, robustness, scoreable
 from slpd.artifacts.evaluation.robustness_table import RobustnessLine, read_robustness
-from slpd.artifacts.learned.bags import write_bags
+from slpd.artifacts.learned.bags import write_bags, write_patch_bags
 from slpd.settings.evaluation import Intervals
 from slpd.settings.robustness import Robustness
 from slpd.stages import measure_robustness
@@ -148,6 +148,10 @@ def run_stage(
 ) -> list[RobustnessLine]:
     (folder / "sheet.csv").write_text("\n".join(["slide,path,patient,mpp,class,site", *lines]) + "\n")
     write_bags(folder / "bags.h5", bags, {slide: np.full((len(bag), 2), -1) for slide, bag in bags.items()})
+    return measured_by_stage(folder, given)
+
+
+def measured_by_stage(folder: Path, given: Robustness) -> list[RobustnessLine]:
     parser = argparse.ArgumentParser()
     measure_robustness.add_arguments(parser)
     arguments = ["--bags", str(folder / "bags.h5"), "--sheet", str(folder / "sheet.csv")]
@@ -175,6 +179,17 @@ def test_the_stage_measures_slides_and_as_many_regions_of_each(tmp_path: Path) -
     assert [line.vectors for line in run_stage(tmp_path, lines, bags, settings())] == ["slides"]
     single = {slide: bag[:1] for slide, bag in bags.items()}
     assert [line.vectors for line in run_stage(tmp_path, lines, single, settings(regions=72))] == ["slides"]
+
+
+def test_patches_that_stay_in_their_file_are_measured_as_those_in_memory(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    lines = [f"s{i:02d},s{i:02d}.tif,p{i},,c{i % 2},{'AB'[i // 2 % 2]}" for i in range(24)]
+    bags = {f"s{i:02d}": rng.normal(size=(6, 4)).astype(np.float16) for i in range(24)}
+    in_memory = run_stage(tmp_path, lines, {s: b.astype(np.float32) for s, b in bags.items()}, settings(regions=72))
+    counts = {slide: len(bag) for slide, bag in bags.items()}
+    rows = ((bag, np.full((len(bag), 2), -1)) for bag in bags.values())
+    write_patch_bags(tmp_path / "bags.h5", counts, 4, rows)
+    assert measured_by_stage(tmp_path, settings(regions=72)) == in_memory
 
 
 def test_what_cannot_be_measured_says_why(tmp_path: Path) -> None:

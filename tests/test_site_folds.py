@@ -120,6 +120,8 @@ def test_what_is_worth_knowing_is_said() -> None:
     warnings = site_warnings(["A", "B"], folds)
     assert "larger than a fold of 8 slides, so that folds differ in size: site big with 18" in warnings
     assert "slides of one class only: 3 of 5 sites (b, c, e)" in warnings
+    draws = [replace(fold, train=fold.train[:n]) for fold in folds for n in (4, 5)]  # few-shot training sets
+    assert site_warnings(["A", "B"], draws)[:2] == warnings[:2]
     single = [Fold(test=at_sites(a="A", b="B")), Fold(test=at_sites(c="A"))]
     assert site_warnings(["A", "B"], single) == [
         "every site has slides of one class only, so that class and site cannot be told apart",

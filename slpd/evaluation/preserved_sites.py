@@ -86,14 +86,15 @@ def site_warnings(strata: Sequence[str], folds: Sequence[Fold]) -> list[str]:
 
     Args:
         strata: Class names; of a survival task, 0 (censored) and 1 (event seen).
-        folds: They test every slide once.
+        folds: They test every slide once, or once for every training set that is drawn.
     """
-    slides = [slide for fold in folds for slide in fold.test]
+    tests = {tuple(slide.slide for slide in fold.test): fold.test for fold in folds}
+    slides = [slide for test in tests.values() for slide in test]
     if not any(slide.site for slide in slides):
         return []
     return [
         *joined_text(blocks_of(slides)),
-        *large_text(blocks_of(slides), len(slides), len(folds)),
+        *large_text(blocks_of(slides), len(slides), len(tests)),
         *one_class_text(slides),
         *untested_text(strata, folds),
     ]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from slpd.analysis.slide_properties import column_value
 from slpd.analysis.vector_robustness import Marks, robustness, scoreable
 from slpd.artifacts.evaluation.robustness_table import RobustnessLine, VectorKind, write_robustness
-from slpd.artifacts.learned.bags import read_bags
+from slpd.artifacts.learned.bags import Bag, read_bags
 from slpd.artifacts.slides.sheet import read_sheet
 from slpd.settings.evaluation import Intervals
 from slpd.settings.robustness import Robustness
@@ -22,7 +22,7 @@ from slpd.settings.robustness import Robustness
 log = logging.getLogger(__name__)
 
 Vectors = NDArray[np.float32]  # (n, D)
-Bags = Mapping[str, Vectors]  # slide -> its region vectors
+Bags = Mapping[str, Bag]  # slide -> its region vectors
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def n_values(values: NDArray[np.int64]) -> int:
 def drawn_vectors(bags: Bags, slides: Sequence[str], settings: Robustness) -> dict[VectorKind, list[Vectors]]:
     """The vectors of each slide: their mean, and some of them where slides have several."""
     drawn: dict[VectorKind, list[Vectors]] = {
-        "slides": [bags[slide].mean(axis=0, keepdims=True) for slide in slides]  # (1, D)
+        "slides": [np.asarray(bags[slide]).mean(axis=0, keepdims=True) for slide in slides]  # (1, D)
     }
     if settings.regions and any(len(bags[slide]) > 1 for slide in slides):
         drawn["regions"] = region_vectors(bags, slides, settings)
