@@ -168,6 +168,7 @@ def draw_results(n_slides: int, seed: int = 0) -> VariantResults:
         points,
         plane,
         draw_tests(n_slides),
+        [],
         [draw_head(view, rng)],
         PatchAttention(every, regions.offsets, slides),
     )

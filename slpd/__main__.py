@@ -51,6 +51,8 @@ STAGES = {
     "evaluate": "train and test a head on every fold of a task",
     "predict_slides": "predict slides by the trained heads of a task",
     "predict": "predict slides by the heads of a finished experiment (no rule: on request)",
+    "compare_subgroups": "compare metrics between parts of the test cases: sites, scanners, age bands",
+    "measure_robustness": "measure whether a variant's vectors follow the class or the site",
     "make_table": "collect evaluations into a table",
     "make_report": "write the report of an experiment",
     "init": "write a first sheet and config of a folder of slides (no rule: on request)",

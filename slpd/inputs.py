@@ -23,9 +23,11 @@ from slpd.artifacts.slides.spelling import SEPARATORS, barcode, groups, likely_d
 from slpd.errors import UserError, first_of
 from slpd.evaluation.external import external_slides
 from slpd.evaluation.imported_folds import absent_text, import_folds
+from slpd.evaluation.subgroup_values import groups_of
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask
 from slpd.settings.experiment import Cohort, Experiment
+from slpd.settings.subgroups import SubgroupColumn
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ def check_inputs(experiment: Experiment) -> dict[str, Sheet]:
         check_labels(task, sheets[task.cohort])
         if task.test_cohort:
             external_slides(task, list(sheets[task.cohort].values()), list(sheets[task.test_cohort].values()))
+    check_columns(experiment, sheets)
     check_weights(experiment, sheets)
     check_vectors(experiment, sheets)
     check_published(experiment)
@@ -253,6 +256,23 @@ def check_labels(task: ClassTask | SurvivalTask, sheet: Sheet) -> None:
         if lost := absent_text(task.name, splits, sheet):
             log.warning(lost)
         import_folds(task.name, splits, slides, task.folds.allow_patient_overlap)
+
+
+def check_columns(experiment: Experiment, sheets: Mapping[str, Sheet]) -> None:
+    """Refuse columns of subgroups and confounders that no cohort with a task has, and words where numbers are cut."""
+    confounders = [SubgroupColumn(column=column) for column in experiment.robustness.confounders]
+    cohorts = list(dict.fromkeys(cohort for task in experiment.tasks for cohort in task.cohorts))
+    wanted = {"subgroups.columns": experiment.subgroups.columns, "robustness.confounders": confounders}
+    for key, column in ((key, column) for key, columns in wanted.items() for column in columns):
+        values = {cohort: groups_of(column, list(sheets[cohort].values())) for cohort in cohorts}
+        without = [cohort for cohort, of_slides in values.items() if not any(of_slides.values())]
+        if without == cohorts:
+            raise UserError(
+                f"{key}: no sheet of {', '.join(cohorts)} has values in a column {column.column!r}; correct the name,"
+                " or fill the column"
+            )
+        if without:
+            log.warning("%s: no column %r in the sheet of %s", key, column.column, ", ".join(without))
 
 
 def check_published(experiment: Experiment) -> None:

@@ -126,6 +126,17 @@ class Layout:
     def prediction(self, name: str = "{prediction}") -> Path:
         """What trained heads say of the slides of a cohort."""
         return self.results / "predictions" / name
+    def subgroups(self, task: str = "{task}") -> Path:
+        """Metrics of parts of its test cases."""
+        return self.task(task) / "subgroups.csv"
+
+    def subgroup_gaps(self, task: str = "{task}") -> Path:
+        """The largest gaps between these parts."""
+        return self.task(task) / "subgroup_gaps.csv"
+
+    def robustness(self, task: str = "{task}", variant: str = "{variant}") -> Path:
+        """Whether the vectors of a variant follow the class or the site."""
+        return self.task(task) / variant / "robustness.csv"
 
     def table(self, suffix: str, table: str = "{table}") -> Path:
         """A file of a table, by what comes after the table's name: `.md`, `_differences.csv`."""

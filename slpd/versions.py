@@ -33,9 +33,11 @@ RESULT_VERSIONS: dict[str, int] = {
     "pool_tokens": 1,
     "bag_patches": 1,
     "import_vectors": 1,
-    "split_folds": 3,
+    "split_folds": 4,
     "evaluate": 9,
     "predict_slides": 1,
+    "compare_subgroups": 1,
+    "measure_robustness": 1,
     "make_table": 3,
     "make_report": 2,
 }

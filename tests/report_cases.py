@@ -18,6 +18,8 @@ from slpd.artifacts.evaluation.folds import Fold, LabelledSlide, write_folds
 from slpd.artifacts.evaluation.metric_intervals import MetricInterval, write_intervals
 from slpd.artifacts.evaluation.predictions import FoldPredictions, write_predictions
 from slpd.artifacts.evaluation.region_weights import SlideWeights, write_region_weights
+from slpd.artifacts.evaluation.robustness_table import RobustnessLine, write_robustness
+from slpd.artifacts.evaluation.subgroup_tables import SubgroupFigure, SubgroupGap, write_figures, write_gaps
 from slpd.artifacts.learned.bags import write_bags
 from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes, write_prototypes
 from slpd.artifacts.learned.embeddings import CohortEmbeddings, write_embeddings
@@ -44,6 +46,7 @@ HOSTILE = (SCRIPT, IMAGE, CLOSING, TEMPLATE, MATHS)
 CLASSES = [f"a {SCRIPT}", f"b {IMAGE} {TEMPLATE}"]
 COLUMN = f"dx{CLOSING}"
 N_SLIDES = 8
+SMALL = "fewer than 20 patients"
 
 
 def hostile_experiment() -> Experiment:
@@ -52,6 +55,8 @@ def hostile_experiment() -> Experiment:
     config["cohorts"].append({"name": "tokens", "sheet": "tokens.csv"})
     config["tasks"][0].update(label=COLUMN, classes=CLASSES)
     config["tables"][0]["caption"] = " ".join(HOSTILE)
+    config["subgroups"] = {"columns": [{"column": COLUMN}]}
+    config["robustness"] = {"confounders": [COLUMN]}
     return load_experiment(rerun_table.merged(config))
 
 
@@ -71,6 +76,7 @@ def write_results(folder: Path) -> Experiment:
     write_absent(results / "tasks/dx/not_in_folds.csv", [])
     for variant, head in itertools.product(("dino", "slpd"), ("abmil", "knn")):
         write_evaluation(results / f"tasks/dx/{variant}/{head}", ("dx", variant, head), folds, rng)
+    write_comparisons(results / "tasks/dx", ("dino", "slpd"), ("abmil", "knn"))
     write_learned(results / "cohorts/toy", results / "tasks/dx/slpd/abmil", rng)
     write_table(experiment, results)
     benchmark = results / "benchmarks/evaluate/dx/slpd/abmil.tsv"
@@ -159,6 +165,29 @@ def write_evaluation(
     )
     intervals = [MetricInterval(*names, metric, 0.55, 0.07, 0.4, 0.7, 0.95, 2) for metric in metrics_of("subtyping")]
     write_intervals(folder / "intervals.csv", intervals)
+
+
+def write_comparisons(task: Path, variants: Sequence[str], heads: Sequence[str]) -> None:
+    """Groups of test cases, one of them too small, gaps, and robustness, of one variant not measured."""
+    figures, gaps = [], []
+    for variant, head in itertools.product(variants, heads):
+        for number, (group, why) in enumerate([*((name, "") for name in HOSTILE[:3]), ("rare", SMALL)]):
+            for metric in metrics_of("subtyping"):
+                values = (np.nan,) * 3 if why else (0.5 + number / 10, 0.4, 0.9)
+                figures.append(SubgroupFigure(variant, head, COLUMN, group, 40, 30, metric, *values, 0.95, why))
+        for metric in metrics_of("subtyping"):
+            gaps.append(SubgroupGap(variant, head, COLUMN, metric, 3, HOSTILE[0], HOSTILE[2], 0.2, 0.0421, 99))
+    write_figures(task / "subgroups.csv", figures)
+    write_gaps(task / "subgroup_gaps.csv", gaps)
+    failed, measured_one = variants
+    measured = (0.6123, 0.5, 11, 0.9, 0.1234, 0.0321, 0.1, 0.15, -0.2, 0.3)
+    write_robustness(
+        task / measured_one / "robustness.csv",
+        [RobustnessLine(COLUMN, kind, 30, 6, 7, 2, *measured) for kind in ("slides", "regions")],
+    )
+    write_robustness(
+        task / failed / "robustness.csv", [RobustnessLine(COLUMN, "slides", 0, 0, 7, 0, why=f"none of {IMAGE}")]
+    )
 
 
 def write_failed_evaluation(folder: Path, names: tuple[str, str, str], why: str) -> None:

@@ -63,6 +63,8 @@ WITHOUT_TORCH = [
     "import_hipt",
     "split_folds",
     "evaluate",
+    "compare_subgroups",
+    "measure_robustness",
     "make_table",
     "make_report",
     "make_cohort",

@@ -101,6 +101,21 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_parts_of_the_cases_and_robustness_are_shown_and_small_groups_only_named(
+    report: Path, pages: dict[str, Page]
+) -> None:
+    words = pages["results-toy.html"].words
+    assert f"rare: {report_cases.SMALL}" in words
+    assert "0.2000.042" in words  # gap and p, in cells of their own
+    assert "0.612 (0.500)110.90+0.123 (+0.032)+0.100 to +0.150-0.2000.30" in words
+    assert f"Not measured: dino, {COLUMN}, vectors of slides: none of {IMAGE}" in words
+    assert "0.612 (0.500)110.90" in pages["graph-toy-slpd.html"].words
+    drawn = (report / "figures/toy-dx-subgroups-0.svg").read_text()
+    assert "rare (" not in drawn and "(30)" in drawn
+    assert len(rows(report / "data/toy-dx-subgroups.csv")) == 4 * 4 * 6  # evaluations, groups, metrics
+    assert {row["variant"] for row in rows(report / "data/toy-dx-robustness.csv")} == {"dino", "slpd"}
+
+
 def test_every_page_is_there_and_in_the_navigation_of_every_other(pages: dict[str, Page]) -> None:
     assert set(pages) == PAGES
     for page in pages.values():

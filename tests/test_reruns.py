@@ -30,6 +30,7 @@ from slpd.versions import RESULT_VERSIONS
 pytestmark = pytest.mark.workflow
 
 CONFIG = rerun_table.start_config()
+COMPARED = ["compare_subgroups", "measure_robustness"]  # by columns of the sheet
 ENCODER = "results/toy/cohorts/toy/variants/slpd/encoder/region_encoder.safetensors"
 
 
@@ -74,10 +75,10 @@ FIGURES = "task,variant,head,metric,value,std,source\ndx,given,knn,auc,0.5,0.1,a
 
 
 def label_more(sheet: Path) -> None:
-    """Give the sheet a second label column `dy` and two of survival each, and a copy; and a file of kinds."""
+    """Give the sheet a second label column `dy`, two of survival each, sites, and a copy; and a file of kinds."""
     header, *lines = sheet.read_text().splitlines()
-    more = [f"{line},{line[-1]},{i},{i % 3 and 1},{10 - i},1" for i, line in enumerate(lines, 1)]
-    sheet.write_text("\n".join([f"{header},dy,months,dead,weeks,relapsed", *more]) + "\n")
+    more = [f"{line},{line[-1]},{i},{i % 3 and 1},{10 - i},1,{i // 2}" for i, line in enumerate(lines, 1)]
+    sheet.write_text("\n".join([f"{header},dy,months,dead,weeks,relapsed,site", *more]) + "\n")
     shutil.copy(sheet, sheet.with_name("copy.csv"))
     sheet.with_name("kinds.csv").write_text("slide,x_lv0,y_lv0,side_lv0,kind\ns0,0,0,64,fat\n")
 
@@ -153,14 +154,14 @@ def counts(jobs: Sequence[PlannedJob], *rules: str) -> list[int]:
 
 def test_slide_more(finished: Path) -> None:
     shutil.copy(finished / "slides/s0.tiff", finished / "slides/s10.tiff")
-    with changed(finished / "slides.csv", more="s10,slides/s10.tiff,p10,,a,a,5,1,5,1\n"):
+    with changed(finished / "slides.csv", more="s10,slides/s10.tiff,p10,,a,a,5,1,5,1,0\n"):
         jobs = plan(finished)
     assert counts(jobs, "segment_tissue", "tile_regions") == [1, 1]
     assert stages(jobs) == expected(rerun_table.EVERYTHING)
 
 
 def test_slide_less(finished: Path) -> None:
-    with changed(finished / "slides.csv", ("s8,slides/s8.tiff,p8,,a,a,9,0,1,1\n", "")):
+    with changed(finished / "slides.csv", ("s8,slides/s8.tiff,p8,,a,a,9,0,1,1,4\n", "")):
         jobs = plan(finished, drop_imported)
     assert stages(jobs) == expected(rerun_table.EVERYTHING)
 
@@ -173,18 +174,21 @@ def taken_out(table: str, key: str, name: str) -> rerun_table.Edit:
 @pytest.mark.parametrize(
     ("edit", "first"),
     [
-        (taken_out("toy", "variants", "dino"), "make_table"),
-        (taken_out("toy", "heads", "knn"), "make_table"),
-        (taken_out("small", "tasks", "imp"), "make_table"),
-        (taken_out("small", "published", "figures.csv"), "make_table"),
-        (lambda config: config["tables"].pop(), "make_report"),
-        (rerun_table.in_entry("variants", "intra", "objective", value={}), "evaluate"),  # trained as `slpd` is
+        (taken_out("toy", "variants", "dino"), ["compare_subgroups", "make_table"]),
+        (taken_out("toy", "heads", "knn"), ["compare_subgroups", "make_table"]),
+        (taken_out("small", "tasks", "imp"), ["make_table"]),
+        (taken_out("small", "published", "figures.csv"), ["make_table"]),
+        (lambda config: config["tables"].pop(), ["make_report"]),
+        (  # trained as `slpd` is
+            rerun_table.in_entry("variants", "intra", "objective", value={}),
+            ["evaluate", "measure_robustness"],
+        ),
     ],
     ids=["variant", "head", "task", "figures", "table", "training"],
 )
-def test_less_in_the_config(finished: Path, edit: rerun_table.Edit, first: str) -> None:
+def test_less_in_the_config(finished: Path, edit: rerun_table.Edit, first: list[str]) -> None:
     """No input is newer: what is left of them is not what it was."""
-    assert stages(plan(finished, edit)) == expected([first])
+    assert stages(plan(finished, edit)) == expected(first)
 
 
 def test_split_file_less(finished: Path) -> None:
@@ -265,7 +269,7 @@ def test_mask_of_a_slide(finished: Path) -> None:
 def test_label_of_a_slide(finished: Path) -> None:
     with changed(finished / "slides.csv", ("p8,,a,a", "p8,,,a")):
         jobs = plan(finished, drop_imported)
-    assert stages(jobs) == expected(["split_folds", "test_graph"])
+    assert stages(jobs) == expected(["split_folds", "test_graph", *COMPARED])
 
 
 def test_column_more(finished: Path) -> None:
@@ -273,7 +277,7 @@ def test_column_more(finished: Path) -> None:
     more = [f"{line},{'scanner' if not number else number % 3}" for number, line in enumerate(lines)]
     with changed(finished / "slides.csv", *zip(lines, more, strict=True)):
         jobs = plan(finished)
-    assert stages(jobs) == expected(["split_folds", "test_graph"])
+    assert stages(jobs) == expected(["split_folds", "test_graph", *COMPARED])
 
 
 def test_order_of_lines(finished: Path) -> None:
@@ -292,7 +296,7 @@ def test_published_figure(finished: Path) -> None:
 
 def test_weights_that_are_no_longer_at_hand(finished: Path) -> None:
     jobs = plan(finished, rerun_table.in_entry("variants", "given", "pretrained", "checkpoint", value=None))
-    assert stages(jobs) == expected(["make_table"])
+    assert stages(jobs) == expected(["compare_subgroups", "make_table"])
 
 
 def test_comment_and_order_run_nothing(finished: Path) -> None:
@@ -400,7 +404,7 @@ def test_why_names_slides_files_and_versions(finished: Path, monkeypatch: pytest
 
 
 def test_why_names_files_that_are_read_no_longer_or_now(finished: Path) -> None:
-    with changed(finished / "slides.csv", ("s8,slides/s8.tiff,p8,,a,a,9,0,1,1\n", "")):
+    with changed(finished / "slides.csv", ("s8,slides/s8.tiff,p8,,a,a,9,0,1,1,4\n", "")):
         lines = list(report(plan(finished, drop_imported)))
     (tissue,) = (line for line in lines if line.startswith("segment_tissue "))
     assert tissue.endswith("1  slides less: s8")

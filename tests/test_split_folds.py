@@ -341,7 +341,7 @@ def test_hipt_folds_have_the_known_sizes_and_leaks(
         import_folds(cohort, splits, slides, allow_patient_overlap=False)
 
 
-def write_cohort(folder: Path, slides: list[LabelledSlide], left_out: str) -> list[str]:
+def write_cohort(folder: Path, slides: list[LabelledSlide], left_out: str = "") -> list[str]:
     """A sheet and a manifest; returns the arguments of the command that name them."""
     lines = [f"{slide.slide},{slide.slide}.tif,{slide.patient},,{slide.label}" for slide in slides]
     (folder / "sheet.csv").write_text("\n".join(["slide,path,patient,mpp,class", *lines]) + "\n")
@@ -361,8 +361,9 @@ def run_stage(arguments: list[str]) -> None:
 
     parser = argparse.ArgumentParser()
     split_folds.add_arguments(parser)
-    absent = arguments[arguments.index("--manifest") + 1].replace("slides.csv", "absent.csv")
-    split_folds.run(parser.parse_args([*arguments, "--absent", absent]))
+    folder = Path(arguments[arguments.index("--manifest") + 1]).parent
+    others = ["--absent", str(folder / "absent.csv"), "--balance", str(folder / "balance.csv")]
+    split_folds.run(parser.parse_args([*arguments, *others]))
 
 
 def test_only_used_and_labelled_slides_are_split(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from slpd.artifacts.slides.sheet import SheetRow
 
+SITE = "site"
 # TCGA-05-4244-...: project, tissue source site, participant (GDC Encyclopedia, "TCGA Barcode")
 TCGA_BARCODE = re.compile(r"TCGA-([A-Z0-9]{2})-[A-Z0-9]{4}(?![A-Z0-9])")
 
@@ -23,10 +24,15 @@ def slide_properties(rows: Sequence[SheetRow], slide_mpp: Mapping[str, float | N
     columns = sorted({column for row in rows for column, value in row.labels.items() if value})
     known = {
         "patient": [row.patient for row in rows],
-        "site": [tcga_site(row) for row in rows],
+        SITE: [tcga_site(row) for row in rows],
         "slide_mpp": [f"{mpp:.3g}" if (mpp := slide_mpp.get(row.slide)) else "" for row in rows],
     }
     return known | {column: [row.labels.get(column, "") for row in rows] for column in columns}
+
+
+def column_value(row: SheetRow, column: str) -> str:
+    """A slide's value in a column of the sheet, or the site of its barcode where none is so named; empty: unknown."""
+    return row.labels.get(column, tcga_site(row) if column == SITE else "")
 
 
 def tcga_site(row: SheetRow) -> str:

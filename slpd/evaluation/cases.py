@@ -126,7 +126,14 @@ def check_fold(number: int, fold: Fold, task: ClassTask | SurvivalTask) -> None:
 
 
 def refuse_leaks(number: int, fold: Fold, generated: bool) -> None:
-    """Refuse a slide in two splits of a fold, and in generated folds a patient; imported ones were asked about it."""
+    """Refuse a preserved site in test and training, a slide in two splits, and in generated folds a patient.
+
+    Imported folds were asked about patients.
+    """
+    tested_sites = {slide.site for slide in fold.test} - {""}
+    for slide in fold.train + fold.val:
+        if slide.site in tested_sites:
+            raise UserError(f"fold {number}: site {slide.site} is tested and trained; run split_folds again")
     split_of: dict[str, str] = {}
     split_of_patient: dict[str, str] = {}
     for split, slides in fold.splits.items():

@@ -1,4 +1,4 @@
-"""Folds drawn from the slides of a task: stratified by class, all slides of a patient on one side."""
+"""Folds drawn from the slides of a task: stratified by class, slides of a patient, or of a site too, on one side."""
 
 import math
 from collections import Counter
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
+from slpd.evaluation.site_folds import deal_sites
 from slpd.evaluation.tasks import patients_by_stratum
 from slpd.settings.evaluation import AllSlides, GeneratedFolds
 
@@ -15,15 +16,18 @@ def generate_folds(strata: Sequence[str], slides: Sequence[LabelledSlide], setti
     """Folds in which every slide is tested exactly once.
 
     Every class is in every test set and in every training set, provided that it has at least as many patients
-    as there are folds (`check_task`). The folds do not depend on the order of `slides`.
+    as there are folds (`check_task`). Where sites are preserved, no site of a test slide is in training or validation,
+    and a class is in as many test sets as its sites allow; training and validation may share sites. The folds do not
+    depend on the order of `slides`.
 
     Args:
         strata: Class names; of a survival task, 0 (censored) and 1 (event seen).
         slides: The labelled slides that can be used.
-        settings: Number of folds, share of validation patients, seed.
+        settings: Number of folds, share of validation patients, seed, what is preserved.
     """
     slides = sorted(slides, key=lambda slide: slide.slide)
-    test_fold = deal_patients(strata, slides, settings)
+    deal = deal_sites if settings.preserve else deal_patients
+    test_fold = deal(strata, slides, settings)
     folds = []
     for number in range(settings.n_folds):
         others = [slide for slide in slides if test_fold[slide.patient] != number]

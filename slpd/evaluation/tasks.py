@@ -8,9 +8,11 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from slpd.analysis.slide_properties import column_value
 from slpd.artifacts.evaluation.folds import LabelledSlide
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import UserError
+from slpd.evaluation.preserved_sites import check_sites
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, SurvivalTask
 
 CENSORED, SEEN = "0", "1"
@@ -38,18 +40,25 @@ def labelled_slide(task: ClassTask | SurvivalTask, row: SheetRow) -> LabelledSli
                 f"task {task.name}: no label column {column!r} in the sheet of cohort {task.cohort};"
                 f" its label columns are: {columns}"
             )
+    site = site_of(task, row)
     if isinstance(task, SurvivalTask):
-        return survival_slide(task, row)
+        return survival_slide(task, row, site)
     label = row.labels[task.label]
     if label and label not in task.classes:
         raise UserError(
             f"task {task.name}: slide {row.slide} has {task.label} {label!r}, not one of"
             f" {', '.join(task.classes)}; correct it, add the class to the task, or leave the cell empty"
         )
-    return LabelledSlide(row.slide, row.patient, label) if label else None
+    return LabelledSlide(row.slide, row.patient, label, site=site) if label else None
 
 
-def survival_slide(task: SurvivalTask, row: SheetRow) -> LabelledSlide | None:
+def site_of(task: ClassTask | SurvivalTask, row: SheetRow) -> str:
+    """The value that the folds of a task keep together; empty: unknown, or they keep nothing together."""
+    column = task.folds.preserve if isinstance(task.folds, GeneratedFolds) else None
+    return column_value(row, column) if column else ""
+
+
+def survival_slide(task: SurvivalTask, row: SheetRow, site: str) -> LabelledSlide | None:
     """A line of the sheet as a slide of a survival task; None: its time or event is empty."""
     time, event = row.labels[task.time], row.labels[task.event]
     if not time or not event:
@@ -64,7 +73,7 @@ def survival_slide(task: SurvivalTask, row: SheetRow) -> LabelledSlide | None:
             f"task {task.name}: slide {row.slide} has {task.time} {time!r}; write a time of 0 or more, or leave the"
             " cell empty"
         )
-    return LabelledSlide(row.slide, row.patient, time, event)
+    return LabelledSlide(row.slide, row.patient, time, event, site)
 
 
 def is_time(text: str) -> bool:
@@ -106,8 +115,8 @@ def check_task(task: ClassTask | SurvivalTask, slides: Sequence[LabelledSlide]) 
     """Refuse a task that its slides cannot carry.
 
     Raises:
-        UserError: fewer than two classes have slides, no event was seen, or generated folds would leave a test set
-            without a class or an event.
+        UserError: fewer than two classes have slides, no event was seen, generated folds would leave a test set
+            without a class or an event, or they cannot preserve sites.
     """
     n_slides = Counter(slide.stratum for slide in slides)
     if isinstance(task, SurvivalTask):
@@ -117,6 +126,7 @@ def check_task(task: ClassTask | SurvivalTask, slides: Sequence[LabelledSlide]) 
         check_few_shot(task, slides)
     if isinstance(task.folds, GeneratedFolds):
         check_fold_count(task, task.folds.n_folds, patients_by_stratum(strata_of(task), slides))
+        check_sites(task.name, task.folds, strata_of(task), slides)
 
 
 def check_class_sizes(task: ClassTask, n_slides: Counter[str]) -> None:

@@ -69,6 +69,7 @@ def add_legend(figure: Figure, names: Sequence[str], styles: Sequence[dict[str, 
     figure.legend(lines, list(map(short, names)), loc="outside lower left", ncols=min(len(lines), n_columns) or 1)
 
 
-def short(name: str) -> str:
-    """A name as an axis or legend has room for it; the CSV files have all of it."""
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+def short(name: str, more: str = "") -> str:
+    """A name as an axis or legend has room for it, perhaps with more after it; the CSV files have all of it."""
+    room = LONGEST - len(more)
+    return f"{name if len(name) <= room else f'{name[: room - 1]}…'}{more}"

@@ -8,7 +8,9 @@ from typing import Any
 
 from slpd.report.navigation import page_name
 from slpd.report.result_figures import DrawnFigure, Evaluated, class_figures, confusion_figures, folds_figure
+from slpd.report.robustness_part import ByVariant, robustness_part
 from slpd.report.site import FigureBlock, Site, columns
+from slpd.report.subgroups_part import SubgroupResults, subgroups_part
 from slpd.report.words import decimal
 from slpd.settings.evaluation import ClassTask, SurvivalTask
 from slpd.settings.tables import Table
@@ -27,6 +29,8 @@ class TaskResults:
     task: ClassTask | SurvivalTask
     facts: TaskFacts
     evaluations: Sequence[Evaluated]
+    subgroups: SubgroupResults
+    robustness: ByVariant
 
 
 def write_results(
@@ -99,6 +103,8 @@ def task_section(site: Site, table: Table, shown: TableContent, results: TaskRes
         "task": task.name,
         "figures": [write_drawn(site, prefix, figure) for figure in drawn],
         "confusion": [write_drawn(site, prefix, figure) for figure in confusion],
+        "subgroups": subgroups_part(site, prefix, table, results.subgroups),
+        "robustness": robustness_part(site, prefix, results.robustness),
         "notes": [] if isinstance(task, ClassTask) else [SURVIVAL_NOTE],
         "failed": [f"{failed.head} on {failed.variant}: {failed.why}" for failed in results.evaluations if failed.why],
     }

@@ -99,11 +99,20 @@ def without_vectors(experiment: Experiment, layout: Layout, table: Table) -> dic
     }
 
 
+def comparison_files(experiment: Experiment, layout: Layout, table: Table) -> Iterator[Path]:
+    """What compares parts of the test cases, and class with site in vectors, for the tasks of a table."""
+    for task in table.tasks:
+        if experiment.subgroups.columns:
+            yield from (layout.subgroups(task), layout.subgroup_gaps(task))
+        yield from (layout.robustness(task, variant) for variant in experiment.measured_on(task))
+
+
 def table_sources(experiment: Experiment, layout: Layout) -> Iterator[Path]:
     """The evaluations, folds and published figures of every table."""
     for table in experiment.tables:
         for names in experiment.evaluations_of(table):
             yield from evaluation_files(layout.evaluation(*names))
+        yield from comparison_files(experiment, layout, table)
         for task in table.tasks:
             yield from (layout.folds(task), layout.absent(task))
         for files in without_vectors(experiment, layout, table).values():

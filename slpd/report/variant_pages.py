@@ -28,6 +28,7 @@ from slpd.report.graph_browser import conclusion, graph_data, in_words, link_row
 from slpd.report.navigation import page_name
 from slpd.report.page_figure import SHOWN_AS, save_figure
 from slpd.report.qupath import Rings, region_shapes, regions_geojson
+from slpd.report.robustness_part import robustness_table
 from slpd.report.site import FigureBlock, Site, columns
 from slpd.report.variant_results import HeadResults, VariantResults, value_groups
 
@@ -192,6 +193,7 @@ def write_graph(site: Site, results: VariantResults) -> None:
         "sentences": [in_words(test) for test in results.tests],
         "test_columns": TEST_COLUMNS,
         "test_rows": rows_of_tests(results.tests),
+        "robustness": robustness_table("task", results.robustness),
         "permutations": max((test.n_permutations for test in results.tests), default=0),
         "neighbours": results.graph.neighbours.shape[1],
     }

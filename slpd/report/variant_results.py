@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from slpd.analysis.slide_properties import slide_properties
 from slpd.artifacts.evaluation.predictions import Prediction
+from slpd.artifacts.evaluation.robustness_table import RobustnessLine
 from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
 from slpd.artifacts.learned.graph_test import GraphTest
 from slpd.artifacts.learned.patch_attention import PatchAttention
@@ -47,6 +48,7 @@ class VariantResults:
     prototype_points: Sequence[MappedPrototype]
     slide_points: Sequence[MappedSlide]
     tests: Sequence[GraphTest]
+    robustness: Sequence[tuple[str, RobustnessLine]]  # of its vectors, by task
     heads: Sequence[HeadResults]
     attention: PatchAttention
 

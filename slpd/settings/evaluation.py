@@ -39,6 +39,11 @@ class GeneratedFolds(FewShot):
         lt=1, description="share of each class's training patients kept for validation; 0: no validation"
     )
     seed: Seed = Field(description="seed of the shuffle")
+    preserve: str | None = Field(
+        default=None,
+        description="column of the sheet, `site` say, of which no value is in test and in training; without a column"
+        " `site` it is read from TCGA's barcodes; null: slides of all sites are mixed",
+    )
 
 
 class ImportedFolds(FewShot):

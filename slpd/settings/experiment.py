@@ -8,13 +8,15 @@ from typing import Any, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from slpd.errors import UserError
-from slpd.settings.evaluation import ImportedFolds, Intervals, PredictedCohort, Task, TaskKind
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, Intervals, PredictedCohort, Task, TaskKind
 from slpd.settings.heads import AnyHead, HeadPreset, KnnHead, LogisticHead, TrainedHead
 from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset
 from slpd.settings.report import Report
+from slpd.settings.robustness import Robustness
 from slpd.settings.section import MASK_SUFFIXES, Name, Named, Section, Seed, first_fault, named
 from slpd.settings.slides import Manifest, PatchEncoderSettings, Reading, Regions, Tissue
+from slpd.settings.subgroups import Subgroups
 from slpd.settings.tables import Table, metrics_of, refuse_names_of_differences
 from slpd.settings.training import PLAIN_DINO, Objective, Prototypes, RegionEncoder, SlideGraph, Training
 
@@ -204,6 +206,8 @@ class Experiment(Section):
     intervals: Intervals
     tables: list[Table]
     predictions: list[PredictedCohort]
+    subgroups: Subgroups
+    robustness: Robustness
     report: Report
 
     @property
@@ -314,6 +318,17 @@ class Experiment(Section):
         missing = self.unavailable_in(table)
         every = product(table.tasks, table.variants, table.heads)
         return [(task, variant, head) for task, variant, head in every if variant not in missing]
+
+    def evaluations_on(self, task: str) -> list[tuple[Name, Name, Name]]:
+        """Task, variant and head of every evaluation of a task that some table shows and that can be made."""
+        every = dict.fromkeys(names for table in self.tables for names in self.evaluations_of(table))
+        return [names for names in every if names[0] == task]
+
+    def measured_on(self, task: str) -> list[Name]:
+        """The variants whose vectors' robustness is measured on a task: those evaluated on it, if it has classes."""
+        if not self.robustness.confounders or not isinstance(named(self.tasks, task), ClassTask):
+            return []
+        return list(dict.fromkeys(variant for _, variant, _ in self.evaluations_on(task)))
 
     def first_of_block(self, until: int) -> int:
         """The first iteration of the block that a job of `distill_slpd` trains, given where it ends.

@@ -10,8 +10,9 @@ from slpd.artifacts.slides.finished_slide import read_batch
 from slpd.artifacts.slides.sheet import SheetRow, read_sheet
 from slpd.cohort_check import CohortPlan, check_cohort
 from slpd.evaluation.no_figures import no_figures_text
+from slpd.evaluation.preserved_sites import site_warnings
 from slpd.evaluation.task_folds import make_folds
-from slpd.evaluation.tasks import labelled_slides
+from slpd.evaluation.tasks import labelled_slides, strata_of
 from slpd.evaluation.training_classes import untrained_text
 from slpd.settings.evaluation import ClassTask, SurvivalTask
 from slpd.settings.heads import AnyHead
@@ -53,5 +54,5 @@ def task_warnings(task: ClassTask | SurvivalTask, usable: Sequence[SheetRow], he
         UserError: it cannot be, or a fold cannot be trained on.
     """
     folds = make_folds(task, labelled_slides(task, usable))
-    untrained = [f"task {task.name}: {line}" for line in untrained_text(task, folds)]
-    return [*untrained, *no_figures_text(task, folds, heads)]
+    lines = [*untrained_text(task, folds), *site_warnings(strata_of(task), folds)]
+    return [*(f"task {task.name}: {line}" for line in lines), *no_figures_text(task, folds, heads)]

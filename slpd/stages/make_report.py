@@ -16,6 +16,8 @@ from slpd.artifacts.atomic import atomic_folder
 from slpd.artifacts.evaluation.metric_intervals import read_intervals
 from slpd.artifacts.evaluation.predictions import read_predictions
 from slpd.artifacts.evaluation.region_weights import read_region_weights
+from slpd.artifacts.evaluation.robustness_table import RobustnessLine, read_robustness
+from slpd.artifacts.evaluation.subgroup_tables import read_figures, read_gaps
 from slpd.artifacts.learned.bags import read_corners
 from slpd.artifacts.learned.cohort_prototypes import read_prototypes
 from slpd.artifacts.learned.embeddings import read_embeddings
@@ -41,10 +43,12 @@ from slpd.report.costs import stage_costs
 from slpd.report.navigation import WeighingHead, navigation, reported, trained_cohorts, weighing_heads
 from slpd.report.result_figures import Evaluated
 from slpd.report.results_page import TaskResults, write_results
+from slpd.report.robustness_part import ByVariant
 from slpd.report.settings_page import Maker, write_settings
 from slpd.report.site import Site
 from slpd.report.slides_page import Slides, write_slides
 from slpd.report.sources import curve_file, evaluation_files, variant_files, without_vectors
+from slpd.report.subgroups_part import SubgroupResults
 from slpd.report.summary_page import write_summary
 from slpd.report.training_page import write_training
 from slpd.report.variant_pages import write_variant
@@ -147,9 +151,19 @@ def open_variant(experiment: Experiment, layout: Layout, cohort: str, variant: s
             read_prototype_map(files.prototype_map),
             read_slide_map(files.slide_map),
             read_graph_test(files.graph_test),
+            list(robustness_by_task(experiment, layout, cohort, variant)),
             [read_head_results(layout, head) for head in weighing_heads(experiment, cohort, variant)],
             attention,
         )
+
+
+def robustness_by_task(
+    experiment: Experiment, layout: Layout, cohort: str, variant: str
+) -> Iterator[tuple[str, RobustnessLine]]:
+    """Every task of a cohort with what was measured of a variant's vectors."""
+    tasks = [task.name for task in experiment.tasks if task.cohort == cohort]
+    for task in (task for task in tasks if variant in experiment.measured_on(task)):
+        yield from ((task, line) for line in read_robustness(layout.robustness(task, variant)))
 
 
 def read_cohort(experiment: Experiment, layout: Layout, cohort: str, bags: Path) -> CohortView:
@@ -225,7 +239,13 @@ def make_results(site: Site, experiment: Experiment, layout: Layout, table: Tabl
         experiment.intervals.level,
     )
     results = [
-        TaskResults(task, facts, read_evaluated(layout, table, content, task.name))
+        TaskResults(
+            task,
+            facts,
+            read_evaluated(layout, table, content, task.name),
+            read_subgroups(layout, task.name) if experiment.subgroups.columns else SubgroupResults([], []),
+            read_robustness_of(experiment, layout, table, task.name),
+        )
         for task, facts in zip(tasks, content.tasks, strict=True)
     ]
     downloads = [
@@ -235,6 +255,17 @@ def make_results(site: Site, experiment: Experiment, layout: Layout, table: Tabl
     differences = site.link_file(layout.table("_differences.csv", table.name), f"data/differences-{table.name}.csv")
     write_results(site, table, content, results, downloads, differences)
     return content
+
+
+def read_subgroups(layout: Layout, task: str) -> SubgroupResults:
+    """The groups of a task, of all its evaluations."""
+    return SubgroupResults(read_figures(layout.subgroups(task)), read_gaps(layout.subgroup_gaps(task)))
+
+
+def read_robustness_of(experiment: Experiment, layout: Layout, table: Table, task: str) -> ByVariant:
+    """Variant of a table -> robustness of its vectors, where that is measured."""
+    measured = [variant for variant in table.variants if variant in experiment.measured_on(task)]
+    return {variant: read_robustness(layout.robustness(task, variant)) for variant in measured}
 
 
 def read_evaluated(layout: Layout, table: Table, content: TableContent, task: str) -> list[Evaluated]:

@@ -5,13 +5,16 @@ import logging
 from pathlib import Path
 
 from slpd.artifacts.evaluation.absent_slides import write_absent
+from slpd.artifacts.evaluation.fold_balance import write_balance
 from slpd.artifacts.evaluation.folds import write_folds
 from slpd.artifacts.slides.manifest import used_slides
 from slpd.artifacts.slides.sheet import read_sheet
+from slpd.evaluation.balance import balance_text, fold_balance
 from slpd.evaluation.external import external_slides, tested_on
 from slpd.evaluation.imported_folds import absent_slides
+from slpd.evaluation.preserved_sites import site_warnings
 from slpd.evaluation.task_folds import make_folds, splits_of
-from slpd.evaluation.tasks import check_task, labelled_slides
+from slpd.evaluation.tasks import check_task, labelled_slides, strata_of
 from slpd.evaluation.training_classes import untrained_text
 from slpd.settings.evaluation import task_from_json
 
@@ -29,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--absent", type=Path, required=True, help="slides that split files name and no fold has, to write (CSV)"
     )
+    parser.add_argument("--balance", type=Path, required=True, help="test slides of folds and classes, to write (CSV)")
     parser.add_argument("--out", type=Path, required=True, help="folds to write (CSV)")
 
 
@@ -44,10 +48,13 @@ def run(args: argparse.Namespace) -> None:
         usable = {row.record.slide for row in used_slides(args.test_manifest)}
         tested = [row for row in read_sheet(args.test_sheet) if row.slide in usable]
         folds = tested_on(folds, external_slides(task, sheet, tested))
-    for line in untrained_text(task, folds):
+    for line in [*untrained_text(task, folds), *site_warnings(strata_of(task), folds)]:
         log.warning("task %s: %s", task.name, line)
     for number, fold in enumerate(folds):
         log.info("fold %d: %d train, %d val, %d test slides", number, len(fold.train), len(fold.val), len(fold.test))
+    balance = fold_balance(strata_of(task), folds)
+    log.info("test slides of a fold: %s", balance_text(balance))
     absent = absent_slides(splits_of(task), [row.slide for row in sheet], used, [slide.slide for slide in labelled])
     write_absent(args.absent, absent)
+    write_balance(args.balance, balance)
     write_folds(args.out, folds)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from slpd.artifacts.evaluation.absent_slides import AbsentSlide
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.artifacts.slides.manifest import ManifestRow
+from slpd.evaluation.balance import balance_text, fold_balance
 from slpd.evaluation.imported_folds import patient_overlap, shared_patients
-from slpd.evaluation.tasks import SEEN, n_cases
+from slpd.evaluation.tasks import SEEN, n_cases, strata_of
 from slpd.evaluation.training_classes import untrained_text
-from slpd.settings.evaluation import ClassTask, SurvivalTask, TaskKind
+from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask, TaskKind
 
 LISTED = 10  # left-out slides named in a caption; the manifest has them all
 NAMED = 3  # slides of each reason named in a caption; not_in_folds.csv has them all
@@ -33,6 +34,7 @@ class TaskFacts:
     leaks: list[int]  # patients in both train and test, of each fold
     validation_leaks: list[int]  # patients in both validation and test, on which an epoch may have been chosen
     untrained: list[str]  # what a caption says of classes without training slides
+    preserved: str  # what a caption says of sites that folds keep together; empty: they do not
     absent: dict[str, list[str]]  # reason -> slides that split files name and no fold has
     left_out: list[tuple[str, str]]  # slide, reason
     without_vectors: dict[str, dict[str, list[str]]]  # variant -> reason -> slides of the folds that it does not have
@@ -50,7 +52,7 @@ class TaskFacts:
         return (
             f"{self.task}: {self.n_used} of {self.n_given} slides of {cohorts} used; in the folds"
             f" {sum(self.classes.values())} labelled slides of {self.n_patients} patients ({classes});"
-            f" {folds}{self.few_shot}{self.external}{leaks}{''.join(f'; {text}' for text in self.untrained)}"
+            f" {folds}{self.few_shot}{self.external}{leaks}{self.preserved}{''.join(f'; {text}' for text in self.untrained)}"
             f"{self.absent_text}{self.without_text}."
         )
 
@@ -109,6 +111,7 @@ def task_facts(
         leaks=[len(patient_overlap(fold)) for fold in folds],
         validation_leaks=[len(shared_patients(fold.val, fold.test)) for fold in folds],
         untrained=untrained_text(task, folds),
+        preserved=preserved_text(task, folds),
         absent=by_reason(absent),
         without_vectors={
             variant: by_reason([entry for entry in entries if entry.slide in slides])
@@ -138,6 +141,16 @@ def external_text(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -> str:
         f", trained on {task.cohort}; external validation: all test the {len(tested)} slides of {n_patients} patients"
         f" of {task.test_cohort}"
     )
+
+
+def preserved_text(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -> str:
+    """What a caption says of sites that folds keep together, and how evenly classes are tested all the same."""
+    if isinstance(task.folds, ImportedFolds) or not task.folds.preserve:
+        return ""
+    sites = {slide.site for fold in folds for slide in fold.test}
+    balance = balance_text(fold_balance(strata_of(task), folds))
+    column = task.folds.preserve
+    return f", no {column} of a test slide in training ({len(sites)} in all; test slides of a fold: {balance})"
 
 
 def patients_text(counts: Sequence[int]) -> str:

@@ -39,7 +39,7 @@ from slpd.cohort_check import CohortPlan
 from slpd.errors import UserError
 from slpd.inputs import check_inputs, read_sheets
 from slpd.layout import SLIDE_FILES, Layout, logs_of, results_of
-from slpd.report.sources import report_files, without_vectors
+from slpd.report.sources import comparison_files, report_files, without_vectors
 from slpd.settings.experiment import load_experiment
 from slpd.settings.recipe import Recipe, VectorRecipe
 from slpd.versions import RESULT_VERSIONS

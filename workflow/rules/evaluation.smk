@@ -84,6 +84,7 @@ rule split_folds:
     output:
         folds=f"{TASK}/folds.csv",
         absent=f"{TASK}/not_in_folds.csv",
+        balance=f"{TASK}/balance.csv",
     log:
         f"{LOGS}/split_folds/{{task}}.log",
     conda:
@@ -100,7 +101,7 @@ rule split_folds:
     shell:
         "exec python -m slpd split_folds --sheet {input.sheet:q} --manifest {input.manifest:q} --task {params.task:q}"
         " --test-sheet {input.test_sheet:q} --test-manifest {input.test_manifest:q} --absent {output.absent:q}"
-        " --out {output.folds:q} > {log:q} 2>&1"
+        " --balance {output.balance:q} --out {output.folds:q} > {log:q} 2>&1"
 
 
 rule evaluate:
@@ -177,6 +178,64 @@ rule predict_slides:
         " --manifest {input.manifest:q} --sheet {params.sheet:q} --tissue {params.tissue:q} --out {output.folder:q} > {log:q} 2>&1"
 
 
+rule compare_subgroups:
+    input:
+        predictions=predictions_on_task,
+    output:
+        subgroups=LAYOUT.subgroups(),
+        gaps=LAYOUT.subgroup_gaps(),
+    log:
+        f"{LOGS}/compare_subgroups/{{task}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        files=files_of(predictions_on_task),
+        labels=lambda wildcards: labels_digest(SHEETS[tested_cohort(wildcards)].values()),
+        sheet=lambda wildcards, input: COHORTS[tested_cohort(wildcards)].sheet,
+        task=lambda wildcards: TASKS[wildcards.task].model_dump_json(),
+        settings=settings("subgroups"),
+        intervals=settings("intervals"),
+        evaluations=lambda wildcards, input: [Path(path).parent for path in input.predictions],
+        version=result_version("compare_subgroups"),
+    message:
+        "{wildcards.task}: parts of the test cases"
+    shell:
+        "exec python -m slpd compare_subgroups --evaluations {params.evaluations:q} --sheet {params.sheet:q}"
+        " --task {params.task:q} --settings {params.settings:q} --intervals {params.intervals:q}"
+        " --gaps {output.gaps:q} --out {output.subgroups:q} > {log:q} 2>&1"
+
+
+rule measure_robustness:
+    input:
+        bags=tested_bags,
+    output:
+        robustness=LAYOUT.robustness(),
+    log:
+        f"{LOGS}/measure_robustness/{{task}}/{{variant}}.log",
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        files=files_of(tested_bags),
+        labels=labels_of_task,
+        sheet=lambda wildcards, input: task_sheet(wildcards),
+        label=lambda wildcards: TASKS[wildcards.task].label,  # folds do not matter
+        classes=lambda wildcards: json.dumps(TASKS[wildcards.task].classes),
+        settings=settings("robustness"),
+        intervals=settings("intervals"),
+        version=result_version("measure_robustness"),
+    message:
+        "{wildcards.task}: {wildcards.variant}: class or site in its vectors"
+    shell:
+        "exec python -m slpd measure_robustness --bags {input.bags:q} --sheet {params.sheet:q} --label={params.label:q}"
+        " --classes {params.classes:q} --settings {params.settings:q} --intervals {params.intervals:q} --out {output.robustness:q} > {log:q} 2>&1"
+
+
 rule make_table:
     input:
         metrics=evaluations_of("metrics.csv"),
@@ -230,3 +289,4 @@ rule make_table:
 rule tables:
     input:
         every_table,
+        every_comparison,

@@ -230,6 +230,21 @@ def external_manifests(wildcards):
     return {task: str(LAYOUT.manifest(cohort)) for task, cohort in tested.items()}
 
 
+def labels_of_task(wildcards):
+    """A param: what its sheet says of slides; not the order of lines, nor the file's time."""
+    return labels_digest(SHEETS[TASKS[wildcards.task].cohort].values())
+
+
+def tested_cohort(wildcards):
+    """The cohort whose slides a task tests."""
+    return TASKS[wildcards.task].cohorts[-1]
+
+
+def predictions_on_task(wildcards):
+    """The predictions of every evaluation of a task."""
+    return [f"{LAYOUT.evaluation(*names)}/predictions.csv" for names in EXPERIMENT.evaluations_on(wildcards.task)]
+
+
 def imported_splits(wildcards):
     """The files of imported folds."""
     folds = TASKS[wildcards.task].folds
@@ -267,6 +282,11 @@ def every_table(wildcards):
     return expand(list(rules.make_table.output), table=TABLES)
 
 
+def every_comparison(wildcards):
+    """Parts of the test cases compared, and robustness of vectors, where the config names columns."""
+    return sorted({str(path) for table in TABLES.values() for path in comparison_files(EXPERIMENT, LAYOUT, table)})
+
+
 # ---- report ----
 
 
@@ -302,7 +322,8 @@ def every_result(wildcards):
         for path in expand(rules.draw_encoder.output, cohort=TASKS[task].cohort, variant=variant)
     ]
     trained = on_trained(list(rules.collect_iterations.output), EXPERIMENT.trained_on)
-    return [*evaluations, *bags, *drawn, *trained, *(path for cohort in COHORTS for path in results_of_cohort(cohort))]
+    made = [*evaluations, *bags, *drawn, *trained, *every_comparison(wildcards)]
+    return [*made, *(path for cohort in COHORTS for path in results_of_cohort(cohort))]
 
 
 def results_of_cohort(cohort):

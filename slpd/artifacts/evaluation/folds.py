@@ -1,7 +1,8 @@
 """Folds of a task (`folds.csv`): one line per fold and slide that takes part in it.
 
 Columns: fold (0, 1, ...), split (train, val or test), slide, patient, label (class name, or the time of a survival
-task), event (1 seen, 0 censored; empty for classes). The order within a split is kept: samplers and subsets depend
+task), event (1 seen, 0 censored; empty for classes), site (value of the column that folds preserve; empty where they
+preserve none). The order within a split is kept: samplers and subsets depend
 on it.
 """
 
@@ -25,6 +26,7 @@ class LabelledSlide:
     patient: str
     label: str  # class name; of a survival task the time, as in the sheet
     event: str = ""  # of a survival task: 1 seen, 0 censored
+    site: str = ""  # value of the column that folds preserve; empty: they preserve none
 
     @property
     def stratum(self) -> str:
@@ -42,6 +44,7 @@ class FoldLine:
     patient: str
     label: str
     event: str
+    site: str
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,6 @@ def read_folds(path: Path) -> list[Fold]:
     lines = read_rows(path, FoldLine)
     folds = [Fold() for _ in range(1 + max((line.fold for line in lines), default=-1))]
     for line in lines:
-        slide = LabelledSlide(line.slide, line.patient, line.label, line.event)
+        slide = LabelledSlide(line.slide, line.patient, line.label, line.event, line.site)
         folds[line.fold].splits[line.split].append(slide)
     return folds
