@@ -126,6 +126,7 @@ class Layout:
     def prediction(self, name: str = "{prediction}") -> Path:
         """What trained heads say of the slides of a cohort."""
         return self.results / "predictions" / name
+
     def subgroups(self, task: str = "{task}") -> Path:
         """Metrics of parts of its test cases."""
         return self.task(task) / "subgroups.csv"

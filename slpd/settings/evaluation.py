@@ -105,6 +105,11 @@ class AnyTask(Section):
             raise ValueError(f"test_cohort: {self.cohort} is the cohort that heads are trained on; name another one")
         if isinstance(self.folds, AllSlides) and not self.test_cohort:
             raise ValueError("folds: kind all leaves no slides to test; set test_cohort, or kind: generated")
+        if isinstance(self.folds, GeneratedFolds) and self.folds.preserve and self.test_cohort:
+            raise ValueError(
+                f"folds: preserve keeps a {self.folds.preserve} out of training while it is tested, but {self.test_cohort} is"
+                " tested; leave out preserve or test_cohort"
+            )
         return self
 
     @property

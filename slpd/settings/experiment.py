@@ -8,7 +8,15 @@ from typing import Any, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from slpd.errors import UserError
-from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, Intervals, PredictedCohort, Task, TaskKind
+from slpd.settings.evaluation import (
+    ClassTask,
+    GeneratedFolds,
+    ImportedFolds,
+    Intervals,
+    PredictedCohort,
+    Task,
+    TaskKind,
+)
 from slpd.settings.heads import AnyHead, HeadPreset, KnnHead, LogisticHead, TrainedHead
 from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset

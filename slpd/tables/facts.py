@@ -11,7 +11,7 @@ from slpd.evaluation.balance import balance_text, fold_balance
 from slpd.evaluation.imported_folds import patient_overlap, shared_patients
 from slpd.evaluation.tasks import SEEN, n_cases, strata_of
 from slpd.evaluation.training_classes import untrained_text
-from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask, TaskKind
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, SurvivalTask, TaskKind
 
 LISTED = 10  # left-out slides named in a caption; the manifest has them all
 NAMED = 3  # slides of each reason named in a caption; not_in_folds.csv has them all
@@ -52,7 +52,8 @@ class TaskFacts:
         return (
             f"{self.task}: {self.n_used} of {self.n_given} slides of {cohorts} used; in the folds"
             f" {sum(self.classes.values())} labelled slides of {self.n_patients} patients ({classes});"
-            f" {folds}{self.few_shot}{self.external}{leaks}{self.preserved}{''.join(f'; {text}' for text in self.untrained)}"
+            f" {folds}{self.few_shot}{self.external}{leaks}{self.preserved}"
+            f"{''.join(f'; {text}' for text in self.untrained)}"
             f"{self.absent_text}{self.without_text}."
         )
 
@@ -145,7 +146,7 @@ def external_text(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -> str:
 
 def preserved_text(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -> str:
     """What a caption says of sites that folds keep together, and how evenly classes are tested all the same."""
-    if isinstance(task.folds, ImportedFolds) or not task.folds.preserve:
+    if not isinstance(task.folds, GeneratedFolds) or not task.folds.preserve:
         return ""
     sites = {slide.site for fold in folds for slide in fold.test}
     balance = balance_text(fold_balance(strata_of(task), folds))

@@ -210,7 +210,7 @@ rule compare_subgroups:
 
 rule measure_robustness:
     input:
-        bags=tested_bags,
+        bags=home_bags,
     output:
         robustness=LAYOUT.robustness(),
     log:
@@ -221,7 +221,7 @@ rule measure_robustness:
         mem_mb=4000,
         runtime=120,
     params:
-        files=files_of(tested_bags),
+        files=files_of(home_bags),
         labels=labels_of_task,
         sheet=lambda wildcards, input: task_sheet(wildcards),
         label=lambda wildcards: TASKS[wildcards.task].label,  # folds do not matter

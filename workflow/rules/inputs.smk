@@ -163,6 +163,11 @@ def tested_bags(wildcards):
     return bags_of(wildcards.task, wildcards.variant)
 
 
+def home_bags(wildcards):
+    """The region vectors of the task's cohort alone."""
+    return bags_of(wildcards.task, wildcards.variant)[0]
+
+
 def bags_of(task, variant):
     """The same."""
     return [bags_by(TASKS[task].cohort, variant, cohort) for cohort in TASKS[task].cohorts]
