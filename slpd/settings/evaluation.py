@@ -107,8 +107,8 @@ class AnyTask(Section):
             raise ValueError("folds: kind all leaves no slides to test; set test_cohort, or kind: generated")
         if isinstance(self.folds, GeneratedFolds) and self.folds.preserve and self.test_cohort:
             raise ValueError(
-                f"folds: preserve keeps a {self.folds.preserve} out of training while it is tested, but {self.test_cohort} is"
-                " tested; leave out preserve or test_cohort"
+                f"folds: preserve keeps a {self.folds.preserve} out of training while it is tested, but the slides of"
+                f" {self.test_cohort} are tested; leave out preserve or test_cohort"
             )
         return self
 

@@ -10,7 +10,6 @@ from pydantic import Field, ValidationError, model_validator
 from slpd.errors import UserError
 from slpd.settings.evaluation import (
     ClassTask,
-    GeneratedFolds,
     ImportedFolds,
     Intervals,
     PredictedCohort,

@@ -11,7 +11,7 @@ from slpd.evaluation.balance import balance_text, fold_balance
 from slpd.evaluation.imported_folds import patient_overlap, shared_patients
 from slpd.evaluation.tasks import SEEN, n_cases, strata_of
 from slpd.evaluation.training_classes import untrained_text
-from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, SurvivalTask, TaskKind
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, SurvivalTask, TaskKind
 
 LISTED = 10  # left-out slides named in a caption; the manifest has them all
 NAMED = 3  # slides of each reason named in a caption; not_in_folds.csv has them all
