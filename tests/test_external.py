@@ -25,7 +25,7 @@ from slpd.artifacts.evaluation.trained_heads import read_trained_heads
 from slpd.artifacts.learned.bags import read_bags
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import UserError
-from slpd.evaluation.external import external_slides, tested_on
+from slpd.evaluation.external import external_slides, folds_tested_on
 from slpd.evaluation.generated_folds import generate_folds
 from slpd.stages import predict
 
@@ -232,7 +232,7 @@ def test_generated_folds_keep_their_training_slides_and_test_the_whole_other_coh
     home = [LabelledSlide(f"h{i}", f"q{i}", f"c{i % 2}") for i in range(8)]
     tested = external_slides(task(), [], ROWS)  # type: ignore[arg-type]
     own = generate_folds(["c0", "c1"], home, class_task().folds)  # type: ignore[arg-type]
-    folds = tested_on(own, tested)
+    folds = folds_tested_on(own, tested)
     assert [fold.test for fold in folds] == [tested, tested]
     assert [(fold.train, fold.val) for fold in folds] == [(fold.train, fold.val) for fold in own]
     assert all(not set(fold.slides) & set(before.test) for fold, before in zip(folds, own, strict=True))

@@ -51,6 +51,6 @@ def external_slides(
     return slides
 
 
-def tested_on(folds: Sequence[Fold], slides: Sequence[LabelledSlide]) -> list[Fold]:
+def folds_tested_on(folds: Sequence[Fold], slides: Sequence[LabelledSlide]) -> list[Fold]:
     """The folds with the same slides to test in each, in place of their own."""
     return [replace(fold, test=list(slides)) for fold in folds]

@@ -10,7 +10,7 @@ from slpd.artifacts.evaluation.folds import write_folds
 from slpd.artifacts.slides.manifest import used_slides
 from slpd.artifacts.slides.sheet import read_sheet
 from slpd.evaluation.balance import balance_text, fold_balance
-from slpd.evaluation.external import external_slides, tested_on
+from slpd.evaluation.external import external_slides, folds_tested_on
 from slpd.evaluation.imported_folds import absent_slides
 from slpd.evaluation.preserved_sites import site_warnings
 from slpd.evaluation.task_folds import make_folds, splits_of
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     if task.test_cohort:
         usable = {row.record.slide for row in used_slides(args.test_manifest)}
         tested = [row for row in read_sheet(args.test_sheet) if row.slide in usable]
-        folds = tested_on(folds, external_slides(task, sheet, tested))
+        folds = folds_tested_on(folds, external_slides(task, sheet, tested))
     for line in [*untrained_text(task, folds), *site_warnings(strata_of(task), folds)]:
         log.warning("task %s: %s", task.name, line)
     for number, fold in enumerate(folds):
