@@ -32,7 +32,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "pool_tokens": 1,
     "import_vectors": 1,
     "split_folds": 3,
-    "evaluate": 8,
+    "evaluate": 9,
     "make_table": 3,
     "make_report": 2,
 }

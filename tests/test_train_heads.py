@@ -55,6 +55,17 @@ def assert_equal(one: HeadOutput, other: HeadOutput) -> None:
     assert all((a == b).all() for a, b in zip(one.weights, other.weights, strict=True))
 
 
+def test_validation_cases_are_predicted_as_test_cases_are() -> None:
+    """The same network, put to the validation cases as if they were the test."""
+    data, recipe = data_of([(20, 6, 8)]), preset(epochs=2)
+    (fold,) = data.folds
+    (swapped,) = outputs(abmil(), recipe, replace(data, folds=[replace(fold, test=fold.val)]))
+    (found,) = outputs(abmil(), recipe, data)
+    assert (found.cut_outputs == swapped.outputs).all()
+    (none,) = outputs(abmil(), recipe, data_of([(20, 0, 8)]))
+    assert none.cut_outputs.shape == (0, 2)
+
+
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("recipe", [preset(epochs=3), preset(epochs=6, patience=1, batch_size=3, optimiser="adam")])
 def test_a_fold_comes_out_as_if_it_were_trained_alone(head: str, recipe: HeadPreset) -> None:

@@ -53,6 +53,11 @@ class FoldCases:
     val: Cases  # may be empty
     test: Cases
 
+    @property
+    def cut_by(self) -> Cases:
+        """The cases by which a cut through a head's outputs is chosen: those of validation."""
+        return self.val
+
 
 @dataclass(frozen=True)
 class TaskShape:

@@ -51,8 +51,10 @@ class FoldTraining:
         torch.manual_seed(int(seed[0]))
         fold, self.preset, self.survival = data.folds[number], preset, data.survival
         self.train, self.val, self.tested = (CaseTensors(cases) for cases in (fold.train, fold.val, fold.test))
+        self.cut_by = CaseTensors(fold.cut_by)
         self.features = torch.from_numpy(data.features)  # (R, D)
         self.moments = region_moments(data.features, fold.train) if preset.standardise else None
+        self.n_outputs = data.n_outputs
         self.network = NETWORKS[type(head)](head, data.shape)
         self.optimiser = OPTIMISERS[preset.optimiser](
             self.network.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay, fused=True
@@ -119,12 +121,18 @@ class FoldTraining:
     def test(self) -> HeadOutput:
         """What the network makes of the test cases."""
         logits, weights = self.outputs(self.tested)
-        activated = logits.double().sigmoid() if self.survival else logits.double().softmax(dim=1)
         sizes = [len(rows) for rows in self.tested.rows]
-        return HeadOutput(activated.numpy(), [piece.numpy() for piece in torch.split(weights, sizes)])
+        cut_outputs = self.activated(self.outputs(self.cut_by)[0])
+        return HeadOutput(self.activated(logits), [piece.numpy() for piece in torch.split(weights, sizes)], cut_outputs)
+
+    def activated(self, logits: Tensor) -> NDArray[np.float64]:
+        """Logits (n, C) -> probabilities of classes, or hazards."""
+        return (logits.double().sigmoid() if self.survival else logits.double().softmax(dim=1)).numpy()
 
     def outputs(self, cases: CaseTensors) -> tuple[Tensor, Tensor]:
-        """Logits (n, C) and weights (T,) of all cases, as many at a time as in training."""
+        """Logits (n, C) and weights (T,) of all cases, as many at a time as in training; there may be none."""
+        if not len(cases):
+            return torch.empty(0, self.n_outputs), torch.empty(0)
         self.network.eval()
         batches = torch.split(torch.arange(len(cases)), self.preset.batch_size)
         passes = [self.network(*self.bags(cases, some)) for places in batches for some in held_together(cases, places)]

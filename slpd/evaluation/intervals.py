@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slpd.evaluation.cases import Cases
+from slpd.evaluation.fold_reference import FoldReference
 from slpd.evaluation.metrics import fold_metrics, point_metrics
 from slpd.settings.evaluation import Intervals, TaskKind
 from slpd.settings.tables import Metric
@@ -32,7 +33,11 @@ class Interval:
 
 
 def metric_intervals(
-    kind: TaskKind, tests: Sequence[Cases], outputs: Sequence[NDArray[np.float64]], settings: Intervals
+    kind: TaskKind,
+    tests: Sequence[Cases],
+    outputs: Sequence[NDArray[np.float64]],
+    settings: Intervals,
+    references: Sequence[FoldReference],
 ) -> dict[Metric, Interval]:
     """Mean, standard deviation and percentile interval of every metric.
 
@@ -41,11 +46,13 @@ def metric_intervals(
         tests: The test cases of each fold.
         outputs: (n, C) what a head says of them, for each fold.
         settings: Resamples, level, seed.
+        references: What metrics take from the other splits of each fold; it is the same in every resample.
     """
-    points = [point_metrics(kind, test.outcomes, out) for test, out in zip(tests, outputs, strict=True)]
+    folds = list(zip(tests, outputs, references, strict=True))
+    points = [point_metrics(kind, test.outcomes, out, reference) for test, out, reference in folds]
     resampled = [
-        fold_metrics(kind, test.outcomes, out, weights)
-        for test, out, weights in zip(tests, outputs, resampled_weights(tests, settings), strict=True)
+        fold_metrics(kind, test.outcomes, out, weights, reference)
+        for (test, out, reference), weights in zip(folds, resampled_weights(tests, settings), strict=True)
     ]
     intervals = {
         metric: interval(

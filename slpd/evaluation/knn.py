@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from slpd.evaluation.cases import Cases, EvaluationData, FoldCases
 from slpd.evaluation.head_output import HeadOutput
-from slpd.evaluation.mean_vectors import equal_weights, mean_vectors
+from slpd.evaluation.mean_vectors import asked_vectors, mean_vectors, output_of
 from slpd.evaluation.training_classes import check_neighbours
 from slpd.settings.heads import KnnHead
 
@@ -29,17 +29,17 @@ def predict_knn(head: KnnHead, data: EvaluationData) -> list[HeadOutput]:
 def predict_fold(head: KnnHead, number: int, fold: FoldCases, data: EvaluationData) -> HeadOutput:
     """The same of one fold."""
     check_neighbours(head, number, len(fold.train), data.level)
-    train, test = mean_vectors(data.features, fold.train), mean_vectors(data.features, fold.test)
-    outputs = np.zeros((len(test), data.n_outputs))
+    train, asked = mean_vectors(data.features, fold.train), asked_vectors(data.features, fold)
+    outputs = np.zeros((len(asked), data.n_outputs))
     if data.survival:
         nearest = NearestNeighbors(n_neighbors=head.k, metric=head.metric).fit(train)
-        distances, places = nearest.kneighbors(test)
+        distances, places = nearest.kneighbors(asked)
         outputs[:] = hazards(fold.train, places, neighbour_weights(head, distances), data.n_outputs)
     else:
         classifier = KNeighborsClassifier(n_neighbors=head.k, metric=head.metric, weights=head.weights)
         classifier.fit(train, fold.train.outcomes.numbers)
-        outputs[:, classifier.classes_] = classifier.predict_proba(test)
-    return HeadOutput(outputs, equal_weights(fold.test))  # a class without training slides keeps probability 0
+        outputs[:, classifier.classes_] = classifier.predict_proba(asked)
+    return output_of(fold, outputs)  # a class without training slides keeps probability 0
 
 
 def neighbour_weights(head: KnnHead, distances: NDArray[np.float64]) -> NDArray[np.float64]:

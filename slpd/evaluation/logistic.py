@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from slpd.errors import EvaluationError
 from slpd.evaluation.cases import EvaluationData, FoldCases, Outcomes
 from slpd.evaluation.head_output import HeadOutput
-from slpd.evaluation.mean_vectors import equal_weights, mean_vectors
+from slpd.evaluation.mean_vectors import asked_vectors, mean_vectors, output_of
 from slpd.settings.heads import LogisticHead
 
 MOST_STEPS = 2000  # of L-BFGS, which needs some hundred on vectors of a few hundred values
@@ -35,16 +35,16 @@ def predict_fold(head: LogisticHead, number: int, fold: FoldCases, data: Evaluat
     """The same of one fold."""
     scaler = StandardScaler()
     train = scaler.fit_transform(mean_vectors(data.features, fold.train))
-    test = scaler.transform(mean_vectors(data.features, fold.test))
+    asked = scaler.transform(asked_vectors(data.features, fold))
     fit = hazards if data.survival else probabilities
     try:
-        outputs = fit(head, train, fold.train.outcomes, test, data.n_outputs)
+        outputs = fit(head, train, fold.train.outcomes, asked, data.n_outputs)
     except ConvergenceWarning as warning:
         raise EvaluationError(
             f"head {head.name}, fold {number}: the regression has not converged within {MOST_STEPS} steps; lower"
             f" inverse_penalty of the head (it is {head.inverse_penalty:g})"
         ) from warning
-    return HeadOutput(outputs, equal_weights(fold.test))
+    return output_of(fold, outputs)
 
 
 def probabilities(

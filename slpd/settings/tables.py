@@ -9,14 +9,26 @@ from slpd.errors import UserError
 from slpd.settings.evaluation import TaskKind
 from slpd.settings.section import Name, Section
 
-Metric = Literal["auc", "accuracy", "balanced_accuracy", "f1", "kappa", "ece", "c_index"]
+Metric = Literal[
+    "auc",
+    "auprc",
+    "accuracy",
+    "balanced_accuracy",
+    "sensitivity",
+    "specificity",
+    "f1",
+    "mcc",
+    "kappa",
+    "ece",
+    "c_index",
+]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 LESS_IS_BETTER: tuple[Metric, ...] = ("ece",)
 
 
 def range_of(metric: Metric) -> tuple[int, int]:
-    """The lowest and the highest value that a metric can have; a kappa below 0 is worse than chance."""
-    return (-1 if metric == "kappa" else 0, 1)
+    """The lowest and the highest value that a metric can have; a kappa or MCC below 0 is worse than chance."""
+    return (-1 if metric in ("kappa", "mcc") else 0, 1)
 
 
 def metrics_of(kind: TaskKind) -> tuple[Metric, ...]:

@@ -18,6 +18,7 @@ from slpd.artifacts.evaluation.reliability_table import write_calibration
 from slpd.artifacts.learned.bags import read_bags
 from slpd.errors import EvaluationError
 from slpd.evaluation.cases import Cases, evaluation_data
+from slpd.evaluation.fold_reference import FoldReference, fold_reference
 from slpd.evaluation.folds_without import folds_without
 from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.intervals import metric_intervals
@@ -65,10 +66,11 @@ def run(args: argparse.Namespace) -> None:
         write_reason(args, task, source, len(folds), " ".join(str(error).split()))
         return
     tests = [fold.test for fold in data.folds]
-    metrics = fold_metrics_of(task, source, tests, outputs)
+    references = [fold_reference(data, fold, output) for fold, output in zip(data.folds, outputs, strict=True)]
+    metrics = fold_metrics_of(task, source, tests, outputs, references)
     for fold in metrics:
         log_metrics(fold, isinstance(task, SurvivalTask))
-    intervals = metric_intervals(task.kind, tests, [output.outputs for output in outputs], settings)
+    intervals = metric_intervals(task.kind, tests, [output.outputs for output in outputs], settings, references)
     write_predictions(args.predictions, source, task.outputs, predictions_of(task, tests, outputs))
     write_region_weights(args.weights, region_weights(tests, outputs))
     write_calibration(args.calibration, calibration_rows(task, source, tests, outputs))
@@ -95,14 +97,25 @@ def write_reason(
 
 
 def fold_metrics_of(
-    task: ClassTask | SurvivalTask, source: tuple[str, str, str], tests: Sequence[Cases], outputs: Sequence[HeadOutput]
+    task: ClassTask | SurvivalTask,
+    source: tuple[str, str, str],
+    tests: Sequence[Cases],
+    outputs: Sequence[HeadOutput],
+    references: Sequence[FoldReference],
 ) -> list[FoldMetrics]:
     """Lines of metrics.csv."""
     name, variant, head = source
     return [
-        FoldMetrics(name, variant, head, number, **{str(metric): value for metric, value in metrics.items()})
-        for number, (test, output) in enumerate(zip(tests, outputs, strict=True))
-        for metrics in [point_metrics(task.kind, test.outcomes, output.outputs)]
+        FoldMetrics(
+            name,
+            variant,
+            head,
+            number,
+            **{str(m): value for m, value in metrics.items()},
+            thresholds=reference.thresholds_text,
+        )
+        for number, (test, output, reference) in enumerate(zip(tests, outputs, references, strict=True))
+        for metrics in [point_metrics(task.kind, test.outcomes, output.outputs, reference)]
     ]
 
 

@@ -10,9 +10,13 @@ from slpd.tables.facts import TaskFacts
 
 TITLES: dict[Metric, str] = {
     "auc": "AUC",
+    "auprc": "AUPRC",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
     "f1": "F1",
+    "mcc": "MCC",
     "kappa": "kappa",
     "ece": "calibration error",
     "c_index": "c-index",

@@ -10,8 +10,13 @@ from slpd.settings.tables import Metric, Table, metrics_of
 from slpd.tables.cells import Cell
 from slpd.tables.facts import TaskFacts
 
+NO_THRESHOLD = "no fold has cases of all classes both in validation, by which a threshold is chosen, and in test"
 WHY_UNDEFINED: dict[Metric, str] = {
     "auc": "a class has no test case in any fold",
+    "auprc": "a class has no test case in any fold",
+    "sensitivity": NO_THRESHOLD,
+    "specificity": NO_THRESHOLD,
+    "mcc": "one class alone is tested in every fold",
     "kappa": "one class alone is tested and predicted in every fold",
     "c_index": "no two test cases of a fold can be compared",
 }
