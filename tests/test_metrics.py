@@ -48,6 +48,11 @@ def test_metrics_of_a_hand_worked_case() -> None:
     )
 
 
+def test_only_wanted_metrics_are_computed() -> None:
+    found = fold_metrics("subtyping", classes_of(0, 1), two_columns([0.2, 0.7]), np.ones((1, 2)), wanted=("auc", "f1"))
+    assert set(found) == {"auc", "f1"}
+
+
 def test_equal_probabilities_count_half_in_the_auc_and_predict_the_first_class() -> None:
     found = point_metrics("subtyping", classes_of(0, 1), two_columns([0.5, 0.5]))
     assert found["auc"] == 0.5

@@ -6,7 +6,7 @@ twice in every fold that tests it, with all its slides, so that slides of a pati
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,10 @@ from slpd.evaluation.cases import Cases
 from slpd.evaluation.fold_reference import FoldReference
 from slpd.evaluation.metrics import fold_metrics, point_metrics
 from slpd.settings.evaluation import Intervals, TaskKind
-from slpd.settings.tables import Metric
+from slpd.settings.tables import METRICS, Metric
 
 # Resamples repeat cases, which widens the gaps that a calibration error adds up: its intervals would lie above it.
-UNRESAMPLED: tuple[Metric, ...] = ("ece",)
+RESAMPLED = tuple(metric for metric in METRICS if metric != "ece")
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,17 @@ def metric_intervals(
     folds = list(zip(tests, outputs, references, strict=True))
     points = [point_metrics(kind, test.outcomes, out, reference) for test, out, reference in folds]
     resampled = [
-        fold_metrics(kind, test.outcomes, out, weights, reference)
+        fold_metrics(kind, test.outcomes, out, weights, reference, RESAMPLED)
         for (test, out, reference), weights in zip(folds, resampled_weights(tests, settings), strict=True)
     ]
-    intervals = {
+    return {
         metric: interval(
-            np.array([fold[metric] for fold in points]), np.stack([fold[metric] for fold in resampled]), settings.level
+            np.array([fold[metric] for fold in points]),
+            np.stack([fold[metric] for fold in resampled]) if metric in RESAMPLED else np.empty((len(points), 0)),
+            settings.level,
         )
         for metric in points[0]
     }
-    return {m: replace(i, low=np.nan, high=np.nan) if m in UNRESAMPLED else i for m, i in intervals.items()}
 
 
 def resampled_weights(tests: Sequence[Cases], settings: Intervals) -> list[NDArray[np.float64]]:
@@ -78,7 +79,7 @@ def interval(points: NDArray[np.float64], resampled: NDArray[np.float64], level:
 
     Args:
         points: (folds,) the metric of each fold; NaN where not defined.
-        resampled: (folds, resamples) the same of every resample.
+        resampled: (folds, resamples) the same of every resample; none: there is no interval.
         level: Confidence level.
     """
     defined = points[~np.isnan(points)]

@@ -5,7 +5,7 @@ weights (how often each case was drawn). With equal weights they are the usual m
 them, are equal with the same `sample_weight`, and would take a call per resample.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,7 @@ from slpd.evaluation.cases import Outcomes
 from slpd.evaluation.fold_reference import WITHOUT_REFERENCE, FoldReference
 from slpd.evaluation.survival import risk
 from slpd.settings.evaluation import TaskKind
-from slpd.settings.tables import Metric, metrics_of
+from slpd.settings.tables import METRICS, Metric, metrics_of
 
 Weights = NDArray[np.float64]  # (W, n): W sets of weights of n cases
 PerSet = NDArray[np.float64]  # (W,): a metric for each set; NaN where it is not defined
@@ -44,8 +44,9 @@ def fold_metrics(
     outputs: NDArray[np.float64],
     weights: Weights,
     reference: FoldReference = WITHOUT_REFERENCE,
+    wanted: Sequence[Metric] = METRICS,
 ) -> dict[Metric, PerSet]:
-    """All metrics that a kind of task has.
+    """The metrics that a kind of task has.
 
     Args:
         kind: The kind of task.
@@ -53,11 +54,12 @@ def fold_metrics(
         outputs: (n, C) what a head says of them.
         weights: (W, n), 0 or more.
         reference: Of the fold; metrics that need more of it than it has are NaN.
+        wanted: Metrics, of which those of the kind are computed.
     """
     if kind == "survival":
         return {"c_index": c_index(outcomes, risk(outputs), weights)}
     metrics = ClassMetrics(kind, outcomes.numbers, outputs, weights, reference.thresholds)
-    return {metric: getattr(metrics, metric) for metric in metrics_of(kind)}
+    return {metric: getattr(metrics, metric) for metric in metrics_of(kind) if metric in wanted}
 
 
 class ClassMetrics:
