@@ -33,7 +33,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "import_vectors": 1,
     "split_folds": 3,
     "evaluate": 9,
-    "make_table": 3,
+    "make_table": 4,
     "make_report": 2,
 }
 

@@ -118,10 +118,10 @@ def test_the_corrected_test_is_the_hand_worked_one() -> None:
 def test_differences_of_too_few_folds_are_not_tested() -> None:
     found = paired_difference([0.9, math.nan], [0.8, 0.7], 0.1, 0.95)
     assert (found.mean, found.n_folds) == (pytest.approx(0.1), 1)
-    assert math.isnan(found.p_value)
+    assert math.isnan(found.p_value) and found.why == "1 fold has both figures, a test needs two"
     assert math.isnan(paired_difference([math.nan], [0.5], 0.1, 0.95).mean)
     equal = paired_difference([0.5, 0.5], [0.5, 0.5], 0.1, 0.95)
-    assert (equal.mean, equal.p_value) == (0, 1)
+    assert (equal.mean, equal.p_value, equal.why) == (0, 1, "")
 
 
 @pytest.mark.parametrize("first", [[0.8, 0.7, 0.6], [0.5, 0.5, 0.25]])
@@ -131,6 +131,7 @@ def test_a_difference_without_noise_is_not_tested(first: list[float], difference
     found = paired_difference(first, [value + difference for value in first], 0.1, 0.95)
     assert found.mean == pytest.approx(-difference)
     assert all(math.isnan(value) for value in (found.low, found.high, found.p_value))
+    assert "no noise" in found.why
 
 
 def test_equal_methods_are_rarely_told_apart() -> None:

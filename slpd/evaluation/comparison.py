@@ -21,8 +21,9 @@ class Difference:
     mean: float  # NaN: no fold
     low: float  # of the t interval; NaN where nothing is tested
     high: float
-    p_value: float  # two-sided; NaN where nothing is tested: fewer than two folds, or the same difference in all
+    p_value: float  # two-sided; NaN where nothing is tested
     n_folds: int
+    why: str = ""  # nothing is tested; empty: something is
 
 
 def paired_difference(
@@ -40,11 +41,19 @@ def paired_difference(
     differences = differences[~np.isnan(differences)]
     n = len(differences)
     if n < 2:
-        return Difference(float(differences.mean()) if n else math.nan, math.nan, math.nan, math.nan, n)
+        return untested(
+            float(differences.mean()) if n else math.nan, n, f"{n or 'no'} fold has both figures, a test needs two"
+        )
     mean, variance = float(differences.mean()), float(differences.var(ddof=1))
     if np.ptp(differences) < ROUNDING:  # no noise to measure the difference by
-        same = abs(mean) < ROUNDING
-        return Difference(mean, *((0.0, 0.0, 1.0) if same else (math.nan, math.nan, math.nan)), n)
+        if abs(mean) < ROUNDING:
+            return Difference(mean, 0.0, 0.0, 1.0, n)
+        return untested(mean, n, "the same difference in every fold leaves no noise to test it by")
     error = math.sqrt((1 / n + test_to_train) * variance)  # Nadeau & Bengio, eq. 2
     half = float(stats.t.ppf((1 + level) / 2, n - 1)) * error
     return Difference(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, n - 1)), n)
+
+
+def untested(mean: float, n_folds: int, why: str) -> Difference:
+    """A difference without interval and p-value."""
+    return Difference(mean, math.nan, math.nan, math.nan, n_folds, why)

@@ -80,7 +80,7 @@ def differences_part(shown: TableContent) -> dict[str, Any]:
         difference = comparison.difference
         names = [comparison.task, TITLES[comparison.metric], comparison.head, comparison.first, comparison.second]
         mean = "–" if math.isnan(difference.mean) else f"{difference.mean:+.3f}"
-        interval = "–" if math.isnan(difference.low) else f"{difference.low:+.3f} to {difference.high:+.3f}"
+        interval = difference.why or f"{difference.low:+.3f} to {difference.high:+.3f}"
         rows.append([*names, mean, interval, decimal(difference.p_value)])
     return {"difference_columns": DIFFERENCE_COLUMNS, "differences": rows}
 

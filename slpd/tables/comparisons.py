@@ -1,12 +1,12 @@
 """Which of two variants is better under the same head, beyond noise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from slpd.evaluation.comparison import Difference, paired_difference
 from slpd.settings.tables import LESS_IS_BETTER, Metric, metrics_of
-from slpd.tables.evaluations import Evaluations
+from slpd.tables.evaluations import Evaluations, interval_of, why_without
 from slpd.tables.facts import TaskFacts
 
 
@@ -52,5 +52,9 @@ def compare(
     evaluations: Evaluations, task: TaskFacts, metric: Metric, head: str, pair: tuple[str, str], level: float
 ) -> Difference:
     """The paired difference of two variants under a head."""
-    first, second = ([getattr(f, metric) for f in evaluations[task.task, v, head].folds] for v in pair)
-    return paired_difference(first, second, task.test_to_train, level)
+    both = {variant: evaluations[task.task, variant, head] for variant in pair}
+    first, second = ([getattr(fold, metric) for fold in evaluation.folds] for evaluation in both.values())
+    difference = paired_difference(first, second, task.test_to_train, level)
+    reasons = {variant: why_without(interval_of(evaluation, metric)) for variant, evaluation in both.items()}
+    missing = "; ".join(f"{variant}: {why}" for variant, why in reasons.items() if why)
+    return replace(difference, why=missing or difference.why)

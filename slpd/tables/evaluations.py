@@ -11,7 +11,7 @@ from slpd.tables.cells import Cell
 from slpd.tables.facts import TaskFacts
 
 NO_THRESHOLD = "no fold has cases of all classes both in validation, by which a threshold is chosen, and in test"
-WHY_UNDEFINED: dict[Metric, str] = {
+WHY_UNDEFINED: dict[str, str] = {
     "auc": "a class has no test case in any fold",
     "auprc": "a class has no test case in any fold",
     "sensitivity": NO_THRESHOLD,
@@ -72,6 +72,17 @@ def cell_of(
         return Cell(why=f"not of {task.kind} tasks")
     if variant in unavailable:
         return Cell(why=unavailable[variant])
-    (of,) = (i for i in evaluations[task.task, variant, head].intervals if i.metric == metric)
-    why = of.why if of.n_folds or of.why else f"not defined: {WHY_UNDEFINED.get(metric, 'no test cases')}"
-    return Cell(of.mean, of.std, of.low, of.high, of.n_folds, task.n_folds, why)
+    of = interval_of(evaluations[task.task, variant, head], metric)
+    return Cell(of.mean, of.std, of.low, of.high, of.n_folds, task.n_folds, why_without(of))
+
+
+def interval_of(evaluation: Evaluation, metric: Metric) -> MetricInterval:
+    """A metric over the folds of an evaluation."""
+    return next(interval for interval in evaluation.intervals if interval.metric == metric)
+
+
+def why_without(interval: MetricInterval) -> str:
+    """Why a metric has no figure; empty: it has one."""
+    if interval.n_folds or interval.why:
+        return interval.why
+    return f"not defined: {WHY_UNDEFINED.get(interval.metric, 'no test cases')}"
