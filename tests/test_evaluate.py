@@ -21,7 +21,7 @@ from slpd.evaluation import logistic
 from slpd.evaluation.cases import evaluation_data
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, Intervals, SurvivalTask, task_from_json
 from slpd.settings.heads import head_from_json
-from slpd.settings.tables import metrics_of
+from slpd.settings.tables import SURVIVAL_METRICS, metrics_of
 from slpd.stages import evaluate
 
 FOLDS = GeneratedFolds(kind="generated", n_folds=2, validation_fraction=0, seed=0)
@@ -150,9 +150,11 @@ def test_survival_is_predicted_as_hazards_and_risk(tmp_path: Path) -> None:
     assert (line["label"], line["event"]) == (first.label, first.event)
     hazards = np.array([float(line[f"hazard_{i}"]) for i in range(3)])
     assert float(line["predicted"]) == pytest.approx(-np.cumprod(1 - hazards).sum())
-    (row,) = read_intervals(files["intervals"])
+    rows = read_intervals(files["intervals"])
     (fold_metrics,) = read_fold_metrics(files["metrics"])
-    assert row.metric == "c_index"
+    assert tuple(row.metric for row in rows) == SURVIVAL_METRICS
+    assert all(row.low < row.mean < row.high for row in rows)
+    row = rows[0]
     assert row.low < row.mean == fold_metrics.c_index < row.high
     assert row.mean > 0.7 and math.isnan(fold_metrics.auc)
     assert lines(files["calibration"]) == []

@@ -19,6 +19,8 @@ from slpd.evaluation.tasks import SEEN
 from slpd.evaluation.training_classes import check_training
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, SurvivalTask
 
+NO_INTERVALS = np.empty(0)
+
 log = logging.getLogger(__name__)
 
 
@@ -28,7 +30,7 @@ class Outcomes:
 
     numbers: NDArray[np.int64]  # (n,) class number; of a survival task the interval of time
     observed: NDArray[np.bool_]  # (n,) false: censored; classes are all observed
-    times: NDArray[np.float64]  # (n,) time to event or censoring; NaN for classes
+    values: NDArray[np.float64]  # (n,) time to event or censoring; NaN for classes
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,15 @@ class FoldCases:
     train: Cases
     val: Cases  # may be empty
     test: Cases
+    starts: NDArray[np.float64]  # (n_bins - 1,) where intervals 1, 2, ... of time begin; empty: no survival task
 
     @property
     def cut_by(self) -> Cases:
-        """The cases by which a cut through a head's outputs is chosen: those of validation."""
-        return self.val
+        """The cases by which a cut through a head's outputs is chosen: those of validation, in survival of training.
+
+        Survival is cut at the median risk, which needs no outcomes, but more cases than validation has.
+        """
+        return self.train if len(self.starts) else self.val
 
 
 @dataclass(frozen=True)
@@ -176,10 +182,12 @@ def fold_cases(
     """The cases of one fold; the intervals of time are those of its training cases."""
     train, val, test = (grouped(slides, task.level) for slides in (fold.train, fold.val, fold.test))
     if isinstance(task, SurvivalTask):
-        outcomes = partial(survival_outcomes, starts=time_intervals(number, train, task))
+        starts = time_intervals(number, train, task)
+        outcomes = partial(survival_outcomes, starts=starts)
     else:
-        outcomes = partial(class_outcomes, classes=task.classes)
-    return FoldCases(*(split_cases(groups, rows, outcomes(groups)) for groups in (train, val, test)))
+        starts, outcomes = NO_INTERVALS, partial(class_outcomes, classes=task.classes)
+    splits = [split_cases(groups, rows, outcomes(groups)) for groups in (train, val, test)]
+    return FoldCases(splits[0], splits[1], splits[2], starts)
 
 
 def split_cases(groups: list[list[LabelledSlide]], rows: Mapping[str, NDArray[np.int64]], outcomes: Outcomes) -> Cases:

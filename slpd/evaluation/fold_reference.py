@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.evaluation.cases import EvaluationData, FoldCases
+from slpd.evaluation.cases import EvaluationData, FoldCases, Outcomes
 from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.thresholds import youden_thresholds
 
@@ -15,6 +15,8 @@ class FoldReference:
     """Fixed for a fold: resamples of its test cases do not move it."""
 
     thresholds: NDArray[np.float64] | None = None  # (C,) of each class's probability, NaN where there is none
+    train: Outcomes | None = None  # of a survival task
+    starts: NDArray[np.float64] | None = None  # as of FoldCases
 
     @property
     def thresholds_text(self) -> str:
@@ -31,5 +33,5 @@ WITHOUT_REFERENCE = FoldReference()
 def fold_reference(data: EvaluationData, fold: FoldCases, output: HeadOutput) -> FoldReference:
     """What a fold and a head's outputs for the cases by which a cut is chosen give."""
     if data.survival:
-        return WITHOUT_REFERENCE
+        return FoldReference(train=fold.train.outcomes, starts=fold.starts)
     return FoldReference(youden_thresholds(fold.cut_by.outcomes.numbers, output.cut_outputs))

@@ -30,16 +30,34 @@ def predict_fold(head: KnnHead, number: int, fold: FoldCases, data: EvaluationDa
     """The same of one fold."""
     check_neighbours(head, number, len(fold.train), data.level)
     train, asked = mean_vectors(data.features, fold.train), asked_vectors(data.features, fold)
-    outputs = np.zeros((len(asked), data.n_outputs))
-    if data.survival:
-        nearest = NearestNeighbors(n_neighbors=head.k, metric=head.metric).fit(train)
-        distances, places = nearest.kneighbors(asked)
-        outputs[:] = hazards(fold.train, places, neighbour_weights(head, distances), data.n_outputs)
-    else:
-        classifier = KNeighborsClassifier(n_neighbors=head.k, metric=head.metric, weights=head.weights)
-        classifier.fit(train, fold.train.outcomes.numbers)
-        outputs[:, classifier.classes_] = classifier.predict_proba(asked)
-    return output_of(fold, outputs)  # a class without training slides keeps probability 0
+    predicted = near_hazards if data.survival else near_classes
+    return output_of(fold, predicted(head, fold, train, asked, data.n_outputs))
+
+
+def near_classes(
+    head: KnnHead, fold: FoldCases, train: NDArray[np.float64], asked: NDArray[np.float64], n_classes: int
+) -> NDArray[np.float64]:
+    """Class probabilities (n, n_classes); a class without training cases keeps probability 0."""
+    outputs = np.zeros((len(asked), n_classes))
+    classifier = KNeighborsClassifier(n_neighbors=head.k, metric=head.metric, weights=head.weights)
+    classifier.fit(train, fold.train.outcomes.numbers)
+    outputs[:, classifier.classes_] = classifier.predict_proba(asked)
+    return outputs
+
+
+def near_hazards(
+    head: KnnHead, fold: FoldCases, train: NDArray[np.float64], asked: NDArray[np.float64], n_bins: int
+) -> NDArray[np.float64]:
+    """Hazards (n, n_bins); the training cases among those asked are not their own neighbours."""
+    nearest = NearestNeighbors(n_neighbors=head.k, metric=head.metric).fit(train)
+    of_test = nearest.kneighbors(asked[: len(fold.test)])
+    of_training = nearest.kneighbors(n_neighbors=min(head.k, len(train) - 1))
+    return np.concatenate(
+        [
+            hazards(fold.train, places, neighbour_weights(head, distances), n_bins)
+            for distances, places in (of_test, of_training)
+        ]
+    )
 
 
 def neighbour_weights(head: KnnHead, distances: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from slpd.evaluation.cases import Outcomes
 from slpd.evaluation.fold_reference import WITHOUT_REFERENCE, FoldReference
-from slpd.evaluation.survival import risk
+from slpd.evaluation.survival_metrics import SurvivalMetrics
+from slpd.evaluation.weighted import PerSet, Weights, concordance, mean_of_defined, ratio
 from slpd.settings.evaluation import TaskKind
 from slpd.settings.tables import METRICS, Metric, metrics_of
 
-Weights = NDArray[np.float64]  # (W, n): W sets of weights of n cases
-PerSet = NDArray[np.float64]  # (W,): a metric for each set; NaN where it is not defined
 CALIBRATION_BINS = 10
 
 
@@ -56,9 +55,11 @@ def fold_metrics(
         reference: Of the fold; metrics that need more of it than it has are NaN.
         wanted: Metrics, of which those of the kind are computed.
     """
+    metrics: SurvivalMetrics | ClassMetrics
     if kind == "survival":
-        return {"c_index": c_index(outcomes, risk(outputs), weights)}
-    metrics = ClassMetrics(kind, outcomes.numbers, outputs, weights, reference.thresholds)
+        metrics = SurvivalMetrics(outcomes, outputs, weights, reference)
+    else:
+        metrics = ClassMetrics(kind, outcomes.numbers, outputs, weights, reference.thresholds)
     return {metric: getattr(metrics, metric) for metric in metrics_of(kind) if metric in wanted}
 
 
@@ -195,37 +196,9 @@ class ClassMetrics:
         return ratio(gaps.sum(axis=1), self.total)
 
 
-def c_index(outcomes: Outcomes, risks: NDArray[np.float64], weights: Weights) -> PerSet:
-    """Harrell's concordance index (Harrell et al., JAMA 1982).
-
-    Of all pairs in which one case has its event while the other is still followed (longer, or censored at that very
-    time), the share in which that one has the higher risk; equal risks count half.
-    """
-    times, seen = outcomes.times, outcomes.observed
-    outlived = (times[:, None] < times) | ((times[:, None] == times) & ~seen)
-    comparable = seen[:, None] & outlived  # (n, n): i had its event before j's time ended
-    agreeing = comparable * concordance(risks, risks)
-    return ratio(((weights @ agreeing) * weights).sum(axis=1), ((weights @ comparable) * weights).sum(axis=1))
-
-
-def concordance(higher: NDArray[np.float64], lower: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, m): 1 where `higher` is larger, a half where they are equal, 0 elsewhere."""
-    return np.asarray((higher[:, None] > lower) + 0.5 * (higher[:, None] == lower))
-
-
 def calibration_bin(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
     """The tenth of [0, 1] that a probability lies in; 0.1 lies in the second."""
     return np.minimum((probabilities * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-
-
-def ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Part / whole, NaN where the whole is 0."""
-    return np.asarray(np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0))
-
-
-def mean_of_defined(values: NDArray[np.float64]) -> PerSet:
-    """The mean over the last axis of what is not NaN; NaN where nothing is."""
-    return ratio(np.nansum(values, axis=-1), (~np.isnan(values)).sum(axis=-1).astype(np.float64))
 
 
 def point_metrics(

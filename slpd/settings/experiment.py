@@ -411,8 +411,8 @@ def check_metrics(experiment: Experiment) -> None:
         for metric in table.metrics:
             if not any(metric in metrics_of(kinds[task]) for task in table.tasks):
                 raise UserError(
-                    f"tables.{table.name}.metrics: no task of the table has {metric}; c_index is of survival tasks,"
-                    " all others are of classes"
+                    f"tables.{table.name}.metrics: no task of the table has {metric}; its tasks have"
+                    f" {', '.join(dict.fromkeys(m for task in table.tasks for m in metrics_of(kinds[task])))}"
                 )
 
 

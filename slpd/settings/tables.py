@@ -21,9 +21,13 @@ Metric = Literal[
     "kappa",
     "ece",
     "c_index",
+    "uno_c_index",
+    "td_auc",
+    "ibs",
 ]
 METRICS: tuple[Metric, ...] = get_args(Metric)
-LESS_IS_BETTER: tuple[Metric, ...] = ("ece",)
+SURVIVAL_METRICS: tuple[Metric, ...] = ("c_index", "uno_c_index", "td_auc", "ibs")
+LESS_IS_BETTER: tuple[Metric, ...] = ("ece", "ibs")
 
 
 def range_of(metric: Metric) -> tuple[int, int]:
@@ -33,7 +37,7 @@ def range_of(metric: Metric) -> tuple[int, int]:
 
 def metrics_of(kind: TaskKind) -> tuple[Metric, ...]:
     """The metrics that a kind of task has."""
-    return ("c_index",) if kind == "survival" else tuple(metric for metric in METRICS if metric != "c_index")
+    return tuple(metric for metric in METRICS if (metric in SURVIVAL_METRICS) == (kind == "survival"))
 
 
 class Table(Section):

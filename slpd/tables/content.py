@@ -20,6 +20,9 @@ TITLES: dict[Metric, str] = {
     "kappa": "kappa",
     "ece": "calibration error",
     "c_index": "c-index",
+    "uno_c_index": "c-index (Uno)",
+    "td_auc": "time-dependent AUC",
+    "ibs": "integrated Brier score",
 }
 
 

@@ -19,6 +19,9 @@ WHY_UNDEFINED: dict[str, str] = {
     "mcc": "one class alone is tested in every fold",
     "kappa": "one class alone is tested and predicted in every fold",
     "c_index": "no two test cases of a fold can be compared",
+    "uno_c_index": "no two test cases of a fold can be compared before the last training event",
+    "td_auc": "no fold tests both events before a boundary of the intervals and cases followed to it",
+    "ibs": "no test case is followed to the last boundary of the intervals",
 }
 
 

@@ -31,6 +31,9 @@ class FoldMetrics:
     kappa: float = math.nan  # at most 1; 0 is chance
     ece: float = math.nan  # 0 to 1, less is better
     c_index: float = math.nan  # 0 to 1
+    uno_c_index: float = math.nan  # 0 to 1
+    td_auc: float = math.nan  # 0 to 1
+    ibs: float = math.nan  # 0 or more, less is better
     thresholds: str = ""  # by which sensitivity and specificity are counted, of class 1 or of every class
 
 
