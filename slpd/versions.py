@@ -32,9 +32,9 @@ RESULT_VERSIONS: dict[str, int] = {
     "pool_tokens": 1,
     "import_vectors": 1,
     "split_folds": 3,
-    "evaluate": 10,
+    "evaluate": 11,
     "make_table": 4,
-    "make_report": 2,
+    "make_report": 3,
 }
 
 TRAINED_WITH = {"faiss-cpu", "faiss-gpu", "numpy", "torch"}

@@ -79,6 +79,7 @@ def test_every_test_slide_is_predicted_and_scored(tmp_path: Path) -> None:
         "label": "low",
         "event": "",
         "predicted": "low",
+        "group": "",
         "prob_low": "1.0",
         "prob_high": "0.0",
     }

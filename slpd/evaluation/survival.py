@@ -52,6 +52,11 @@ class LifeTable:
         """The same of censoring, which the events of the same time no longer risk."""
         return np.asarray(np.cumprod(1 - self.censored / np.maximum(self.at_risk - self.events, 1)))
 
+    def followed_to(self, time: float) -> int:
+        """How many are followed to a time, or beyond it."""
+        place = int(np.searchsorted(self.times, time, side="left"))
+        return int(self.at_risk[place]) if place < len(self.times) else 0
+
 
 def life_table(times: NDArray[np.float64], observed: NDArray[np.bool_]) -> LifeTable:
     """Counts of n cases (Kaplan & Meier, JASA 53, 1958)."""

@@ -9,6 +9,7 @@ from typing import Any
 from slpd.report.navigation import page_name
 from slpd.report.result_figures import DrawnFigure, Evaluated, class_figures, confusion_figures, folds_figure
 from slpd.report.site import FigureBlock, Site, columns
+from slpd.report.survival_figures import TEST_COLUMNS, survival_figures, test_rows
 from slpd.report.words import decimal
 from slpd.settings.evaluation import ClassTask, SurvivalTask
 from slpd.settings.tables import Table
@@ -17,7 +18,10 @@ from slpd.tables.content import TITLES, TableContent
 from slpd.tables.facts import TaskFacts
 
 DIFFERENCE_COLUMNS = columns(["task", "metric", "head", "first", "second"], ["difference", "interval", "p"])
-SURVIVAL_NOTE = "A survival task: ROC curves, calibration and confusion are of classes."
+SURVIVAL_NOTE = (
+    "A p-value of all folds takes them for independent, though each fold's cases trained the heads of the others"
+    " (Simon et al., Brief. Bioinform. 12, 2011): it describes the curves, and is no proof."
+)
 
 
 @dataclass(frozen=True)
@@ -94,13 +98,26 @@ def task_section(site: Site, table: Table, shown: TableContent, results: TaskRes
     if tested and isinstance(task, ClassTask):
         drawn += class_figures(task, tested)
         confusion += confusion_figures(task, tested)
+    if isinstance(task, SurvivalTask):
+        drawn += survival_figures(task, tested)
     prefix = f"{table.name}-{task.name}"
     return {
         "task": task.name,
         "figures": [write_drawn(site, prefix, figure) for figure in drawn],
         "confusion": [write_drawn(site, prefix, figure) for figure in confusion],
-        "notes": [] if isinstance(task, ClassTask) else [SURVIVAL_NOTE],
+        "tests": log_rank_part(site, prefix, tested) if isinstance(task, SurvivalTask) else None,
         "failed": [f"{failed.head} on {failed.variant}: {failed.why}" for failed in results.evaluations if failed.why],
+    }
+
+
+def log_rank_part(site: Site, prefix: str, evaluations: Sequence[Evaluated]) -> dict[str, object]:
+    """The log-rank tests of a survival task, their file written."""
+    rows = test_rows(evaluations)
+    return {
+        "columns": columns(TEST_COLUMNS[:3], TEST_COLUMNS[3:]),
+        "rows": rows,
+        "csv": site.write_csv(f"{prefix}-log-rank", [TEST_COLUMNS, *rows]),
+        "note": SURVIVAL_NOTE,
     }
 
 

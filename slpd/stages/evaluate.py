@@ -25,6 +25,7 @@ from slpd.evaluation.intervals import metric_intervals
 from slpd.evaluation.metrics import point_metrics, predicted_classes
 from slpd.evaluation.prediction import predict
 from slpd.evaluation.reliability import reliability
+from slpd.evaluation.risk_groups import risk_groups
 from slpd.evaluation.survival import risk
 from slpd.settings.evaluation import ClassTask, Intervals, SurvivalTask, task_from_json
 from slpd.settings.heads import HeadPreset, head_from_json
@@ -124,7 +125,7 @@ def predictions_of(
 ) -> list[FoldPredictions]:
     """The predictions for every test case."""
     return [
-        FoldPredictions(test.slides, predicted(task, output), output.outputs)
+        FoldPredictions(test.slides, predicted(task, output), output.outputs, groups(task, output))
         for test, output in zip(tests, outputs, strict=True)
     ]
 
@@ -134,6 +135,12 @@ def predicted(task: ClassTask | SurvivalTask, output: HeadOutput) -> list[str]:
     if isinstance(task, SurvivalTask):
         return [str(float(value)) for value in risk(output.outputs)]
     return [task.classes[number] for number in predicted_classes(output.outputs, task.kind)]
+
+
+def groups(task: ClassTask | SurvivalTask, output: HeadOutput) -> list[str]:
+    """The risk group of every case; classes have none."""
+    survival = isinstance(task, SurvivalTask)
+    return risk_groups(output.outputs, output.cut_outputs) if survival else [""] * len(output.outputs)
 
 
 def region_weights(tests: Sequence[Cases], outputs: Sequence[HeadOutput]) -> list[SlideWeights]:
