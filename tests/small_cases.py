@@ -1,6 +1,7 @@
 """Small tasks for tests of heads: slides with bags, in folds."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +27,9 @@ def class_task(n_classes: int = 2, level: Level = "slide", ordinal: bool = False
     )
 
 
-def survival_task(n_bins: int = 3) -> SurvivalTask:
-    return SurvivalTask(
-        name="os", cohort="demo", kind="survival", time="months", event="dead", n_bins=n_bins, folds=FOLDS
-    )
+def survival_task(n_bins: int = 3, loss: Literal["discrete", "cox"] = "discrete") -> SurvivalTask:
+    columns = {"time": "months", "event": "dead"}
+    return SurvivalTask(name="os", cohort="demo", kind="survival", **columns, n_bins=n_bins, loss=loss, folds=FOLDS)
 
 
 def class_cohort(n: int, seed: int, n_classes: int = 2, shift: float = 6.0) -> tuple[list[LabelledSlide], Bags]:
@@ -76,12 +76,12 @@ def data_of(
     return evaluation_data(bags, folds, class_task(n_classes))
 
 
-def survival_data(n: int = 200, effect: float = 2.0) -> EvaluationData:
+def survival_data(n: int = 200, effect: float = 2.0, loss: Literal["discrete", "cox"] = "discrete") -> EvaluationData:
     """A survival task of one fold."""
     (train, bags), (val, more), (test, most) = (
         survival_cohort(size, seed, effect) for seed, size in enumerate((n, 40, 80))
     )
-    return evaluation_data(bags | more | most, [Fold(train, val, test)], survival_task())
+    return evaluation_data(bags | more | most, [Fold(train, val, test)], survival_task(loss=loss))
 
 
 def preset(**changes: object) -> HeadPreset:

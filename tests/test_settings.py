@@ -296,6 +296,22 @@ def test_heads_and_tables_refer_to_what_there_is() -> None:
         load_experiment(variant_of({}, metrics=["c_index"]))
 
 
+def test_coxs_loss_with_one_bag_per_step_is_refused() -> None:
+    """Where a table trains so; the head may be there for other tasks."""
+    config = copy.deepcopy(PAPER)
+    config["tasks"].append(
+        {"name": "os", "cohort": "nsclc", "kind": "survival", "time": "t", "event": "e", "n_bins": 4, "loss": "cox"}
+        | {"folds": config["tasks"][0]["folds"]}
+    )
+    config["tables"].append(
+        config["tables"][0] | {"name": "os", "tasks": ["os"], "heads": ["abmil"], "metrics": ["c_index"]}
+    )
+    assert load_experiment(config)
+    config["head_presets"]["modern"]["batch_size"] = 1
+    with pytest.raises(UserError, match=r"^tasks\.os\.loss: cox compares the bags .* head_presets\.modern\.batch_size"):
+        load_experiment(config)
+
+
 def test_a_table_may_not_have_the_name_of_anothers_differences() -> None:
     config = copy.deepcopy(PAPER)
     config["tables"].insert(0, config["tables"][0] | {"name": "subtyping_differences"})

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import psutil
@@ -274,9 +275,10 @@ def test_it_learns_which_region_makes_the_class(head: str, n_classes: int) -> No
     assert all(weights.sum() == pytest.approx(1, abs=1e-5) for weights in found.weights)
 
 
+@pytest.mark.parametrize("loss", ["discrete", "cox"])
 @pytest.mark.parametrize("head", HEADS)
-def test_it_learns_who_dies_first(head: str) -> None:
-    data = survival_data()
+def test_it_learns_who_dies_first(head: str, loss: Literal["discrete", "cox"]) -> None:
+    data = survival_data(loss=loss)
     (found,) = outputs(HEADS[head], preset(epochs=15, patience=5), data)
     assert ((found.outputs >= 0) & (found.outputs <= 1)).all()
     assert point_metrics("survival", data.folds[0].test.outcomes, found.outputs)["c_index"] > 0.75

@@ -70,8 +70,8 @@ class TaskShape:
     """What goes into a network and comes out of it."""
 
     width: int  # values of a region vector
-    n_outputs: int  # classes, or intervals of time
-    survival: bool  # outputs are logits of hazards
+    n_outputs: int  # logits: of classes, or of hazards; one of a relative hazard
+    survival: bool  # a case is at risk of an event
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,22 @@ class EvaluationData:
 
     features: NDArray[np.float32]  # (R, D) region vectors
     folds: list[FoldCases]
-    n_outputs: int  # classes, or intervals of time
-    survival: bool
-    level: Level  # what a case is
+    task: ClassTask | SurvivalTask
+
+    @property
+    def n_outputs(self) -> int:
+        """Classes, or intervals of time."""
+        return len(self.task.outputs)
+
+    @property
+    def survival(self) -> bool:
+        """Whether outputs are hazards."""
+        return isinstance(self.task, SurvivalTask)
 
     @property
     def shape(self) -> TaskShape:
         """Of networks for these cases."""
-        return TaskShape(self.features.shape[1], self.n_outputs, self.survival)
+        return TaskShape(self.features.shape[1], self.task.n_logits, self.survival)
 
 
 def evaluation_data(
@@ -114,9 +122,7 @@ def evaluation_data(
     return EvaluationData(
         features=np.concatenate([bags[slide] for slide in slides]),
         folds=[fold_cases(number, fold, rows, task) for number, fold in enumerate(folds)],
-        n_outputs=len(task.outputs),
-        survival=isinstance(task, SurvivalTask),
-        level=task.level,
+        task=task,
     )
 
 

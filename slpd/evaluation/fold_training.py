@@ -14,7 +14,7 @@ from slpd.evaluation.abmil import Abmil
 from slpd.evaluation.cases import Cases, EvaluationData
 from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.max_mil import MaxMil
-from slpd.evaluation.outcome_loss import class_loss, survival_loss
+from slpd.evaluation.objectives import Truth, objective_of
 from slpd.evaluation.vit_wsi import VitWsi
 from slpd.settings.heads import AbmilHead, HeadPreset, MaxMilHead, TrainedHead, VitWsiHead
 
@@ -34,8 +34,7 @@ class CaseTensors:
     def __init__(self, cases: Cases) -> None:
         """Made once: a step takes a few of them."""
         self.rows = [torch.from_numpy(rows) for rows in cases.rows]
-        self.numbers = torch.from_numpy(cases.outcomes.numbers)
-        self.observed = torch.from_numpy(cases.outcomes.observed)
+        self.truth = Truth(*map(torch.from_numpy, vars(cases.outcomes).values()))
 
     def __len__(self) -> int:
         """Number of cases."""
@@ -49,12 +48,13 @@ class FoldTraining:
         """Seed torch's generator by the preset's seed and the fold's number, and draw the weights."""
         seed = np.random.SeedSequence((preset.seed, number)).generate_state(1)
         torch.manual_seed(int(seed[0]))
-        fold, self.preset, self.survival = data.folds[number], preset, data.survival
+        fold, self.preset = data.folds[number], preset
+        self.objective = objective_of(data.task, fold)
         self.train, self.val, self.tested = (CaseTensors(cases) for cases in (fold.train, fold.val, fold.test))
         self.cut_by = CaseTensors(fold.cut_by)
         self.features = torch.from_numpy(data.features)  # (R, D)
         self.moments = region_moments(data.features, fold.train) if preset.standardise else None
-        self.n_outputs = data.n_outputs
+        self.n_logits = data.shape.n_outputs
         self.network = NETWORKS[type(head)](head, data.shape)
         self.optimiser = OPTIMISERS[preset.optimiser](
             self.network.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay, fused=True
@@ -65,7 +65,7 @@ class FoldTraining:
         lowest, kept, weights = math.inf, self.preset.epochs - 1, None
         for epoch in range(self.preset.epochs):
             self.train_epoch()
-            if not self.preset.patience or not len(self.val):
+            if not self.preset.patience or not self.objective.can_judge(self.val.truth):
                 continue
             loss = self.validation_loss()
             if loss < lowest:
@@ -81,17 +81,17 @@ class FoldTraining:
         self.network.train()
         for places in torch.split(self.sample_cases(), self.preset.batch_size):
             self.optimiser.zero_grad()
-            for some in held_together(self.train, places):
+            for some in [places] if self.objective.joint else held_together(self.train, places):
                 logits, _ = self.network(*self.bags(self.train, some))
-                loss = self.losses(logits, self.train, some).sum() / (len(places) * self.preset.loss_divisor)
-                torch.autograd.backward(loss)
+                losses = self.objective.losses(logits, self.train.truth.of(some))
+                torch.autograd.backward(losses.sum() / (len(places) * self.preset.loss_divisor))
             self.optimiser.step()
 
     def sample_cases(self) -> Tensor:
         """The training cases of an epoch, in order, (n,)."""
-        if not self.preset.balanced or self.survival:
+        if not self.preset.balanced or not self.objective.draws_classes:
             return torch.randperm(len(self.train))
-        return torch.multinomial(balancing_weights(self.train.numbers), len(self.train), replacement=True)
+        return torch.multinomial(balancing_weights(self.train.truth.numbers), len(self.train), replacement=True)
 
     def bags(self, cases: CaseTensors, places: Tensor) -> tuple[Tensor, list[int]]:
         """The region vectors of some cases, one case after the other, (T, D), and how many each has."""
@@ -101,38 +101,30 @@ class FoldTraining:
             regions.sub_(self.moments[0]).mul_(self.moments[1])
         return regions, [len(of_case) for of_case in rows]
 
-    def losses(self, logits: Tensor, cases: CaseTensors, places: Tensor) -> Tensor:
-        """Of some cases with these logits (B, C), (B,)."""
-        if self.survival:
-            return survival_loss(logits, cases.numbers[places], cases.observed[places])
-        return class_loss(logits, cases.numbers[places])
-
     @torch.no_grad()
     def validation_loss(self) -> float:
         """Mean loss of the validation cases; over classes, the mean of the means of those that occur."""
         logits, _ = self.outputs(self.val)
-        losses = self.losses(logits, self.val, torch.arange(len(self.val)))
-        if self.survival:
+        losses = self.objective.losses(logits, self.val.truth)
+        if not self.objective.draws_classes:
             return float(losses.mean())
-        weights = balancing_weights(self.val.numbers)
+        weights = balancing_weights(self.val.truth.numbers)
         return float((losses * weights).sum() / weights.sum())
 
     @torch.inference_mode()
     def test(self) -> HeadOutput:
         """What the network makes of the test cases."""
         logits, weights = self.outputs(self.tested)
+        cut_logits, _ = self.outputs(self.cut_by)
+        self.objective.settle(cut_logits)
         sizes = [len(rows) for rows in self.tested.rows]
-        cut_outputs = self.activated(self.outputs(self.cut_by)[0])
-        return HeadOutput(self.activated(logits), [piece.numpy() for piece in torch.split(weights, sizes)], cut_outputs)
-
-    def activated(self, logits: Tensor) -> NDArray[np.float64]:
-        """Logits (n, C) -> probabilities of classes, or hazards."""
-        return (logits.double().sigmoid() if self.survival else logits.double().softmax(dim=1)).numpy()
+        pieces = [piece.numpy() for piece in torch.split(weights, sizes)]
+        return HeadOutput(self.objective.outputs(logits), pieces, self.objective.outputs(cut_logits))
 
     def outputs(self, cases: CaseTensors) -> tuple[Tensor, Tensor]:
         """Logits (n, C) and weights (T,) of all cases, as many at a time as in training; there may be none."""
         if not len(cases):
-            return torch.empty(0, self.n_outputs), torch.empty(0)
+            return torch.empty(0, self.n_logits), torch.empty(0)
         self.network.eval()
         batches = torch.split(torch.arange(len(cases)), self.preset.batch_size)
         passes = [self.network(*self.bags(cases, some)) for places in batches for some in held_together(cases, places)]

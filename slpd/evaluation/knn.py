@@ -28,7 +28,7 @@ def predict_knn(head: KnnHead, data: EvaluationData) -> list[HeadOutput]:
 
 def predict_fold(head: KnnHead, number: int, fold: FoldCases, data: EvaluationData) -> HeadOutput:
     """The same of one fold."""
-    check_neighbours(head, number, len(fold.train), data.level)
+    check_neighbours(head, number, len(fold.train), data.task.level)
     train, asked = mean_vectors(data.features, fold.train), asked_vectors(data.features, fold)
     predicted = near_hazards if data.survival else near_classes
     return output_of(fold, predicted(head, fold, train, asked, data.n_outputs))

@@ -77,6 +77,11 @@ class ClassTask(AnyTask):
         """Names of a head's outputs for a slide: the probability of each class."""
         return [f"prob_{name}" for name in self.classes]
 
+    @property
+    def n_logits(self) -> int:
+        """Values that a network gives for a case."""
+        return len(self.classes)
+
 
 class SurvivalTask(AnyTask):
     """Time to an event, seen or censored, in discrete time."""
@@ -85,6 +90,11 @@ class SurvivalTask(AnyTask):
     time: str = Field(description="column of the sheet with the time to event or censoring; empty: not in the task")
     event: str = Field(description="column of the sheet: 1 the event was seen, 0 the slide's patient is censored")
     n_bins: int = Field(ge=2, description="intervals of time, with equally many training events in each")
+    loss: Literal["discrete", "cox"] = Field(
+        default="discrete",
+        description="of heads that are trained in steps; discrete: likelihood of the intervals' hazards; cox: partial"
+        " likelihood (ties: Breslow), with Breslow's baseline hazard in the intervals",
+    )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -95,6 +105,11 @@ class SurvivalTask(AnyTask):
     def outputs(self) -> list[str]:
         """Names of a head's outputs for a slide: the hazard in each interval of time."""
         return [f"hazard_{number}" for number in range(self.n_bins)]
+
+    @property
+    def n_logits(self) -> int:
+        """Values that a network gives for a case."""
+        return 1 if self.loss == "cox" else self.n_bins
 
 
 def kind_of(task: object) -> str:

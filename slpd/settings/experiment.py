@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from slpd.errors import UserError
-from slpd.settings.evaluation import Intervals, Task, TaskKind
+from slpd.settings.evaluation import Intervals, SurvivalTask, Task, TaskKind
 from slpd.settings.heads import AnyHead, HeadPreset, TrainedHead
 from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset
@@ -343,6 +343,7 @@ def load_experiment(config: Mapping[str, Any]) -> Experiment:
     check_names(experiment)
     refuse_names_of_differences(experiment.tables)
     check_metrics(experiment)
+    check_cox(experiment)
     for cohort in experiment.cohorts:
         check_geometry(experiment, cohort)
     for variant in experiment.variants:
@@ -414,6 +415,20 @@ def check_metrics(experiment: Experiment) -> None:
                     f"tables.{table.name}.metrics: no task of the table has {metric}; its tasks have"
                     f" {', '.join(dict.fromkeys(m for task in table.tasks for m in metrics_of(kinds[task])))}"
                 )
+
+
+def check_cox(experiment: Experiment) -> None:
+    """Refuse to train with Cox's loss where a step has one bag, which is compared with none."""
+    cox = {task.name for task in experiment.tasks if isinstance(task, SurvivalTask) and task.loss == "cox"}
+    for table in experiment.tables:
+        for head in (named(experiment.heads, name) for name in table.heads):
+            if isinstance(head, TrainedHead) and experiment.head_presets[head.preset].batch_size == 1:
+                for task in sorted(cox & set(table.tasks)):
+                    raise UserError(
+                        f"tasks.{task}.loss: cox compares the bags of a step with each other, but head_presets."
+                        f"{head.preset}.batch_size is 1 (head {head.name}, table {table.name}); raise it, or take"
+                        " another preset"
+                    )
 
 
 def distinct(key: str, entries: Sequence[Named]) -> list[str]:

@@ -1,0 +1,98 @@
+"""What a network is trained for: its loss on some cases, and what its logits say of a case."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from slpd.evaluation.baseline_hazard import breslow_hazards
+from slpd.evaluation.cases import FoldCases
+from slpd.evaluation.outcome_loss import class_loss, cox_loss, survival_loss
+from slpd.settings.evaluation import ClassTask, SurvivalTask
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The outcomes of n cases, as those of `Outcomes`."""
+
+    numbers: Tensor
+    observed: Tensor
+    values: Tensor
+
+    def of(self, places: Tensor) -> "Truth":
+        """Those of some cases."""
+        return Truth(self.numbers[places], self.observed[places], self.values[places])
+
+
+class Objective:
+    """Of discrete time, and what most others share."""
+
+    draws_classes = False  # whether bags are drawn by class, and validation cases weighed by it
+    joint = False  # whether the loss of a case depends on the others of its step
+
+    def losses(self, logits: Tensor, truth: Truth) -> Tensor:
+        """Of each case with these logits (B, L), (B,)."""
+        return survival_loss(logits, truth.numbers, truth.observed)
+
+    def can_judge(self, truth: Truth) -> bool:
+        """Whether a loss over these cases says how good a network is."""
+        return len(truth.numbers) > 0
+
+    def settle(self, cut_logits: Tensor) -> None:
+        """Take what `outputs` needs from the trained network's logits of `FoldCases.cut_by`."""
+
+    def outputs(self, logits: Tensor) -> NDArray[np.float64]:
+        """Logits (n, L) -> what a head says of each case: here hazards (n, bins)."""
+        return np.asarray(logits.double().sigmoid())
+
+
+class ClassObjective(Objective):
+    """Cross-entropy; a logit, and a probability, per class."""
+
+    draws_classes = True
+
+    def losses(self, logits: Tensor, truth: Truth) -> Tensor:
+        """Of each case with these logits (B, C), (B,)."""
+        return class_loss(logits, truth.numbers)
+
+    def outputs(self, logits: Tensor) -> NDArray[np.float64]:
+        """Class probabilities (n, C)."""
+        return np.asarray(logits.double().softmax(dim=1))
+
+
+class CoxObjective(Objective):
+    """Cox's partial likelihood; one logit, the log of the relative hazard.
+
+    What it leaves open, the baseline hazard, is Breslow's of the training cases.
+    """
+
+    joint = True
+
+    def __init__(self, fold: FoldCases) -> None:
+        self.train, self.starts = fold.train.outcomes, fold.starts
+        self.train_logits = np.zeros(len(fold.train))
+
+    def losses(self, logits: Tensor, truth: Truth) -> Tensor:
+        """Of each case of a step with these logits (B, 1), (B,)."""
+        return cox_loss(logits[:, 0], truth.values, truth.observed)
+
+    def can_judge(self, truth: Truth) -> bool:
+        """Whether some case is at risk beside one that has its event."""
+        at_risk = truth.values >= truth.values[:, None]  # (n, n)
+        return bool((at_risk.sum(dim=1)[truth.observed] > 1).any())
+
+    def settle(self, cut_logits: Tensor) -> None:
+        """Keep the training cases' logits (m, 1)."""
+        self.train_logits = cut_logits[:, 0].double().numpy()
+
+    def outputs(self, logits: Tensor) -> NDArray[np.float64]:
+        """Hazards (n, bins)."""
+        return breslow_hazards(logits[:, 0].double().numpy(), self.train_logits, self.train, self.starts)
+
+
+def objective_of(task: ClassTask | SurvivalTask, fold: FoldCases) -> Objective:
+    """What networks are trained for on a fold of a task."""
+    if isinstance(task, ClassTask):
+        return ClassObjective()
+    return CoxObjective(fold) if task.loss == "cox" else Objective()
