@@ -17,7 +17,7 @@ from slpd.errors import UserError
 from slpd.evaluation.survival import interval_of, interval_starts
 from slpd.evaluation.tasks import SEEN
 from slpd.evaluation.training_classes import check_training
-from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, SurvivalTask
+from slpd.settings.evaluation import GeneratedFolds, Level, SurvivalTask, TaskSettings
 
 NO_INTERVALS = np.empty(0)
 
@@ -80,7 +80,7 @@ class EvaluationData:
 
     features: NDArray[np.float32]  # (R, D) region vectors
     folds: list[FoldCases]
-    task: ClassTask | SurvivalTask
+    task: TaskSettings
 
     @property
     def n_outputs(self) -> int:
@@ -99,7 +99,7 @@ class EvaluationData:
 
 
 def evaluation_data(
-    bags: Mapping[str, NDArray[np.float32]], folds: Sequence[Fold], task: ClassTask | SurvivalTask
+    bags: Mapping[str, NDArray[np.float32]], folds: Sequence[Fold], task: TaskSettings
 ) -> EvaluationData:
     """The cases of every fold.
 
@@ -126,7 +126,7 @@ def evaluation_data(
     )
 
 
-def check_fold(number: int, fold: Fold, task: ClassTask | SurvivalTask) -> None:
+def check_fold(number: int, fold: Fold, task: TaskSettings) -> None:
     """Refuse a fold that leaks or that no head can learn from."""
     refuse_leaks(number, fold, isinstance(task.folds, GeneratedFolds))
     if not fold.test:
@@ -182,9 +182,7 @@ def check_bags(slides: Iterable[LabelledSlide], bags: Mapping[str, NDArray[np.fl
             )
 
 
-def fold_cases(
-    number: int, fold: Fold, rows: Mapping[str, NDArray[np.int64]], task: ClassTask | SurvivalTask
-) -> FoldCases:
+def fold_cases(number: int, fold: Fold, rows: Mapping[str, NDArray[np.int64]], task: TaskSettings) -> FoldCases:
     """The cases of one fold; the intervals of time are those of its training cases."""
     train, val, test = (grouped(slides, task.level) for slides in (fold.train, fold.val, fold.test))
     if isinstance(task, SurvivalTask):

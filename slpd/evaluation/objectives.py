@@ -9,7 +9,7 @@ from torch import Tensor
 from slpd.evaluation.baseline_hazard import breslow_hazards
 from slpd.evaluation.cases import FoldCases
 from slpd.evaluation.outcome_loss import class_loss, cox_loss, survival_loss
-from slpd.settings.evaluation import ClassTask, SurvivalTask
+from slpd.settings.evaluation import ClassTask, TaskSettings
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class CoxObjective(Objective):
         return breslow_hazards(logits[:, 0].double().numpy(), self.train_logits, self.train, self.starts)
 
 
-def objective_of(task: ClassTask | SurvivalTask, fold: FoldCases) -> Objective:
+def objective_of(task: TaskSettings, fold: FoldCases) -> Objective:
     """What networks are trained for on a fold of a task."""
     if isinstance(task, ClassTask):
         return ClassObjective()

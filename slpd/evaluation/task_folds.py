@@ -10,15 +10,15 @@ from slpd.evaluation.imported_folds import import_folds
 from slpd.evaluation.tasks import strata_of
 from slpd.evaluation.training_classes import check_training
 from slpd.evaluation.training_subset import thin_training
-from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask
+from slpd.settings.evaluation import ImportedFolds, TaskSettings
 
 
-def splits_of(task: ClassTask | SurvivalTask) -> list[SplitIds]:
+def splits_of(task: TaskSettings) -> list[SplitIds]:
     """The split files of a task; none where its folds are generated."""
     return read_split_files(Path(task.folds.folder)) if isinstance(task.folds, ImportedFolds) else []
 
 
-def make_folds(task: ClassTask | SurvivalTask, slides: Sequence[LabelledSlide]) -> list[Fold]:
+def make_folds(task: TaskSettings, slides: Sequence[LabelledSlide]) -> list[Fold]:
     """The folds of a task's labelled, usable slides: generated, or those of its split files.
 
     Raises:

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from slpd.artifacts.evaluation.folds import LabelledSlide
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import UserError
-from slpd.settings.evaluation import ClassTask, GeneratedFolds, SurvivalTask
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, SurvivalTask, TaskSettings
 
 CENSORED, SEEN = "0", "1"
 
 
-def labelled_slides(task: ClassTask | SurvivalTask, rows: Sequence[SheetRow]) -> list[LabelledSlide]:
+def labelled_slides(task: TaskSettings, rows: Sequence[SheetRow]) -> list[LabelledSlide]:
     """The slides of a sheet that have a label for the task, in the order of the sheet.
 
     Raises:
@@ -29,7 +29,7 @@ def labelled_slides(task: ClassTask | SurvivalTask, rows: Sequence[SheetRow]) ->
     return slides
 
 
-def labelled_slide(task: ClassTask | SurvivalTask, row: SheetRow) -> LabelledSlide | None:
+def labelled_slide(task: TaskSettings, row: SheetRow) -> LabelledSlide | None:
     """A line of the sheet as a slide of the task; None: it has no label."""
     for column in task.columns:
         if column not in row.labels:
@@ -97,12 +97,12 @@ def label_text(slide: LabelledSlide) -> str:
     return f"{slide.label} {slide.event}".strip()
 
 
-def strata_of(task: ClassTask | SurvivalTask) -> list[str]:
+def strata_of(task: TaskSettings) -> list[str]:
     """What folds spread evenly: classes, or censored and seen."""
     return [CENSORED, SEEN] if isinstance(task, SurvivalTask) else task.classes
 
 
-def check_task(task: ClassTask | SurvivalTask, slides: Sequence[LabelledSlide]) -> None:
+def check_task(task: TaskSettings, slides: Sequence[LabelledSlide]) -> None:
     """Refuse a task that its slides cannot carry.
 
     Raises:
@@ -143,7 +143,7 @@ def check_events(task: SurvivalTask, n_slides: Counter[str]) -> None:
         )
 
 
-def check_fold_count(task: ClassTask | SurvivalTask, n_folds: int, patients: dict[str, list[str]]) -> None:
+def check_fold_count(task: TaskSettings, n_folds: int, patients: dict[str, list[str]]) -> None:
     """Refuse more folds than the rarest class has patients, or than patients have events."""
     survival = isinstance(task, SurvivalTask)
     word = task.event if isinstance(task, SurvivalTask) else "class"
@@ -156,7 +156,7 @@ def check_fold_count(task: ClassTask | SurvivalTask, n_folds: int, patients: dic
         )
 
 
-def n_cases(slides: Sequence[LabelledSlide], task: ClassTask | SurvivalTask) -> int:
+def n_cases(slides: Sequence[LabelledSlide], task: TaskSettings) -> int:
     """Slides, or patients in a task that predicts these."""
     return len(slides) if task.level == "slide" else len({slide.patient for slide in slides})
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from slpd.artifacts.evaluation.folds import Fold
 from slpd.errors import EvaluationError
-from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, SurvivalTask
+from slpd.settings.evaluation import GeneratedFolds, Level, SurvivalTask, TaskSettings
 from slpd.settings.heads import KnnHead
 
 
-def check_training(task: ClassTask | SurvivalTask, number: int, fold: Fold) -> None:
+def check_training(task: TaskSettings, number: int, fold: Fold) -> None:
     """Refuse a fold that no head can learn from.
 
     Raises:
@@ -21,7 +21,7 @@ def check_training(task: ClassTask | SurvivalTask, number: int, fold: Fold) -> N
     raise EvaluationError(f"task {task.name}, fold {number}: {what}; {advice(task, number)}")
 
 
-def advice(task: ClassTask | SurvivalTask, number: int) -> str:
+def advice(task: TaskSettings, number: int) -> str:
     """What to do about a fold with the wrong training slides."""
     if isinstance(task.folds, GeneratedFolds):
         return "use fewer folds, lower folds.validation_fraction of the task, or label more slides"
@@ -43,7 +43,7 @@ def check_neighbours(head: KnnHead, number: int, n_training: int, level: Level) 
         )
 
 
-def classes_not_trained(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -> dict[str, list[int]]:
+def classes_not_trained(task: TaskSettings, folds: Sequence[Fold]) -> dict[str, list[int]]:
     """Class -> the folds in which no training slide has it: what heads predict of it there is not learnt."""
     if isinstance(task, SurvivalTask):
         return {}
@@ -52,7 +52,7 @@ def classes_not_trained(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -
     return {name: numbers for name, numbers in without.items() if numbers}
 
 
-def untrained_text(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -> list[str]:
+def untrained_text(task: TaskSettings, folds: Sequence[Fold]) -> list[str]:
     """A line for each class that is not trained in some folds."""
     return [
         f"class {name} has no training slide in {len(numbers)} of {len(folds)} folds ({', '.join(map(str, numbers))}),"

@@ -11,7 +11,7 @@ from slpd.report.result_figures import DrawnFigure, Evaluated, class_figures, co
 from slpd.report.site import FigureBlock, Site, columns
 from slpd.report.survival_figures import TEST_COLUMNS, survival_figures, test_rows
 from slpd.report.words import decimal
-from slpd.settings.evaluation import ClassTask, SurvivalTask
+from slpd.settings.evaluation import ClassTask, SurvivalTask, TaskSettings
 from slpd.settings.tables import Table
 from slpd.tables.cells import PrintedCell
 from slpd.tables.content import TITLES, TableContent
@@ -28,7 +28,7 @@ SURVIVAL_NOTE = (
 class TaskResults:
     """What a table's page shows of a task."""
 
-    task: ClassTask | SurvivalTask
+    task: TaskSettings
     facts: TaskFacts
     evaluations: Sequence[Evaluated]
 

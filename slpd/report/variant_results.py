@@ -20,14 +20,14 @@ from slpd.plots.prototype_figures import Group
 from slpd.report.attention import PredictedCase
 from slpd.report.cohort_view import CohortView, SlideView, column
 from slpd.report.palette import SERIES_COLOURS
-from slpd.settings.evaluation import ClassTask, SurvivalTask
+from slpd.settings.evaluation import SurvivalTask, TaskSettings
 
 
 @dataclass(frozen=True)
 class HeadResults:
     """What a head predicts, and by which regions."""
 
-    task: ClassTask | SurvivalTask
+    task: TaskSettings
     head: str
     cases: Sequence[PredictedCase]
     weights: Mapping[str, Mapping[int, NDArray[np.float32]]]  # slide -> fold -> weight of each region
@@ -89,7 +89,7 @@ def value_groups(view: CohortView, name: str, slides: Sequence[str]) -> list[Gro
     return [group for group in groups if len(group.members)]
 
 
-def predicted_case(task: ClassTask | SurvivalTask, line: Prediction) -> PredictedCase:
+def predicted_case(task: TaskSettings, line: Prediction) -> PredictedCase:
     """A test case with its score: the probability of the true class, or the risk."""
     score = float(line.predicted) if isinstance(task, SurvivalTask) else line.outputs[task.classes.index(line.label)]
     return PredictedCase(line.fold, line.slides, line.patient, line.label, line.event, line.predicted, score)

@@ -112,6 +112,9 @@ class SurvivalTask(AnyTask):
         return 1 if self.loss == "cox" else self.n_bins
 
 
+TaskSettings = ClassTask | SurvivalTask
+
+
 def kind_of(task: object) -> str:
     """The kind that a task states."""
     return str(task.get("kind", "subtyping") if isinstance(task, dict) else getattr(task, "kind", ""))
@@ -125,7 +128,7 @@ Task = Annotated[
 ]
 
 
-def task_from_json(text: str) -> ClassTask | SurvivalTask:
+def task_from_json(text: str) -> TaskSettings:
     """The task from a rule's JSON param.
 
     Raises:

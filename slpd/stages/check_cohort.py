@@ -13,7 +13,7 @@ from slpd.evaluation.no_figures import no_figures_text
 from slpd.evaluation.task_folds import make_folds
 from slpd.evaluation.tasks import labelled_slides
 from slpd.evaluation.training_classes import untrained_text
-from slpd.settings.evaluation import ClassTask, SurvivalTask
+from slpd.settings.evaluation import TaskSettings
 from slpd.settings.heads import AnyHead
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     write_text(args.out, "\n".join([*findings, *warnings]) + "\n")
 
 
-def task_warnings(task: ClassTask | SurvivalTask, usable: Sequence[SheetRow], heads: Sequence[AnyHead]) -> list[str]:
+def task_warnings(task: TaskSettings, usable: Sequence[SheetRow], heads: Sequence[AnyHead]) -> list[str]:
     """What the folds of a task do not allow, although the task can be split.
 
     Raises:

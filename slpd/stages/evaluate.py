@@ -27,7 +27,7 @@ from slpd.evaluation.prediction import predict
 from slpd.evaluation.reliability import reliability
 from slpd.evaluation.risk_groups import risk_groups
 from slpd.evaluation.survival import risk
-from slpd.settings.evaluation import ClassTask, Intervals, SurvivalTask, task_from_json
+from slpd.settings.evaluation import Intervals, SurvivalTask, TaskSettings, task_from_json
 from slpd.settings.heads import HeadPreset, head_from_json
 from slpd.settings.tables import metrics_of
 
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def write_reason(
-    args: argparse.Namespace, task: ClassTask | SurvivalTask, source: tuple[str, str, str], n_folds: int, why: str
+    args: argparse.Namespace, task: TaskSettings, source: tuple[str, str, str], n_folds: int, why: str
 ) -> None:
     """Write the results of an evaluation that the data do not allow: the reason, and no predictions."""
     level = Intervals.from_json(args.settings).level
@@ -98,7 +98,7 @@ def write_reason(
 
 
 def fold_metrics_of(
-    task: ClassTask | SurvivalTask,
+    task: TaskSettings,
     source: tuple[str, str, str],
     tests: Sequence[Cases],
     outputs: Sequence[HeadOutput],
@@ -120,9 +120,7 @@ def fold_metrics_of(
     ]
 
 
-def predictions_of(
-    task: ClassTask | SurvivalTask, tests: Sequence[Cases], outputs: Sequence[HeadOutput]
-) -> list[FoldPredictions]:
+def predictions_of(task: TaskSettings, tests: Sequence[Cases], outputs: Sequence[HeadOutput]) -> list[FoldPredictions]:
     """The predictions for every test case."""
     return [
         FoldPredictions(test.slides, predicted(task, output), output.outputs, groups(task, output))
@@ -130,14 +128,14 @@ def predictions_of(
     ]
 
 
-def predicted(task: ClassTask | SurvivalTask, output: HeadOutput) -> list[str]:
+def predicted(task: TaskSettings, output: HeadOutput) -> list[str]:
     """The predicted class of every case, or its risk."""
     if isinstance(task, SurvivalTask):
         return [str(float(value)) for value in risk(output.outputs)]
     return [task.classes[number] for number in predicted_classes(output.outputs, task.kind)]
 
 
-def groups(task: ClassTask | SurvivalTask, output: HeadOutput) -> list[str]:
+def groups(task: TaskSettings, output: HeadOutput) -> list[str]:
     """The risk group of every case; classes have none."""
     survival = isinstance(task, SurvivalTask)
     return risk_groups(output.outputs, output.cut_outputs) if survival else [""] * len(output.outputs)
@@ -154,7 +152,7 @@ def region_weights(tests: Sequence[Cases], outputs: Sequence[HeadOutput]) -> lis
 
 
 def calibration_rows(
-    task: ClassTask | SurvivalTask, source: tuple[str, str, str], tests: Sequence[Cases], outputs: Sequence[HeadOutput]
+    task: TaskSettings, source: tuple[str, str, str], tests: Sequence[Cases], outputs: Sequence[HeadOutput]
 ) -> list[tuple[object, ...]]:
     """Lines of calibration.csv."""
     if isinstance(task, SurvivalTask):

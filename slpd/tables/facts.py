@@ -10,7 +10,7 @@ from slpd.artifacts.slides.manifest import ManifestRow
 from slpd.evaluation.imported_folds import patient_overlap, shared_patients
 from slpd.evaluation.tasks import SEEN, n_cases
 from slpd.evaluation.training_classes import untrained_text
-from slpd.settings.evaluation import ClassTask, SurvivalTask, TaskKind
+from slpd.settings.evaluation import TaskKind, TaskSettings
 
 LISTED = 10  # left-out slides named in a caption; the manifest has them all
 NAMED = 3  # slides of each reason named in a caption; not_in_folds.csv has them all
@@ -73,7 +73,7 @@ class TaskFacts:
 
 
 def task_facts(
-    task: ClassTask | SurvivalTask,
+    task: TaskSettings,
     folds: Sequence[Fold],
     manifest: Sequence[ManifestRow],
     absent: Sequence[AbsentSlide],
