@@ -32,7 +32,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "pool_tokens": 1,
     "import_vectors": 1,
     "split_folds": 3,
-    "evaluate": 11,
+    "evaluate": 12,
     "make_table": 4,
     "make_report": 3,
 }

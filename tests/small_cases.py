@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.evaluation.cases import EvaluationData, evaluation_data
-from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, SurvivalTask
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, RegressionTask, SurvivalTask
 from slpd.settings.heads import AbmilHead, HeadPreset, MaxMilHead, VitWsiHead
 
 FOLDS = GeneratedFolds(kind="generated", n_folds=2, validation_fraction=0.2, seed=0)
@@ -30,6 +30,23 @@ def class_task(n_classes: int = 2, level: Level = "slide", ordinal: bool = False
 def survival_task(n_bins: int = 3, loss: Literal["discrete", "cox"] = "discrete") -> SurvivalTask:
     columns = {"time": "months", "event": "dead"}
     return SurvivalTask(name="os", cohort="demo", kind="survival", **columns, n_bins=n_bins, loss=loss, folds=FOLDS)
+
+
+def regression_task() -> RegressionTask:
+    return RegressionTask(name="age", cohort="demo", kind="regression", label="age", folds=FOLDS)
+
+
+def regression_cohort(n: int, seed: int) -> tuple[list[LabelledSlide], Bags]:
+    """N slides whose value all their regions carry, but for noise."""
+    rng = np.random.default_rng(seed)
+    slides, bags = [], {}
+    for i in range(n):
+        value = rng.normal()
+        slides.append(LabelledSlide(f"s{seed}_{i}", f"p{seed}_{i}", f"{60 + 12 * value:.1f}"))
+        bag = rng.normal(size=(rng.integers(3, 9), 5))
+        bag[:, 2] = value + 0.3 * bag[:, 2]
+        bags[slides[-1].slide] = bag.astype(np.float32)
+    return slides, bags
 
 
 def class_cohort(n: int, seed: int, n_classes: int = 2, shift: float = 6.0) -> tuple[list[LabelledSlide], Bags]:

@@ -294,7 +294,7 @@ def test_a_task_without_a_kind_is_one_of_classes() -> None:
     settings = TASK.model_dump_json(exclude={"kind"})
     assert task_from_json(settings) == TASK
     assert isinstance(task_from_json(survival_task().model_dump_json()), SurvivalTask)
-    with pytest.raises(UserError, match=r"^tasks\.grade\.kind: .*'survival' \(it is 'grading'\)"):
+    with pytest.raises(UserError, match=r"^tasks\.grade\.kind: .*'regression' \(it is 'grading'\)"):
         task_from_json(TASK.model_dump_json().replace("subtyping", "grading"))
 
 

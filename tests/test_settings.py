@@ -138,7 +138,7 @@ FAULTS = {
     "no head kind": (lambda config: config["heads"][0].pop("kind"), r"config\.heads\.abmil\.kind: missing"),
     "unknown task kind": (
         set_key("tasks.1.kind", "Survival"),
-        r"^config\.tasks\.brca_subtype\.kind: input should be one of 'subtyping', 'ordinal', 'survival'"
+        r"^config\.tasks\.brca_subtype\.kind: input should be one of 'subtyping', 'ordinal', 'survival', 'regression'"
         r" \(it is 'Survival'\)$",
     ),
     "empty task kind": (set_key("tasks.1.kind", None), r"config\.tasks\.brca_subtype\.kind: .*'ordinal'.*None"),

@@ -5,7 +5,7 @@ region vectors of all its slides.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +17,7 @@ from slpd.errors import UserError
 from slpd.evaluation.survival import interval_of, interval_starts
 from slpd.evaluation.tasks import SEEN
 from slpd.evaluation.training_classes import check_training
-from slpd.settings.evaluation import GeneratedFolds, Level, SurvivalTask, TaskSettings
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, SurvivalTask, TaskSettings
 
 NO_INTERVALS = np.empty(0)
 
@@ -30,7 +30,7 @@ class Outcomes:
 
     numbers: NDArray[np.int64]  # (n,) class number; of a survival task the interval of time
     observed: NDArray[np.bool_]  # (n,) false: censored; classes are all observed
-    values: NDArray[np.float64]  # (n,) time to event or censoring; NaN for classes
+    values: NDArray[np.float64]  # (n,) time to event or censoring; of a regression the target; NaN for classes
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class EvaluationData:
 
     @property
     def n_outputs(self) -> int:
-        """Classes, or intervals of time."""
+        """Classes, or intervals of time; 1 of a regression."""
         return len(self.task.outputs)
 
     @property
@@ -132,7 +132,7 @@ def check_fold(number: int, fold: Fold, task: TaskSettings) -> None:
     if not fold.test:
         raise UserError(f"fold {number}: no test slides; run split_folds again")
     check_training(task, number, fold)
-    if isinstance(task, SurvivalTask):
+    if not isinstance(task, ClassTask):
         return
     for slide in fold.slides:
         if slide.label not in task.classes:
@@ -185,11 +185,14 @@ def check_bags(slides: Iterable[LabelledSlide], bags: Mapping[str, NDArray[np.fl
 def fold_cases(number: int, fold: Fold, rows: Mapping[str, NDArray[np.int64]], task: TaskSettings) -> FoldCases:
     """The cases of one fold; the intervals of time are those of its training cases."""
     train, val, test = (grouped(slides, task.level) for slides in (fold.train, fold.val, fold.test))
+    outcomes: Callable[[Sequence[Sequence[LabelledSlide]]], Outcomes]
     if isinstance(task, SurvivalTask):
         starts = time_intervals(number, train, task)
         outcomes = partial(survival_outcomes, starts=starts)
-    else:
+    elif isinstance(task, ClassTask):
         starts, outcomes = NO_INTERVALS, partial(class_outcomes, classes=task.classes)
+    else:
+        starts, outcomes = NO_INTERVALS, value_outcomes
     splits = [split_cases(groups, rows, outcomes(groups)) for groups in (train, val, test)]
     return FoldCases(splits[0], splits[1], splits[2], starts)
 
@@ -230,6 +233,11 @@ def class_outcomes(cases: Sequence[Sequence[LabelledSlide]], classes: Sequence[s
     return Outcomes(numbers, np.ones(len(cases), bool), np.full(len(cases), np.nan))
 
 
+def value_outcomes(cases: Sequence[Sequence[LabelledSlide]]) -> Outcomes:
+    """The targets of a regression."""
+    return Outcomes(np.zeros(len(cases), np.int64), np.ones(len(cases), bool), times_of(cases))
+
+
 def survival_outcomes(cases: Sequence[Sequence[LabelledSlide]], starts: NDArray[np.float64]) -> Outcomes:
     """Times, events, and the interval of each time."""
     times = times_of(cases)
@@ -237,7 +245,7 @@ def survival_outcomes(cases: Sequence[Sequence[LabelledSlide]], starts: NDArray[
 
 
 def times_of(cases: Sequence[Sequence[LabelledSlide]]) -> NDArray[np.float64]:
-    """Times to event or censoring, (n,)."""
+    """Labels that are numbers: times to event or censoring, or targets, (n,)."""
     return np.array([float(case[0].label) for case in cases], dtype=np.float64)
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from slpd.evaluation.cases import EvaluationData, FoldCases, Outcomes
 from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.thresholds import youden_thresholds
+from slpd.settings.evaluation import ClassTask
 
 
 @dataclass(frozen=True)
@@ -34,4 +35,6 @@ def fold_reference(data: EvaluationData, fold: FoldCases, output: HeadOutput) ->
     """What a fold and a head's outputs for the cases by which a cut is chosen give."""
     if data.survival:
         return FoldReference(train=fold.train.outcomes, starts=fold.starts)
+    if not isinstance(data.task, ClassTask):
+        return WITHOUT_REFERENCE
     return FoldReference(youden_thresholds(fold.cut_by.outcomes.numbers, output.cut_outputs))

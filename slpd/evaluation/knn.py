@@ -5,7 +5,7 @@ Chen et al. 2022 (HIPT), section 4.3: k = 5, Euclidean distance, uniform weights
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestNeighbors
 
 from slpd.evaluation.cases import Cases, EvaluationData, FoldCases
 from slpd.evaluation.head_output import HeadOutput
@@ -18,7 +18,7 @@ def predict_knn(head: KnnHead, data: EvaluationData) -> list[HeadOutput]:
     """What the k nearest training cases say of the test cases of every fold; the validation cases are not used.
 
     Classes: their shares among the neighbours. Survival: in each interval, the share with an event among the
-    neighbours that came into it.
+    neighbours that came into it. Regression: the mean of their targets.
 
     Raises:
         EvaluationError: a fold has fewer than k training cases.
@@ -30,7 +30,7 @@ def predict_fold(head: KnnHead, number: int, fold: FoldCases, data: EvaluationDa
     """The same of one fold."""
     check_neighbours(head, number, len(fold.train), data.task.level)
     train, asked = mean_vectors(data.features, fold.train), asked_vectors(data.features, fold)
-    predicted = near_hazards if data.survival else near_classes
+    predicted = {"survival": near_hazards, "regression": near_values}.get(data.task.kind, near_classes)
     return output_of(fold, predicted(head, fold, train, asked, data.n_outputs))
 
 
@@ -43,6 +43,14 @@ def near_classes(
     classifier.fit(train, fold.train.outcomes.numbers)
     outputs[:, classifier.classes_] = classifier.predict_proba(asked)
     return outputs
+
+
+def near_values(
+    head: KnnHead, fold: FoldCases, train: NDArray[np.float64], asked: NDArray[np.float64], _: int
+) -> NDArray[np.float64]:
+    """Mean target of the neighbours, by their weight, (n, 1)."""
+    regressor = KNeighborsRegressor(n_neighbors=head.k, metric=head.metric, weights=head.weights)
+    return np.asarray(regressor.fit(train, fold.train.outcomes.values).predict(asked))[:, None]
 
 
 def near_hazards(

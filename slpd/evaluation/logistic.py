@@ -2,6 +2,7 @@
 
 Vectors are standardised with the training cases' mean and deviation. Survival tasks fit one regression to all pairs of
 a case and an interval that it came into, with an intercept per interval (Singer & Willett, J. Educ. Stat. 1993).
+Regression tasks fit a ridge regression (Hoerl & Kennard, Technometrics 1970).
 """
 
 import warnings
@@ -10,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 from slpd.errors import EvaluationError
@@ -36,7 +37,7 @@ def predict_fold(head: LogisticHead, number: int, fold: FoldCases, data: Evaluat
     scaler = StandardScaler()
     train = scaler.fit_transform(mean_vectors(data.features, fold.train))
     asked = scaler.transform(asked_vectors(data.features, fold))
-    fit = hazards if data.survival else probabilities
+    fit = {"survival": hazards, "regression": values}.get(data.task.kind, probabilities)
     try:
         outputs = fit(head, train, fold.train.outcomes, asked, data.n_outputs)
     except ConvergenceWarning as warning:
@@ -70,6 +71,14 @@ def hazards(
     model = regression(head, np.hstack([train[case], starts[interval]]), event, None)
     pairs = [np.hstack([test, np.broadcast_to(row, (len(test), n_bins))]) for row in starts]
     return np.stack([model.predict_proba(x)[:, 1] for x in pairs], axis=1)
+
+
+def values(
+    head: LogisticHead, train: NDArray[np.float64], outcomes: Outcomes, test: NDArray[np.float64], _: int
+) -> NDArray[np.float64]:
+    """Predicted targets of test cases (n, 1), by ridge regression: the same penalty on a squared error."""
+    model = Ridge(alpha=1 / head.inverse_penalty).fit(train, outcomes.values)
+    return np.asarray(model.predict(test))[:, None]
 
 
 def regression(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from slpd.evaluation.cases import Outcomes
 from slpd.evaluation.fold_reference import WITHOUT_REFERENCE, FoldReference
+from slpd.evaluation.regression_metrics import RegressionMetrics
 from slpd.evaluation.survival_metrics import SurvivalMetrics
 from slpd.evaluation.weighted import PerSet, Weights, concordance, mean_of_defined, ratio
 from slpd.settings.evaluation import TaskKind
@@ -55,9 +56,11 @@ def fold_metrics(
         reference: Of the fold; metrics that need more of it than it has are NaN.
         wanted: Metrics, of which those of the kind are computed.
     """
-    metrics: SurvivalMetrics | ClassMetrics
+    metrics: SurvivalMetrics | RegressionMetrics | ClassMetrics
     if kind == "survival":
         metrics = SurvivalMetrics(outcomes, outputs, weights, reference)
+    elif kind == "regression":
+        metrics = RegressionMetrics(outcomes.values, outputs[:, 0], weights)
     else:
         metrics = ClassMetrics(kind, outcomes.numbers, outputs, weights, reference.thresholds)
     return {metric: getattr(metrics, metric) for metric in metrics_of(kind) if metric in wanted}

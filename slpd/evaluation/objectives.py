@@ -9,7 +9,7 @@ from torch import Tensor
 from slpd.evaluation.baseline_hazard import breslow_hazards
 from slpd.evaluation.cases import FoldCases
 from slpd.evaluation.outcome_loss import class_loss, cox_loss, survival_loss
-from slpd.settings.evaluation import ClassTask, TaskSettings
+from slpd.settings.evaluation import ClassTask, RegressionTask, TaskSettings
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,27 @@ class CoxObjective(Objective):
         return breslow_hazards(logits[:, 0].double().numpy(), self.train_logits, self.train, self.starts)
 
 
+class RegressionObjective(Objective):
+    """Squared error of the target less the training cases' mean, by their deviation; one logit."""
+
+    def __init__(self, fold: FoldCases) -> None:
+        values = fold.train.outcomes.values
+        self.mean, self.deviation = float(values.mean()), float(values.std()) or 1.0
+
+    def losses(self, logits: Tensor, truth: Truth) -> Tensor:
+        """Of each case with these logits (B, 1), (B,)."""
+        target = (truth.values - self.mean) / self.deviation
+        return (logits[:, 0] - target.to(logits.dtype)) ** 2
+
+    def outputs(self, logits: Tensor) -> NDArray[np.float64]:
+        """Predicted values (n, 1)."""
+        return np.asarray(logits.double() * self.deviation + self.mean)
+
+
 def objective_of(task: TaskSettings, fold: FoldCases) -> Objective:
     """What networks are trained for on a fold of a task."""
     if isinstance(task, ClassTask):
         return ClassObjective()
+    if isinstance(task, RegressionTask):
+        return RegressionObjective(fold)
     return CoxObjective(fold) if task.loss == "cox" else Objective()

@@ -28,7 +28,16 @@ def make_folds(task: TaskSettings, slides: Sequence[LabelledSlide]) -> list[Fold
         whole = import_folds(task.name, splits_of(task), slides, task.folds.allow_patient_overlap)
         folds = thin_training(whole, task.folds.train_fraction)
     else:
-        folds = generate_folds(strata_of(task), slides, task.folds)
+        folds = with_labels(generate_folds(*strata_of(task, slides), task.folds), slides)
     for number, fold in enumerate(folds):
         check_training(task, number, fold)
     return folds
+
+
+def with_labels(folds: Sequence[Fold], slides: Sequence[LabelledSlide]) -> list[Fold]:
+    """The folds with their slides as they are labelled, instead of by what folds spread."""
+    labelled = {slide.slide: slide for slide in slides}
+    return [
+        Fold(**{split: [labelled[slide.slide] for slide in some] for split, some in fold.splits.items()})
+        for fold in folds
+    ]

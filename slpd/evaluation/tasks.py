@@ -7,13 +7,16 @@ usable slides before jobs that need a GPU.
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
 
 from slpd.artifacts.evaluation.folds import LabelledSlide
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import UserError
-from slpd.settings.evaluation import ClassTask, GeneratedFolds, SurvivalTask, TaskSettings
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, RegressionTask, SurvivalTask, TaskSettings
 
 CENSORED, SEEN = "0", "1"
+VALUE_GROUPS = 4  # of a regression, which folds spread evenly
 
 
 def labelled_slides(task: TaskSettings, rows: Sequence[SheetRow]) -> list[LabelledSlide]:
@@ -25,7 +28,7 @@ def labelled_slides(task: TaskSettings, rows: Sequence[SheetRow]) -> list[Labell
     """
     slides = [slide for row in rows for slide in [labelled_slide(task, row)] if slide]
     if task.level == "patient":
-        refuse_mixed_patients(task.name, slides)
+        refuse_mixed_patients(task, slides)
     return slides
 
 
@@ -41,6 +44,13 @@ def labelled_slide(task: TaskSettings, row: SheetRow) -> LabelledSlide | None:
     if isinstance(task, SurvivalTask):
         return survival_slide(task, row)
     label = row.labels[task.label]
+    if isinstance(task, RegressionTask):
+        if label and not is_number(label):
+            raise UserError(
+                f"task {task.name}: slide {row.slide} has {task.label} {label!r}; write a number, or leave the cell"
+                " empty"
+            )
+        return LabelledSlide(row.slide, row.patient, label) if label else None
     if label and label not in task.classes:
         raise UserError(
             f"task {task.name}: slide {row.slide} has {task.label} {label!r}, not one of"
@@ -59,7 +69,7 @@ def survival_slide(task: SurvivalTask, row: SheetRow) -> LabelledSlide | None:
             f"task {task.name}: slide {row.slide} has {task.event} {event!r}; write 1 (seen), 0 (censored), or leave"
             " the cell empty"
         )
-    if not is_time(time):
+    if not is_number(time) or float(time) < 0:
         raise UserError(
             f"task {task.name}: slide {row.slide} has {task.time} {time!r}; write a time of 0 or more, or leave the"
             " cell empty"
@@ -67,29 +77,29 @@ def survival_slide(task: SurvivalTask, row: SheetRow) -> LabelledSlide | None:
     return LabelledSlide(row.slide, row.patient, time, event)
 
 
-def is_time(text: str) -> bool:
-    """Whether a cell is a finite number of 0 or more; what Python alone reads as one (1_0) is none."""
+def is_number(text: str) -> bool:
+    """Whether a cell is a finite number; what Python alone reads as one (1_0) is none."""
     try:
-        return text.isascii() and "_" not in text and 0 <= float(text) < math.inf
+        return text.isascii() and "_" not in text and math.isfinite(float(text))
     except ValueError:
         return False
 
 
-def refuse_mixed_patients(task: str, slides: Sequence[LabelledSlide]) -> None:
+def refuse_mixed_patients(task: TaskSettings, slides: Sequence[LabelledSlide]) -> None:
     """Refuse a patient whose slides have different labels."""
     first: dict[str, LabelledSlide] = {}
     for slide in slides:
         other = first.setdefault(slide.patient, slide)
-        if outcome(other) != outcome(slide):
+        if outcome(task, other) != outcome(task, slide):
             raise UserError(
-                f"task {task}: patient {slide.patient} has slides of different labels ({other.slide}:"
+                f"task {task.name}: patient {slide.patient} has slides of different labels ({other.slide}:"
                 f" {label_text(other)}, {slide.slide}: {label_text(slide)}); correct the sheet, or set level: slide"
             )
 
 
-def outcome(slide: LabelledSlide) -> tuple[str | float, str]:
-    """Class, or time (12 and 12.0 are one) and event."""
-    return (float(slide.label) if slide.event else slide.label), slide.event
+def outcome(task: TaskSettings, slide: LabelledSlide) -> tuple[str | float, str]:
+    """Class, or number (12 and 12.0 are one), and the event of a time."""
+    return (slide.label if isinstance(task, ClassTask) else float(slide.label)), slide.event
 
 
 def label_text(slide: LabelledSlide) -> str:
@@ -97,25 +107,47 @@ def label_text(slide: LabelledSlide) -> str:
     return f"{slide.label} {slide.event}".strip()
 
 
-def strata_of(task: TaskSettings) -> list[str]:
-    """What folds spread evenly: classes, or censored and seen."""
-    return [CENSORED, SEEN] if isinstance(task, SurvivalTask) else task.classes
+def strata_of(task: TaskSettings, slides: Sequence[LabelledSlide]) -> tuple[list[str], list[LabelledSlide]]:
+    """What generated folds spread evenly: classes, censored and seen, or groups of values; and the slides by it."""
+    if isinstance(task, RegressionTask):
+        return value_groups(slides, task.folds.n_folds if isinstance(task.folds, GeneratedFolds) else 1)
+    return ([CENSORED, SEEN] if isinstance(task, SurvivalTask) else task.classes), list(slides)
+
+
+def value_groups(slides: Sequence[LabelledSlide], n_folds: int) -> tuple[list[str], list[LabelledSlide]]:
+    """Groups of equally many patients, from low to high mean values, and the slides with their group as label.
+
+    At most VALUE_GROUPS, and so many that each has a patient for every fold, if there are enough.
+    """
+    values: dict[str, list[float]] = {}
+    for slide in slides:
+        values.setdefault(slide.patient, []).append(float(slide.label))
+    ranked = sorted(values, key=lambda patient: (fmean(values[patient]), patient))
+    n_groups = max(1, min(VALUE_GROUPS, len(ranked) // n_folds))
+    names = [f"{number + 1} of {n_groups}" for number in range(n_groups)]
+    group = {patient: names[place * n_groups // len(ranked)] for place, patient in enumerate(ranked)}
+    return names, [replace(slide, label=group[slide.patient]) for slide in slides]
 
 
 def check_task(task: TaskSettings, slides: Sequence[LabelledSlide]) -> None:
     """Refuse a task that its slides cannot carry.
 
     Raises:
-        UserError: fewer than two classes have slides, no event was seen, or generated folds would leave a test set
-            without a class or an event.
+        UserError: fewer than two classes or values have slides, no event was seen, or generated folds would leave a
+            test set without a class or an event.
     """
     n_slides = Counter(slide.stratum for slide in slides)
     if isinstance(task, SurvivalTask):
         check_events(task, n_slides)
-    else:
+    elif isinstance(task, ClassTask):
         check_class_sizes(task, n_slides)
+    elif len(n_slides) < 2:
+        raise UserError(
+            f"task {task.name}: slides of different values are needed, {len(slides)} have"
+            f" {', '.join(n_slides) or 'one'}; fill column {task.label}"
+        )
     if isinstance(task.folds, GeneratedFolds):
-        check_fold_count(task, task.folds.n_folds, patients_by_stratum(strata_of(task), slides))
+        check_fold_count(task, task.folds.n_folds, patients_by_stratum(*strata_of(task, slides)))
 
 
 def check_class_sizes(task: ClassTask, n_slides: Counter[str]) -> None:
@@ -146,7 +178,8 @@ def check_events(task: SurvivalTask, n_slides: Counter[str]) -> None:
 def check_fold_count(task: TaskSettings, n_folds: int, patients: dict[str, list[str]]) -> None:
     """Refuse more folds than the rarest class has patients, or than patients have events."""
     survival = isinstance(task, SurvivalTask)
-    word = task.event if isinstance(task, SurvivalTask) else "class"
+    words = {"survival": getattr(task, "event", ""), "regression": "group of values"}
+    word = words.get(task.kind, "class")
     counts = ", ".join(f"{name}: {len(group)}" for name, group in patients.items())
     rarest = SEEN if survival else min(patients, key=lambda name: len(patients[name]))
     if len(patients[rarest]) < n_folds:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from slpd.artifacts.evaluation.folds import Fold
 from slpd.errors import EvaluationError
-from slpd.settings.evaluation import GeneratedFolds, Level, SurvivalTask, TaskSettings
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, SurvivalTask, TaskSettings
 from slpd.settings.heads import KnnHead
 
 
@@ -17,7 +17,8 @@ def check_training(task: TaskSettings, number: int, fold: Fold) -> None:
     classes = sorted({slide.label for slide in fold.train})
     if fold.train and (isinstance(task, SurvivalTask) or len(classes) > 1):
         return
-    what = f"all {len(fold.train)} training slides are of class {classes[0]}" if fold.train else "no training slides"
+    word = "class" if isinstance(task, ClassTask) else "value"
+    what = f"all {len(fold.train)} training slides are of {word} {classes[0]}" if fold.train else "no training slides"
     raise EvaluationError(f"task {task.name}, fold {number}: {what}; {advice(task, number)}")
 
 
@@ -45,7 +46,7 @@ def check_neighbours(head: KnnHead, number: int, n_training: int, level: Level) 
 
 def classes_not_trained(task: TaskSettings, folds: Sequence[Fold]) -> dict[str, list[int]]:
     """Class -> the folds in which no training slide has it: what heads predict of it there is not learnt."""
-    if isinstance(task, SurvivalTask):
+    if not isinstance(task, ClassTask):
         return {}
     trained = [{slide.label for slide in fold.train} for fold in folds]
     without = {name: [k for k, classes in enumerate(trained) if name not in classes] for name in task.classes}

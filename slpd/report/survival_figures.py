@@ -15,12 +15,13 @@ from slpd.report.site import Rows
 from slpd.report.words import decimal, significant
 from slpd.settings.evaluation import SurvivalTask
 
+NOT_TESTED = "not tested, because"
 ALL_FOLDS = "all"  # in place of a fold's number
 ABOUT = (
     "Test cases of all folds by predicted risk: above the median of their fold's training cases (high) or not (low)."
     " Pale lines are single folds, ticks censored cases."
 )
-TEST_COLUMNS = ("head", "variant", "fold", "cases low", "cases high", "events low", "events high", "z", "p")
+TEST_COLUMNS = ("head", "variant", "fold", "cases low", "cases high", "events low", "events high", "z", "p", NOT_TESTED)
 
 
 def survival_figures(task: SurvivalTask, evaluations: Sequence[Evaluated]) -> list[DrawnFigure]:
@@ -92,6 +93,6 @@ def test_rows(evaluations: Sequence[Evaluated]) -> list[list[object]]:
             sizes = [sum(case.group == group for case in cases) for group in GROUPS]
             events = [sum(case.group == group and case.event == SEEN for case in cases) for group in GROUPS]
             test = tested(cases)
-            figures = [test.why, ""] if test.why else [decimal(test.statistic), significant(test.p_value, 2)]
+            figures = [decimal(test.statistic), significant(test.p_value, 2), test.why]
             rows.append([evaluation.head, evaluation.variant, fold, *sizes, *events, *figures])
     return rows

@@ -20,7 +20,7 @@ from slpd.plots.prototype_figures import Group
 from slpd.report.attention import PredictedCase
 from slpd.report.cohort_view import CohortView, SlideView, column
 from slpd.report.palette import SERIES_COLOURS
-from slpd.settings.evaluation import SurvivalTask, TaskSettings
+from slpd.settings.evaluation import ClassTask, RegressionTask, TaskSettings
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,11 @@ def value_groups(view: CohortView, name: str, slides: Sequence[str]) -> list[Gro
 
 
 def predicted_case(task: TaskSettings, line: Prediction) -> PredictedCase:
-    """A test case with its score: the probability of the true class, or the risk."""
-    score = float(line.predicted) if isinstance(task, SurvivalTask) else line.outputs[task.classes.index(line.label)]
+    """A test case with its score: the probability of the true class, the risk, or less the error."""
+    if isinstance(task, ClassTask):
+        score = line.outputs[task.classes.index(line.label)]
+    elif isinstance(task, RegressionTask):
+        score = -abs(float(line.predicted) - float(line.label))
+    else:
+        score = float(line.predicted)
     return PredictedCase(line.fold, line.slides, line.patient, line.label, line.event, line.predicted, score)

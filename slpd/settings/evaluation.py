@@ -37,7 +37,7 @@ class ImportedFolds(Section):
 
 Folds = Annotated[GeneratedFolds | ImportedFolds, Field(discriminator="kind")]
 Level = Literal["slide", "patient"]
-TaskKind = Literal["subtyping", "ordinal", "survival"]
+TaskKind = Literal["subtyping", "ordinal", "survival", "regression"]
 
 
 class AnyTask(Section):
@@ -112,7 +112,29 @@ class SurvivalTask(AnyTask):
         return 1 if self.loss == "cox" else self.n_bins
 
 
-TaskSettings = ClassTask | SurvivalTask
+class RegressionTask(AnyTask):
+    """A number of slides or patients: an age, a score, the expression of a gene."""
+
+    kind: Literal["regression"]
+    label: str = Field(description="column of the cohort's sheet with numbers; empty cells: slide not in the task")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the sheet it reads."""
+        return (self.label,)
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of a head's outputs for a slide: the number."""
+        return ["value"]
+
+    @property
+    def n_logits(self) -> int:
+        """Values that a network gives for a case."""
+        return 1
+
+
+TaskSettings = ClassTask | SurvivalTask | RegressionTask
 
 
 def kind_of(task: object) -> str:
@@ -123,7 +145,8 @@ def kind_of(task: object) -> str:
 Task = Annotated[
     Annotated[ClassTask, Tag("subtyping")]
     | Annotated[ClassTask, Tag("ordinal")]
-    | Annotated[SurvivalTask, Tag("survival")],
+    | Annotated[SurvivalTask, Tag("survival")]
+    | Annotated[RegressionTask, Tag("regression")],
     Discriminator(kind_of),
 ]
 

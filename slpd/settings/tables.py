@@ -1,5 +1,6 @@
 """Settings of tables."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal, Self, get_args
 
@@ -24,20 +25,27 @@ Metric = Literal[
     "uno_c_index",
     "td_auc",
     "ibs",
+    "r2",
+    "mae",
+    "pearson",
+    "spearman",
 ]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 SURVIVAL_METRICS: tuple[Metric, ...] = ("c_index", "uno_c_index", "td_auc", "ibs")
-LESS_IS_BETTER: tuple[Metric, ...] = ("ece", "ibs")
+REGRESSION_METRICS: tuple[Metric, ...] = ("r2", "mae", "pearson", "spearman")
+LESS_IS_BETTER: tuple[Metric, ...] = ("ece", "ibs", "mae")
 
 
-def range_of(metric: Metric) -> tuple[int, int]:
-    """The lowest and the highest value that a metric can have; a kappa or MCC below 0 is worse than chance."""
-    return (-1 if metric in ("kappa", "mcc") else 0, 1)
+def range_of(metric: Metric) -> tuple[float, float]:
+    """The lowest and the highest value that a metric can have; a correlation, a kappa or an MCC may be below 0."""
+    low = -1 if metric in ("kappa", "mcc", "pearson", "spearman") else -math.inf if metric == "r2" else 0
+    return (low, math.inf if metric == "mae" else 1)
 
 
 def metrics_of(kind: TaskKind) -> tuple[Metric, ...]:
     """The metrics that a kind of task has."""
-    return tuple(metric for metric in METRICS if (metric in SURVIVAL_METRICS) == (kind == "survival"))
+    others = {"survival": SURVIVAL_METRICS, "regression": REGRESSION_METRICS}
+    return others.get(kind, tuple(m for m in METRICS if m not in SURVIVAL_METRICS + REGRESSION_METRICS))
 
 
 class Table(Section):

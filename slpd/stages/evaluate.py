@@ -27,7 +27,7 @@ from slpd.evaluation.prediction import predict
 from slpd.evaluation.reliability import reliability
 from slpd.evaluation.risk_groups import risk_groups
 from slpd.evaluation.survival import risk
-from slpd.settings.evaluation import Intervals, SurvivalTask, TaskSettings, task_from_json
+from slpd.settings.evaluation import ClassTask, Intervals, RegressionTask, SurvivalTask, TaskSettings, task_from_json
 from slpd.settings.heads import HeadPreset, head_from_json
 from slpd.settings.tables import metrics_of
 
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     references = [fold_reference(data, fold, output) for fold, output in zip(data.folds, outputs, strict=True)]
     metrics = fold_metrics_of(task, source, tests, outputs, references)
     for fold in metrics:
-        log_metrics(fold, isinstance(task, SurvivalTask))
+        log_metrics(fold, task)
     intervals = metric_intervals(task.kind, tests, [output.outputs for output in outputs], settings, references)
     write_predictions(args.predictions, source, task.outputs, predictions_of(task, tests, outputs))
     write_region_weights(args.weights, region_weights(tests, outputs))
@@ -129,9 +129,11 @@ def predictions_of(task: TaskSettings, tests: Sequence[Cases], outputs: Sequence
 
 
 def predicted(task: TaskSettings, output: HeadOutput) -> list[str]:
-    """The predicted class of every case, or its risk."""
+    """The predicted class of every case, or its risk, or its value."""
     if isinstance(task, SurvivalTask):
         return [str(float(value)) for value in risk(output.outputs)]
+    if isinstance(task, RegressionTask):
+        return [str(float(value)) for value in output.outputs[:, 0]]
     return [task.classes[number] for number in predicted_classes(output.outputs, task.kind)]
 
 
@@ -155,7 +157,7 @@ def calibration_rows(
     task: TaskSettings, source: tuple[str, str, str], tests: Sequence[Cases], outputs: Sequence[HeadOutput]
 ) -> list[tuple[object, ...]]:
     """Lines of calibration.csv."""
-    if isinstance(task, SurvivalTask):
+    if not isinstance(task, ClassTask):
         return []
     bins = reliability([test.outcomes.numbers for test in tests], [output.outputs for output in outputs])
     return [
@@ -164,11 +166,9 @@ def calibration_rows(
     ]
 
 
-def log_metrics(metrics: FoldMetrics, survival: bool) -> None:
+def log_metrics(metrics: FoldMetrics, task: TaskSettings) -> None:
     """One line per fold."""
-    if survival:
-        log.info("fold %d: c-index %.3f", metrics.fold, metrics.c_index)
-        return
-    if math.isnan(metrics.auc):
+    if isinstance(task, ClassTask) and math.isnan(metrics.auc):
         log.warning("fold %d: a class has no test slide, so the AUC is not defined", metrics.fold)
-    log.info("fold %d: AUC %.3f, accuracy %.3f", metrics.fold, metrics.auc, metrics.accuracy)
+    figures = (f"{metric} {getattr(metrics, metric):.3f}" for metric in metrics_of(task.kind))
+    log.info("fold %d: %s", metrics.fold, ", ".join(figures))

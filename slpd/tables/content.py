@@ -23,6 +23,10 @@ TITLES: dict[Metric, str] = {
     "uno_c_index": "c-index (Uno)",
     "td_auc": "time-dependent AUC",
     "ibs": "integrated Brier score",
+    "r2": "R²",
+    "mae": "MAE",
+    "pearson": "Pearson r",
+    "spearman": "Spearman ρ",
 }
 
 

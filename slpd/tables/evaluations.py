@@ -21,6 +21,9 @@ WHY_UNDEFINED: dict[str, str] = {
     "c_index": "no two test cases of a fold can be compared",
     "uno_c_index": "no two test cases of a fold can be compared before the last training event",
     "td_auc": "no fold tests both events before a boundary of the intervals and cases followed to it",
+    "r2": "the test cases of each fold have one value",
+    "pearson": "the test cases, or the predictions, of each fold have one value",
+    "spearman": "the test cases, or the predictions, of each fold have one value",
     "ibs": "no test case is followed to the last boundary of the intervals",
 }
 

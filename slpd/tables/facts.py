@@ -10,7 +10,7 @@ from slpd.artifacts.slides.manifest import ManifestRow
 from slpd.evaluation.imported_folds import patient_overlap, shared_patients
 from slpd.evaluation.tasks import SEEN, n_cases
 from slpd.evaluation.training_classes import untrained_text
-from slpd.settings.evaluation import TaskKind, TaskSettings
+from slpd.settings.evaluation import RegressionTask, TaskKind, TaskSettings
 
 LISTED = 10  # left-out slides named in a caption; the manifest has them all
 NAMED = 3  # slides of each reason named in a caption; not_in_folds.csv has them all
@@ -27,7 +27,7 @@ class TaskFacts:
     n_patients: int  # patients in the folds
     n_folds: int
     test_to_train: float  # test cases per training case, mean over folds
-    classes: dict[str, int]  # class, or outcome of a survival task -> slides in the folds
+    classes: dict[str, int]  # class, outcome of a survival task, or range of a regression -> slides in the folds
     leaks: list[int]  # patients in both train and test, of each fold
     validation_leaks: list[int]  # patients in both validation and test, on which an epoch may have been chosen
     untrained: list[str]  # what a caption says of classes without training slides
@@ -91,6 +91,9 @@ def task_facts(
     slides = {slide.slide: slide for fold in folds for slide in fold.slides}
     left_out = [row.record for row in manifest if not row.used]
     counts = Counter(outcome_name(slide) for slide in slides.values())
+    if isinstance(task, RegressionTask):
+        low, *_, high = sorted((slide.label for slide in slides.values()), key=float)
+        counts = Counter({f"{task.label} from {low} to {high}:": len(slides)})
     return TaskFacts(
         task=task.name,
         kind=task.kind,

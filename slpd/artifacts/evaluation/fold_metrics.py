@@ -34,6 +34,10 @@ class FoldMetrics:
     uno_c_index: float = math.nan  # 0 to 1
     td_auc: float = math.nan  # 0 to 1
     ibs: float = math.nan  # 0 or more, less is better
+    r2: float = math.nan  # at most 1
+    mae: float = math.nan  # 0 or more, less is better, in the unit of the task's values
+    pearson: float = math.nan  # -1 to 1
+    spearman: float = math.nan  # -1 to 1
     thresholds: str = ""  # by which sensitivity and specificity are counted, of class 1 or of every class
 
 

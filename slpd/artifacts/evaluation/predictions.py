@@ -1,8 +1,9 @@
 """Predictions (`predictions.csv`): one line per fold and test case, a slide or a patient.
 
-Columns: task, variant, head, fold, slide (of a patient all, separated by spaces), patient, label (class, or time),
-event (survival: 1 seen, 0 censored), predicted (class; survival: the risk, higher is earlier), group (survival: low or
-high, of the risk), then what the head gives: prob_<class>, in the order of the task's classes, or hazard_<interval>.
+Columns: task, variant, head, fold, slide (of a patient all, separated by spaces), patient, label (class, time or
+number), event (survival: 1 seen, 0 censored), predicted (class; survival: the risk, higher is earlier; number), group
+(survival: low or high, of the risk), then what the head gives: prob_<class>, in the order of the task's classes,
+hazard_<interval>, or value.
 """
 
 from collections.abc import Mapping, Sequence
