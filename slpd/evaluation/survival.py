@@ -54,15 +54,14 @@ class LifeTable:
 
     def followed_to(self, time: float) -> int:
         """How many are followed to a time, or beyond it."""
-        place = int(np.searchsorted(self.times, time, side="left"))
-        return int(self.at_risk[place]) if place < len(self.times) else 0
+        return int(np.append(self.at_risk, 0)[np.searchsorted(self.times, time, side="left")])
 
 
 def life_table(times: NDArray[np.float64], observed: NDArray[np.bool_]) -> LifeTable:
     """Counts of n cases (Kaplan & Meier, JASA 53, 1958)."""
-    ends, place = np.unique(times, return_inverse=True)
+    ends, end_of = np.unique(times, return_inverse=True)
     events, all_ends = (
-        np.bincount(place[which], minlength=len(ends)) for which in (observed, np.full(len(times), True))
+        np.bincount(end_of[which], minlength=len(ends)) for which in (observed, np.full(len(times), True))
     )
     at_risk = len(times) - np.cumsum(all_ends) + all_ends
     return LifeTable(ends, at_risk, events, all_ends - events)

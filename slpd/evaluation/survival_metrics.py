@@ -63,11 +63,11 @@ class SurvivalMetrics:
         """
         if self.train is None:
             return self.undefined
-        return mean_of_defined(np.stack([self.auc_at(*place) for place in enumerate(self.starts)], axis=1))
+        return mean_of_defined(np.stack([self.auc_at(number) for number in range(len(self.starts))], axis=1))
 
-    def auc_at(self, number: int, boundary: float) -> PerSet:
+    def auc_at(self, number: int) -> PerSet:
         """The AUC at one boundary."""
-        had, followed, survival = self.seen & (self.times < boundary), self.times >= boundary, self.survival[:, number]
+        had, followed, survival = self.at_boundary(number)
         wins = concordance(survival[followed], survival[had])
         late, early = self.weights[:, followed], self.weights[:, had] * self.event_weights[had]
         return ratio(((late @ wins) * early).sum(axis=1), late.sum(axis=1) * early.sum(axis=1))
@@ -80,22 +80,21 @@ class SurvivalMetrics:
         """
         if self.train is None:
             return self.undefined
-        scores = np.column_stack(
-            [np.zeros(len(self.times)), *(self.brier_at(*place) for place in enumerate(self.starts))]
-        )
+        scores = np.column_stack([np.zeros(len(self.times)), *map(self.brier_at, range(len(self.starts)))])
         integrals = np.trapezoid(scores, [0, *self.starts], axis=1) / self.starts[-1]  # (n,)
         followed = self.weights @ (self.times >= self.starts[-1])
         return np.where(followed > 0, ratio(self.weights @ integrals, self.weights.sum(axis=1)), np.nan)
 
-    def brier_at(self, number: int, boundary: float) -> NDArray[np.float64]:
+    def brier_at(self, number: int) -> NDArray[np.float64]:
         """What each case adds to the Brier score at one boundary, (n,): nothing if it was censored before."""
-        had, followed, survival = self.seen & (self.times < boundary), self.times >= boundary, self.survival[:, number]
-        return had * self.event_weights * survival**2 + followed / self.followed_to(boundary) * (1 - survival) ** 2
+        had, followed, survival = self.at_boundary(number)
+        followed_weights = followed / self.followed_to(self.starts[number])
+        return had * self.event_weights * survival**2 + followed_weights * (1 - survival) ** 2
 
-    @property
-    def survival(self) -> NDArray[np.float64]:
-        """(n, bins): predicted probability to outlive each interval, that is to reach the boundary at its end."""
-        return np.asarray(np.cumprod(1 - self.hazards, axis=1))
+    def at_boundary(self, number: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
+        """Which cases had their event before a boundary, which are followed to it, their predicted survival; (n,)."""
+        survival = np.asarray(np.cumprod(1 - self.hazards, axis=1)[:, number])
+        return self.seen & (self.times < self.starts[number]), self.times >= self.starts[number], survival
 
     @cached_property
     def event_weights(self) -> NDArray[np.float64]:

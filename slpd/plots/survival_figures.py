@@ -39,13 +39,13 @@ def draw_survival(panels: Mapping[str, GroupCurves], groups: Sequence[str], time
     n_columns = min(len(panels), WIDEST)
     n_rows = -(-len(panels) // n_columns)
     figure = Figure(figsize=(max(3.3 * n_columns, 3.6), n_rows * (TALL + FLAT)))
-    places = figure.subplots(2 * n_rows, n_columns, squeeze=False, height_ratios=[TALL, FLAT] * n_rows)
-    for axes in places.flat:
+    panes = figure.subplots(2 * n_rows, n_columns, squeeze=False, height_ratios=[TALL, FLAT] * n_rows)
+    for axes in panes.flat:
         axes.set_visible(False)
     last = max(float(table.times[-1]) for curves in panels.values() for table in curves.pooled.values())
     for number, (title, curves) in enumerate(panels.items()):
         row, column = divmod(number, n_columns)
-        above, below = places[2 * row, column], places[2 * row + 1, column]
+        above, below = panes[2 * row, column], panes[2 * row + 1, column]
         draw_curves(above, curves, groups, last)
         above.set(title=short(title), xlabel=short(time), ylabel="share without event" if column == 0 else "")
         draw_at_risk(below, above, curves.pooled, groups, named=column == 0)

@@ -80,9 +80,9 @@ def curve_rows(head: str, of_variants: dict[str, list[Prediction]]) -> Rows:
     for variant, cases in of_variants.items():
         for fold, of_fold in by_fold(cases).items():
             for group, table in life_tables(of_fold).items():
-                for place in range(len(table.times)):
-                    counts = [int(counts[place]) for counts in (table.at_risk, table.events, table.censored)]
-                    yield [head, variant, fold, group, float(table.times[place]), *counts, float(table.survival[place])]
+                columns = (table.times, table.at_risk, table.events, table.censored, table.survival)
+                for values in zip(*(column.tolist() for column in columns), strict=True):
+                    yield [head, variant, fold, group, *values]
 
 
 def test_rows(evaluations: Sequence[Evaluated]) -> list[list[object]]:
