@@ -159,7 +159,8 @@ def plain_loop(head: AbmilHead, preset: HeadPreset, data: EvaluationData) -> lis
     """Fold after fold on one core."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    outputs = [PlainFold(head, preset, data.features, fold).train().test() for fold in data.folds]
+    features = data.features[np.arange(data.features.shape[0])]
+    outputs = [PlainFold(head, preset, features, fold).train().test() for fold in data.folds]
     torch.set_num_threads(n_threads)
     return outputs
 

@@ -239,7 +239,7 @@ class Run:
         bags = self.folder / f"{variant}_bags.h5"
         teacher = self.outputs(variant)["teacher"]
         run_stage("embed_bags", manifest=self.manifest, teacher=teacher, out=bags)
-        return read_bags(bags)
+        return {slide: np.asarray(bag) for slide, bag in read_bags(bags).items()}
 
     def evaluate(self, variant: str, bags: Bags) -> dict[str, float]:
         """AUC of every head, mean over folds."""

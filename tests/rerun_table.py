@@ -35,7 +35,9 @@ READERS = {
     "cohort_manifest": [
         *(
             "pretrain_dino",
+            "draw_encoder",
             "pool_tokens",
+            "bag_patches",
             "import_vectors",
             "split_folds",
             "attend_patches",
@@ -53,8 +55,10 @@ READERS = {
     "attend_patches": ["make_report"],
     "map_prototypes": ["make_report"],
     "test_graph": ["make_report"],
+    "draw_encoder": ["embed_bags"],
     "embed_bags": ["evaluate", "make_report"],
     "pool_tokens": ["evaluate"],
+    "bag_patches": ["evaluate"],
     "import_vectors": ["evaluate", "make_table", "make_report"],
     "export_encoder": [],
     "split_folds": ["evaluate", "make_report"],
@@ -83,15 +87,17 @@ FIRST: dict[str, list[str]] = {
     "manifest.max_failed_fraction": [],
     "manifest.min_sharpness": ["cohort_manifest"],
     "jobs": [],
-    "region_encoder": ["pretrain_dino"],
+    "region_encoder": ["pretrain_dino", "draw_encoder"],
     "training": ["pretrain_dino"],
     "prototypes": ["cluster_regions"],
     "slide_graph": ["link_slides"],
     "objective": ["distill_slpd"],
     "variants.name": ["distill_slpd"],
     "variants.pretrained": ["embed_bags"],
+    "variants.random": ["draw_encoder"],
     "variants.encoder_of": ["embed_bags"],
     "variants.token_mean": ["pool_tokens"],
+    "variants.patch_tokens": ["bag_patches"],
     "variants.slide_vectors": ["import_vectors"],
     "variants.region_vectors": ["import_vectors"],
     "variants": ["distill_slpd"],
@@ -141,6 +147,8 @@ def start_config() -> Config:
     config["variants"] += [
         {"name": "given", "pretrained": dict(GIVEN)},
         {"name": "mean", "token_mean": True},
+        {"name": "random", "random": {"seed": 0}},
+        {"name": "patches", "patch_tokens": True},
         {"name": "titan", "slide_vectors": {"folder": "vectors", "key": "features"}},
         {"name": "tiles", "region_vectors": {"folder": "bags", "key": "features"}},
         {"name": "intra", "objective": {"inter": 0}},
@@ -160,7 +168,9 @@ def start_config() -> Config:
     config["report"] = {"variants": ["slpd"]}
     config["tables"] += [
         table("vectors", ["dx"], ["titan", "tiles"], ["knn"], ["auc"]),
-        table("small", ["dx", "imp"], ["given", "mean"], ["knn"], ["auc"], published=["figures.csv"]),
+        table(
+            "small", ["dx", "imp"], ["given", "mean", "random", "patches"], ["knn"], ["auc"], published=["figures.csv"]
+        ),
         table("kinds", ["dx"], ["intra"], ["logistic", "vit_wsi"], ["auc"]),
         table("survival", ["os"], ["intra"], ["abmil"], ["c_index"]),
     ]
@@ -213,11 +223,15 @@ def weights(config: Config) -> None:
     config["patch_encoder"].update(checkpoint="given.safetensors", sha256="0" * 64)
 
 
-def tokens_alone(config: Config) -> None:
-    """Means of tokens where there was an encoder."""
-    given = entry(config, "variants", "given")
-    del given["pretrained"]
-    given["token_mean"] = True
+def tokens_alone(key: str) -> Edit:
+    """Tokens where there was an encoder."""
+
+    def edit(config: Config) -> None:
+        given = entry(config, "variants", "given")
+        del given["pretrained"]
+        given[key] = True
+
+    return edit
 
 
 def trained_encoder(config: Config) -> None:
@@ -243,6 +257,11 @@ def larger_patches(config: Config) -> None:
 def other_folds(config: Config) -> None:
     """Generated folds where there were imported ones."""
     entry(config, "tasks", "imp")["folds"] = copy.deepcopy(entry(config, "tasks", "dx")["folds"])
+
+
+def few_shot(config: Config) -> None:
+    """Two draws of a case per class where all were trained on."""
+    entry(config, "tasks", "dx")["folds"].update(train_per_class=1, n_draws=2)
 
 
 def other_head(config: Config) -> None:
@@ -279,7 +298,8 @@ EDITS: dict[str, Edit] = {
         "variants", "given", "pretrained", "checkpoint", value="moved.safetensors"
     ),
     "variants.pretrained.sha256": in_entry("variants", "given", "pretrained", "sha256", value="0" * 64),
-    "variants.token_mean": tokens_alone,
+    "variants.token_mean": tokens_alone("token_mean"),
+    "variants.patch_tokens": tokens_alone("patch_tokens"),
     "variants.slide_vectors.folder": in_entry("variants", "titan", "slide_vectors", "folder", value="vectors/{cohort}"),
     "variants.slide_vectors.key": in_entry("variants", "titan", "slide_vectors", "key", value="feats"),
     "variants.region_vectors.folder": in_entry("variants", "tiles", "region_vectors", "folder", value="bags/{cohort}"),
@@ -295,6 +315,8 @@ EDITS: dict[str, Edit] = {
     "tasks.label": in_entry("tasks", "dx", "label", value="dy"),
     "tasks.classes": in_entry("tasks", "dx", "classes", value=["b", "a"]),
     "tasks.folds.kind": other_folds,
+    "tasks.folds.train_per_class": in_entry("tasks", "dx", "folds", "train_per_class", value=1),
+    "tasks.folds.n_draws": few_shot,
     "tasks.folds.folder": in_entry("tasks", "imp", "folds", "folder", value="other_splits"),
     "heads.name": rename("heads", "knn", "heads"),
     "heads.kind": other_head,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.evaluation.cases import EvaluationData, evaluation_data
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, RegressionTask, SurvivalTask
-from slpd.settings.heads import AbmilHead, HeadPreset, MaxMilHead, VitWsiHead
+from slpd.settings.heads import AbmilHead, HeadPreset, MaxMilHead, SimlpHead, VitWsiHead
 
 FOLDS = GeneratedFolds(kind="generated", n_folds=2, validation_fraction=0.2, seed=0)
 Bags = dict[str, NDArray[np.float32]]
@@ -125,6 +125,11 @@ def abmil(**changes: object) -> AbmilHead:
 def max_mil(**changes: object) -> MaxMilHead:
     settings = {"kind": "max_mil", "name": "max", "preset": "p", "embedding": 16, "dropout": 0.25}
     return MaxMilHead.model_validate(settings | changes)
+
+
+def simlp(**changes: object) -> SimlpHead:
+    settings = {"kind": "simlp", "name": "simlp", "preset": "p", "embedding": 16, "dropout": 0.25}
+    return SimlpHead.model_validate(settings | changes)
 
 
 def vit_wsi(**changes: object) -> VitWsiHead:

@@ -231,6 +231,7 @@ WEAK = '{"kind": "logistic", "name": "probe", "inverse_penalty": 1e12, "balanced
         (KNN, ONE_CLASS, "task grade, fold 1: all 3 training slides are of class low"),
         (BIG_K, TWO_FOLDS, "head knn: k is 7, but fold 0 has 4 training slides"),
         (WEAK, TWO_FOLDS, "head probe, fold 0: the regression has not converged within 2 steps"),
+        (WEAK.replace("1e12", "[1, 2]"), TWO_FOLDS, "head probe: it would choose its inverse_penalty on validation"),
     ],
 )
 def test_an_evaluation_that_the_data_do_not_allow_leaves_its_reason(

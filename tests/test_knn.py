@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_sample_weight
 from small_cases import class_task, data_of, survival_data, survival_task
 
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
-from slpd.errors import UserError
-from slpd.evaluation.cases import EvaluationData, evaluation_data
+from slpd.errors import EvaluationError, UserError
+from slpd.evaluation.cases import EvaluationData, Outcomes, evaluation_data
 from slpd.evaluation.knn import predict_knn
 from slpd.evaluation.logistic import predict_logistic
 from slpd.evaluation.mean_vectors import mean_vectors
 from slpd.evaluation.metrics import point_metrics
+from slpd.evaluation.no_figures import no_figures_text
+from slpd.evaluation.validation_loss import validation_loss
 from slpd.settings.evaluation import Level
 from slpd.settings.heads import KnnHead, LogisticHead
 
@@ -24,8 +28,8 @@ def head(k: int, **changes: str) -> KnnHead:
     return KnnHead.model_validate({"kind": "knn", "name": "knn", "k": k} | changes)
 
 
-def logistic(balanced: bool = False) -> LogisticHead:
-    return LogisticHead(kind="logistic", name="logistic", inverse_penalty=1.0, balanced=balanced)
+def logistic(balanced: bool = False, inverse_penalty: float | list[float] = 1.0) -> LogisticHead:
+    return LogisticHead(kind="logistic", name="logistic", inverse_penalty=inverse_penalty, balanced=balanced)
 
 
 def one_fold(
@@ -146,6 +150,71 @@ def test_logistic_regression_is_scikit_learns_on_standardised_means(balanced: bo
     model.fit(scaler.transform(mean_vectors(data.features, fold.train)), fold.train.outcomes.numbers)
     expected = model.predict_proba(scaler.transform(mean_vectors(data.features, fold.test)))
     np.testing.assert_allclose(found.outputs, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("balanced", [False, True])
+def test_of_several_penalties_each_fold_takes_the_best_on_its_validation_cases(seed: int, balanced: bool) -> None:
+    data, grid = data_of([(31, 13, 12), (30, 14, 9)], n_classes=3, seed=seed, shift=2), [10.0, 0.001, 0.1]
+    single = {penalty: predict_logistic(logistic(balanced, penalty), data) for penalty in grid}
+    for number, found in enumerate(predict_logistic(logistic(balanced, grid), data)):
+        fold = data.folds[number]
+        scaler = StandardScaler().fit(mean_vectors(data.features, fold.train))
+        losses = {}
+        for penalty in grid:
+            model = LogisticRegression(C=penalty, class_weight="balanced" if balanced else None, max_iter=500)
+            model.fit(scaler.transform(mean_vectors(data.features, fold.train)), fold.train.outcomes.numbers)
+            said, truth = (
+                model.predict_proba(scaler.transform(mean_vectors(data.features, fold.val))),
+                fold.val.outcomes,
+            )
+            weights = compute_sample_weight("balanced", truth.numbers)  # every class weighs the same
+            losses[penalty] = log_loss(truth.numbers, said, sample_weight=weights, labels=[0, 1, 2])
+        best = min(losses, key=losses.__getitem__)
+        assert (found.outputs == single[best][number].outputs).all()
+        assert any((found.outputs != outputs[number].outputs).any() for outputs in single.values())
+
+
+def test_of_penalties_that_are_equally_good_the_strongest_is_taken() -> None:
+    """Vectors that are all the same tell nothing of the class."""
+    data, penalties = data_of([(12, 4, 3)]), [10.0, 0.1]
+    data.features[:] = 1
+    (found,) = predict_logistic(logistic(inverse_penalty=penalties), data)
+    (strongest,) = predict_logistic(logistic(inverse_penalty=0.1), data)
+    assert (found.outputs == strongest.outputs).all()
+
+
+def test_a_choice_without_validation_cases_is_refused() -> None:
+    with pytest.raises(
+        EvaluationError, match="would choose its inverse_penalty on validation cases, but fold 1 has none"
+    ):
+        predict_logistic(logistic(inverse_penalty=[1, 2]), data_of([(12, 3, 3), (12, 0, 3)]))
+
+
+def test_that_a_fold_has_none_is_known_before_anything_is_encoded() -> None:
+    slides = [LabelledSlide(f"s{i}", f"p{i}", f"c{i % 2}") for i in range(6)]
+    folds = [Fold(slides[:2], slides[2:4], slides[4:]), Fold(slides[:4], [], slides[4:])]
+    (line,) = no_figures_text(class_task(), folds, [logistic(inverse_penalty=[1, 2]), logistic()])
+    assert line.startswith("task grade, head logistic: its cells will have no figures: head logistic: it would choose")
+
+
+def test_validation_loss_of_hazards_is_the_likelihood() -> None:
+    """By the rules of probability: event in interval 1; came through 0 to 2; came through 0 and has no event in 0."""
+    hazards = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.7, 0.8, 0.9]])
+    outcomes = Outcomes(np.array([1, 2, 0]), np.array([True, False, False]), np.zeros(3))
+    expected = np.mean([-np.log(0.9 * 0.2), -np.log(0.6 * 0.5 * 0.4), -np.log(0.3)])
+    assert validation_loss(outcomes, hazards, "survival") == pytest.approx(expected)
+    impossible = np.array([[1.0, 0.0], [0.5, 0.5]])
+    truth = Outcomes(np.array([1, 0]), np.ones(2, bool), np.zeros(2))
+    assert np.isfinite(validation_loss(truth, impossible, "subtyping"))
+
+
+def test_survival_chooses_a_penalty_too() -> None:
+    """A weak effect of one of five values: shrinking all but nothing is worse than shrinking."""
+    data, grid = survival_data(n=40, effect=0.3), [1e-4, 1e-2, 1e4]
+    singles = [predict_logistic(logistic(inverse_penalty=penalty), data)[0].outputs for penalty in grid]
+    (chosen,) = predict_logistic(logistic(inverse_penalty=grid), data)
+    assert any((chosen.outputs == outputs).all() for outputs in singles)
 
 
 @pytest.mark.parametrize("balanced", [False, True])

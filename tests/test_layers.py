@@ -58,6 +58,7 @@ WITHOUT_TORCH = [
     "test_graph",
     "export_encoder",
     "pool_tokens",
+    "bag_patches",
     "import_hipt",
     "split_folds",
     "evaluate",

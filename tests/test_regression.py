@@ -120,6 +120,18 @@ def test_the_linear_head_is_ridge_regression_on_standardised_means() -> None:
     np.testing.assert_allclose(found.outputs[:, 0], model.predict(scaler.transform(test)))
 
 
+def test_the_penalty_of_ridge_is_that_of_the_lowest_validation_error() -> None:
+    bags, fold = one_fold()
+    data = evaluation_data(bags, [fold], regression_task())
+    errors = {}
+    for penalty in (1e-4, 1e-1, 10.0):
+        (found,) = predict(head_from_json(RIDGE.replace("0.5", str(penalty))), None, data)
+        truth = data.folds[0].val.outcomes.values
+        errors[penalty] = sk.mean_squared_error(truth, found.cut_outputs[:, 0]), found.outputs
+    (chosen,) = predict(head_from_json(RIDGE.replace("0.5", "[1e-4, 1e-1, 10.0]")), None, data)
+    np.testing.assert_array_equal(chosen.outputs, min(errors.values(), key=lambda pair: pair[0])[1])
+
+
 def test_neighbours_predict_their_mean_by_their_distance() -> None:
     bags = {name: np.array([[x]], np.float32) for name, x in (("a", 0.0), ("b", 3.0), ("c", 9.0), ("t", 1.0))}
     train = [LabelledSlide(name, name, label) for name, label in (("a", "10"), ("b", "40"), ("c", "70"))]

@@ -470,7 +470,8 @@ def test_plan_tells_variants_apart(tmp_path: Path, make_slide: toy.MakeSlide, mo
     config = copy.deepcopy(toy.TOY)
     config["training"].update(epochs=101, dino_epochs=1, epochs_per_iteration=10)
     config["variants"] += [{"name": "often", "epochs_per_iteration": 1}, {"name": "mean", "token_mean": True}]
-    config["tables"][0]["variants"] = ["dino", "slpd", "often", "mean"]
+    config["variants"].append({"name": "patches", "patch_tokens": True})
+    config["tables"][0]["variants"] = ["dino", "slpd", "often", "mean", "patches"]
     toy.make_toy(tmp_path, make_slide, config)
     for i in range(10):
         os.truncate(tmp_path / f"slides/s{i}.tiff", 1_500_000_000)  # a hundred regions each
@@ -493,6 +494,16 @@ def test_plan_tells_variants_apart(tmp_path: Path, make_slide: toy.MakeSlide, mo
     )
     (pooled,) = (job for job in plan.jobs if job.rule == "pool_tokens")
     assert costs.ESTIMATES["pool_tokens"](pooled, plan).n_bytes == 1000 * 4 * 384
+    (bagged,) = (job for job in plan.jobs if job.rule == "bag_patches")
+    assert costs.ESTIMATES["bag_patches"](bagged, plan).n_bytes == 1000 * 16**2 * (2 * 384 + 2 * 8)
+    evaluations = {tuple(job.wildcards.values()): job for job in plan.jobs if job.rule == "evaluate"}
+    on_regions, on_patches = (
+        costs.ESTIMATES["evaluate"](evaluations["dx", name, "abmil"], plan) for name in ("mean", "patches")
+    )
+    steps = 1000 * 16**2 * 3 * 2  # patches, epochs, folds
+    assert on_patches.cpu_s - on_regions.cpu_s == pytest.approx(
+        steps * costs.STORED["evaluate"]["cpu_s_per_patch_step"]
+    )
 
 
 def test_nothing_to_run_costs_nothing(finished: Path) -> None:

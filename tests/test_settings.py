@@ -230,6 +230,12 @@ def variant_of(entry: dict[str, Any], **others: object) -> dict[str, Any]:
     [
         ({"token_mean": True, "prototypes": {"n_prototypes": 2}}, "token_mean stands beside prototypes"),
         ({"token_mean": True, "encoder_of": {"cohort": "brca", "variant": "slpd"}}, "token_mean and encoder_of stand"),
+        ({"random": {"seed": 0}, "objective": {"inter": 0}}, "random stands beside objective, but it is not trained"),
+        ({"random": {"seed": 0}, "epochs_per_iteration": 1}, "random stands beside epochs_per_iteration"),
+        ({"random": {"seed": 0}, "token_mean": True}, "random and token_mean stand side by side; keep one"),
+        ({"random": {"seed": 0, "width": 8}}, r"variants.new.random.width: unknown key"),
+        ({"random": {}}, r"variants.new.random.seed: missing"),
+        ({"random": {"seed": -1}}, r"variants.new.random.seed: .*-1"),
         ({"encoder_of": {"cohort": "luad", "variant": "slpd"}}, r"encoder_of.cohort: no cohorts entry is named 'luad'"),
         ({"encoder_of": {"cohort": "brca", "variant": "hipt"}}, r"encoder_of.variant: no trained variants .*'hipt'"),
         ({"prototypes": {"level": "cohort"}}, "variants.new: prototypes.level is cohort, .* objective.inter is not 0"),
@@ -310,6 +316,38 @@ def test_coxs_loss_with_one_bag_per_step_is_refused() -> None:
     config["head_presets"]["modern"]["batch_size"] = 1
     with pytest.raises(UserError, match=r"^tasks\.os\.loss: cox compares the bags .* head_presets\.modern\.batch_size"):
         load_experiment(config)
+
+
+def with_logistic(inverse_penalty: object, validation_fraction: float = 0.1) -> dict[str, Any]:
+    """The paper's config with a logistic head on a table of generated folds."""
+    config = variant_of({}, heads=["probe"])
+    config["heads"].append({"name": "probe", "kind": "logistic", "inverse_penalty": inverse_penalty, "balanced": True})
+    for task in config["tasks"]:
+        task["folds"] = task["folds"] | {"validation_fraction": validation_fraction}
+    return config
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (0, r"config.heads.probe.inverse_penalty: input should be greater than 0 \(it is 0\)"),
+        ("weak", r"config.heads.probe.inverse_penalty: .*valid number.*'weak'"),
+        ([], r"config.heads.probe.inverse_penalty: .*at least 1 item"),
+        ([1, -1], r"config.heads.probe.inverse_penalty.1: input should be greater than 0 \(it is -1\)"),
+    ],
+)
+def test_penalties_are_above_zero(given: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_experiment(with_logistic(given))
+
+
+def test_several_penalties_need_validation_slides() -> None:
+    assert load_experiment(with_logistic([0.1, 1])).heads_on("nsclc_subtype")
+    assert load_experiment(with_logistic(1, validation_fraction=0)).heads_on("nsclc_subtype")
+    with pytest.raises(
+        UserError, match=r"heads.probe.inverse_penalty: .* of which task nsclc_subtype has none; give it"
+    ):
+        load_experiment(with_logistic([0.1, 1], validation_fraction=0))
 
 
 def test_a_table_may_not_have_the_name_of_anothers_differences() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from small_cases import abmil, data_of, max_mil, preset, survival_data, vit_wsi
+from small_cases import abmil, data_of, max_mil, preset, simlp, survival_data, vit_wsi
 from torch import nn
 
 from benchmarks.mil_sets import accuracies, mil_set
@@ -33,7 +33,13 @@ from slpd.settings.heads import HeadPreset, TrainedHead
 pytestmark = pytest.mark.torch
 
 MIL = Path(__file__).parents[2] / "shared" / "data" / "mil"
-HEADS = {"abmil": abmil(), "plain": abmil(gated=False), "max_mil": max_mil(), "vit_wsi": vit_wsi()}
+HEADS = {
+    "abmil": abmil(),
+    "plain": abmil(gated=False),
+    "max_mil": max_mil(),
+    "simlp": simlp(),
+    "vit_wsi": vit_wsi(),
+}
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from small_cases import abmil, max_mil, survival_data, vit_wsi
+from small_cases import abmil, max_mil, simlp, survival_data, vit_wsi
 from torch import Tensor, nn
 
 from slpd.evaluation import vit_wsi as vit_wsi_module
@@ -16,13 +16,14 @@ from slpd.evaluation.dropout import Dropout
 from slpd.evaluation.max_mil import MaxMil
 from slpd.evaluation.objectives import CoxObjective, Truth
 from slpd.evaluation.outcome_loss import class_loss, cox_loss, survival_loss
+from slpd.evaluation.simlp import Simlp
 from slpd.evaluation.survival import interval_of
 from slpd.evaluation.vit_wsi import EncoderLayer, SelfAttention, VitWsi
 
 pytestmark = pytest.mark.torch
 
 WIDTH = 5
-KINDS = ["gated", "plain", "max_mil", "vit_wsi"]
+KINDS = ["gated", "plain", "max_mil", "simlp", "vit_wsi"]
 
 
 def network(kind: str, n_outputs: int = 3, survival: bool = False) -> nn.Module:
@@ -33,6 +34,8 @@ def network(kind: str, n_outputs: int = 3, survival: bool = False) -> nn.Module:
         return VitWsi(vit_wsi(), task).eval()
     if kind == "max_mil":
         return MaxMil(max_mil(), task).eval()
+    if kind == "simlp":
+        return Simlp(simlp(), task).eval()
     return Abmil(abmil(gated=kind == "gated"), task).eval()
 
 
@@ -89,6 +92,17 @@ def test_max_mil_lets_the_region_at_most_risk_speak() -> None:
     alone = torch.cat([passed(model, region[None])[0] for region in bag])
     survival = torch.cumprod(1 - alone.sigmoid(), dim=1).sum(dim=1)
     torch.testing.assert_close(logits[0], alone[survival.argmin()])
+
+
+def test_simlp_is_a_perceptron_of_the_mean() -> None:
+    model = network("simlp")
+    bags = bags_of(7, 1)
+    logits, weights = passed(model, *bags)
+    w = weights_of(model)
+    for bag, of_bag in zip(bags, logits.detach(), strict=True):
+        hidden = np.maximum(w["embed.0.weight"] @ bag.double().numpy().mean(axis=0) + w["embed.0.bias"], 0)
+        np.testing.assert_allclose(of_bag, w["classify.weight"] @ hidden + w["classify.bias"], atol=1e-5)
+    np.testing.assert_allclose(weights, [1 / 7] * 7 + [1], atol=1e-7)
 
 
 def torchs_layer(ours: EncoderLayer, feedforward: int) -> nn.TransformerEncoderLayer:

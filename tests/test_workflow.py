@@ -152,21 +152,28 @@ def test_an_edited_preset_trains_only_the_heads_that_use_it(finished: Path) -> N
 def more_rows(config: dict[str, Any]) -> None:
     config["variants"] += [
         {"name": "mean", "token_mean": True},
+        {"name": "random", "random": {"seed": 1}},
+        {"name": "patches", "patch_tokens": True},
         {"name": "lent", "encoder_of": {"cohort": "toy", "variant": "slpd"}},
         {"name": "absent", "pretrained": {"checkpoint": None, "sha256": "0" * 64}},
     ]
     config["tables"].append(
         config["tables"][0]
-        | {"name": "more", "variants": ["slpd", "mean", "lent", "absent"], "heads": ["knn"], "published": ["p.csv"]}
+        | {
+            "name": "more",
+            "variants": ["slpd", "mean", "random", "patches", "lent", "absent"],
+            "heads": ["knn"],
+            "published": ["p.csv"],
+        }
     )
 
 
 def test_rows_without_an_encoder_of_their_own(finished: Path) -> None:
-    """Mean tokens, the encoder of another variant, weights that are not at hand, and a published figure."""
+    """Mean and all tokens, random weights, the encoder of another variant, absent weights, and a published figure."""
     arguments = toy.edited(finished, more_rows)
     published = finished / "p.csv"
     published.write_text("task,variant,head,metric,value,std,source\ndx,mean,knn,auc,0.7,,Someone 2020\n")
-    planned = {"pool_tokens": 1, "embed_bags": 1, "evaluate": 2, "make_table": 1}
+    planned = {"pool_tokens": 1, "bag_patches": 1, "draw_encoder": 1, "embed_bags": 2, "evaluate": 4, "make_table": 1}
     assert toy.planned(finished, *arguments, "--", "tables") == planned
     run = toy.snakemake(finished, *arguments, "--", "tables")
     assert run.returncode == 0, run.stdout + run.stderr

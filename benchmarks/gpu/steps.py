@@ -29,7 +29,7 @@ from slpd.training.memory import regions_at_once
 from slpd.training.precision import Precision
 from slpd.training.token_store import ResidentTokens
 
-STEP_BYTES = {True: 115e9 / 512, False: 188e9 / 512}  # compiled -> of a region, docs/performance.md
+STEP_BYTES = {True: 116e9 / 512, False: 184e9 / 512}  # compiled -> of a region, docs/performance.md
 CHECKED = 8  # regions of the batch whose numbers are compared
 
 

@@ -70,6 +70,13 @@ def write_checked(
     """
     for name, values in arrays.items():
         file.create_dataset(name, data=values)
+    add_checksums(file, arrays, slides, offsets)
+
+
+def add_checksums(
+    file: h5py.File, arrays: Mapping[str, Any], slides: Sequence[str], offsets: NDArray[np.int64]
+) -> None:
+    """The same where the datasets are written; `arrays` are what they hold, or the datasets themselves."""
     file.create_dataset("offsets", data=offsets)
     file.create_dataset("slides", data=slides, dtype=h5py.string_dtype())
     bounds = offsets.tolist()

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
+from slpd.artifacts.learned.bags import Bag
 from slpd.errors import UserError
+from slpd.evaluation.stored_features import Features, joined
 from slpd.evaluation.survival import interval_of, interval_starts
 from slpd.evaluation.tasks import SEEN
 from slpd.evaluation.training_classes import check_training
@@ -78,7 +80,7 @@ class TaskShape:
 class EvaluationData:
     """All that a head is given."""
 
-    features: NDArray[np.float32]  # (R, D) region vectors
+    features: Features  # (R, D) region vectors
     folds: list[FoldCases]
     task: TaskSettings
 
@@ -98,9 +100,7 @@ class EvaluationData:
         return TaskShape(self.features.shape[1], self.task.n_logits, self.survival)
 
 
-def evaluation_data(
-    bags: Mapping[str, NDArray[np.float32]], folds: Sequence[Fold], task: TaskSettings
-) -> EvaluationData:
+def evaluation_data(bags: Mapping[str, Bag], folds: Sequence[Fold], task: TaskSettings) -> EvaluationData:
     """The cases of every fold.
 
     Args:
@@ -120,7 +120,7 @@ def evaluation_data(
     starts = np.concatenate([[0], np.cumsum([len(bags[slide]) for slide in slides])])
     rows = {slide: np.arange(*starts[i : i + 2]) for i, slide in enumerate(slides)}
     return EvaluationData(
-        features=np.concatenate([bags[slide] for slide in slides]),
+        features=joined([bags[slide] for slide in slides]),
         folds=[fold_cases(number, fold, rows, task) for number, fold in enumerate(folds)],
         task=task,
     )
@@ -159,7 +159,7 @@ def refuse_leaks(number: int, fold: Fold, generated: bool) -> None:
                 )
 
 
-def check_bags(slides: Iterable[LabelledSlide], bags: Mapping[str, NDArray[np.float32]]) -> None:
+def check_bags(slides: Iterable[LabelledSlide], bags: Mapping[str, Bag]) -> None:
     """Refuse bags that no head can take."""
     width, first = 0, ""
     for slide in (slide.slide for slide in slides):
@@ -168,7 +168,7 @@ def check_bags(slides: Iterable[LabelledSlide], bags: Mapping[str, NDArray[np.fl
         bag = bags[slide]
         if not len(bag):
             raise UserError(f"slide {slide}: its bag has no regions; run embed_bags again")
-        n_bad = int((~np.isfinite(bag).all(axis=1)).sum())
+        n_bad = int((~np.isfinite(np.asarray(bag)).all(axis=1)).sum())
         if n_bad:
             raise UserError(
                 f"slide {slide}: {n_bad} of {len(bag)} region vectors hold NaN or infinity;"
@@ -202,9 +202,14 @@ def split_cases(groups: list[list[LabelledSlide]], rows: Mapping[str, NDArray[np
     return Cases(
         groups,
         [[len(rows[slide.slide]) for slide in case] for case in groups],
-        [np.concatenate([rows[slide.slide] for slide in case]) for case in groups],
+        [rows_of(case, rows) for case in groups],
         outcomes,
     )
+
+
+def rows_of(case: Sequence[LabelledSlide], rows: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64]:
+    """The rows of all slides of a case; those of a single slide are no copy: bags of patches are long, folds many."""
+    return rows[case[0].slide] if len(case) == 1 else np.concatenate([rows[slide.slide] for slide in case])
 
 
 def time_intervals(number: int, train: Sequence[Sequence[LabelledSlide]], task: SurvivalTask) -> NDArray[np.float64]:

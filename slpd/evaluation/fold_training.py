@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from slpd.evaluation.abmil import Abmil
@@ -15,13 +14,16 @@ from slpd.evaluation.cases import Cases, EvaluationData
 from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.max_mil import MaxMil
 from slpd.evaluation.objectives import Truth, objective_of
+from slpd.evaluation.simlp import Simlp
+from slpd.evaluation.stored_features import Features
 from slpd.evaluation.vit_wsi import VitWsi
-from slpd.settings.heads import AbmilHead, HeadPreset, MaxMilHead, TrainedHead, VitWsiHead
+from slpd.settings.heads import AbmilHead, HeadPreset, MaxMilHead, SimlpHead, TrainedHead, VitWsiHead
 
 # Settings -> network, which is made of them and the task's shape.
 NETWORKS: dict[type[TrainedHead], Callable[[Any, Any], nn.Module]] = {
     AbmilHead: Abmil,
     MaxMilHead: MaxMil,
+    SimlpHead: Simlp,
     VitWsiHead: VitWsi,
 }
 MOST_REGIONS = 2**13  # that go through a network together: 6 MB per activation of width 192
@@ -52,7 +54,7 @@ class FoldTraining:
         self.objective = objective_of(data.task, fold)
         self.train, self.val, self.tested = (CaseTensors(cases) for cases in (fold.train, fold.val, fold.test))
         self.cut_by = CaseTensors(fold.cut_by)
-        self.features = torch.from_numpy(data.features)  # (R, D)
+        self.features = data.features
         self.moments = region_moments(data.features, fold.train) if preset.standardise else None
         self.n_logits = data.shape.n_outputs
         self.network = NETWORKS[type(head)](head, data.shape)
@@ -96,7 +98,7 @@ class FoldTraining:
     def bags(self, cases: CaseTensors, places: Tensor) -> tuple[Tensor, list[int]]:
         """The region vectors of some cases, one case after the other, (T, D), and how many each has."""
         rows = [cases.rows[place] for place in places.tolist()]
-        regions = self.features[torch.cat(rows)]
+        regions = torch.from_numpy(self.features[torch.cat(rows).numpy()])
         if self.moments:
             regions.sub_(self.moments[0]).mul_(self.moments[1])
         return regions, [len(of_case) for of_case in rows]
@@ -143,11 +145,18 @@ def balancing_weights(numbers: Tensor) -> Tensor:
     return 1 / torch.bincount(numbers)[numbers].float()
 
 
-def region_moments(features: NDArray[np.float32], train: Cases) -> tuple[Tensor, Tensor]:
+def region_moments(features: Features, train: Cases) -> tuple[Tensor, Tensor]:
     """What standardises region vectors: the mean (D,) of the training cases' regions, and 1 / standard deviation.
 
-    1 in place of a deviation of 0.
+    1 in place of a deviation of 0. One case is read at a time; its moments are merged into those of the cases before
+    (Chan, Golub, LeVeque, The American Statistician 37, 1983).
     """
-    regions = features[np.concatenate(train.rows)]  # (R, D)
-    mean, std = regions.mean(axis=0, dtype=np.float64), regions.std(axis=0, dtype=np.float64)
+    n, mean, squares = 0, np.zeros(features.shape[1]), np.zeros(features.shape[1])
+    for rows in train.rows:
+        regions = features[rows]  # (m, D)
+        of_case, m = regions.mean(axis=0, dtype=np.float64), len(rows)
+        squares += np.square(regions - of_case).sum(axis=0) + np.square(of_case - mean) * (n * m / (n + m))
+        mean += (of_case - mean) * (m / (n + m))
+        n += m
+    std = np.sqrt(squares / n)
     return torch.from_numpy(mean).float(), torch.from_numpy(1 / np.where(std > 0, std, 1)).float()

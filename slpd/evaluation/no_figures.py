@@ -6,9 +6,9 @@ from slpd.artifacts.evaluation.folds import Fold
 from slpd.errors import EvaluationError
 from slpd.evaluation.cases import grouped, time_intervals
 from slpd.evaluation.tasks import n_cases
-from slpd.evaluation.training_classes import check_neighbours
+from slpd.evaluation.training_classes import check_neighbours, check_validation
 from slpd.settings.evaluation import SurvivalTask, TaskSettings
-from slpd.settings.heads import AnyHead, KnnHead
+from slpd.settings.heads import AnyHead, KnnHead, LogisticHead
 
 
 def no_figures_text(task: TaskSettings, folds: Sequence[Fold], heads: Sequence[AnyHead]) -> list[str]:
@@ -25,6 +25,8 @@ def first_cause(task: TaskSettings, folds: Sequence[Fold], head: AnyHead) -> Eva
                 time_intervals(number, grouped(fold.train, task.level), task)
             if isinstance(head, KnnHead):
                 check_neighbours(head, number, n_cases(fold.train, task), task.level)
+            if isinstance(head, LogisticHead):
+                check_validation(head, number, len(fold.val))
     except EvaluationError as error:
         return error
     return None

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.artifacts.outside.split_files import SplitIds, read_split_files
+from slpd.evaluation.few_shot import few_shot_folds
 from slpd.evaluation.generated_folds import generate_folds
 from slpd.evaluation.imported_folds import import_folds
 from slpd.evaluation.tasks import strata_of
@@ -29,6 +30,7 @@ def make_folds(task: TaskSettings, slides: Sequence[LabelledSlide]) -> list[Fold
         folds = thin_training(whole, task.folds.train_fraction)
     else:
         folds = with_labels(generate_folds(*strata_of(task, slides), task.folds), slides)
+    folds = few_shot_folds(folds, task)
     for number, fold in enumerate(folds):
         check_training(task, number, fold)
     return folds

@@ -141,6 +141,7 @@ def check_task(task: TaskSettings, slides: Sequence[LabelledSlide]) -> None:
         check_events(task, n_slides)
     elif isinstance(task, ClassTask):
         check_class_sizes(task, n_slides)
+        check_few_shot(task, slides)
     elif len(n_slides) < 2:
         raise UserError(
             f"task {task.name}: slides of different values are needed, {len(slides)} have"
@@ -164,6 +165,18 @@ def check_class_sizes(task: ClassTask, n_slides: Counter[str]) -> None:
             f"task {task.name}: class {absent[0]} has no slides ({counts});"
             f" label slides in column {task.label} or remove the class from the task"
         )
+
+
+def check_few_shot(task: ClassTask, slides: Sequence[LabelledSlide]) -> None:
+    """Refuse more training cases of a class than there are without any tested; folds may leave fewer, known later."""
+    k = task.folds.train_per_class
+    for name in task.classes if k else ():
+        there = n_cases([slide for slide in slides if slide.label == name], task)
+        if there <= (k or 0):
+            raise UserError(
+                f"task {task.name}: folds.train_per_class is {k}, but class {name} has {there} {task.level}s, of which"
+                " some are tested; lower it, or label more slides"
+            )
 
 
 def check_events(task: SurvivalTask, n_slides: Counter[str]) -> None:

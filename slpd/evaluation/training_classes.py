@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from slpd.artifacts.evaluation.folds import Fold
 from slpd.errors import EvaluationError
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, SurvivalTask, TaskSettings
-from slpd.settings.heads import KnnHead
+from slpd.settings.heads import KnnHead, LogisticHead
 
 
 def check_training(task: TaskSettings, number: int, fold: Fold) -> None:
@@ -41,6 +41,19 @@ def check_neighbours(head: KnnHead, number: int, n_training: int, level: Level) 
         raise EvaluationError(
             f"head {head.name}: k is {head.k}, but fold {number} has {n_training} training {level}s; lower k of the"
             " head"
+        )
+
+
+def check_validation(head: LogisticHead, number: int, n_validation: int) -> None:
+    """Refuse a fold without validation cases where the head chooses its penalty by them.
+
+    Raises:
+        EvaluationError: there are none.
+    """
+    if len(head.grid) > 1 and not n_validation:
+        raise EvaluationError(
+            f"head {head.name}: it would choose its inverse_penalty on validation cases, but fold {number} has none;"
+            " give it one value, or raise folds.validation_fraction of the task"
         )
 
 

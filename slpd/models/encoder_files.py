@@ -1,8 +1,8 @@
-"""Region encoders from their files, ready for a cohort's tokens."""
+"""Region encoders and their files: read ready for a cohort's tokens, written with what they are."""
 
 from pathlib import Path
 
-from slpd.artifacts.learned.encoder_file import RegionEncoderCard, read_card
+from slpd.artifacts.learned.encoder_file import RegionEncoderCard, read_card, write_region_encoder
 from slpd.artifacts.outside.encoder_weights import read_encoder_weights
 from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens
 from slpd.errors import UserError
@@ -10,6 +10,7 @@ from slpd.models.network import build_region_encoder
 from slpd.models.region_encoder import RegionViT
 from slpd.models.weights import load_exactly
 from slpd.settings.training import RegionEncoder
+from slpd.versions import training_versions
 
 
 def read_encoder(
@@ -43,3 +44,11 @@ def refuse_other_tokens(path: Path, card: RegionEncoderCard, cohort: CohortToken
             f" are {cohort.grid} x {cohort.grid} of width {cohort.width};"
             " give the encoder that was trained on these tokens"
         )
+
+
+def write_encoder(path: Path, encoder: RegionViT, section: RegionEncoder, cohort: CohortTokens) -> None:
+    """Write an encoder as it is, with its architecture and the shape of the tokens that it reads."""
+    card = RegionEncoderCard(
+        region_encoder=section, token_width=cohort.width, grid=cohort.grid, versions=training_versions()
+    )
+    write_region_encoder(path, {name: tensor.cpu().numpy() for name, tensor in encoder.state_dict().items()}, card)

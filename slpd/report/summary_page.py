@@ -172,8 +172,12 @@ def training_source(experiment: Experiment, variant: Variant) -> str:
 
 def source(variant: Variant) -> str:
     """Where the region vectors of a variant come from that is not trained."""
+    if variant.random:
+        return f"encoder with random weights (seed {variant.random.seed})"
     if variant.token_mean:
         return "mean of the patch tokens"
+    if variant.patch_tokens:
+        return "all patch tokens"
     if variant.vectors:
         return f"vectors of {'slides' if variant.slide_vectors else 'regions'} from {variant.vectors.folder}"
     if variant.encoder_of:

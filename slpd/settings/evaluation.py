@@ -7,7 +7,30 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from slpd.settings.section import Fraction, Name, Section, Seed, checked_json
 
 
-class GeneratedFolds(Section):
+class FewShot(Section):
+    """Whether heads are trained on few cases of each class, which all folds can do."""
+
+    train_per_class: int | None = Field(
+        default=None,
+        gt=0,
+        description="training cases of each class that are drawn in a fold, slides or patients as the task's level;"
+        " validation and test stay whole; null: all",
+    )
+    n_draws: int = Field(
+        default=1, gt=0, description="draws of `train_per_class` in each fold; every draw counts as a fold"
+    )
+
+    @model_validator(mode="after")
+    def draws_differ(self) -> Self:
+        """Without `train_per_class` every draw would be the same."""
+        if self.n_draws > 1 and self.train_per_class is None:
+            raise ValueError(
+                f"n_draws is {self.n_draws}, but nothing is drawn; give train_per_class, or remove n_draws"
+            )
+        return self
+
+
+class GeneratedFolds(FewShot):
     """Stratified folds with all slides of a patient on one side."""
 
     kind: Literal["generated"]
@@ -18,7 +41,7 @@ class GeneratedFolds(Section):
     seed: Seed = Field(description="seed of the shuffle")
 
 
-class ImportedFolds(Section):
+class ImportedFolds(FewShot):
     """Folds read from HIPT / CLAM files `splits_<k>.csv` with columns train, val, test."""
 
     kind: Literal["imported"]
@@ -34,6 +57,13 @@ class ImportedFolds(Section):
         " is patient, so that a patient may train with some slides only",
     )
 
+    @model_validator(mode="after")
+    def one_draw(self) -> Self:
+        """A share and a number per class would be two sizes of one training set."""
+        if self.train_fraction < 1 and self.train_per_class is not None:
+            raise ValueError("train_fraction stands beside train_per_class; keep one")
+        return self
+
 
 Folds = Annotated[GeneratedFolds | ImportedFolds, Field(discriminator="kind")]
 Level = Literal["slide", "patient"]
@@ -47,6 +77,13 @@ class AnyTask(Section):
     cohort: Name
     level: Level = Field(default="slide", description="what is predicted: slides, or patients from all their slides")
     folds: Folds
+
+    @model_validator(mode="after")
+    def has_classes_to_draw(self) -> Self:
+        """Only classes can be drawn equally often."""
+        if self.folds.train_per_class is not None and not isinstance(self, ClassTask):
+            raise ValueError("folds.train_per_class is of tasks with classes; remove it")
+        return self
 
 
 class ClassTask(AnyTask):

@@ -8,12 +8,12 @@ from typing import Any, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from slpd.errors import UserError
-from slpd.settings.evaluation import Intervals, SurvivalTask, Task, TaskKind
-from slpd.settings.heads import AnyHead, HeadPreset, TrainedHead
+from slpd.settings.evaluation import GeneratedFolds, Intervals, SurvivalTask, Task, TaskKind
+from slpd.settings.heads import AnyHead, HeadPreset, LogisticHead, TrainedHead
 from slpd.settings.jobs import Jobs
 from slpd.settings.preset import Preset, with_preset
 from slpd.settings.report import Report
-from slpd.settings.section import MASK_SUFFIXES, Name, Named, Section, first_fault, named
+from slpd.settings.section import MASK_SUFFIXES, Name, Named, Section, Seed, first_fault, named
 from slpd.settings.slides import Manifest, PatchEncoderSettings, Reading, Regions, Tissue
 from slpd.settings.tables import Table, metrics_of, refuse_names_of_differences
 from slpd.settings.training import PLAIN_DINO, Objective, Prototypes, RegionEncoder, SlideGraph, Training
@@ -81,6 +81,12 @@ class PretrainedEncoder(Section):
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the weights file")
 
 
+class RandomWeights(Section):
+    """The region encoder of `region_encoder` as training would begin with it."""
+
+    seed: Seed = Field(description="seed of the weights; that of `training` gives those which training begins with")
+
+
 class TrainedElsewhere(Section):
     """A region encoder of this experiment that is trained on one cohort and used on any."""
 
@@ -103,7 +109,7 @@ class VectorFolder(Section):
 
 SECTIONS = ("objective", "prototypes", "slide_graph")  # that a variant may change
 # Of region vectors, instead of an encoder trained on the cohort.
-SOURCES = ("pretrained", "token_mean", "encoder_of", "slide_vectors", "region_vectors")
+SOURCES = ("pretrained", "random", "token_mean", "patch_tokens", "encoder_of", "slide_vectors", "region_vectors")
 
 
 class Variant(Section):
@@ -111,8 +117,15 @@ class Variant(Section):
 
     name: Name
     pretrained: PretrainedEncoder | None = Field(default=None, description="its region encoder; null: trained here")
+    random: RandomWeights | None = Field(
+        default=None, description="its region encoder is not trained at all; null: it is, or comes from elsewhere"
+    )
     token_mean: bool = Field(
         default=False, description="region vectors are the means of a region's patch tokens; there is no region encoder"
+    )
+    patch_tokens: bool = Field(
+        default=False,
+        description="bags hold all patch tokens of a slide instead of a vector per region; there is no region encoder",
     )
     encoder_of: TrainedElsewhere | None = Field(
         default=None, description="its region encoder is the one that this variant has on this cohort; null: its own"
@@ -344,6 +357,7 @@ def load_experiment(config: Mapping[str, Any]) -> Experiment:
     refuse_names_of_differences(experiment.tables)
     check_metrics(experiment)
     check_cox(experiment)
+    check_grids(experiment)
     for cohort in experiment.cohorts:
         check_geometry(experiment, cohort)
     for variant in experiment.variants:
@@ -429,6 +443,18 @@ def check_cox(experiment: Experiment) -> None:
                         f"{head.preset}.batch_size is 1 (head {head.name}, table {table.name}); raise it, or take"
                         " another preset"
                     )
+
+
+def check_grids(experiment: Experiment) -> None:
+    """Refuse a head that would choose its penalty on validation slides where a task keeps none."""
+    for task in experiment.tasks:
+        for head in experiment.heads_on(task.name):
+            several = isinstance(head, LogisticHead) and len(head.grid) > 1
+            if several and isinstance(task.folds, GeneratedFolds) and not task.folds.validation_fraction:
+                raise UserError(
+                    f"heads.{head.name}.inverse_penalty: is chosen among several values on validation slides, of which"
+                    f" task {task.name} has none; give it one value, or raise folds.validation_fraction of the task"
+                )
 
 
 def distinct(key: str, entries: Sequence[Named]) -> list[str]:

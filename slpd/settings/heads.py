@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from slpd.settings.section import Fraction, Name, Section, Seed, checked_json
 
@@ -41,13 +41,28 @@ class KnnHead(Section):
     weights: Literal["uniform", "distance"] = Field(default="uniform", description="weight of a neighbour")
 
 
+Positive = Annotated[float, Field(gt=0)]
+OneOrMany = Annotated[
+    Annotated[Positive, Tag("one")] | Annotated[list[Positive], Tag("many"), Field(min_length=1)],
+    Discriminator(lambda value: "many" if isinstance(value, list) else "one"),
+]
+
+
 class LogisticHead(Section):
     """Logistic regression on the mean region vector of a slide."""
 
     kind: Literal["logistic"]
     name: Name
-    inverse_penalty: float = Field(gt=0, description="C of scikit-learn: smaller values shrink more")
+    inverse_penalty: OneOrMany = Field(
+        description="C of scikit-learn: smaller values shrink more; of several, each fold takes the one with the lowest"
+        " loss of its validation cases"
+    )
     balanced: bool = Field(description="give every class the same total weight; no effect in survival tasks")
+
+    @property
+    def grid(self) -> list[float]:
+        """The penalties to choose from, the strongest first."""
+        return sorted(self.inverse_penalty) if isinstance(self.inverse_penalty, list) else [self.inverse_penalty]
 
 
 class TrainedHead(Section):
@@ -74,6 +89,13 @@ class MaxMilHead(TrainedHead):
     embedding: int = Field(gt=0, description="width of the instance embedding")
 
 
+class SimlpHead(TrainedHead):
+    """SiMLP: a multilayer perceptron on the mean vector (arXiv 2502.20823)."""
+
+    kind: Literal["simlp"]
+    embedding: int = Field(gt=0, description="width of the hidden layer")
+
+
 class VitWsiHead(TrainedHead):
     """ViT_WSI-4096: a transformer over the regions of a slide, then gated attention; HIPT's `hipt_gp`."""
 
@@ -92,7 +114,9 @@ class VitWsiHead(TrainedHead):
         return self
 
 
-AnyHead = Annotated[KnnHead | LogisticHead | AbmilHead | MaxMilHead | VitWsiHead, Field(discriminator="kind")]
+AnyHead = Annotated[
+    KnnHead | LogisticHead | AbmilHead | MaxMilHead | SimlpHead | VitWsiHead, Field(discriminator="kind")
+]
 
 
 def head_from_json(text: str) -> AnyHead:

@@ -26,6 +26,7 @@ class TaskFacts:
     n_used: int  # slides of the cohort that were not left out
     n_patients: int  # patients in the folds
     n_folds: int
+    few_shot: str  # what a caption says of training sets that were drawn; empty: all training slides are used
     test_to_train: float  # test cases per training case, mean over folds
     classes: dict[str, int]  # class, outcome of a survival task, or range of a regression -> slides in the folds
     leaks: list[int]  # patients in both train and test, of each fold
@@ -47,7 +48,8 @@ class TaskFacts:
         return (
             f"{self.task}: {self.n_used} of {self.n_given} slides of the cohort used; in the folds"
             f" {sum(self.classes.values())} labelled slides of {self.n_patients} patients ({classes});"
-            f" {folds}{leaks}{''.join(f'; {text}' for text in self.untrained)}{self.absent_text}{self.without_text}."
+            f" {folds}{self.few_shot}{leaks}{''.join(f'; {text}' for text in self.untrained)}{self.absent_text}"
+            f"{self.without_text}."
         )
 
     @property
@@ -101,6 +103,7 @@ def task_facts(
         n_used=len(manifest) - len(left_out),
         n_patients=len({slide.patient for slide in slides.values()}),
         n_folds=len(folds),
+        few_shot=few_shot_text(task),
         test_to_train=sum(n_cases(fold.test, task) / n_cases(fold.train, task) for fold in folds) / len(folds),
         classes=dict(sorted(counts.items())),
         leaks=[len(patient_overlap(fold)) for fold in folds],
@@ -112,6 +115,16 @@ def task_facts(
             for variant, entries in without_vectors.items()
         },
         left_out=[(record.slide, reason_text(record.reason, record.slide)) for record in left_out],
+    )
+
+
+def few_shot_text(task: TaskSettings) -> str:
+    """What a caption says of training sets that were drawn."""
+    k, n = task.folds.train_per_class, task.folds.n_draws
+    if k is None:
+        return ""
+    return f" with {k} training {task.level}{'s' * (k > 1)} of each class" + (
+        f", {n} draws of each fold" if n > 1 else ""
     )
 
 

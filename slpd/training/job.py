@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from slpd.artifacts.learned.encoder_file import RegionEncoderCard, write_region_encoder
 from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens, open_cohort_tokens
+from slpd.models.encoder_files import write_encoder
 from slpd.settings.jobs import Jobs
 from slpd.settings.training import Objective, RegionEncoder, Training
 from slpd.training.attention import choose_attention
@@ -19,7 +19,6 @@ from slpd.training.monitor import Monitor
 from slpd.training.precision import Precision
 from slpd.training.resume import QueueSignals, ResumeFile
 from slpd.training.token_store import open_token_store
-from slpd.versions import training_versions
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,4 @@ def open_trainer(
 
 def write_teacher(path: Path, trainer: Trainer) -> None:
     """Write the teacher's region encoder as it is."""
-    cohort = trainer.cohort
-    card = RegionEncoderCard(
-        region_encoder=trainer.batches.encoder,
-        token_width=cohort.width,
-        grid=cohort.grid,
-        versions=training_versions(),
-    )
-    backbone = trainer.learner.teacher.backbone
-    write_region_encoder(path, {name: tensor.cpu().numpy() for name, tensor in backbone.state_dict().items()}, card)
+    write_encoder(path, trainer.learner.teacher.backbone, trainer.batches.encoder, trainer.cohort)

@@ -23,6 +23,28 @@ rule pool_tokens:
         "exec python -m slpd pool_tokens --manifest {input.manifest:q} --out {output.bags:q} > {log:q} 2>&1"
 
 
+rule bag_patches:
+    input:
+        manifest=rules.cohort_manifest.output.manifest,
+    output:
+        bags=f"{VARIANT}/bags.h5",
+    log:
+        f"{LOGS}/bag_patches/{{cohort}}/{{variant}}.log",
+    wildcard_constraints:
+        variant=one_of(variant for variant in VARIANTS if VARIANTS[variant].patch_tokens),
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        version=result_version("bag_patches"),
+    message:
+        "{wildcards.cohort}: {wildcards.variant}: all patch tokens of every slide"
+    shell:
+        "exec python -m slpd bag_patches --manifest {input.manifest:q} --out {output.bags:q} > {log:q} 2>&1"
+
+
 rule import_vectors:
     input:
         manifest=rules.cohort_manifest.output.manifest,
@@ -98,7 +120,7 @@ rule evaluate:
     threads: 2
     resources:
         mem_mb=8000,
-        runtime=240,
+        runtime=lambda wildcards, attempt: attempt * (1440 if VARIANTS[wildcards.variant].patch_tokens else 240),
     params:
         files=files_of(tested_bags),
         task=lambda wildcards: TASKS[wildcards.task].model_dump_json(),

@@ -238,8 +238,14 @@ def every_result(wildcards):
     bags = [
         path for task, variant, _ in evaluated for path in trained_as(f"{VARIANT}/bags.h5", TASKS[task].cohort, variant)
     ]
+    drawn = [
+        path
+        for task, variant, _ in evaluated
+        if VARIANTS[variant].random
+        for path in expand(rules.draw_encoder.output, cohort=TASKS[task].cohort, variant=variant)
+    ]
     trained = on_trained(list(rules.collect_iterations.output), EXPERIMENT.trained_on)
-    return [*evaluations, *bags, *trained, *(path for cohort in COHORTS for path in results_of_cohort(cohort))]
+    return [*evaluations, *bags, *drawn, *trained, *(path for cohort in COHORTS for path in results_of_cohort(cohort))]
 
 
 def results_of_cohort(cohort):

@@ -152,6 +152,8 @@ rule collect_iterations:
         iterations=f"{VARIANT}/iterations.npz",
     log:
         f"{LOGS}/collect_iterations/{{cohort}}/{{variant}}.log",
+    wildcard_constraints:
+        variant=one_of(name for name, variant in VARIANTS.items() if variant.trained),
     localrule: True
     conda:
         "../../envs/slpd.yaml"
@@ -172,6 +174,31 @@ rule collect_iterations:
         " > {log:q} 2>&1"
 
 
+rule draw_encoder:
+    input:
+        manifest=rules.cohort_manifest.output.manifest,
+    output:
+        teacher=f"{VARIANT}/teacher.safetensors",
+    log:
+        f"{LOGS}/draw_encoder/{{cohort}}/{{variant}}.log",
+    wildcard_constraints:
+        variant=one_of(name for name, variant in VARIANTS.items() if variant.random),
+    conda:
+        "../../envs/slpd.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        encoder=settings("region_encoder"),
+        seed=lambda wildcards: VARIANTS[wildcards.variant].random.seed,
+        version=result_version("draw_encoder"),
+    message:
+        "{wildcards.cohort}: {wildcards.variant}: a region encoder with random weights"
+    shell:
+        "exec python -m slpd draw_encoder --manifest {input.manifest:q} --encoder {params.encoder:q} --seed {params.seed}"
+        " --out {output.teacher:q} > {log:q} 2>&1"
+
+
 rule embed_bags:
     input:
         manifest=rules.cohort_manifest.output.manifest,
@@ -183,7 +210,11 @@ rule embed_bags:
     benchmark:
         f"{BENCHMARKS}/embed_bags/{{cohort}}/{{variant}}.tsv"
     wildcard_constraints:
-        variant=one_of(name for name, variant in VARIANTS.items() if not (variant.token_mean or variant.vectors)),
+        variant=one_of(
+            name
+            for name, variant in VARIANTS.items()
+            if not (variant.token_mean or variant.patch_tokens or variant.vectors)
+        ),
     conda:
         "../../envs/slpd.yaml"
     threads: 2

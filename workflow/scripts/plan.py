@@ -21,11 +21,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from planning import Plan, PlannedJob, connected, make_plan, shared_jobs
 
 from slpd.artifacts.slides.finished_slide import read_batch
+from slpd.settings.evaluation import GeneratedFolds, task_from_json
+from slpd.settings.section import named
 from slpd.settings.training import Training
 
 STORED = yaml.safe_load(Path(__file__).with_name("throughput.yaml").read_text())
 CHECKPOINT_BYTES = 3e8  # networks and optimiser at the paper's size: 23 million parameters, four arrays, float32
 TOKEN_BYTES = 2 * 384  # of a patch: float16, ViT-S
+FOLDS = 10  # where split files say how many there are
 
 
 @dataclass
@@ -121,7 +124,7 @@ def encoding(job: PlannedJob, plan: Plan) -> Cost:
     slides = slides_of(job, plan)
     regions = sum(regions_of_slides(plan, cohort)[slide] for slide in slides)
     gpu_s, cpu_s = regions * stored["gpu_s_per_region"], regions * stored["cpu_s_per_region"]
-    per_region = TOKEN_BYTES * (plan.experiment.regions.region_px // plan.experiment.patch_encoder.patch_px) ** 2
+    per_region = TOKEN_BYTES * patches_of_region(plan)
     return Cost(1, gpu_s, cpu_s, regions * per_region, len(slides) + 1)
 
 
@@ -163,8 +166,7 @@ def embedding(job: PlannedJob, plan: Plan) -> Cost:
 
 def attending(job: PlannedJob, plan: Plan) -> Cost:
     """One pass over all regions of a cohort, of which every head's attention to every patch is kept."""
-    n_patches = (plan.experiment.regions.region_px // plan.experiment.patch_encoder.patch_px) ** 2
-    per_region = 2 * plan.experiment.region_encoder.heads * n_patches  # float16
+    per_region = 2 * plan.experiment.region_encoder.heads * patches_of_region(plan)  # float16
     return replace(embedding(job, plan), n_bytes=cohort_regions(job, plan) * per_region)
 
 
@@ -173,6 +175,30 @@ def pooling(job: PlannedJob, plan: Plan) -> Cost:
     regions = cohort_regions(job, plan)
     n_bytes = regions * 2 * TOKEN_BYTES
     return Cost(1, 0, regions * STORED[job.rule]["cpu_s_per_region"], n_bytes, len(job.outputs) + 1)
+
+
+def bagging(job: PlannedJob, plan: Plan) -> Cost:
+    """One read of all tokens of a cohort; each is kept once more, with the corner of its patch."""
+    n_bytes = cohort_regions(job, plan) * patches_of_region(plan) * (TOKEN_BYTES + 16)
+    return replace(pooling(job, plan), n_bytes=n_bytes)
+
+
+def evaluating(job: PlannedJob, plan: Plan) -> Cost:
+    """Folds of a head: short on vectors of regions; on all patch tokens as long as all epochs of all folds."""
+    cost, variant = other(job, plan), named(plan.experiment.variants, job.wildcards["variant"])
+    if not variant.patch_tokens:
+        return cost
+    task = task_from_json(job.params["task"])
+    n_folds = (task.folds.n_folds if isinstance(task.folds, GeneratedFolds) else FOLDS) * task.folds.n_draws
+    epochs = json.loads(job.params["preset"])["epochs"] if job.params["preset"] else 1
+    patches = sum(regions_of_slides(plan, task.cohort).values()) * patches_of_region(plan)
+    steps = STORED[job.rule]["cpu_s_per_patch_step"] * patches * epochs * n_folds
+    return replace(cost, cpu_s=cost.cpu_s + steps, n_bytes=4 * patches)
+
+
+def patches_of_region(plan: Plan) -> int:
+    """P."""
+    return int(plan.experiment.regions.region_px // plan.experiment.patch_encoder.patch_px) ** 2
 
 
 def other(job: PlannedJob, plan: Plan) -> Cost:
@@ -191,6 +217,8 @@ ESTIMATES: dict[str, Callable[[PlannedJob, Plan], Cost]] = {
     "embed_bags": embedding,
     "attend_patches": attending,
     "pool_tokens": pooling,
+    "bag_patches": bagging,
+    "evaluate": evaluating,
 }
 
 
