@@ -25,7 +25,7 @@ from slpd.evaluation.external import external_slides
 from slpd.evaluation.imported_folds import absent_text, import_folds
 from slpd.evaluation.subgroup_values import groups_of
 from slpd.evaluation.tasks import check_task, labelled_slides
-from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask
+from slpd.settings.evaluation import ImportedFolds, TaskSettings
 from slpd.settings.experiment import Cohort, Experiment
 from slpd.settings.subgroups import SubgroupColumn
 
@@ -247,7 +247,7 @@ def warn_of_barcodes(path: str, sheet: Sheet) -> None:
         )
 
 
-def check_labels(task: ClassTask | SurvivalTask, sheet: Sheet) -> None:
+def check_labels(task: TaskSettings, sheet: Sheet) -> None:
     """Refuse a task that the whole sheet does not allow, and imported folds that do not fit it."""
     slides = labelled_slides(task, list(sheet.values()))
     check_task(task, slides)

@@ -34,12 +34,12 @@ RESULT_VERSIONS: dict[str, int] = {
     "bag_patches": 1,
     "import_vectors": 1,
     "split_folds": 4,
-    "evaluate": 9,
+    "evaluate": 13,
     "predict_slides": 1,
     "compare_subgroups": 1,
     "measure_robustness": 1,
-    "make_table": 3,
-    "make_report": 2,
+    "make_table": 4,
+    "make_report": 3,
 }
 
 TRAINED_WITH = {"faiss-cpu", "faiss-gpu", "numpy", "torch"}

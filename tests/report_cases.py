@@ -158,7 +158,7 @@ def write_evaluation(
         probabilities = rng.uniform(0, 1, len(fold.test))
         outputs = np.stack([1 - probabilities, probabilities], axis=1)
         predicted = [CLASSES[number] for number in outputs.argmax(axis=1)]
-        predictions.append(FoldPredictions([[slide] for slide in fold.test], predicted, outputs))
+        predictions.append(FoldPredictions([[slide] for slide in fold.test], predicted, outputs, [""] * len(outputs)))
     write_predictions(folder / "predictions.csv", names, [f"prob_{name}" for name in CLASSES], predictions)
     write_fold_metrics(
         folder / "metrics.csv", [FoldMetrics(*names, number, auc=0.5 + 0.1 * number, accuracy=0.5) for number in (0, 1)]

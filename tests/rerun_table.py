@@ -168,7 +168,7 @@ def start_config() -> Config:
     dx.update(kind="subtyping", level="slide")
     folds = {"kind": "imported", "folder": "splits", "allow_patient_overlap": False, "train_fraction": 1.0}
     config["tasks"].append({**copy.deepcopy(dx), "name": "imp", "folds": folds})
-    time = {"kind": "survival", "time": "months", "event": "dead", "n_bins": 2}
+    time = {"kind": "survival", "time": "months", "event": "dead", "n_bins": 2, "loss": "discrete"}
     config["tasks"].append({"name": "os", "cohort": "toy", **time, "folds": copy.deepcopy(dx["folds"])})
     entry(config, "heads", "knn").update(metric="euclidean", weights="uniform")
     widths = {"embedding": 12, "depth": 1, "heads": 3, "feedforward": 8, "attention": 8}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import yaml
@@ -12,7 +13,7 @@ from slpd.artifacts.patch_tokens.token_file import TokenSource, write_tokens
 from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
 from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.evaluation.cases import EvaluationData, evaluation_data
-from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, SurvivalTask
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, RegressionTask, SurvivalTask
 from slpd.settings.experiment import load_experiment
 from slpd.settings.heads import AbmilHead, HeadPreset, MaxMilHead, SimlpHead, VitWsiHead
 from slpd.settings.recipe import VectorRecipe
@@ -33,10 +34,26 @@ def class_task(n_classes: int = 2, level: Level = "slide", ordinal: bool = False
     )
 
 
-def survival_task(n_bins: int = 3) -> SurvivalTask:
-    return SurvivalTask(
-        name="os", cohort="demo", kind="survival", time="months", event="dead", n_bins=n_bins, folds=FOLDS
-    )
+def survival_task(n_bins: int = 3, loss: Literal["discrete", "cox"] = "discrete") -> SurvivalTask:
+    columns = {"time": "months", "event": "dead"}
+    return SurvivalTask(name="os", cohort="demo", kind="survival", **columns, n_bins=n_bins, loss=loss, folds=FOLDS)
+
+
+def regression_task() -> RegressionTask:
+    return RegressionTask(name="age", cohort="demo", kind="regression", label="age", folds=FOLDS)
+
+
+def regression_cohort(n: int, seed: int) -> tuple[list[LabelledSlide], Bags]:
+    """N slides whose value all their regions carry, but for noise."""
+    rng = np.random.default_rng(seed)
+    slides, bags = [], {}
+    for i in range(n):
+        value = rng.normal()
+        slides.append(LabelledSlide(f"s{seed}_{i}", f"p{seed}_{i}", f"{60 + 12 * value:.1f}"))
+        bag = rng.normal(size=(rng.integers(3, 9), 5))
+        bag[:, 2] = value + 0.3 * bag[:, 2]
+        bags[slides[-1].slide] = bag.astype(np.float32)
+    return slides, bags
 
 
 def class_cohort(n: int, seed: int, n_classes: int = 2, shift: float = 6.0) -> tuple[list[LabelledSlide], Bags]:
@@ -83,12 +100,12 @@ def data_of(
     return evaluation_data(bags, folds, class_task(n_classes))
 
 
-def survival_data(n: int = 200, effect: float = 2.0) -> EvaluationData:
+def survival_data(n: int = 200, effect: float = 2.0, loss: Literal["discrete", "cox"] = "discrete") -> EvaluationData:
     """A survival task of one fold."""
     (train, bags), (val, more), (test, most) = (
         survival_cohort(size, seed, effect) for seed, size in enumerate((n, 40, 80))
     )
-    return evaluation_data(bags | more | most, [Fold(train, val, test)], survival_task())
+    return evaluation_data(bags | more | most, [Fold(train, val, test)], survival_task(loss=loss))
 
 
 def preset(**changes: object) -> HeadPreset:

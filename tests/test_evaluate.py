@@ -21,6 +21,7 @@ from slpd.evaluation import logistic
 from slpd.evaluation.cases import evaluation_data
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, Intervals, SurvivalTask, task_from_json
 from slpd.settings.heads import head_from_json
+from slpd.settings.tables import SURVIVAL_METRICS, metrics_of
 from slpd.stages import evaluate
 
 FOLDS = GeneratedFolds(kind="generated", n_folds=2, validation_fraction=0, seed=0)
@@ -79,6 +80,7 @@ def test_every_test_slide_is_predicted_and_scored(tmp_path: Path) -> None:
         "label": "low",
         "event": "",
         "predicted": "low",
+        "group": "",
         "prob_low": "1.0",
         "prob_high": "0.0",
     }
@@ -93,7 +95,8 @@ def test_every_test_slide_is_predicted_and_scored(tmp_path: Path) -> None:
 def test_intervals_weights_and_calibration_are_kept(tmp_path: Path) -> None:
     _, files = run_stage(tmp_path, bags_of(SLIDES), TWO_FOLDS)
     found = {row.metric: row for row in read_intervals(files["intervals"])}
-    assert set(found) == {"auc", "accuracy", "balanced_accuracy", "f1", "kappa", "ece"}
+    assert set(found) == set(metrics_of("subtyping"))
+    assert found["sensitivity"].n_folds == 0  # without validation slides
     assert (found["auc"].mean, found["auc"].std, found["auc"].n_folds, found["auc"].level) == (1, 0, 2, 0.9)
     assert found["auc"].low == found["auc"].high == 1
     weights = read_region_weights(files["weights"])
@@ -105,6 +108,17 @@ def test_intervals_weights_and_calibration_are_kept(tmp_path: Path) -> None:
         ("high", "4", "0.0"),
         ("high", "4", "1.0"),
     ]
+
+
+@pytest.mark.parametrize("head", [KNN, '{"kind": "logistic", "name": "l", "inverse_penalty": 1, "balanced": true}'])
+def test_the_threshold_is_chosen_on_the_validation_slides(tmp_path: Path, head: str) -> None:
+    """Two of them, apart: the cut lies between, and each test slide is on its class's side of it."""
+    fold = Fold(SLIDES[1:3] + SLIDES[5:7], [SLIDES[0], SLIDES[4]], [SLIDES[3], SLIDES[7]])
+    predictions, files = run_stage(tmp_path, bags_of(SLIDES), [fold], head)
+    (found,) = read_fold_metrics(files["metrics"])
+    low, high = (float(line["prob_high"]) for line in predictions)
+    assert low < float(found.thresholds) < high
+    assert found.sensitivity == found.specificity == 1
 
 
 def test_a_patient_is_predicted_from_all_slides(tmp_path: Path) -> None:
@@ -138,9 +152,11 @@ def test_survival_is_predicted_as_hazards_and_risk(tmp_path: Path) -> None:
     assert (line["label"], line["event"]) == (first.label, first.event)
     hazards = np.array([float(line[f"hazard_{i}"]) for i in range(3)])
     assert float(line["predicted"]) == pytest.approx(-np.cumprod(1 - hazards).sum())
-    (row,) = read_intervals(files["intervals"])
+    rows = read_intervals(files["intervals"])
     (fold_metrics,) = read_fold_metrics(files["metrics"])
-    assert row.metric == "c_index"
+    assert tuple(row.metric for row in rows) == SURVIVAL_METRICS
+    assert all(row.low < row.mean < row.high for row in rows)
+    row = rows[0]
     assert row.low < row.mean == fold_metrics.c_index < row.high
     assert row.mean > 0.7 and math.isnan(fold_metrics.auc)
     assert lines(files["calibration"]) == []
@@ -229,7 +245,7 @@ def test_an_evaluation_that_the_data_do_not_allow_leaves_its_reason(
     assert [fold.fold for fold in read_fold_metrics(files["metrics"])] == [0, 1]
     assert all(math.isnan(fold.auc) for fold in read_fold_metrics(files["metrics"]))
     rows = read_intervals(files["intervals"])
-    assert {row.metric for row in rows} == {"auc", "accuracy", "balanced_accuracy", "f1", "kappa", "ece"}
+    assert {row.metric for row in rows} == set(metrics_of("subtyping"))
     assert all(row.n_folds == 0 and math.isnan(row.mean) and row.why.startswith(why) for row in rows)
 
 
@@ -280,7 +296,7 @@ def test_a_task_without_a_kind_is_one_of_classes() -> None:
     settings = TASK.model_dump_json(exclude={"kind"})
     assert task_from_json(settings) == TASK
     assert isinstance(task_from_json(survival_task().model_dump_json()), SurvivalTask)
-    with pytest.raises(UserError, match=r"^tasks\.grade\.kind: .*'survival' \(it is 'grading'\)"):
+    with pytest.raises(UserError, match=r"^tasks\.grade\.kind: .*'regression' \(it is 'grading'\)"):
         task_from_json(TASK.model_dump_json().replace("subtyping", "grading"))
 
 

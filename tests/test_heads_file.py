@@ -14,6 +14,8 @@ from small_cases import (
     head_card_arguments,
     max_mil,
     preset,
+    regression_cohort,
+    regression_task,
     survival_cohort,
     survival_task,
     vit_wsi,
@@ -28,7 +30,7 @@ from slpd.artifacts.patch_tokens.token_kind import TokenKind
 from slpd.errors import UserError
 from slpd.evaluation.cases import evaluation_data
 from slpd.evaluation.prediction import apply_head
-from slpd.settings.evaluation import ClassTask, Intervals, SurvivalTask
+from slpd.settings.evaluation import Intervals, TaskSettings
 from slpd.settings.heads import AnyHead, KnnHead, LogisticHead, TrainedHead
 from slpd.stages import evaluate
 
@@ -36,16 +38,19 @@ pytestmark = pytest.mark.torch
 
 LOGISTIC = LogisticHead(kind="logistic", name="probe", inverse_penalty=1, balanced=True)
 KNN = KnnHead(kind="knn", name="knn", k=1)
-HEADS: list[tuple[AnyHead, bool]] = [  # with whether the task is survival
-    (abmil(), False),
-    (max_mil(), True),
-    (vit_wsi(), False),
-    (LOGISTIC, False),
-    (LOGISTIC, True),
+HEADS: list[tuple[AnyHead, TaskSettings]] = [
+    (abmil(), class_task(3)),
+    (max_mil(), survival_task()),
+    (abmil(), survival_task(loss="cox")),
+    (vit_wsi(), class_task(3)),
+    (abmil(), regression_task()),
+    (LOGISTIC, class_task(3)),
+    (LOGISTIC, survival_task()),
+    (LOGISTIC, regression_task()),
 ]
 
 
-def run_stage(folder: Path, bags: Bags, folds: list[Fold], task: ClassTask | SurvivalTask, head: AnyHead) -> None:
+def run_stage(folder: Path, bags: Bags, folds: list[Fold], task: TaskSettings, head: AnyHead) -> None:
     """Run the command; its files lie in `folder`."""
     write_bags(folder / "bags.h5", bags, {slide: np.zeros((len(bag), 2), np.int64) for slide, bag in bags.items()})
     write_folds(folder / "folds.csv", folds)
@@ -68,11 +73,11 @@ def folds_of(slides: list[LabelledSlide]) -> list[Fold]:
     return [Fold(slides[n:], [], slides[:n]), Fold(slides[:-n], [], slides[-n:])]
 
 
-@pytest.mark.parametrize(("head", "survival"), HEADS)
-def test_kept_heads_say_what_the_evaluation_said(tmp_path: Path, head: AnyHead, survival: bool) -> None:
+@pytest.mark.parametrize(("head", "task"), HEADS)
+def test_kept_heads_say_what_the_evaluation_said(tmp_path: Path, head: AnyHead, task: TaskSettings) -> None:
     """To the digits in which one thread and several agree."""
-    slides, bags = survival_cohort(60, 0) if survival else class_cohort(18, 0, n_classes=3)
-    task = survival_task() if survival else class_task(3)
+    cohorts = {"survival": lambda: survival_cohort(60, 0), "regression": lambda: regression_cohort(30, 0)}
+    slides, bags = cohorts.get(task.kind, lambda: class_cohort(18, 0, n_classes=3))()
     run_stage(tmp_path, bags, folds_of(slides), task, head)
     folds, card = read_trained_heads(tmp_path / "heads")
     data = evaluation_data(bags, folds_of(slides), task)

@@ -10,6 +10,7 @@ from scipy import stats
 from slpd.artifacts.evaluation.folds import LabelledSlide
 from slpd.evaluation.cases import Cases, Outcomes
 from slpd.evaluation.comparison import bootstrap_difference, paired_difference
+from slpd.evaluation.fold_reference import FoldReference
 from slpd.evaluation.intervals import interval, metric_intervals, resampled_weights
 from slpd.evaluation.reliability import reliability
 from slpd.settings.evaluation import Intervals
@@ -30,6 +31,9 @@ def fold_tests(patients: list[list[str]], classes: list[list[int]]) -> list[Case
     ]
 
 
+REFERENCES = [FoldReference(np.full(2, 0.6))] * 5
+
+
 def draw_evaluation(rng: np.random.Generator) -> tuple[list[Cases], list[NDArray[np.float64]]]:
     """Five folds of 16 patients with two slides each, whose scores share the patient's part; the AUC is 0.8."""
     patients, classes, outputs = [], [], []
@@ -47,13 +51,19 @@ def draw_evaluation(rng: np.random.Generator) -> tuple[list[Cases], list[NDArray
 
 @pytest.mark.slow
 def test_intervals_cover_the_truth() -> None:
-    """95 % intervals of 300 simulated evaluations: of AUC 0.8, and of the accuracy at the same threshold."""
+    """95 % intervals of 300 simulated evaluations: of AUC 0.8, of the accuracy, and of both rates at a threshold."""
     rng = np.random.default_rng(1)
     shift = math.sqrt(2) * stats.norm.ppf(0.8)
-    truth = {"auc": 0.8, "accuracy": (stats.norm.cdf(0) + stats.norm.cdf(shift)) / 2}
+    cut = math.log(0.6 / 0.4)
+    truth = {
+        "auc": 0.8,
+        "accuracy": (stats.norm.cdf(0) + stats.norm.cdf(shift)) / 2,
+        "sensitivity": stats.norm.sf(cut - shift),
+        "specificity": stats.norm.cdf(cut),
+    }
     covered = dict.fromkeys(truth, 0)
     for _ in range(300):
-        found = metric_intervals("subtyping", *draw_evaluation(rng), SETTINGS)
+        found = metric_intervals("subtyping", *draw_evaluation(rng), SETTINGS, REFERENCES)
         for metric, value in truth.items():
             covered[metric] += found[metric].low <= value <= found[metric].high
     assert all(0.90 <= count / 300 <= 0.99 for count in covered.values()), covered
@@ -63,8 +73,8 @@ def test_intervals_cover_the_truth() -> None:
 def test_intervals_of_other_metrics_cover_what_is_expected_of_their_mean() -> None:
     """The expectation over evaluations of the same size; the calibration error has no interval."""
     rng = np.random.default_rng(2)
-    found = [metric_intervals("subtyping", *draw_evaluation(rng), SETTINGS) for _ in range(300)]
-    for metric in ("balanced_accuracy", "f1", "kappa"):
+    found = [metric_intervals("subtyping", *draw_evaluation(rng), SETTINGS, REFERENCES) for _ in range(300)]
+    for metric in ("auprc", "balanced_accuracy", "f1", "mcc", "kappa"):
         expected = np.mean([one[metric].mean for one in found])
         covered = np.mean([one[metric].low <= expected <= one[metric].high for one in found])
         assert 0.90 <= covered <= 0.99, (metric, covered)
@@ -108,10 +118,10 @@ def test_the_corrected_test_is_the_hand_worked_one() -> None:
 def test_differences_of_too_few_folds_are_not_tested() -> None:
     found = paired_difference([0.9, math.nan], [0.8, 0.7], 0.1, 0.95)
     assert (found.mean, found.n_folds) == (pytest.approx(0.1), 1)
-    assert math.isnan(found.p_value)
+    assert math.isnan(found.p_value) and found.why == "1 fold has both figures, a test needs two"
     assert math.isnan(paired_difference([math.nan], [0.5], 0.1, 0.95).mean)
     equal = paired_difference([0.5, 0.5], [0.5, 0.5], 0.1, 0.95)
-    assert (equal.mean, equal.p_value) == (0, 1)
+    assert (equal.mean, equal.p_value, equal.why) == (0, 1, "")
 
 
 @pytest.mark.parametrize("first", [[0.8, 0.7, 0.6], [0.5, 0.5, 0.25]])
@@ -121,6 +131,7 @@ def test_a_difference_without_noise_is_not_tested(first: list[float], difference
     found = paired_difference(first, [value + difference for value in first], 0.1, 0.95)
     assert found.mean == pytest.approx(-difference)
     assert all(math.isnan(value) for value in (found.low, found.high, found.p_value))
+    assert "no noise" in found.why
 
 
 def test_equal_methods_are_rarely_told_apart() -> None:

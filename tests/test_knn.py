@@ -1,5 +1,7 @@
 """KNN and logistic regression: on mean vectors, by the book."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -82,6 +84,31 @@ def test_hazards_are_counted_among_neighbours() -> None:
     np.testing.assert_array_equal(data.folds[0].train.outcomes.numbers, [0, 1, 1, 2, 2])
     (found,) = predict_knn(head(5), data)
     assert found.outputs[0] == pytest.approx([1 / 5, 1 / 4, 1 / 2])
+
+
+def test_a_training_case_is_not_its_own_neighbour() -> None:
+    """Where risks are cut it is predicted as if it were not there."""
+    data = survival_data(n=40)
+    (fold,) = data.folds
+    (found,) = predict_knn(head(5, weights="distance"), data)
+    for place in (0, 7, 39):
+        others = [case for i, case in enumerate(fold.train.slides) if i != place]
+        bags = {
+            case[0].slide: data.features[rows]
+            for split in (fold.train, fold.test)
+            for case, rows in zip(split.slides, split.rows, strict=True)
+        }
+        alone = Fold([case[0] for case in others], [], fold.train.slides[place])
+        without = evaluation_data(bags, [alone], survival_task())
+        numbers = fold.train.outcomes.numbers
+        kept = [i for i in range(40) if i != place]
+        same_bins = replace(  # the intervals are those of all training cases
+            without.folds[0].train, outcomes=replace(without.folds[0].train.outcomes, numbers=numbers[kept])
+        )
+        (expected,) = predict_knn(
+            head(5, weights="distance"), replace(without, folds=[replace(without.folds[0], train=same_bins)])
+        )
+        np.testing.assert_allclose(found.cut_outputs[place], expected.outputs[0])
 
 
 def test_a_neighbour_at_the_same_place_speaks_alone() -> None:
@@ -176,10 +203,10 @@ def test_validation_loss_of_hazards_is_the_likelihood() -> None:
     hazards = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.7, 0.8, 0.9]])
     outcomes = Outcomes(np.array([1, 2, 0]), np.array([True, False, False]), np.zeros(3))
     expected = np.mean([-np.log(0.9 * 0.2), -np.log(0.6 * 0.5 * 0.4), -np.log(0.3)])
-    assert validation_loss(outcomes, hazards, survival=True) == pytest.approx(expected)
+    assert validation_loss(outcomes, hazards, "survival") == pytest.approx(expected)
     impossible = np.array([[1.0, 0.0], [0.5, 0.5]])
     truth = Outcomes(np.array([1, 0]), np.ones(2, bool), np.zeros(2))
-    assert np.isfinite(validation_loss(truth, impossible, survival=False))
+    assert np.isfinite(validation_loss(truth, impossible, "subtyping"))
 
 
 def test_survival_chooses_a_penalty_too() -> None:

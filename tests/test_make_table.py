@@ -270,11 +270,25 @@ def test_no_best_where_there_is_no_choice() -> None:
     assert not any(alone.is_best(row, column) for row in alone.rows for column in range(2))
 
 
+def test_a_difference_without_a_figure_says_why() -> None:
+    """One fold of three has both AUCs, and none has an accuracy; no cell says nan."""
+    none = [math.nan] * 3
+    rows = [evaluation("dino", [0.7, math.nan, math.nan], none), evaluation("slpd", [0.9, 0.8, 0.7], none)]
+    text = differences_as_csv(content_of(rows))
+    (auc, accuracy) = csv.DictReader(text.splitlines())
+    assert (auc["low"], auc["high"], auc["p_value"], auc["n_folds"]) == ("", "", "", "1")
+    assert float(auc["difference"]) == pytest.approx(-0.2)
+    assert auc["why"] == "1 fold has both figures, a test needs two"
+    assert accuracy["why"] == "dino: not defined: no test cases; slpd: not defined: no test cases"
+    assert "nan" not in text
+
+
 def test_differences_are_paired_and_corrected() -> None:
     (auc, accuracy) = csv.DictReader(differences_as_csv(content_of(TWO_ROWS)).splitlines())
     assert (auc["first"], auc["second"], auc["head"], auc["n_folds"]) == ("dino", "slpd", "knn", "3")
     assert float(auc["difference"]) == pytest.approx(-0.4)
     assert float(auc["p_value"]) < 0.05 < float(accuracy["p_value"])
+    assert auc["why"] == accuracy["why"] == ""
     differences = [-0.1, -0.2, 0.2]
     error = math.sqrt((1 / 3 + 2 / 4) * statistics.variance(differences))  # 2 test slides, 4 to train on
     assert float(accuracy["high"]) - float(accuracy["difference"]) == pytest.approx(4.302653 * error, rel=1e-6)
@@ -380,7 +394,7 @@ def test_published_figures_are_read_strictly(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"line 2: std '-0\.1' is negative"):
         read_published(path)
     path.write_text(header + "lung,slpd,knn,AUC,0.8,,Someone 2020\n")
-    with pytest.raises(UserError, match="line 2: metric 'AUC' is none of auc, accuracy"):
+    with pytest.raises(UserError, match="line 2: metric 'AUC' is none of auc, auprc, accuracy"):
         read_published(path)
     path.write_text(header + "lung,slpd,knn,auc,0.8,,\n")
     with pytest.raises(UserError, match=r"line 2: 0.8 has no source"):

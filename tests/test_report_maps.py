@@ -279,5 +279,7 @@ def test_a_comparison_in_words_names_the_variant_asked_for_first() -> None:
     assert sentence_of(comparison, "slpd", 0.95) == (
         "slpd against dino, AUC of dx under knn: +0.080 (95 % interval +0.040 to +0.120), slpd is better beyond noise."
     )
+    untested = Comparison("dx", "auc", "knn", "dino", "slpd", Difference(-0.1, *[math.nan] * 3, 1, "one fold"))
+    assert sentence_of(untested, "slpd", 0.95).endswith("under knn: +0.100, not tested: one fold.")
     same = Comparison("dx", "auc", "knn", "dino", "slpd", Difference(0.0, 0.0, 0.0, 1.0, 10))
     assert "+0.000 (95 % interval +0.000 to +0.000), not distinguishable" in sentence_of(same, "slpd", 0.95)

@@ -138,7 +138,7 @@ FAULTS = {
     "no head kind": (lambda config: config["heads"][0].pop("kind"), r"config\.heads\.abmil\.kind: missing"),
     "unknown task kind": (
         set_key("tasks.1.kind", "Survival"),
-        r"^config\.tasks\.brca_subtype\.kind: input should be one of 'subtyping', 'ordinal', 'survival'"
+        r"^config\.tasks\.brca_subtype\.kind: input should be one of 'subtyping', 'ordinal', 'survival', 'regression'"
         r" \(it is 'Survival'\)$",
     ),
     "empty task kind": (set_key("tasks.1.kind", None), r"config\.tasks\.brca_subtype\.kind: .*'ordinal'.*None"),
@@ -300,6 +300,22 @@ def test_heads_and_tables_refer_to_what_there_is() -> None:
         load_experiment(config)
     with pytest.raises(UserError, match=r"tables\.subtyping\.metrics: no task of the table has c_index"):
         load_experiment(variant_of({}, metrics=["c_index"]))
+
+
+def test_coxs_loss_with_one_bag_per_step_is_refused() -> None:
+    """Where a table trains so; the head may be there for other tasks."""
+    config = copy.deepcopy(PAPER)
+    config["tasks"].append(
+        {"name": "os", "cohort": "nsclc", "kind": "survival", "time": "t", "event": "e", "n_bins": 4, "loss": "cox"}
+        | {"folds": config["tasks"][0]["folds"]}
+    )
+    config["tables"].append(
+        config["tables"][0] | {"name": "os", "tasks": ["os"], "heads": ["abmil"], "metrics": ["c_index"]}
+    )
+    assert load_experiment(config)
+    config["head_presets"]["modern"]["batch_size"] = 1
+    with pytest.raises(UserError, match=r"^tasks\.os\.loss: cox compares the bags .* head_presets\.modern\.batch_size"):
+        load_experiment(config)
 
 
 def with_logistic(inverse_penalty: object, validation_fraction: float = 0.1) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import psutil
@@ -59,6 +60,17 @@ def assert_equal(one: HeadOutput, other: HeadOutput) -> None:
     """To the bit."""
     assert (one.outputs == other.outputs).all()
     assert all((a == b).all() for a, b in zip(one.weights, other.weights, strict=True))
+
+
+def test_validation_cases_are_predicted_as_test_cases_are() -> None:
+    """The same network, put to the validation cases as if they were the test."""
+    data, recipe = data_of([(20, 6, 8)]), preset(epochs=2)
+    (fold,) = data.folds
+    (swapped,) = outputs(abmil(), recipe, replace(data, folds=[replace(fold, test=fold.val)]))
+    (found,) = outputs(abmil(), recipe, data)
+    assert (found.cut_outputs == swapped.outputs).all()
+    (none,) = outputs(abmil(), recipe, data_of([(20, 0, 8)]))
+    assert none.cut_outputs.shape == (0, 2)
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -269,9 +281,10 @@ def test_it_learns_which_region_makes_the_class(head: str, n_classes: int) -> No
     assert all(weights.sum() == pytest.approx(1, abs=1e-5) for weights in found.weights)
 
 
+@pytest.mark.parametrize("loss", ["discrete", "cox"])
 @pytest.mark.parametrize("head", HEADS)
-def test_it_learns_who_dies_first(head: str) -> None:
-    data = survival_data()
+def test_it_learns_who_dies_first(head: str, loss: Literal["discrete", "cox"]) -> None:
+    data = survival_data(loss=loss)
     (found,) = outputs(HEADS[head], preset(epochs=15, patience=5), data)
     assert ((found.outputs >= 0) & (found.outputs <= 1)).all()
     assert point_metrics("survival", data.folds[0].test.outcomes, found.outputs)["c_index"] > 0.75

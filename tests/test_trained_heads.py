@@ -5,16 +5,19 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from small_cases import abmil, max_mil, simlp, vit_wsi
+from small_cases import abmil, max_mil, simlp, survival_data, vit_wsi
 from torch import Tensor, nn
 
 from slpd.evaluation import vit_wsi as vit_wsi_module
 from slpd.evaluation.abmil import Abmil, AttentionPooling
-from slpd.evaluation.cases import TaskShape
+from slpd.evaluation.baseline_hazard import breslow_hazards
+from slpd.evaluation.cases import Outcomes, TaskShape
 from slpd.evaluation.dropout import Dropout
 from slpd.evaluation.max_mil import MaxMil
-from slpd.evaluation.outcome_loss import class_loss, survival_loss
+from slpd.evaluation.objectives import CoxObjective, Truth
+from slpd.evaluation.outcome_loss import class_loss, cox_loss, survival_loss
 from slpd.evaluation.simlp import Simlp
+from slpd.evaluation.survival import interval_of
 from slpd.evaluation.vit_wsi import EncoderLayer, SelfAttention, VitWsi
 
 pytestmark = pytest.mark.torch
@@ -331,3 +334,48 @@ def test_survival_probabilities_of_all_outcomes_sum_to_one() -> None:
     losses: Callable[..., Tensor] = survival_loss
     found = losses(logits.expand(4, -1), numbers, torch.tensor([True, True, True, False]))
     assert float((-found).exp().sum()) == pytest.approx(1)
+
+
+def slow_cox_loss(log_hazards: np.ndarray, times: np.ndarray, seen: np.ndarray) -> list[float]:
+    """Of each case: its share of the hazard of all that are at risk when it has its event, in logs."""
+    losses = []
+    for i in range(len(times)):
+        at_risk = sum(np.exp(log_hazards[j]) for j in range(len(times)) if times[j] >= times[i])
+        losses.append(-np.log(np.exp(log_hazards[i]) / at_risk) if seen[i] else 0.0)
+    return losses
+
+
+@pytest.mark.filterwarnings("ignore")  # torchsurv's own
+def test_cox_loss_is_the_partial_likelihood() -> None:
+    """With ties, by a slow loop; and the sum is torchsurv's with Breslow's way of ties."""
+    from torchsurv.loss.cox import neg_partial_log_likelihood
+
+    rng = np.random.default_rng(0)
+    log_hazards, times, seen = rng.normal(size=20), rng.integers(1, 9, 20).astype(float), rng.random(20) < 0.6
+    tensors = [torch.tensor(array) for array in (log_hazards, times, seen)]
+    found = cox_loss(*tensors)
+    np.testing.assert_allclose(found, slow_cox_loss(log_hazards, times, seen))
+    theirs = neg_partial_log_likelihood(tensors[0], tensors[2], tensors[1], ties_method="breslow", reduction="sum")
+    assert float(found.sum()) == pytest.approx(float(theirs))
+
+
+def test_hazards_of_equal_risks_are_nelson_and_aalens() -> None:
+    """Without differences of risk the baseline is events / at risk, added up over an interval."""
+    times, seen = np.array([1.0, 2, 3, 4, 5]), np.array([True, True, False, True, True])
+    starts = np.array([2.5])
+    train = Outcomes(interval_of(times, starts), seen, times)
+    same = np.full(5, 3.0)
+    first, second = 1 / 5 + 1 / 4, 1 / 2 + 1
+    expected = [1 - np.exp(-first), 1 - np.exp(-second)]
+    np.testing.assert_allclose(breslow_hazards(same, same, train, starts), [expected] * 5)
+    double = breslow_hazards(same + np.log(2), same, train, starts)  # twice the hazard: survival is squared
+    np.testing.assert_allclose(1 - double[0], (1 - np.array(expected)) ** 2)
+
+
+def test_a_validation_set_without_comparisons_judges_no_cox_model() -> None:
+    objective = CoxObjective(survival_data(n=30, loss="cox").folds[0])
+    times = torch.tensor([1.0, 2.0, 3.0])
+    numbers = torch.zeros(3, dtype=torch.long)
+    assert not objective.can_judge(Truth(numbers, torch.tensor([False, False, True]), times))  # alone at the end
+    assert objective.can_judge(Truth(numbers, torch.tensor([False, True, False]), times))
+    assert not objective.can_judge(Truth(numbers[:0], torch.tensor([], dtype=torch.bool), times[:0]))

@@ -5,7 +5,7 @@ region vectors of all its slides.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +19,9 @@ from slpd.evaluation.stored_features import Features, joined
 from slpd.evaluation.survival import interval_of, interval_starts
 from slpd.evaluation.tasks import SEEN
 from slpd.evaluation.training_classes import check_training
-from slpd.settings.evaluation import ClassTask, ImportedFolds, Level, SurvivalTask
+from slpd.settings.evaluation import ClassTask, ImportedFolds, Level, SurvivalTask, TaskSettings
+
+NO_INTERVALS = np.empty(0)
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ class Outcomes:
 
     numbers: NDArray[np.int64]  # (n,) class number; of a survival task the interval of time
     observed: NDArray[np.bool_]  # (n,) false: censored; classes are all observed
-    times: NDArray[np.float64]  # (n,) time to event or censoring; NaN for classes
+    values: NDArray[np.float64]  # (n,) time to event or censoring; of a regression the target; NaN for classes
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,15 @@ class FoldCases:
     train: Cases
     val: Cases  # may be empty
     test: Cases
+    starts: NDArray[np.float64]  # (n_bins - 1,) where intervals 1, 2, ... of time begin; empty: no survival task
+
+    @property
+    def cut_by(self) -> Cases:
+        """The cases by which a cut through a head's outputs is chosen: those of validation, in survival of training.
+
+        Survival is cut at the median risk, which needs no outcomes, but more cases than validation has.
+        """
+        return self.train if len(self.starts) else self.val
 
 
 @dataclass(frozen=True)
@@ -61,8 +72,8 @@ class TaskShape:
     """What goes into a network and comes out of it."""
 
     width: int  # values of a region vector
-    n_outputs: int  # classes, or intervals of time
-    survival: bool  # outputs are logits of hazards
+    n_outputs: int  # logits: of classes, or of hazards; one of a relative hazard
+    survival: bool  # a case is at risk of an event
 
 
 @dataclass(frozen=True)
@@ -71,17 +82,25 @@ class EvaluationData:
 
     features: Features  # (R, D) region vectors
     folds: list[FoldCases]
-    n_outputs: int  # classes, or intervals of time
-    survival: bool
-    level: Level  # what a case is
+    task: TaskSettings
+
+    @property
+    def n_outputs(self) -> int:
+        """Classes, or intervals of time; 1 of a regression."""
+        return len(self.task.outputs)
+
+    @property
+    def survival(self) -> bool:
+        """Whether outputs are hazards."""
+        return isinstance(self.task, SurvivalTask)
 
     @property
     def shape(self) -> TaskShape:
         """Of networks for these cases."""
-        return TaskShape(self.features.shape[1], self.n_outputs, self.survival)
+        return TaskShape(self.features.shape[1], self.task.n_logits, self.survival)
 
 
-def evaluation_data(bags: Mapping[str, Bag], folds: Sequence[Fold], task: ClassTask | SurvivalTask) -> EvaluationData:
+def evaluation_data(bags: Mapping[str, Bag], folds: Sequence[Fold], task: TaskSettings) -> EvaluationData:
     """The cases of every fold.
 
     Args:
@@ -103,19 +122,17 @@ def evaluation_data(bags: Mapping[str, Bag], folds: Sequence[Fold], task: ClassT
     return EvaluationData(
         features=joined([bags[slide] for slide in slides]),
         folds=[fold_cases(number, fold, rows, task) for number, fold in enumerate(folds)],
-        n_outputs=len(task.outputs),
-        survival=isinstance(task, SurvivalTask),
-        level=task.level,
+        task=task,
     )
 
 
-def check_fold(number: int, fold: Fold, task: ClassTask | SurvivalTask) -> None:
+def check_fold(number: int, fold: Fold, task: TaskSettings) -> None:
     """Refuse a fold that leaks or that no head can learn from."""
     refuse_leaks(number, fold, not isinstance(task.folds, ImportedFolds))
     if not fold.test:
         raise UserError(f"fold {number}: no test slides; run split_folds again")
     check_training(task, number, fold)
-    if isinstance(task, SurvivalTask):
+    if not isinstance(task, ClassTask):
         return
     for slide in fold.slides:
         if slide.label not in task.classes:
@@ -172,16 +189,19 @@ def check_bags(slides: Iterable[LabelledSlide], bags: Mapping[str, Bag]) -> None
             )
 
 
-def fold_cases(
-    number: int, fold: Fold, rows: Mapping[str, NDArray[np.int64]], task: ClassTask | SurvivalTask
-) -> FoldCases:
+def fold_cases(number: int, fold: Fold, rows: Mapping[str, NDArray[np.int64]], task: TaskSettings) -> FoldCases:
     """The cases of one fold; the intervals of time are those of its training cases."""
     train, val, test = (grouped(slides, task.level) for slides in (fold.train, fold.val, fold.test))
+    outcomes: Callable[[Sequence[Sequence[LabelledSlide]]], Outcomes]
     if isinstance(task, SurvivalTask):
-        outcomes = partial(survival_outcomes, starts=time_intervals(number, train, task))
+        starts = time_intervals(number, train, task)
+        outcomes = partial(survival_outcomes, starts=starts)
+    elif isinstance(task, ClassTask):
+        starts, outcomes = NO_INTERVALS, partial(class_outcomes, classes=task.classes)
     else:
-        outcomes = partial(class_outcomes, classes=task.classes)
-    return FoldCases(*(split_cases(groups, rows, outcomes(groups)) for groups in (train, val, test)))
+        starts, outcomes = NO_INTERVALS, value_outcomes
+    splits = [split_cases(groups, rows, outcomes(groups)) for groups in (train, val, test)]
+    return FoldCases(splits[0], splits[1], splits[2], starts)
 
 
 def split_cases(groups: list[list[LabelledSlide]], rows: Mapping[str, NDArray[np.int64]], outcomes: Outcomes) -> Cases:
@@ -225,6 +245,11 @@ def class_outcomes(cases: Sequence[Sequence[LabelledSlide]], classes: Sequence[s
     return Outcomes(numbers, np.ones(len(cases), bool), np.full(len(cases), np.nan))
 
 
+def value_outcomes(cases: Sequence[Sequence[LabelledSlide]]) -> Outcomes:
+    """The targets of a regression."""
+    return Outcomes(np.zeros(len(cases), np.int64), np.ones(len(cases), bool), times_of(cases))
+
+
 def survival_outcomes(cases: Sequence[Sequence[LabelledSlide]], starts: NDArray[np.float64]) -> Outcomes:
     """Times, events, and the interval of each time."""
     times = times_of(cases)
@@ -232,7 +257,7 @@ def survival_outcomes(cases: Sequence[Sequence[LabelledSlide]], starts: NDArray[
 
 
 def times_of(cases: Sequence[Sequence[LabelledSlide]]) -> NDArray[np.float64]:
-    """Times to event or censoring, (n,)."""
+    """Labels that are numbers: times to event or censoring, or targets, (n,)."""
     return np.array([float(case[0].label) for case in cases], dtype=np.float64)
 
 

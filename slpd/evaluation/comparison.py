@@ -28,8 +28,9 @@ class Difference:
     mean: float  # NaN: no fold
     low: float  # of the t interval; NaN where nothing is tested
     high: float
-    p_value: float  # two-sided; NaN where nothing is tested: too few folds, or the same difference in all
+    p_value: float  # two-sided; NaN where nothing is tested
     n_folds: int
+    why: str = ""  # nothing is tested; empty: something is
 
 
 def paired_difference(
@@ -47,11 +48,14 @@ def paired_difference(
     differences = differences[~np.isnan(differences)]
     n = len(differences)
     if n < 2:
-        return Difference(float(differences.mean()) if n else math.nan, math.nan, math.nan, math.nan, n)
+        return untested(
+            float(differences.mean()) if n else math.nan, n, f"{n or 'no'} fold has both figures, a test needs two"
+        )
     mean, variance = float(differences.mean()), float(differences.var(ddof=1))
     if np.ptp(differences) < ROUNDING:  # no noise to measure the difference by
-        same = abs(mean) < ROUNDING
-        return Difference(mean, *((0.0, 0.0, 1.0) if same else (math.nan, math.nan, math.nan)), n)
+        if abs(mean) < ROUNDING:
+            return Difference(mean, 0.0, 0.0, 1.0, n)
+        return untested(mean, n, "the same difference in every fold leaves no noise to test it by")
     error = math.sqrt((1 / n + test_to_train) * variance)  # Nadeau & Bengio, eq. 2
     half = float(stats.t.ppf((1 + level) / 2, n - 1)) * error
     return Difference(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, n - 1)), n)
@@ -70,16 +74,20 @@ def bootstrap_difference(
     Args:
         first: A metric in each fold; NaN where it is not defined.
         second: The same of the other evaluation.
-        resampled: (resamples,) the metric's mean over folds in the same resamples, of both.
+        resampled: (resamples,) the metric's mean over folds in the same resamples, of both; none: there are none.
         level: Confidence level of the interval.
     """
     differences = np.subtract(first, second)
     n_folds, drawn = int((~np.isnan(differences)).sum()), np.subtract(*resampled)
+    mean = float(np.nanmean(differences)) if n_folds else math.nan
     drawn = drawn[~np.isnan(drawn)]
     if not n_folds or not len(drawn):
-        return Difference(
-            float(np.nanmean(differences)) if n_folds else math.nan, math.nan, math.nan, math.nan, n_folds
-        )
+        return untested(mean, n_folds, "no resamples of the same patients in which both have a figure")
     sides = min(int((drawn <= ROUNDING).sum()), int((drawn >= -ROUNDING).sum()))
     low, high = percentile_interval(drawn, level)
-    return Difference(float(np.nanmean(differences)), low, high, min(1.0, 2 * (sides + 1) / (len(drawn) + 1)), n_folds)
+    return Difference(mean, low, high, min(1.0, 2 * (sides + 1) / (len(drawn) + 1)), n_folds)
+
+
+def untested(mean: float, n_folds: int, why: str) -> Difference:
+    """A difference without interval and p-value."""
+    return Difference(mean, math.nan, math.nan, math.nan, n_folds, why)

@@ -17,23 +17,23 @@ from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.metrics import predicted_classes
 from slpd.evaluation.stored_features import joined
 from slpd.evaluation.survival import risk
-from slpd.settings.evaluation import ClassTask, SurvivalTask
+from slpd.settings.evaluation import ClassTask, SurvivalTask, TaskSettings
 
 
 @dataclass(frozen=True)
 class Ensemble:
     """What F folds say of n cases."""
 
-    names: list[str]  # of K figures: the probability of each class, or the risk
+    names: list[str]  # of K figures: the probability of each class, the risk, or the value
     means: NDArray[np.float64]  # (n, K) over folds
     deviations: NDArray[np.float64]  # (n, K) ddof 1; NaN: one fold
-    predicted: list[str]  # class, or risk, by the means
+    predicted: list[str]  # class, risk or value, by the means
     weights: list[NDArray[np.float64]]  # of each case (n regions,): mean over folds of the part of each region
     weight_deviations: list[NDArray[np.float64]]  # the same, ddof 1; NaN: one fold
 
 
 def unlabelled_cases(
-    bags: Mapping[str, Bag], patients: Mapping[str, str], task: ClassTask | SurvivalTask
+    bags: Mapping[str, Bag], patients: Mapping[str, str], task: TaskSettings
 ) -> tuple[EvaluationData, Cases]:
     """Slides as heads take them, without folds: their regions, and the cases that a task makes of them.
 
@@ -46,12 +46,10 @@ def unlabelled_cases(
     rows = {slide: np.arange(*starts[i : i + 2]) for i, slide in enumerate(bags)}
     groups = grouped([LabelledSlide(slide, patients[slide], "") for slide in bags], task.level)
     unknown = Outcomes(np.zeros(len(groups), np.int64), np.zeros(len(groups), bool), np.full(len(groups), np.nan))
-    survival = isinstance(task, SurvivalTask)
-    data = EvaluationData(joined(list(bags.values())), [], len(task.outputs), survival, task.level)
-    return data, split_cases(groups, rows, unknown)
+    return EvaluationData(joined(list(bags.values())), [], task), split_cases(groups, rows, unknown)
 
 
-def ensemble_of(task: ClassTask | SurvivalTask, folds: Sequence[HeadOutput]) -> Ensemble:
+def ensemble_of(task: TaskSettings, folds: Sequence[HeadOutput]) -> Ensemble:
     """Mean and spread of what the folds' heads say.
 
     Of survival tasks that of the risk: the folds cut time at different places, so their hazards have no common mean.
@@ -59,10 +57,12 @@ def ensemble_of(task: ClassTask | SurvivalTask, folds: Sequence[HeadOutput]) -> 
     outputs = np.stack([fold.outputs for fold in folds])  # (F, n, C)
     if isinstance(task, SurvivalTask):
         names, values = ["risk"], np.stack([risk(fold) for fold in outputs])[..., None]
-        predicted = [str(value) for value in values.mean(axis=0)[:, 0].tolist()]
     else:
         names, values = task.outputs, outputs
+    if isinstance(task, ClassTask):
         predicted = [task.classes[number] for number in predicted_classes(outputs.mean(axis=0), task.kind)]
+    else:
+        predicted = [str(value) for value in values.mean(axis=0)[:, 0].tolist()]
     weights = [np.stack(of_case).astype(np.float64) for of_case in zip(*(fold.weights for fold in folds), strict=True)]
     return Ensemble(
         names,

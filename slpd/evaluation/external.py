@@ -10,14 +10,12 @@ from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import UserError, first_of
 from slpd.evaluation.tasks import labelled_slides
-from slpd.settings.evaluation import ClassTask, SurvivalTask
+from slpd.settings.evaluation import TaskSettings
 
 NAMED = 3  # patients or slides in a message
 
 
-def external_slides(
-    task: ClassTask | SurvivalTask, trained: Sequence[SheetRow], tested: Sequence[SheetRow]
-) -> list[LabelledSlide]:
+def external_slides(task: TaskSettings, trained: Sequence[SheetRow], tested: Sequence[SheetRow]) -> list[LabelledSlide]:
     """The labelled slides of the cohort that a task is tested on, in order of slide id.
 
     Args:

@@ -8,12 +8,12 @@ import numpy as np
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.errors import UserError
 from slpd.evaluation.cases import grouped
-from slpd.settings.evaluation import ClassTask, ImportedFolds, SurvivalTask
+from slpd.settings.evaluation import ClassTask, ImportedFolds, TaskSettings
 
 IMPORTED_SEED = 1  # of draws in imported folds, which state none; as HIPT's draw of a share of them
 
 
-def few_shot_folds(folds: Sequence[Fold], task: ClassTask | SurvivalTask) -> list[Fold]:
+def few_shot_folds(folds: Sequence[Fold], task: TaskSettings) -> list[Fold]:
     """The folds as they are, or each as many times as training sets are drawn, draws of a fold one after the other.
 
     A draw depends on the seed of the folds, the fold's number and its own.

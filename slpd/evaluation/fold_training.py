@@ -15,7 +15,7 @@ from slpd.evaluation.cases import Cases, EvaluationData
 from slpd.evaluation.head_network import CaseTensors, HeadNetwork, held_together
 from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.max_mil import MaxMil
-from slpd.evaluation.outcome_loss import class_loss, survival_loss
+from slpd.evaluation.objectives import objective_of
 from slpd.evaluation.simlp import Simlp
 from slpd.evaluation.stored_features import Features
 from slpd.evaluation.vit_wsi import VitWsi
@@ -40,8 +40,10 @@ class FoldTraining(HeadNetwork):
         torch.manual_seed(int(seed[0]))
         fold, self.preset = data.folds[number], preset
         self.train, self.val, self.tested = (CaseTensors(cases) for cases in (fold.train, fold.val, fold.test))
+        self.cut_by = CaseTensors(fold.cut_by)
         moments = region_moments(data.features, fold.train) if preset.standardise else None
-        super().__init__(NETWORKS[type(head)](head, data.shape), moments, preset.batch_size, data)
+        network, objective = NETWORKS[type(head)](head, data.shape), objective_of(data.task, fold)
+        super().__init__(network, objective, moments, preset.batch_size, data)
         self.optimiser = OPTIMISERS[preset.optimiser](
             self.network.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay, fused=True
         )
@@ -51,7 +53,7 @@ class FoldTraining(HeadNetwork):
         lowest, kept, weights = math.inf, self.preset.epochs - 1, None
         for epoch in range(self.preset.epochs):
             self.train_epoch()
-            if not self.preset.patience or not len(self.val):
+            if not self.preset.patience or not self.objective.can_judge(self.val.truth):
                 continue
             loss = self.validation_loss()
             if loss < lowest:
@@ -67,37 +69,34 @@ class FoldTraining(HeadNetwork):
         self.network.train()
         for places in torch.split(self.sample_cases(), self.preset.batch_size):
             self.optimiser.zero_grad()
-            for some in held_together(self.train, places):
+            for some in [places] if self.objective.joint else held_together(self.train, places):
                 logits, _ = self.network(*self.bags(self.train, some))
-                loss = self.losses(logits, self.train, some).sum() / (len(places) * self.preset.loss_divisor)
-                torch.autograd.backward(loss)
+                losses = self.objective.losses(logits, self.train.truth.of(some))
+                torch.autograd.backward(losses.sum() / (len(places) * self.preset.loss_divisor))
             self.optimiser.step()
 
     def sample_cases(self) -> Tensor:
         """The training cases of an epoch, in order, (n,)."""
-        if not self.preset.balanced or self.survival:
+        if not self.preset.balanced or not self.objective.draws_classes:
             return torch.randperm(len(self.train))
-        return torch.multinomial(balancing_weights(self.train.numbers), len(self.train), replacement=True)
-
-    def losses(self, logits: Tensor, cases: CaseTensors, places: Tensor) -> Tensor:
-        """Of some cases with these logits (B, C), (B,)."""
-        if self.survival:
-            return survival_loss(logits, cases.numbers[places], cases.observed[places])
-        return class_loss(logits, cases.numbers[places])
+        return torch.multinomial(balancing_weights(self.train.truth.numbers), len(self.train), replacement=True)
 
     @torch.no_grad()
     def validation_loss(self) -> float:
         """Mean loss of the validation cases; over classes, the mean of the means of those that occur."""
         logits, _ = self.outputs(self.val)
-        losses = self.losses(logits, self.val, torch.arange(len(self.val)))
-        if self.survival:
+        losses = self.objective.losses(logits, self.val.truth)
+        if not self.objective.draws_classes:
             return float(losses.mean())
-        weights = balancing_weights(self.val.numbers)
+        weights = balancing_weights(self.val.truth.numbers)
         return float((losses * weights).sum() / weights.sum())
 
     def test(self) -> HeadOutput:
-        """What the network makes of the test cases, and its parameters."""
-        return replace(self.predict(self.tested), parameters=self.parameters)
+        """What the network makes of the test cases and of those to cut by, and its parameters."""
+        cut_logits = self.logits(self.cut_by)
+        self.objective.settle(cut_logits)
+        cut_outputs = self.objective.outputs(cut_logits)
+        return replace(self.predict(self.tested), cut_outputs=cut_outputs, parameters=self.parameters)
 
 
 def balancing_weights(numbers: Tensor) -> Tensor:

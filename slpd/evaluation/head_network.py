@@ -1,17 +1,19 @@
 """A head's network at work: on bags of any size, as many at a time as memory allows, in training and after it."""
 
 from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from slpd.evaluation.cases import Cases, EvaluationData
 from slpd.evaluation.head_output import HeadOutput
+from slpd.evaluation.objectives import Objective, Truth
 
 MOST_REGIONS = 2**13  # that go through a network together: 6 MB per activation of width 192
-MEAN, INVERSE = "moments.mean", "moments.inverse_deviation"  # of region vectors, among a head's parameters
+# Among a head's parameters: those of region vectors, and the beginning of what an objective has learnt.
+MEAN, INVERSE, OBJECTIVE = "moments.mean", "moments.inverse_deviation", "objective."
 
 
 class CaseTensors:
@@ -20,8 +22,7 @@ class CaseTensors:
     def __init__(self, cases: Cases) -> None:
         """Made once: a step takes a few of them."""
         self.rows = [torch.from_numpy(rows) for rows in cases.rows]
-        self.numbers = torch.from_numpy(cases.outcomes.numbers)
-        self.observed = torch.from_numpy(cases.outcomes.observed)
+        self.truth = Truth(*map(torch.from_numpy, vars(cases.outcomes).values()))
 
     def __len__(self) -> int:
         """Number of cases."""
@@ -29,24 +30,32 @@ class CaseTensors:
 
 
 class HeadNetwork:
-    """A network with the region vectors that it reads, and what standardises these."""
+    """A network with the region vectors that it reads, what standardises these, and what its logits mean."""
 
     def __init__(
-        self, network: nn.Module, moments: tuple[Tensor, Tensor] | None, batch_size: int, data: EvaluationData
+        self,
+        network: nn.Module,
+        objective: Objective,
+        moments: tuple[Tensor, Tensor] | None,
+        batch_size: int,
+        data: EvaluationData,
     ) -> None:
         """`moments` are mean (D,) and 1 / deviation (D,); None: vectors are read as they are."""
-        self.network, self.moments, self.batch_size = network, moments, batch_size
-        self.features, self.survival = data.features, data.survival
+        self.network, self.objective, self.moments, self.batch_size = network, objective, moments, batch_size
+        self.features, self.n_logits = data.features, data.shape.n_outputs
 
     @property
-    def parameters(self) -> dict[str, NDArray[np.float32]]:
-        """Weights of the network by name, and the moments, copied."""
+    def parameters(self) -> dict[str, NDArray[Any]]:
+        """Weights of the network by name, the moments, and what the objective has learnt, copied."""
         moments = dict(zip((MEAN, INVERSE), self.moments or (), strict=False))
-        return {name: tensor.numpy().copy() for name, tensor in (self.network.state_dict() | moments).items()}
+        weights = {name: tensor.numpy().copy() for name, tensor in (self.network.state_dict() | moments).items()}
+        return weights | {f"{OBJECTIVE}{name}": values for name, values in self.objective.state.items()}
 
-    def load(self, parameters: Mapping[str, NDArray[np.float32]]) -> None:
-        """Take the weights and moments that `parameters` gave."""
-        tensors = {name: torch.from_numpy(values) for name, values in parameters.items()}
+    def load(self, parameters: Mapping[str, NDArray[Any]]) -> None:
+        """Take what `parameters` gave."""
+        state = {n.removeprefix(OBJECTIVE): values for n, values in parameters.items() if n.startswith(OBJECTIVE)}
+        self.objective.restore(state)
+        tensors = {n: torch.from_numpy(values) for n, values in parameters.items() if not n.startswith(OBJECTIVE)}
         self.moments = (tensors.pop(MEAN), tensors.pop(INVERSE)) if MEAN in tensors else None
         self.network.load_state_dict(tensors)
 
@@ -60,14 +69,21 @@ class HeadNetwork:
 
     @torch.inference_mode()
     def predict(self, cases: CaseTensors) -> HeadOutput:
-        """What the network makes of cases: class probabilities or hazards, and the weight of each region."""
+        """What the network makes of cases, and the weight of each region; of none to cut by."""
         logits, weights = self.outputs(cases)
-        activated = logits.double().sigmoid() if self.survival else logits.double().softmax(dim=1)
-        sizes = [len(rows) for rows in cases.rows]
-        return HeadOutput(activated.numpy(), [piece.numpy() for piece in torch.split(weights, sizes)])
+        pieces = [piece.numpy() for piece in torch.split(weights, [len(rows) for rows in cases.rows])]
+        outputs = self.objective.outputs(logits)
+        return HeadOutput(outputs, pieces, outputs[:0])
+
+    @torch.inference_mode()
+    def logits(self, cases: CaseTensors) -> Tensor:
+        """Of all cases, (n, C)."""
+        return self.outputs(cases)[0]
 
     def outputs(self, cases: CaseTensors) -> tuple[Tensor, Tensor]:
-        """Logits (n, C) and weights (T,) of all cases, as many at a time as in training."""
+        """Logits (n, C) and weights (T,) of all cases, as many at a time as in training; there may be none."""
+        if not len(cases):
+            return torch.empty(0, self.n_logits), torch.empty(0)
         self.network.eval()
         batches = torch.split(torch.arange(len(cases)), self.batch_size)
         passes = [self.network(*self.bags(cases, some)) for places in batches for some in held_together(cases, places)]

@@ -6,18 +6,19 @@ twice in every fold that tests it, with all its slides, so that slides of a pati
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slpd.evaluation.cases import Cases
+from slpd.evaluation.fold_reference import FoldReference
 from slpd.evaluation.metrics import fold_metrics, point_metrics
 from slpd.settings.evaluation import Intervals, TaskKind
-from slpd.settings.tables import Metric
+from slpd.settings.tables import METRICS, Metric
 
 # Resamples repeat cases, which widens the gaps that a calibration error adds up: its intervals would lie above it.
-UNRESAMPLED: set[Metric] = {"ece"}
+RESAMPLED = tuple(metric for metric in METRICS if metric != "ece")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,11 @@ class Interval:
 
 
 def metric_intervals(
-    kind: TaskKind, tests: Sequence[Cases], outputs: Sequence[NDArray[np.float64]], settings: Intervals
+    kind: TaskKind,
+    tests: Sequence[Cases],
+    outputs: Sequence[NDArray[np.float64]],
+    settings: Intervals,
+    references: Sequence[FoldReference],
 ) -> dict[Metric, Interval]:
     """Mean, standard deviation and percentile interval of every metric.
 
@@ -42,21 +47,22 @@ def metric_intervals(
         tests: The test cases of each fold.
         outputs: (n, C) what a head says of them, for each fold.
         settings: Resamples, level, seed.
+        references: What metrics take from the other splits of each fold; it is the same in every resample.
     """
-    points = [point_metrics(kind, test.outcomes, out) for test, out in zip(tests, outputs, strict=True)]
+    folds = list(zip(tests, outputs, references, strict=True))
+    points = [point_metrics(kind, test.outcomes, out, reference) for test, out, reference in folds]
     resampled = [
-        fold_metrics(kind, test.outcomes, out, weights)
-        for test, out, weights in zip(tests, outputs, resampled_weights(tests, settings), strict=True)
+        fold_metrics(kind, test.outcomes, out, weights, reference, RESAMPLED)
+        for (test, out, reference), weights in zip(folds, resampled_weights(tests, settings), strict=True)
     ]
-    intervals = {
+    return {
         metric: interval(
-            np.array([fold[metric] for fold in points]), np.stack([fold[metric] for fold in resampled]), settings.level
+            np.array([fold[metric] for fold in points]),
+            np.stack([fold[metric] for fold in resampled]) if metric in RESAMPLED else np.empty((len(points), 0)),
+            settings.level,
         )
         for metric in points[0]
     }
-    for metric in UNRESAMPLED & intervals.keys():
-        intervals[metric] = replace(intervals[metric], low=np.nan, high=np.nan, resampled=np.empty(0))
-    return intervals
 
 
 def resampled_weights(tests: Sequence[Cases], settings: Intervals) -> list[NDArray[np.float64]]:
@@ -79,7 +85,7 @@ def interval(points: NDArray[np.float64], resampled: NDArray[np.float64], level:
 
     Args:
         points: (folds,) the metric of each fold; NaN where not defined.
-        resampled: (folds, resamples) the same of every resample.
+        resampled: (folds, resamples) the same of every resample; none: there is no interval.
         level: Confidence level.
     """
     defined = points[~np.isnan(points)]

@@ -3,16 +3,18 @@
 Of several penalties, each fold takes the one with the lowest loss of its validation cases, the strongest of equal ones.
 Vectors are standardised with the training cases' mean and deviation. Survival tasks fit one regression to all pairs of
 a case and an interval that it came into, with an intercept per interval (Singer & Willett, J. Educ. Stat. 1993).
+Regression tasks fit a ridge regression (Hoerl & Kennard, Technometrics 1970).
 """
 
 import logging
 import warnings
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 from slpd.errors import EvaluationError
@@ -42,7 +44,7 @@ def predict_fold(head: LogisticHead, number: int, fold: FoldCases, data: Evaluat
     check_validation(head, number, len(fold.val))
     scaler = StandardScaler()
     train = scaler.fit_transform(mean_vectors(data.features, fold.train))
-    fit = fit_hazards if data.survival else fit_classes
+    fit = {"survival": fit_hazards, "regression": fit_values}.get(data.task.kind, fit_classes)
 
     def parameters(penalty: float) -> Parameters:
         try:
@@ -52,35 +54,41 @@ def predict_fold(head: LogisticHead, number: int, fold: FoldCases, data: Evaluat
                 f"head {head.name}, fold {number}: the regression has not converged within {MOST_STEPS} steps; lower"
                 f" inverse_penalty of the head (it is {penalty:g})"
             ) from warning
-        fitted = {
-            "coefficients": model.coef_,
-            "intercepts": model.intercept_,
-            "classes": model.classes_.astype(np.int64),
+        return {
+            "mean": scaler.mean_,
+            "deviation": scaler.scale_,
+            "coefficients": np.atleast_2d(model.coef_),
+            "intercepts": np.atleast_1d(model.intercept_),
+            "classes": getattr(model, "classes_", np.empty(0)).astype(np.int64),  # of a ridge regression none
         }
-        return {"mean": scaler.mean_, "deviation": scaler.scale_, **fitted}
 
-    if len(head.grid) == 1:
-        return apply_logistic(parameters(head.grid[0]), fold.test, data)
-    val = mean_vectors(data.features, fold.val)
     fitted = [parameters(penalty) for penalty in head.grid]
-    losses = [validation_loss(fold.val.outcomes, outputs_of(one, val, data), data.survival) for one in fitted]
-    best = int(np.argmin(losses))
-    log.info("head %s, fold %d: inverse_penalty %g", head.name, number, head.grid[best])
-    return apply_logistic(fitted[best], fold.test, data)
+    best = 0
+    if len(head.grid) > 1:
+        val = mean_vectors(data.features, fold.val)
+        losses = [validation_loss(fold.val.outcomes, outputs_of(some, val, data), data.task.kind) for some in fitted]
+        best = int(np.argmin(losses))
+        log.info("head %s, fold %d: inverse_penalty %g", head.name, number, head.grid[best])
+    cut = outputs_of(fitted[best], mean_vectors(data.features, fold.cut_by), data)
+    return replace(apply_logistic(fitted[best], fold.test, data), cut_outputs=cut)
 
 
 def apply_logistic(parameters: Parameters, cases: Cases, data: EvaluationData) -> HeadOutput:
-    """What a regression with these parameters says of cases."""
+    """What a regression with these parameters says of cases; of none to cut by."""
     outputs = outputs_of(parameters, mean_vectors(data.features, cases), data)
-    return HeadOutput(outputs, equal_weights(cases), parameters)
+    return HeadOutput(outputs, equal_weights(cases), outputs[:0], parameters)
 
 
 def outputs_of(parameters: Parameters, vectors: NDArray[np.float64], data: EvaluationData) -> NDArray[np.float64]:
-    """Class probabilities or hazards (n, C) of mean vectors (n, D)."""
+    """Class probabilities, hazards or values (n, C) of mean vectors (n, D); there may be none."""
+    standardised = (vectors - parameters["mean"]) / parameters["deviation"]
+    if data.task.kind == "regression":
+        return np.asarray(standardised @ parameters["coefficients"].T + parameters["intercepts"])
+    if not len(vectors):
+        return np.empty((0, data.n_outputs))
     model = LogisticRegression()
     model.coef_, model.intercept_ = parameters["coefficients"], parameters["intercepts"]
     model.classes_ = parameters["classes"]
-    standardised = (vectors - parameters["mean"]) / parameters["deviation"]
     return (hazards if data.survival else probabilities)(model, standardised, data.n_outputs)
 
 
@@ -114,6 +122,11 @@ def hazards(model: LogisticRegression, vectors: NDArray[np.float64], n_bins: int
     """Hazards (n, n_bins)."""
     pairs = [np.hstack([vectors, np.broadcast_to(row, (len(vectors), n_bins))]) for row in np.eye(n_bins)]
     return np.stack([model.predict_proba(x)[:, 1] for x in pairs], axis=1)
+
+
+def fit_values(_head: LogisticHead, penalty: float, train: NDArray[np.float64], outcomes: Outcomes, _: int) -> Ridge:
+    """Ridge regression of targets: the same penalty on a squared error."""
+    return Ridge(alpha=1 / penalty).fit(train, outcomes.values)
 
 
 def regression(

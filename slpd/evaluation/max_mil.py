@@ -2,7 +2,8 @@
 
 Every region is classified by itself; one region speaks for the slide. With two classes it is the one in which class 1
 is most probable, with more the one in which any class is most probable (CLAM's rule), in survival tasks the one at
-most risk. Weights begin as CLAM's: Xavier's normal distribution, biases 0.
+most risk; where each has one value, the one with the highest. Weights begin as CLAM's: Xavier's normal distribution,
+biases 0.
 """
 
 import torch
@@ -36,6 +37,8 @@ class MaxMil(nn.Module):
 
     def scores(self, logits: Tensor) -> Tensor:
         """What makes a region speak, (T, C) -> (T,)."""
+        if logits.shape[1] == 1:
+            return logits[:, 0]
         if self.survival:
             return -(-nn.functional.softplus(logits).cumsum(dim=1)).exp().sum(dim=1)  # less its survival function
         probabilities = logits.softmax(dim=1)

@@ -5,18 +5,20 @@ weights (how often each case was drawn). With equal weights they are the usual m
 them, are equal with the same `sample_weight`, and would take a call per resample.
 """
 
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slpd.evaluation.cases import Outcomes
-from slpd.evaluation.survival import risk
+from slpd.evaluation.fold_reference import WITHOUT_REFERENCE, FoldReference
+from slpd.evaluation.regression_metrics import RegressionMetrics
+from slpd.evaluation.survival_metrics import SurvivalMetrics
+from slpd.evaluation.weighted import PerSet, Weights, concordance, mean_of_defined, ratio
 from slpd.settings.evaluation import TaskKind
-from slpd.settings.tables import Metric, metrics_of
+from slpd.settings.tables import METRICS, Metric, metrics_of
 
-Weights = NDArray[np.float64]  # (W, n): W sets of weights of n cases
-PerSet = NDArray[np.float64]  # (W,): a metric for each set; NaN where it is not defined
 CALIBRATION_BINS = 10
 
 
@@ -37,30 +39,47 @@ def predicted_classes(outputs: NDArray[np.float64], kind: TaskKind) -> NDArray[n
 
 
 def fold_metrics(
-    kind: TaskKind, outcomes: Outcomes, outputs: NDArray[np.float64], weights: Weights
+    kind: TaskKind,
+    outcomes: Outcomes,
+    outputs: NDArray[np.float64],
+    weights: Weights,
+    reference: FoldReference = WITHOUT_REFERENCE,
+    wanted: Sequence[Metric] = METRICS,
 ) -> dict[Metric, PerSet]:
-    """All metrics that a kind of task has.
+    """The metrics that a kind of task has.
 
     Args:
         kind: The kind of task.
         outcomes: The truth of n cases.
         outputs: (n, C) what a head says of them.
         weights: (W, n), 0 or more.
+        reference: Of the fold; metrics that need more of it than it has are NaN.
+        wanted: Metrics, of which those of the kind are computed.
     """
+    metrics: SurvivalMetrics | RegressionMetrics | ClassMetrics
     if kind == "survival":
-        return {"c_index": c_index(outcomes, risk(outputs), weights)}
-    metrics = ClassMetrics(kind, outcomes.numbers, outputs, weights)
-    return {metric: getattr(metrics, metric) for metric in metrics_of(kind)}
+        metrics = SurvivalMetrics(outcomes, outputs, weights, reference)
+    elif kind == "regression":
+        metrics = RegressionMetrics(outcomes.values, outputs[:, 0], weights)
+    else:
+        metrics = ClassMetrics(kind, outcomes.numbers, outputs, weights, reference.thresholds)
+    return {metric: getattr(metrics, metric) for metric in metrics_of(kind) if metric in wanted}
 
 
 class ClassMetrics:
     """Metrics of a classification; each is (W,)."""
 
     def __init__(
-        self, kind: TaskKind, numbers: NDArray[np.int64], outputs: NDArray[np.float64], weights: Weights
+        self,
+        kind: TaskKind,
+        numbers: NDArray[np.int64],
+        outputs: NDArray[np.float64],
+        weights: Weights,
+        thresholds: NDArray[np.float64] | None,
     ) -> None:
         """Keep what all of them need."""
         self.kind, self.numbers, self.outputs, self.weights = kind, numbers, outputs, weights
+        self.thresholds = np.full(outputs.shape[1], np.nan) if thresholds is None else thresholds
         self.predicted = predicted_classes(outputs, kind)
         self.total = weights.sum(axis=1)
 
@@ -77,11 +96,50 @@ class ClassMetrics:
 
         NaN where a class has no case.
         """
-        C = self.outputs.shape[1]
-        classes = [1] if C == 2 else range(C)
-        return np.mean([self.one_vs_rest(number) for number in classes], axis=0)  # type: ignore[no-any-return]
+        return self.macro(self.auc_of)
 
-    def one_vs_rest(self, number: int) -> PerSet:
+    @property
+    def auprc(self) -> PerSet:
+        """Area under the precision-recall curve, as average precision (no interpolation; Davis & Goadrich, ICML 2006).
+
+        Of more than two classes the macro mean of one-vs-rest areas. NaN where a class has no case.
+        """
+        return self.macro(self.average_precision_of)
+
+    @property
+    def sensitivity(self) -> PerSet:
+        """Share of the positive class's cases whose probability reaches the threshold; else the macro mean."""
+        return self.macro(lambda number: self.reached(number, self.numbers == number))
+
+    @property
+    def specificity(self) -> PerSet:
+        """Share of the other cases whose probability does not reach the threshold; else the macro mean."""
+        return self.macro(lambda number: 1 - self.reached(number, self.numbers != number))
+
+    def macro(self, of_class: Callable[[int], PerSet]) -> PerSet:
+        """The metric of class 1 against class 0; of more classes the mean over each class against the rest."""
+        C = self.outputs.shape[1]
+        return np.mean([of_class(number) for number in ([1] if C == 2 else range(C))], axis=0)  # type: ignore[no-any-return]
+
+    def reached(self, number: int, cases: NDArray[np.bool_]) -> PerSet:
+        """Of some cases, the share in which the probability of a class reaches its threshold."""
+        if np.isnan(self.thresholds[number]):
+            return np.full(len(self.weights), np.nan)
+        reaches = self.outputs[:, number] >= self.thresholds[number]
+        return ratio(self.weights @ (cases & reaches), self.weights @ cases)
+
+    def average_precision_of(self, number: int) -> PerSet:
+        """Precision at every probability of a class that occurs, weighted by the recall that it adds."""
+        order = np.argsort(-self.outputs[:, number], kind="stable")
+        weights, positive = self.weights[:, order], self.numbers[order] == number
+        last = np.flatnonzero(np.diff(self.outputs[order, number], append=np.nan))  # of equal probabilities
+        hits, called = (np.cumsum(weights * which, axis=1)[:, last] for which in (positive, True))
+        both = (hits[:, -1] > 0) & (hits[:, -1] < called[:, -1])
+        added = np.diff(hits, axis=1, prepend=0)
+        area = np.nansum(added * ratio(hits, called), axis=1)
+        return np.where(both, ratio(area, hits[:, -1]), np.nan)
+
+    def auc_of(self, number: int) -> PerSet:
         """The probability that a case of the class scores higher than one of another class; ties count half."""
         positive, score = self.numbers == number, self.outputs[:, number]
         wins = concordance(score[positive], score[~positive])  # (positives, negatives)
@@ -106,6 +164,19 @@ class ClassMetrics:
         return mean_of_defined(ratio(2 * np.diagonal(self.confusion, axis1=1, axis2=2), either))
 
     @property
+    def mcc(self) -> PerSet:
+        """Matthews correlation coefficient; of more than two classes R_K (Gorodkin, Comput. Biol. Chem. 28, 2004).
+
+        0 where one class alone is predicted, NaN where one class alone occurs.
+        """
+        true, predicted = self.confusion.sum(axis=2), self.confusion.sum(axis=1)  # (W, C)
+        covariance = np.trace(self.confusion, axis1=1, axis2=2) * self.total - (true * predicted).sum(axis=1)
+        spread = [self.total**2 - (counts**2).sum(axis=1) for counts in (true, predicted)]
+        several = [(counts > 0).sum(axis=1) > 1 for counts in (true, predicted)]
+        coefficient = ratio(covariance, np.sqrt(np.maximum(spread[0] * spread[1], 0)))
+        return np.where(several[0], np.where(several[1], coefficient, 0), np.nan)
+
+    @property
     def kappa(self) -> PerSet:
         """Cohen's kappa; of ordinal tasks with quadratic weights. NaN where only one class occurs and is predicted."""
         C = self.outputs.shape[1]
@@ -128,40 +199,14 @@ class ClassMetrics:
         return ratio(gaps.sum(axis=1), self.total)
 
 
-def c_index(outcomes: Outcomes, risks: NDArray[np.float64], weights: Weights) -> PerSet:
-    """Harrell's concordance index (Harrell et al., JAMA 1982).
-
-    Of all pairs in which one case has its event while the other is still followed (longer, or censored at that very
-    time), the share in which that one has the higher risk; equal risks count half.
-    """
-    times, seen = outcomes.times, outcomes.observed
-    outlived = (times[:, None] < times) | ((times[:, None] == times) & ~seen)
-    comparable = seen[:, None] & outlived  # (n, n): i had its event before j's time ended
-    agreeing = comparable * concordance(risks, risks)
-    return ratio(((weights @ agreeing) * weights).sum(axis=1), ((weights @ comparable) * weights).sum(axis=1))
-
-
-def concordance(higher: NDArray[np.float64], lower: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, m): 1 where `higher` is larger, a half where they are equal, 0 elsewhere."""
-    return np.asarray((higher[:, None] > lower) + 0.5 * (higher[:, None] == lower))
-
-
 def calibration_bin(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
     """The tenth of [0, 1] that a probability lies in; 0.1 lies in the second."""
     return np.minimum((probabilities * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
 
 
-def ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Part / whole, NaN where the whole is 0."""
-    return np.asarray(np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0))
-
-
-def mean_of_defined(values: NDArray[np.float64]) -> PerSet:
-    """The mean over the last axis of what is not NaN; NaN where nothing is."""
-    return ratio(np.nansum(values, axis=-1), (~np.isnan(values)).sum(axis=-1).astype(np.float64))
-
-
-def point_metrics(kind: TaskKind, outcomes: Outcomes, outputs: NDArray[np.float64]) -> dict[Metric, float]:
+def point_metrics(
+    kind: TaskKind, outcomes: Outcomes, outputs: NDArray[np.float64], reference: FoldReference = WITHOUT_REFERENCE
+) -> dict[Metric, float]:
     """The metrics of a fold, every case counting once."""
-    metrics = fold_metrics(kind, outcomes, outputs, np.ones((1, len(outputs))))
+    metrics = fold_metrics(kind, outcomes, outputs, np.ones((1, len(outputs))), reference)
     return {metric: float(values[0]) for metric, values in metrics.items()}

@@ -7,17 +7,17 @@ from slpd.errors import EvaluationError
 from slpd.evaluation.cases import grouped, time_intervals
 from slpd.evaluation.tasks import n_cases
 from slpd.evaluation.training_classes import check_neighbours, check_validation
-from slpd.settings.evaluation import ClassTask, SurvivalTask
+from slpd.settings.evaluation import SurvivalTask, TaskSettings
 from slpd.settings.heads import AnyHead, KnnHead, LogisticHead
 
 
-def no_figures_text(task: ClassTask | SurvivalTask, folds: Sequence[Fold], heads: Sequence[AnyHead]) -> list[str]:
+def no_figures_text(task: TaskSettings, folds: Sequence[Fold], heads: Sequence[AnyHead]) -> list[str]:
     """A line for each head that a task's folds do not allow, with the first cause. `evaluate` comes to the same end."""
     causes = [(head.name, cause) for head in heads for cause in [first_cause(task, folds, head)] if cause]
     return [f"task {task.name}, head {name}: its cells will have no figures: {cause}" for name, cause in causes]
 
 
-def first_cause(task: ClassTask | SurvivalTask, folds: Sequence[Fold], head: AnyHead) -> EvaluationError | None:
+def first_cause(task: TaskSettings, folds: Sequence[Fold], head: AnyHead) -> EvaluationError | None:
     """Why a head cannot be evaluated by a task's folds; None: nothing is known against it."""
     try:
         for number, fold in enumerate(folds):

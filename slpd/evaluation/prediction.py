@@ -48,7 +48,9 @@ def apply_head(
         raise UserError(f"head {head.name}: keeps no parameters that could be applied; choose another head")
     from slpd.evaluation.fold_training import NETWORKS  # noqa: PLC0415  torch
     from slpd.evaluation.head_network import CaseTensors, HeadNetwork  # noqa: PLC0415
+    from slpd.evaluation.objectives import objective_of  # noqa: PLC0415
 
-    network = HeadNetwork(NETWORKS[type(head)](head, data.shape), None, preset.batch_size, data)
+    objective = objective_of(data.task, None)
+    network = HeadNetwork(NETWORKS[type(head)](head, data.shape), objective, None, preset.batch_size, data)
     network.load(parameters)
     return network.predict(CaseTensors(cases))

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from slpd.analysis.neighbour_agreement import dealt
 from slpd.evaluation.cases import Outcomes
-from slpd.evaluation.intervals import UNRESAMPLED
-from slpd.evaluation.metrics import PerSet, Weights, fold_metrics, ratio
+from slpd.evaluation.intervals import RESAMPLED
+from slpd.evaluation.metrics import fold_metrics
+from slpd.evaluation.weighted import PerSet, Weights, ratio
 from slpd.settings.evaluation import TaskKind
-from slpd.settings.tables import Metric
+from slpd.settings.tables import OF_OTHER_SPLITS, Metric, metrics_of
 
 ROUNDING = 1e-12  # gaps that differ by less are equal
 
@@ -37,7 +38,7 @@ class TestedCases:
     kind: TaskKind
     folds: NDArray[np.int64]  # (n,)
     patients: NDArray[np.int64]  # (n,) numbers
-    strata: NDArray[np.int64]  # (n,) class; of a survival task 1 (event seen) or 0 (censored)
+    strata: NDArray[np.int64]  # (n,) class; of a survival task 1 (event seen) or 0 (censored); of a regression 0
     outcomes: Outcomes
     outputs: NDArray[np.float64]  # (n, C) what the head says of them
 
@@ -48,9 +49,14 @@ class TestedCases:
     def where(self, chosen: NDArray[np.bool_]) -> "TestedCases":
         """Some of the cases."""
         truth = self.outcomes
-        outcomes = Outcomes(truth.numbers[chosen], truth.observed[chosen], truth.times[chosen])
+        outcomes = Outcomes(truth.numbers[chosen], truth.observed[chosen], truth.values[chosen])
         folds, patients, strata = (array[chosen] for array in (self.folds, self.patients, self.strata))
         return TestedCases(self.kind, folds, patients, strata, outcomes, self.outputs[chosen])
+
+
+def metrics_of_parts(kind: TaskKind) -> tuple[Metric, ...]:
+    """The metrics of a kind of task that test cases alone define."""
+    return tuple(metric for metric in metrics_of(kind) if metric not in OF_OTHER_SPLITS)
 
 
 def metrics_over_folds(tested: TestedCases, weights: Weights) -> PerMetric:
@@ -64,7 +70,8 @@ def metrics_over_folds(tested: TestedCases, weights: Weights) -> PerMetric:
     for fold in np.unique(tested.folds):
         chosen = tested.folds == fold
         part, of_fold = tested.where(chosen), weights[:, chosen]
-        for metric, values in fold_metrics(part.kind, part.outcomes, part.outputs, of_fold).items():
+        metrics = fold_metrics(part.kind, part.outcomes, part.outputs, of_fold, wanted=metrics_of_parts(part.kind))
+        for metric, values in metrics.items():
             n_cases = np.where(np.isnan(values), 0, of_fold.sum(axis=1))
             total = sums.setdefault(metric, [np.zeros(len(weights)), np.zeros(len(weights))])
             total[0] += n_cases * np.nan_to_num(values)
@@ -81,7 +88,7 @@ def group_interval(
     points = metrics_over_folds(tested, np.ones((1, len(tested))))
     resampled = metrics_over_folds(tested, drawn[:, column].astype(np.float64))
     return {
-        metric: (float(value[0]), *((np.nan, np.nan) if metric in UNRESAMPLED else bounds(resampled[metric], level)))
+        metric: (float(value[0]), *((np.nan, np.nan) if metric not in RESAMPLED else bounds(resampled[metric], level)))
         for metric, value in points.items()
     }
 

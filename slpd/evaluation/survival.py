@@ -4,6 +4,8 @@ Time is cut into intervals; a head gives each interval's hazard, the probability
 not come before (Singer & Willett, J. Educ. Stat. 1993). A censored case is known to have come through its interval.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +31,40 @@ def interval_starts(event_times: NDArray[np.float64], n_bins: int, where: str) -
 def interval_of(times: NDArray[np.float64], starts: NDArray[np.float64]) -> NDArray[np.int64]:
     """The interval of each time; a time at a start lies in the interval that begins there."""
     return np.searchsorted(starts, times, side="right").astype(np.int64)
+
+
+@dataclass(frozen=True)
+class LifeTable:
+    """Cases at every time at which one ends, each field (K,)."""
+
+    times: NDArray[np.float64]  # ascending
+    at_risk: NDArray[np.int64]  # followed to this time, or beyond
+    events: NDArray[np.int64]  # at this time
+    censored: NDArray[np.int64]  # at this time, after the events
+
+    @property
+    def survival(self) -> NDArray[np.float64]:
+        """Kaplan-Meier estimate of the probability that the event comes after each time."""
+        return np.asarray(np.cumprod(1 - self.events / self.at_risk))
+
+    @property
+    def uncensored(self) -> NDArray[np.float64]:
+        """The same of censoring, which the events of the same time no longer risk."""
+        return np.asarray(np.cumprod(1 - self.censored / np.maximum(self.at_risk - self.events, 1)))
+
+    def followed_to(self, time: float) -> int:
+        """How many are followed to a time, or beyond it."""
+        return int(np.append(self.at_risk, 0)[np.searchsorted(self.times, time, side="left")])
+
+
+def life_table(times: NDArray[np.float64], observed: NDArray[np.bool_]) -> LifeTable:
+    """Counts of n cases (Kaplan & Meier, JASA 53, 1958)."""
+    ends, end_of = np.unique(times, return_inverse=True)
+    events, all_ends = (
+        np.bincount(end_of[which], minlength=len(ends)) for which in (observed, np.full(len(times), True))
+    )
+    at_risk = len(times) - np.cumsum(all_ends) + all_ends
+    return LifeTable(ends, at_risk, events, all_ends - events)
 
 
 def risk(hazards: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,18 +7,21 @@ usable slides before jobs that need a GPU.
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
 
 from slpd.analysis.slide_properties import column_value
 from slpd.artifacts.evaluation.folds import LabelledSlide
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import UserError
 from slpd.evaluation.preserved_sites import check_sites
-from slpd.settings.evaluation import ClassTask, GeneratedFolds, SurvivalTask
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, RegressionTask, SurvivalTask, TaskSettings
 
 CENSORED, SEEN = "0", "1"
+VALUE_GROUPS = 4  # of a regression, which folds spread evenly
 
 
-def labelled_slides(task: ClassTask | SurvivalTask, rows: Sequence[SheetRow]) -> list[LabelledSlide]:
+def labelled_slides(task: TaskSettings, rows: Sequence[SheetRow]) -> list[LabelledSlide]:
     """The slides of a sheet that have a label for the task, in the order of the sheet.
 
     Raises:
@@ -27,11 +30,11 @@ def labelled_slides(task: ClassTask | SurvivalTask, rows: Sequence[SheetRow]) ->
     """
     slides = [slide for row in rows for slide in [labelled_slide(task, row)] if slide]
     if task.level == "patient":
-        refuse_mixed_patients(task.name, slides)
+        refuse_mixed_patients(task, slides)
     return slides
 
 
-def labelled_slide(task: ClassTask | SurvivalTask, row: SheetRow) -> LabelledSlide | None:
+def labelled_slide(task: TaskSettings, row: SheetRow) -> LabelledSlide | None:
     """A line of the sheet as a slide of the task; None: it has no label."""
     for column in task.columns:
         if column not in row.labels:
@@ -44,6 +47,13 @@ def labelled_slide(task: ClassTask | SurvivalTask, row: SheetRow) -> LabelledSli
     if isinstance(task, SurvivalTask):
         return survival_slide(task, row, site)
     label = row.labels[task.label]
+    if isinstance(task, RegressionTask):
+        if label and not is_number(label):
+            raise UserError(
+                f"task {task.name}: slide {row.slide} has {task.label} {label!r}; write a number, or leave the cell"
+                " empty"
+            )
+        return LabelledSlide(row.slide, row.patient, label, site=site) if label else None
     if label and label not in task.classes:
         raise UserError(
             f"task {task.name}: slide {row.slide} has {task.label} {label!r}, not one of"
@@ -52,7 +62,7 @@ def labelled_slide(task: ClassTask | SurvivalTask, row: SheetRow) -> LabelledSli
     return LabelledSlide(row.slide, row.patient, label, site=site) if label else None
 
 
-def site_of(task: ClassTask | SurvivalTask, row: SheetRow) -> str:
+def site_of(task: TaskSettings, row: SheetRow) -> str:
     """The value that the folds of a task keep together; empty: unknown, or they keep nothing together."""
     column = task.folds.preserve if isinstance(task.folds, GeneratedFolds) else None
     return column_value(row, column) if column else ""
@@ -68,7 +78,7 @@ def survival_slide(task: SurvivalTask, row: SheetRow, site: str) -> LabelledSlid
             f"task {task.name}: slide {row.slide} has {task.event} {event!r}; write 1 (seen), 0 (censored), or leave"
             " the cell empty"
         )
-    if not is_time(time):
+    if not is_number(time) or float(time) < 0:
         raise UserError(
             f"task {task.name}: slide {row.slide} has {task.time} {time!r}; write a time of 0 or more, or leave the"
             " cell empty"
@@ -76,29 +86,29 @@ def survival_slide(task: SurvivalTask, row: SheetRow, site: str) -> LabelledSlid
     return LabelledSlide(row.slide, row.patient, time, event, site)
 
 
-def is_time(text: str) -> bool:
-    """Whether a cell is a finite number of 0 or more; what Python alone reads as one (1_0) is none."""
+def is_number(text: str) -> bool:
+    """Whether a cell is a finite number; what Python alone reads as one (1_0) is none."""
     try:
-        return text.isascii() and "_" not in text and 0 <= float(text) < math.inf
+        return text.isascii() and "_" not in text and math.isfinite(float(text))
     except ValueError:
         return False
 
 
-def refuse_mixed_patients(task: str, slides: Sequence[LabelledSlide]) -> None:
+def refuse_mixed_patients(task: TaskSettings, slides: Sequence[LabelledSlide]) -> None:
     """Refuse a patient whose slides have different labels."""
     first: dict[str, LabelledSlide] = {}
     for slide in slides:
         other = first.setdefault(slide.patient, slide)
-        if outcome(other) != outcome(slide):
+        if outcome(task, other) != outcome(task, slide):
             raise UserError(
-                f"task {task}: patient {slide.patient} has slides of different labels ({other.slide}:"
+                f"task {task.name}: patient {slide.patient} has slides of different labels ({other.slide}:"
                 f" {label_text(other)}, {slide.slide}: {label_text(slide)}); correct the sheet, or set level: slide"
             )
 
 
-def outcome(slide: LabelledSlide) -> tuple[str | float, str]:
-    """Class, or time (12 and 12.0 are one) and event."""
-    return (float(slide.label) if slide.event else slide.label), slide.event
+def outcome(task: TaskSettings, slide: LabelledSlide) -> tuple[str | float, str]:
+    """Class, or number (12 and 12.0 are one), and the event of a time."""
+    return (slide.label if isinstance(task, ClassTask) else float(slide.label)), slide.event
 
 
 def label_text(slide: LabelledSlide) -> str:
@@ -106,27 +116,50 @@ def label_text(slide: LabelledSlide) -> str:
     return f"{slide.label} {slide.event}".strip()
 
 
-def strata_of(task: ClassTask | SurvivalTask) -> list[str]:
-    """What folds spread evenly: classes, or censored and seen."""
-    return [CENSORED, SEEN] if isinstance(task, SurvivalTask) else task.classes
+def strata_of(task: TaskSettings, slides: Sequence[LabelledSlide]) -> tuple[list[str], list[LabelledSlide]]:
+    """What generated folds spread evenly: classes, censored and seen, or groups of values; and the slides by it."""
+    if isinstance(task, RegressionTask):
+        return value_groups(slides, task.folds.n_folds if isinstance(task.folds, GeneratedFolds) else 1)
+    return ([CENSORED, SEEN] if isinstance(task, SurvivalTask) else task.classes), list(slides)
 
 
-def check_task(task: ClassTask | SurvivalTask, slides: Sequence[LabelledSlide]) -> None:
+def value_groups(slides: Sequence[LabelledSlide], n_folds: int) -> tuple[list[str], list[LabelledSlide]]:
+    """Groups of equally many patients, from low to high mean values, and the slides with their group as label.
+
+    At most VALUE_GROUPS, and so many that each has a patient for every fold, if there are enough.
+    """
+    values: dict[str, list[float]] = {}
+    for slide in slides:
+        values.setdefault(slide.patient, []).append(float(slide.label))
+    ranked = sorted(values, key=lambda patient: (fmean(values[patient]), patient))
+    n_groups = max(1, min(VALUE_GROUPS, len(ranked) // n_folds))
+    names = [f"{number + 1} of {n_groups}" for number in range(n_groups)]
+    group = {patient: names[place * n_groups // len(ranked)] for place, patient in enumerate(ranked)}
+    return names, [replace(slide, label=group[slide.patient]) for slide in slides]
+
+
+def check_task(task: TaskSettings, slides: Sequence[LabelledSlide]) -> None:
     """Refuse a task that its slides cannot carry.
 
     Raises:
-        UserError: fewer than two classes have slides, no event was seen, generated folds would leave a test set
-            without a class or an event, or they cannot preserve sites.
+        UserError: fewer than two classes or values have slides, no event was seen, generated folds would leave a test
+            set without a class or an event, or they cannot preserve sites.
     """
     n_slides = Counter(slide.stratum for slide in slides)
     if isinstance(task, SurvivalTask):
         check_events(task, n_slides)
-    else:
+    elif isinstance(task, ClassTask):
         check_class_sizes(task, n_slides)
         check_few_shot(task, slides)
+    elif len(n_slides) < 2:
+        raise UserError(
+            f"task {task.name}: slides of different values are needed, {len(slides)} have"
+            f" {', '.join(n_slides) or 'one'}; fill column {task.label}"
+        )
     if isinstance(task.folds, GeneratedFolds):
-        check_fold_count(task, task.folds.n_folds, patients_by_stratum(strata_of(task), slides))
-        check_sites(task.name, task.folds, strata_of(task), slides)
+        strata, by_stratum = strata_of(task, slides)
+        check_fold_count(task, task.folds.n_folds, patients_by_stratum(strata, by_stratum))
+        check_sites(task.name, task.folds, strata, by_stratum)
 
 
 def check_class_sizes(task: ClassTask, n_slides: Counter[str]) -> None:
@@ -166,10 +199,11 @@ def check_events(task: SurvivalTask, n_slides: Counter[str]) -> None:
         )
 
 
-def check_fold_count(task: ClassTask | SurvivalTask, n_folds: int, patients: dict[str, list[str]]) -> None:
+def check_fold_count(task: TaskSettings, n_folds: int, patients: dict[str, list[str]]) -> None:
     """Refuse more folds than the rarest class has patients, or than patients have events."""
     survival = isinstance(task, SurvivalTask)
-    word = task.event if isinstance(task, SurvivalTask) else "class"
+    words = {"survival": getattr(task, "event", ""), "regression": "group of values"}
+    word = words.get(task.kind, "class")
     counts = ", ".join(f"{name}: {len(group)}" for name, group in patients.items())
     rarest = SEEN if survival else min(patients, key=lambda name: len(patients[name]))
     if len(patients[rarest]) < n_folds:
@@ -179,7 +213,7 @@ def check_fold_count(task: ClassTask | SurvivalTask, n_folds: int, patients: dic
         )
 
 
-def n_cases(slides: Sequence[LabelledSlide], task: ClassTask | SurvivalTask) -> int:
+def n_cases(slides: Sequence[LabelledSlide], task: TaskSettings) -> int:
     """Slides, or patients in a task that predicts these."""
     return len(slides) if task.level == "slide" else len({slide.patient for slide in slides})
 

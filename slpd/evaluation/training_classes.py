@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from slpd.artifacts.evaluation.folds import Fold
 from slpd.errors import EvaluationError
-from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, Level, SurvivalTask
+from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, Level, SurvivalTask, TaskSettings
 from slpd.settings.heads import KnnHead, LogisticHead
 
 
-def check_training(task: ClassTask | SurvivalTask, number: int, fold: Fold) -> None:
+def check_training(task: TaskSettings, number: int, fold: Fold) -> None:
     """Refuse a fold that no head can learn from.
 
     Raises:
@@ -17,11 +17,12 @@ def check_training(task: ClassTask | SurvivalTask, number: int, fold: Fold) -> N
     classes = sorted({slide.label for slide in fold.train})
     if fold.train and (isinstance(task, SurvivalTask) or len(classes) > 1):
         return
-    what = f"all {len(fold.train)} training slides are of class {classes[0]}" if fold.train else "no training slides"
+    word = "class" if isinstance(task, ClassTask) else "value"
+    what = f"all {len(fold.train)} training slides are of {word} {classes[0]}" if fold.train else "no training slides"
     raise EvaluationError(f"task {task.name}, fold {number}: {what}; {advice(task, number)}")
 
 
-def advice(task: ClassTask | SurvivalTask, number: int) -> str:
+def advice(task: TaskSettings, number: int) -> str:
     """What to do about a fold with the wrong training slides."""
     if not isinstance(task.folds, ImportedFolds):
         fewer = "use fewer folds, " if isinstance(task.folds, GeneratedFolds) else ""
@@ -57,16 +58,16 @@ def check_validation(head: LogisticHead, number: int, n_validation: int) -> None
         )
 
 
-def classes_not_trained(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -> dict[str, list[int]]:
+def classes_not_trained(task: TaskSettings, folds: Sequence[Fold]) -> dict[str, list[int]]:
     """Class -> the folds in which no training slide has it: what heads predict of it there is not learnt."""
-    if isinstance(task, SurvivalTask):
+    if not isinstance(task, ClassTask):
         return {}
     trained = [{slide.label for slide in fold.train} for fold in folds]
     without = {name: [k for k, classes in enumerate(trained) if name not in classes] for name in task.classes}
     return {name: numbers for name, numbers in without.items() if numbers}
 
 
-def untrained_text(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -> list[str]:
+def untrained_text(task: TaskSettings, folds: Sequence[Fold]) -> list[str]:
     """A line for each class that is not trained in some folds."""
     return [
         f"class {name} has no training slide in {len(numbers)} of {len(folds)} folds ({', '.join(map(str, numbers))}),"

@@ -144,6 +144,25 @@ def draw_confusion(panels: Mapping[str, NDArray[np.int64]], classes: Sequence[st
     return figure
 
 
+def draw_regression(panels: Mapping[str, NDArray[np.float64]], what: str) -> Figure:
+    """One panel per variant: the predicted value of every case against the true one.
+
+    Args:
+        panels: Variant -> (n, 2) true and predicted values.
+        what: What they are.
+    """
+    figure, places = grid(list(panels), 2.9, 3.2)
+    everything = np.concatenate(list(panels.values()))
+    low, high = float(everything.min()), float(everything.max())
+    room = 0.04 * (high - low or 1)
+    for axes, values in zip(places, panels.values(), strict=True):
+        axes.plot([low, high], [low, high], color=FAINT, linewidth=0.8)
+        axes.scatter(values[:, 0], values[:, 1], s=12, color=COLOURS[0], alpha=0.5, linewidths=0)
+        limits = (low - room, high + room)
+        axes.set(xlabel=f"true {short(what)}", ylabel="predicted", xlim=limits, ylim=limits, aspect="equal")
+    return figure
+
+
 def grid(titles: Sequence[str], width: float, height: float, widest: int = WIDEST) -> tuple[Figure, list[Axes]]:
     """A figure with one panel per title, inches wide and high each; panels beyond the last are empty."""
     columns = min(len(titles), widest)

@@ -15,6 +15,20 @@ from slpd.report.site import Rows
 TOP_REGIONS = 6  # per slide, fold and head, with the attention of their patches
 
 
+# What a page calls the best and the worst cases, their truth, what is predicted, and the score; empty: it is not shown.
+WORDS = {
+    "survival": ("Highest predicted risk", "Lowest predicted risk", "time and event", "predicted risk", ""),
+    "regression": ("Smallest errors", "Largest errors", "true value", "predicted", ""),
+}
+CLASS_WORDS = ("Best classified", "Worst classified", "true class", "predicted", "probability of the true class")
+
+
+def words_of(kind: str) -> dict[str, str]:
+    """The words of a kind of task."""
+    names = ("best", "worst", "label", "predicted", "score")
+    return dict(zip(names, WORDS.get(kind, CLASS_WORDS), strict=True))
+
+
 @dataclass(frozen=True)
 class PredictedCase:
     """A test case of a fold, a slide or a patient, as a head predicts it."""
@@ -22,10 +36,10 @@ class PredictedCase:
     fold: int
     slides: Sequence[str]
     patient: str
-    label: str  # a class, or the time
+    label: str  # a class, the time, or the value
     event: str  # of a survival task: 1 seen, 0 censored
-    predicted: str  # a class, or the risk
-    score: float  # probability of the true class, 0-1; of a survival task the risk
+    predicted: str  # a class, the risk, or the value
+    score: float  # probability of the true class, 0-1; the risk; less the error of the value
 
 
 def attention_data(
@@ -36,7 +50,7 @@ def attention_data(
     Args:
         view: The cohort of the task.
         names: Task, variant, head.
-        kind: Kind of the task: its cases are ranked by the probability of their true class, survival by risk.
+        kind: Kind of the task: its cases are ranked by the probability of their true class, by risk, or by error.
         cases: All test cases of all folds.
         n_shown: Cases shown from either end.
     """
@@ -47,13 +61,13 @@ def attention_data(
         "task": names[0],
         "variant": names[1],
         "head": names[2],
-        "survival": kind == "survival",
+        "words": words_of(kind),
         "cases": [
             {
                 "fold": case.fold,
                 "slides": [index[slide] for slide in case.slides],
                 "label": case.label if kind != "survival" else f"{case.label} ({seen(case.event)})",
-                "predicted": case.predicted if kind != "survival" else f"{case.score:.3f}",
+                "predicted": case.predicted if words_of(kind)["score"] else f"{float(case.predicted):.3f}",
                 "score": round(case.score, 4),
             }
             for case in cases

@@ -1,11 +1,12 @@
 """What the report shows, in sentences made of its figures: of a table, of prototypes, of the slide graph."""
 
+import math
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.report.words import decimal
+from slpd.report.words import NONE, decimal
 from slpd.settings.tables import Metric
 from slpd.tables.comparisons import Comparison
 from slpd.tables.content import TITLES, TableContent
@@ -33,18 +34,21 @@ def sentence_of(comparison: Comparison, first: str, level: float) -> str:
     found, sign = comparison.difference, -1 if turned else 1
     low, high = sorted((sign * found.low, sign * found.high))
     where = f"{TITLES[comparison.metric]} of {comparison.task} under {comparison.head}"
+    mean = signed(sign * found.mean)
+    if found.why:
+        return f"{first} against {other}, {where}: {mean}, not tested: {found.why}."
     verdict = (
         f"{comparison.better(level)} is better beyond noise" if comparison.better(level) else "not distinguishable"
     )
     return (
-        f"{first} against {other}, {where}: {signed(sign * found.mean)} ({100 * level:g} % interval {signed(low)} to"
+        f"{first} against {other}, {where}: {mean} ({100 * level:g} % interval {signed(low)} to"
         f" {signed(high)}), {verdict}."
     )
 
 
 def signed(number: float) -> str:
-    """A difference with its sign, to three places; a zero is +0.000."""
-    return f"{round(number, 3) + 0.0:+.3f}"
+    """A difference with its sign, to three places; a zero is +0.000, and without a figure there is a dash."""
+    return NONE if math.isnan(number) else f"{round(number, 3) + 0.0:+.3f}"
 
 
 def settled(variant: str, moved: NDArray[np.float64]) -> str:

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from itertools import product
 
 from slpd.report.site import HOME, Link
-from slpd.settings.evaluation import ClassTask, SurvivalTask
+from slpd.settings.evaluation import TaskSettings
 from slpd.settings.experiment import Experiment
 from slpd.settings.heads import TrainedHead
 from slpd.settings.section import named
 
-WeighingHead = tuple[ClassTask | SurvivalTask, str, str]  # task, variant and head of an evaluation
+WeighingHead = tuple[TaskSettings, str, str]  # task, variant and head of an evaluation
 
 
 def page_name(*words: str) -> str:

@@ -13,9 +13,16 @@ from slpd.artifacts.evaluation.metric_intervals import MetricInterval
 from slpd.artifacts.evaluation.predictions import Prediction
 from slpd.evaluation.reliability import reliability
 from slpd.evaluation.roc import mean_roc
-from slpd.plots.evaluation_figures import Measured, draw_calibration, draw_confusion, draw_folds, draw_roc
+from slpd.plots.evaluation_figures import (
+    Measured,
+    draw_calibration,
+    draw_confusion,
+    draw_folds,
+    draw_regression,
+    draw_roc,
+)
 from slpd.report.site import Rows
-from slpd.settings.evaluation import ClassTask
+from slpd.settings.evaluation import ClassTask, RegressionTask
 from slpd.settings.tables import Table, metrics_of
 from slpd.tables.content import TITLES
 from slpd.tables.facts import TaskFacts
@@ -69,9 +76,9 @@ def folds_figure(facts: TaskFacts, evaluations: Sequence[Evaluated], table: Tabl
 def fold_panels(
     facts: TaskFacts, evaluations: Sequence[Evaluated], table: Table
 ) -> dict[str, dict[str, list[Measured | None]]]:
-    """Title of a metric -> head -> variant after variant; metrics of other kinds of task are left out."""
+    """Title of a metric -> head -> variant after variant; those of other kinds or without a figure are left out."""
     by_names = {(evaluation.head, evaluation.variant): evaluation for evaluation in evaluations}
-    return {
+    panels = {
         TITLES[metric]: {
             head: [measured(by_names.get((head, variant)), metric) for variant in table.variants]
             for head in table.heads
@@ -79,6 +86,7 @@ def fold_panels(
         for metric in metrics_of(facts.kind)
         if metric in table.metrics
     }
+    return {title: heads for title, heads in panels.items() if any(any(some) for some in heads.values())}
 
 
 def measured(evaluated: Evaluated | None, metric: str) -> Measured | None:
@@ -128,6 +136,23 @@ def confusion_figures(task: ClassTask, evaluations: Sequence[Evaluated]) -> list
             confusion_table(head, matrices, task.classes),
         )
         for head, matrices in by_head(evaluations, lambda evaluation: confusion_matrix(task, evaluation)).items()
+    ]
+
+
+def regression_figures(task: RegressionTask, evaluations: Sequence[Evaluated]) -> list[DrawnFigure]:
+    """A figure of predicted against true values per head."""
+    panels = by_head(
+        evaluations, lambda each: np.array([(float(case.label), case.outputs[0]) for case in each.predictions])
+    )
+    return [
+        DrawnFigure(
+            f"values-{head}",
+            draw_regression(of_head, task.label),
+            f"Predicted and true values, {head}",
+            "Test cases of all folds; on the line a prediction is right.",
+            points_table({head: of_head}, ["true", "predicted"]),
+        )
+        for head, of_head in panels.items()
     ]
 
 

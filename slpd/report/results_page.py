@@ -7,26 +7,38 @@ from itertools import groupby
 from typing import Any
 
 from slpd.report.navigation import page_name
-from slpd.report.result_figures import DrawnFigure, Evaluated, class_figures, confusion_figures, folds_figure
+from slpd.report.result_figures import (
+    DrawnFigure,
+    Evaluated,
+    class_figures,
+    confusion_figures,
+    folds_figure,
+    regression_figures,
+)
 from slpd.report.robustness_part import ByVariant, robustness_part
 from slpd.report.site import FigureBlock, Site, columns
 from slpd.report.subgroups_part import SubgroupResults, subgroups_part
-from slpd.report.words import decimal
-from slpd.settings.evaluation import ClassTask, SurvivalTask
+from slpd.report.survival_figures import NOT_TESTED, TEST_COLUMNS, survival_figures, test_rows
+from slpd.report.words import NONE, decimal
+from slpd.settings.evaluation import ClassTask, RegressionTask, SurvivalTask, TaskSettings
 from slpd.settings.tables import Table
 from slpd.tables.cells import PrintedCell
 from slpd.tables.content import TITLES, TableContent
 from slpd.tables.facts import TaskFacts
 
-DIFFERENCE_COLUMNS = columns(["task", "metric", "head", "first", "second"], ["difference", "interval", "p"])
-SURVIVAL_NOTE = "A survival task: ROC curves, calibration and confusion are of classes."
+DIFFERENCE_NAMES = ["task", "metric", "head", "first", "second"]
+DIFFERENCE_COLUMNS = [*columns(DIFFERENCE_NAMES, ["difference", "interval", "p"]), *columns([NOT_TESTED])]
+SURVIVAL_NOTE = (
+    "A p-value of all folds takes them for independent, though each fold's cases trained the heads of the others"
+    " (Simon et al., Brief. Bioinform. 12, 2011): it describes the curves, and is no proof."
+)
 
 
 @dataclass(frozen=True)
 class TaskResults:
     """What a table's page shows of a task."""
 
-    task: ClassTask | SurvivalTask
+    task: TaskSettings
     facts: TaskFacts
     evaluations: Sequence[Evaluated]
     subgroups: SubgroupResults
@@ -83,9 +95,9 @@ def differences_part(shown: TableContent) -> dict[str, Any]:
     for comparison in shown.comparisons:
         difference = comparison.difference
         names = [comparison.task, TITLES[comparison.metric], comparison.head, comparison.first, comparison.second]
-        mean = "–" if math.isnan(difference.mean) else f"{difference.mean:+.3f}"
-        interval = "–" if math.isnan(difference.low) else f"{difference.low:+.3f} to {difference.high:+.3f}"
-        rows.append([*names, mean, interval, decimal(difference.p_value)])
+        mean = NONE if math.isnan(difference.mean) else f"{difference.mean:+.3f}"
+        interval = NONE if math.isnan(difference.low) else f"{difference.low:+.3f} to {difference.high:+.3f}"
+        rows.append([*names, mean, interval, decimal(difference.p_value), difference.why])
     return {"difference_columns": DIFFERENCE_COLUMNS, "differences": rows}
 
 
@@ -98,15 +110,30 @@ def task_section(site: Site, table: Table, shown: TableContent, results: TaskRes
     if tested and isinstance(task, ClassTask):
         drawn += class_figures(task, tested)
         confusion += confusion_figures(task, tested)
+    if isinstance(task, SurvivalTask):
+        drawn += survival_figures(task, tested)
+    if tested and isinstance(task, RegressionTask):
+        drawn += regression_figures(task, tested)
     prefix = f"{table.name}-{task.name}"
     return {
         "task": task.name,
         "figures": [write_drawn(site, prefix, figure) for figure in drawn],
         "confusion": [write_drawn(site, prefix, figure) for figure in confusion],
+        "tests": log_rank_part(site, prefix, tested) if tested and isinstance(task, SurvivalTask) else None,
         "subgroups": subgroups_part(site, prefix, table, results.subgroups),
         "robustness": robustness_part(site, prefix, results.robustness),
-        "notes": [] if isinstance(task, ClassTask) else [SURVIVAL_NOTE],
         "failed": [f"{failed.head} on {failed.variant}: {failed.why}" for failed in results.evaluations if failed.why],
+    }
+
+
+def log_rank_part(site: Site, prefix: str, evaluations: Sequence[Evaluated]) -> dict[str, object]:
+    """The log-rank tests of a survival task, their file written."""
+    rows = test_rows(evaluations)
+    return {
+        "columns": [*columns(TEST_COLUMNS[:3], TEST_COLUMNS[3:-1]), *columns(TEST_COLUMNS[-1:])],
+        "rows": rows,
+        "csv": site.write_csv(f"{prefix}-log-rank", [TEST_COLUMNS, *rows]),
+        "note": SURVIVAL_NOTE,
     }
 
 

@@ -211,7 +211,7 @@ def write_attention(site: Site, results: VariantResults, head: HeadResults, n_ca
         "variant": results.variant,
         "task": head.task.name,
         "head": head.head,
-        "survival": head.task.kind == "survival",
+        "words": data["words"],
         "level": head.task.level,
         "why": head.why,
         "grid": round(results.attention.attention.shape[2] ** 0.5),

@@ -21,14 +21,14 @@ from slpd.plots.prototype_figures import Group
 from slpd.report.attention import PredictedCase
 from slpd.report.cohort_view import CohortView, SlideView, column
 from slpd.report.palette import SERIES_COLOURS
-from slpd.settings.evaluation import ClassTask, SurvivalTask
+from slpd.settings.evaluation import ClassTask, RegressionTask, TaskSettings
 
 
 @dataclass(frozen=True)
 class HeadResults:
     """What a head predicts, and by which regions."""
 
-    task: ClassTask | SurvivalTask
+    task: TaskSettings
     head: str
     cases: Sequence[PredictedCase]
     weights: Mapping[str, Mapping[int, NDArray[np.float32]]]  # slide -> fold -> weight of each region
@@ -91,7 +91,12 @@ def value_groups(view: CohortView, name: str, slides: Sequence[str]) -> list[Gro
     return [group for group in groups if len(group.members)]
 
 
-def predicted_case(task: ClassTask | SurvivalTask, line: Prediction) -> PredictedCase:
-    """A test case with its score: the probability of the true class, or the risk."""
-    score = float(line.predicted) if isinstance(task, SurvivalTask) else line.outputs[task.classes.index(line.label)]
+def predicted_case(task: TaskSettings, line: Prediction) -> PredictedCase:
+    """A test case with its score: the probability of the true class, the risk, or less the error."""
+    if isinstance(task, ClassTask):
+        score = line.outputs[task.classes.index(line.label)]
+    elif isinstance(task, RegressionTask):
+        score = -abs(float(line.predicted) - float(line.label))
+    else:
+        score = float(line.predicted)
     return PredictedCase(line.fold, line.slides, line.patient, line.label, line.event, line.predicted, score)

@@ -82,7 +82,7 @@ class AllSlides(FewShot):
 
 Folds = Annotated[GeneratedFolds | ImportedFolds | AllSlides, Field(discriminator="kind")]
 Level = Literal["slide", "patient"]
-TaskKind = Literal["subtyping", "ordinal", "survival"]
+TaskKind = Literal["subtyping", "ordinal", "survival", "regression"]
 
 
 class AnyTask(Section):
@@ -157,6 +157,11 @@ class ClassTask(AnyTask):
         """Names of a head's outputs for a slide: the probability of each class."""
         return [f"prob_{name}" for name in self.classes]
 
+    @property
+    def n_logits(self) -> int:
+        """Values that a network gives for a case."""
+        return len(self.classes)
+
 
 class SurvivalTask(AnyTask):
     """Time to an event, seen or censored, in discrete time."""
@@ -165,6 +170,11 @@ class SurvivalTask(AnyTask):
     time: str = Field(description="column of the sheet with the time to event or censoring; empty: not in the task")
     event: str = Field(description="column of the sheet: 1 the event was seen, 0 the slide's patient is censored")
     n_bins: int = Field(ge=2, description="intervals of time, with equally many training events in each")
+    loss: Literal["discrete", "cox"] = Field(
+        default="discrete",
+        description="of heads that are trained in steps; discrete: likelihood of the intervals' hazards; cox: partial"
+        " likelihood (ties: Breslow), with Breslow's baseline hazard in the intervals",
+    )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -175,6 +185,36 @@ class SurvivalTask(AnyTask):
     def outputs(self) -> list[str]:
         """Names of a head's outputs for a slide: the hazard in each interval of time."""
         return [f"hazard_{number}" for number in range(self.n_bins)]
+
+    @property
+    def n_logits(self) -> int:
+        """Values that a network gives for a case."""
+        return 1 if self.loss == "cox" else self.n_bins
+
+
+class RegressionTask(AnyTask):
+    """A number of slides or patients: an age, a score, the expression of a gene."""
+
+    kind: Literal["regression"]
+    label: str = Field(description="column of the cohort's sheet with numbers; empty cells: slide not in the task")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the sheet it reads."""
+        return (self.label,)
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of a head's outputs for a slide: the number."""
+        return ["value"]
+
+    @property
+    def n_logits(self) -> int:
+        """Values that a network gives for a case."""
+        return 1
+
+
+TaskSettings = ClassTask | SurvivalTask | RegressionTask
 
 
 class PredictedCohort(Section):
@@ -195,12 +235,13 @@ def kind_of(task: object) -> str:
 Task = Annotated[
     Annotated[ClassTask, Tag("subtyping")]
     | Annotated[ClassTask, Tag("ordinal")]
-    | Annotated[SurvivalTask, Tag("survival")],
+    | Annotated[SurvivalTask, Tag("survival")]
+    | Annotated[RegressionTask, Tag("regression")],
     Discriminator(kind_of),
 ]
 
 
-def task_from_json(text: str) -> ClassTask | SurvivalTask:
+def task_from_json(text: str) -> TaskSettings:
     """The task from a rule's JSON param.
 
     Raises:

@@ -13,6 +13,7 @@ from slpd.settings.evaluation import (
     ImportedFolds,
     Intervals,
     PredictedCohort,
+    SurvivalTask,
     Task,
     TaskKind,
 )
@@ -390,6 +391,7 @@ def load_experiment(config: Mapping[str, Any]) -> Experiment:
     check_names(experiment)
     refuse_names_of_differences(experiment.tables)
     check_metrics(experiment)
+    check_cox(experiment)
     check_grids(experiment)
     for cohort in experiment.cohorts:
         check_geometry(experiment, cohort)
@@ -465,9 +467,23 @@ def check_metrics(experiment: Experiment) -> None:
         for metric in table.metrics:
             if not any(metric in metrics_of(kinds[task]) for task in table.tasks):
                 raise UserError(
-                    f"tables.{table.name}.metrics: no task of the table has {metric}; c_index is of survival tasks,"
-                    " all others are of classes"
+                    f"tables.{table.name}.metrics: no task of the table has {metric}; its tasks have"
+                    f" {', '.join(dict.fromkeys(m for task in table.tasks for m in metrics_of(kinds[task])))}"
                 )
+
+
+def check_cox(experiment: Experiment) -> None:
+    """Refuse to train with Cox's loss where a step has one bag, which is compared with none."""
+    cox = {task.name for task in experiment.tasks if isinstance(task, SurvivalTask) and task.loss == "cox"}
+    for table in experiment.tables:
+        for head in (named(experiment.heads, name) for name in table.heads):
+            if isinstance(head, TrainedHead) and experiment.head_presets[head.preset].batch_size == 1:
+                for task in sorted(cox & set(table.tasks)):
+                    raise UserError(
+                        f"tasks.{task}.loss: cox compares the bags of a step with each other, but head_presets."
+                        f"{head.preset}.batch_size is 1 (head {head.name}, table {table.name}); raise it, or take"
+                        " another preset"
+                    )
 
 
 def check_grids(experiment: Experiment) -> None:

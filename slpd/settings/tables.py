@@ -1,5 +1,6 @@
 """Settings of tables."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal, Self, get_args
 
@@ -9,19 +10,43 @@ from slpd.errors import UserError
 from slpd.settings.evaluation import TaskKind
 from slpd.settings.section import Name, Section
 
-Metric = Literal["auc", "accuracy", "balanced_accuracy", "f1", "kappa", "ece", "c_index"]
+Metric = Literal[
+    "auc",
+    "auprc",
+    "accuracy",
+    "balanced_accuracy",
+    "sensitivity",
+    "specificity",
+    "f1",
+    "mcc",
+    "kappa",
+    "ece",
+    "c_index",
+    "uno_c_index",
+    "td_auc",
+    "ibs",
+    "r2",
+    "mae",
+    "pearson",
+    "spearman",
+]
 METRICS: tuple[Metric, ...] = get_args(Metric)
-LESS_IS_BETTER: tuple[Metric, ...] = ("ece",)
+SURVIVAL_METRICS: tuple[Metric, ...] = ("c_index", "uno_c_index", "td_auc", "ibs")
+REGRESSION_METRICS: tuple[Metric, ...] = ("r2", "mae", "pearson", "spearman")
+OF_OTHER_SPLITS: tuple[Metric, ...] = ("sensitivity", "specificity", "uno_c_index", "td_auc", "ibs")  # need them, too
+LESS_IS_BETTER: tuple[Metric, ...] = ("ece", "ibs", "mae")
 
 
-def range_of(metric: Metric) -> tuple[int, int]:
-    """The lowest and the highest value that a metric can have; a kappa below 0 is worse than chance."""
-    return (-1 if metric == "kappa" else 0, 1)
+def range_of(metric: Metric) -> tuple[float, float]:
+    """The lowest and the highest value that a metric can have; a correlation, a kappa or an MCC may be below 0."""
+    low = -1 if metric in ("kappa", "mcc", "pearson", "spearman") else -math.inf if metric == "r2" else 0
+    return (low, math.inf if metric == "mae" else 1)
 
 
 def metrics_of(kind: TaskKind) -> tuple[Metric, ...]:
     """The metrics that a kind of task has."""
-    return ("c_index",) if kind == "survival" else tuple(metric for metric in METRICS if metric != "c_index")
+    others = {"survival": SURVIVAL_METRICS, "regression": REGRESSION_METRICS}
+    return others.get(kind, tuple(m for m in METRICS if m not in SURVIVAL_METRICS + REGRESSION_METRICS))
 
 
 class Table(Section):

@@ -11,10 +11,10 @@ from slpd.artifacts.slides.sheet import SheetRow, read_sheet
 from slpd.cohort_check import CohortPlan, check_cohort
 from slpd.evaluation.no_figures import no_figures_text
 from slpd.evaluation.preserved_sites import site_warnings
-from slpd.evaluation.task_folds import make_folds
-from slpd.evaluation.tasks import labelled_slides, strata_of
+from slpd.evaluation.task_folds import make_folds, stratified_folds
+from slpd.evaluation.tasks import labelled_slides
 from slpd.evaluation.training_classes import untrained_text
-from slpd.settings.evaluation import ClassTask, SurvivalTask
+from slpd.settings.evaluation import TaskSettings
 from slpd.settings.heads import AnyHead
 
 log = logging.getLogger(__name__)
@@ -47,12 +47,12 @@ def run(args: argparse.Namespace) -> None:
     write_text(args.out, "\n".join([*findings, *warnings]) + "\n")
 
 
-def task_warnings(task: ClassTask | SurvivalTask, usable: Sequence[SheetRow], heads: Sequence[AnyHead]) -> list[str]:
+def task_warnings(task: TaskSettings, usable: Sequence[SheetRow], heads: Sequence[AnyHead]) -> list[str]:
     """What the folds of a task do not allow, although the task can be split.
 
     Raises:
         UserError: it cannot be, or a fold cannot be trained on.
     """
     folds = make_folds(task, labelled_slides(task, usable))
-    lines = [*untrained_text(task, folds), *site_warnings(strata_of(task), folds)]
+    lines = [*untrained_text(task, folds), *site_warnings(*stratified_folds(task, folds))]
     return [*(f"task {task.name}: {line}" for line in lines), *no_figures_text(task, folds, heads)]

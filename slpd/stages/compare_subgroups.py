@@ -13,11 +13,10 @@ from slpd.artifacts.evaluation.subgroup_tables import SubgroupFigure, SubgroupGa
 from slpd.artifacts.slides.sheet import read_sheet
 from slpd.evaluation.cases import Outcomes
 from slpd.evaluation.subgroup_values import UNKNOWN, group_of_case, groups_of, in_order
-from slpd.evaluation.subgroups import TestedCases, group_interval, largest_gaps
+from slpd.evaluation.subgroups import TestedCases, group_interval, largest_gaps, metrics_of_parts
 from slpd.evaluation.tasks import SEEN
-from slpd.settings.evaluation import ClassTask, Intervals, SurvivalTask, task_from_json
+from slpd.settings.evaluation import ClassTask, Intervals, RegressionTask, SurvivalTask, TaskSettings, task_from_json
 from slpd.settings.subgroups import SubgroupColumn, Subgroups
-from slpd.settings.tables import metrics_of
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ class Parted:
 
     def __init__(
         self,
-        task: ClassTask | SurvivalTask,
+        task: TaskSettings,
         names: tuple[str, str],
         column: SubgroupColumn,
         predictions: Sequence[Prediction],
@@ -94,7 +93,7 @@ class Parted:
             members, n_patients = self.groups == group, self.n_patients(group)
             source = (*self.source, group, int(members.sum()), n_patients)
             if why := why_none(group, n_patients, settings.min_patients):
-                for metric in metrics_of(self.task.kind):
+                for metric in metrics_of_parts(self.task.kind):
                     yield SubgroupFigure(*source, metric, *NO_FIGURE, intervals.level, why)
                 continue
             rng = np.random.default_rng([settings.seed, *group.encode()])
@@ -104,9 +103,12 @@ class Parted:
                 yield SubgroupFigure(*source, metric, value, low, high, intervals.level, why)
 
     def gaps(self, settings: Subgroups) -> Iterator[SubgroupGap]:
-        """The largest gaps between groups with figures; none where fewer than two have any."""
+        """The largest gaps between groups with figures; none where fewer than two have any.
+
+        Nor of a regression: groups exchange cases of equal outcomes, which values hardly are.
+        """
         shown = [group for group in self.names if self.n_patients(group) >= settings.min_patients]
-        if len(shown) < 2:
+        if len(shown) < 2 or isinstance(self.task, RegressionTask):
             return
         members = np.isin(self.groups, shown)
         numbers = np.array([shown.index(group) for group in self.groups[members]], np.int64)
@@ -126,7 +128,7 @@ def why_none(group: str, n_patients: int, least: int) -> str:
     return f"fewer than {least} patients" if n_patients < least else ""
 
 
-def tested_cases(task: ClassTask | SurvivalTask, predictions: Sequence[Prediction]) -> TestedCases:
+def tested_cases(task: TaskSettings, predictions: Sequence[Prediction]) -> TestedCases:
     """The test cases of all folds as arrays."""
     outcomes = outcomes_of(task, predictions)
     _, patients = np.unique([case.patient for case in predictions], return_inverse=True)
@@ -145,11 +147,11 @@ def outputs_of(predictions: Sequence[Prediction]) -> NDArray[np.float64]:
     return np.array([case.outputs for case in predictions], np.float64)
 
 
-def outcomes_of(task: ClassTask | SurvivalTask, predictions: Sequence[Prediction]) -> Outcomes:
+def outcomes_of(task: TaskSettings, predictions: Sequence[Prediction]) -> Outcomes:
     """The truth of cases; of survival tasks without intervals of time, which no metric needs."""
     n = len(predictions)
-    if isinstance(task, SurvivalTask):
-        times = np.array([float(case.label) for case in predictions])
-        return Outcomes(np.zeros(n, np.int64), np.array([case.event == SEEN for case in predictions]), times)
-    numbers = np.array([task.classes.index(case.label) for case in predictions], np.int64)
-    return Outcomes(numbers, np.ones(n, bool), np.full(n, np.nan))
+    if isinstance(task, ClassTask):
+        numbers = np.array([task.classes.index(case.label) for case in predictions], np.int64)
+        return Outcomes(numbers, np.ones(n, bool), np.full(n, np.nan))
+    observed = np.array([case.event == SEEN or isinstance(task, RegressionTask) for case in predictions])
+    return Outcomes(np.zeros(n, np.int64), observed, np.array([float(case.label) for case in predictions]))

@@ -23,14 +23,16 @@ from slpd.artifacts.patch_tokens.token_kind import TokenKind, read_token_kind
 from slpd.artifacts.slides.manifest import used_slides
 from slpd.errors import EvaluationError, UserError
 from slpd.evaluation.cases import Cases, evaluation_data
+from slpd.evaluation.fold_reference import FoldReference, fold_reference
 from slpd.evaluation.folds_without import folds_without
 from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.intervals import metric_intervals, tested_patients
 from slpd.evaluation.metrics import point_metrics, predicted_classes
 from slpd.evaluation.prediction import predict
 from slpd.evaluation.reliability import reliability
+from slpd.evaluation.risk_groups import risk_groups
 from slpd.evaluation.survival import risk
-from slpd.settings.evaluation import ClassTask, Intervals, SurvivalTask, task_from_json
+from slpd.settings.evaluation import ClassTask, Intervals, RegressionTask, SurvivalTask, TaskSettings, task_from_json
 from slpd.settings.heads import AnyHead, HeadPreset, head_from_json
 from slpd.settings.recipe import VectorRecipe
 from slpd.settings.tables import metrics_of
@@ -86,10 +88,11 @@ def run(args: argparse.Namespace) -> None:
         write_trained_heads(args.heads, [], card)
         return
     tests = [fold.test for fold in data.folds]
-    metrics = fold_metrics_of(task, source, tests, outputs)
+    references = [fold_reference(data, fold, output) for fold, output in zip(data.folds, outputs, strict=True)]
+    metrics = fold_metrics_of(task, source, tests, outputs, references)
     for fold in metrics:
-        log_metrics(fold, isinstance(task, SurvivalTask))
-    intervals = metric_intervals(task.kind, tests, [output.outputs for output in outputs], settings)
+        log_metrics(fold, task)
+    intervals = metric_intervals(task.kind, tests, [output.outputs for output in outputs], settings, references)
     write_predictions(args.predictions, source, task.outputs, predictions_of(task, tests, outputs))
     write_region_weights(args.weights, region_weights(tests, outputs))
     write_trained_heads(args.heads, [output.parameters for output in outputs], card)
@@ -106,7 +109,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def write_reason(
-    args: argparse.Namespace, task: ClassTask | SurvivalTask, source: tuple[str, str, str], n_folds: int, why: str
+    args: argparse.Namespace, task: TaskSettings, source: tuple[str, str, str], n_folds: int, why: str
 ) -> None:
     """Write the results of an evaluation that the data do not allow: the reason, and no predictions."""
     level = Intervals.from_json(args.settings).level
@@ -123,7 +126,7 @@ def write_reason(
 
 def head_card(
     args: argparse.Namespace,
-    task: ClassTask | SurvivalTask,
+    task: TaskSettings,
     head: AnyHead,
     preset: HeadPreset | None,
     n_folds: int,
@@ -164,32 +167,49 @@ def read_one_kind(manifests: Sequence[Path]) -> TokenKind:
 
 
 def fold_metrics_of(
-    task: ClassTask | SurvivalTask, source: tuple[str, str, str], tests: Sequence[Cases], outputs: Sequence[HeadOutput]
+    task: TaskSettings,
+    source: tuple[str, str, str],
+    tests: Sequence[Cases],
+    outputs: Sequence[HeadOutput],
+    references: Sequence[FoldReference],
 ) -> list[FoldMetrics]:
     """Lines of metrics.csv."""
     name, variant, head = source
     return [
-        FoldMetrics(name, variant, head, number, **{str(metric): value for metric, value in metrics.items()})
-        for number, (test, output) in enumerate(zip(tests, outputs, strict=True))
-        for metrics in [point_metrics(task.kind, test.outcomes, output.outputs)]
+        FoldMetrics(
+            name,
+            variant,
+            head,
+            number,
+            **{str(m): value for m, value in metrics.items()},
+            thresholds=reference.thresholds_text,
+        )
+        for number, (test, output, reference) in enumerate(zip(tests, outputs, references, strict=True))
+        for metrics in [point_metrics(task.kind, test.outcomes, output.outputs, reference)]
     ]
 
 
-def predictions_of(
-    task: ClassTask | SurvivalTask, tests: Sequence[Cases], outputs: Sequence[HeadOutput]
-) -> list[FoldPredictions]:
+def predictions_of(task: TaskSettings, tests: Sequence[Cases], outputs: Sequence[HeadOutput]) -> list[FoldPredictions]:
     """The predictions for every test case."""
     return [
-        FoldPredictions(test.slides, predicted(task, output), output.outputs)
+        FoldPredictions(test.slides, predicted(task, output), output.outputs, groups(task, output))
         for test, output in zip(tests, outputs, strict=True)
     ]
 
 
-def predicted(task: ClassTask | SurvivalTask, output: HeadOutput) -> list[str]:
-    """The predicted class of every case, or its risk."""
+def predicted(task: TaskSettings, output: HeadOutput) -> list[str]:
+    """The predicted class of every case, or its risk, or its value."""
     if isinstance(task, SurvivalTask):
         return [str(float(value)) for value in risk(output.outputs)]
+    if isinstance(task, RegressionTask):
+        return [str(float(value)) for value in output.outputs[:, 0]]
     return [task.classes[number] for number in predicted_classes(output.outputs, task.kind)]
+
+
+def groups(task: TaskSettings, output: HeadOutput) -> list[str]:
+    """The risk group of every case; classes have none."""
+    survival = isinstance(task, SurvivalTask)
+    return risk_groups(output.outputs, output.cut_outputs) if survival else [""] * len(output.outputs)
 
 
 def region_weights(tests: Sequence[Cases], outputs: Sequence[HeadOutput]) -> list[SlideWeights]:
@@ -203,10 +223,10 @@ def region_weights(tests: Sequence[Cases], outputs: Sequence[HeadOutput]) -> lis
 
 
 def calibration_rows(
-    task: ClassTask | SurvivalTask, source: tuple[str, str, str], tests: Sequence[Cases], outputs: Sequence[HeadOutput]
+    task: TaskSettings, source: tuple[str, str, str], tests: Sequence[Cases], outputs: Sequence[HeadOutput]
 ) -> list[tuple[object, ...]]:
     """Lines of calibration.csv."""
-    if isinstance(task, SurvivalTask):
+    if not isinstance(task, ClassTask):
         return []
     bins = reliability([test.outcomes.numbers for test in tests], [output.outputs for output in outputs])
     return [
@@ -215,11 +235,9 @@ def calibration_rows(
     ]
 
 
-def log_metrics(metrics: FoldMetrics, survival: bool) -> None:
+def log_metrics(metrics: FoldMetrics, task: TaskSettings) -> None:
     """One line per fold."""
-    if survival:
-        log.info("fold %d: c-index %.3f", metrics.fold, metrics.c_index)
-        return
-    if math.isnan(metrics.auc):
+    if isinstance(task, ClassTask) and math.isnan(metrics.auc):
         log.warning("fold %d: a class has no test slide, so the AUC is not defined", metrics.fold)
-    log.info("fold %d: AUC %.3f, accuracy %.3f", metrics.fold, metrics.auc, metrics.accuracy)
+    figures = (f"{metric} {getattr(metrics, metric):.3f}" for metric in metrics_of(task.kind))
+    log.info("fold %d: %s", metrics.fold, ", ".join(figures))

@@ -1,7 +1,7 @@
 """Which of two variants is better under the same head, beyond noise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from slpd.artifacts.evaluation.resamples import read_resamples
 from slpd.evaluation.comparison import Difference, bootstrap_difference, paired_difference
-from slpd.evaluation.intervals import UNRESAMPLED
+from slpd.evaluation.intervals import RESAMPLED
 from slpd.settings.tables import LESS_IS_BETTER, Metric, metrics_of
-from slpd.tables.evaluations import Evaluation, Evaluations
+from slpd.tables.evaluations import Evaluation, Evaluations, interval_of, why_without
 from slpd.tables.facts import TaskFacts
 
 
@@ -57,11 +57,15 @@ def compare(
     evaluations: Evaluations, task: TaskFacts, metric: Metric, head: str, pair: tuple[str, str], level: float
 ) -> Difference:
     """The paired difference of two variants under a head."""
-    both = [evaluations[task.task, variant, head] for variant in pair]
-    first, second = ([getattr(fold, metric) for fold in evaluation.folds] for evaluation in both)
-    if not task.external:
-        return paired_difference(first, second, task.test_to_train, level)
-    return bootstrap_difference(first, second, paired_resamples(both, metric), level)
+    both = {variant: evaluations[task.task, variant, head] for variant in pair}
+    first, second = ([getattr(fold, metric) for fold in evaluation.folds] for evaluation in both.values())
+    if task.external:
+        difference = bootstrap_difference(first, second, paired_resamples(list(both.values()), metric), level)
+    else:
+        difference = paired_difference(first, second, task.test_to_train, level)
+    reasons = {variant: why_without(interval_of(evaluation, metric)) for variant, evaluation in both.items()}
+    missing = "; ".join(f"{variant}: {why}" for variant, why in reasons.items() if why)
+    return replace(difference, why=missing or difference.why)
 
 
 def paired_resamples(both: Sequence[Evaluation], metric: Metric) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -70,7 +74,7 @@ def paired_resamples(both: Sequence[Evaluation], metric: Metric) -> tuple[NDArra
     Of an evaluation without figures, of metrics without an interval, or where a variant lacks vectors of some patients.
     """
     nothing = (np.empty(0), np.empty(0))
-    if metric in UNRESAMPLED or any(interval.why for evaluation in both for interval in evaluation.intervals):
+    if metric not in RESAMPLED or any(interval.why for evaluation in both for interval in evaluation.intervals):
         return nothing
     first, second = (read_resamples(evaluation.resamples, metric) for evaluation in both if evaluation.resamples)
     return (first[0], second[0]) if first[1] == second[1] else nothing

@@ -10,12 +10,23 @@ from slpd.tables.facts import TaskFacts
 
 TITLES: dict[Metric, str] = {
     "auc": "AUC",
+    "auprc": "AUPRC",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
     "f1": "F1",
+    "mcc": "MCC",
     "kappa": "kappa",
     "ece": "calibration error",
     "c_index": "c-index",
+    "uno_c_index": "c-index (Uno)",
+    "td_auc": "time-dependent AUC",
+    "ibs": "integrated Brier score",
+    "r2": "R²",
+    "mae": "MAE",
+    "pearson": "Pearson r",
+    "spearman": "Spearman ρ",
 }
 
 # How variants are compared, and whether in tasks with a test cohort.

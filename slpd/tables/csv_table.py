@@ -12,7 +12,20 @@ NAMES = ("head", "variant", "task", "metric")
 FIGURE = ("mean", "std", "low", "high", "level", "best", "why")
 BASIS = ("n_folds", "n_folds_all", "n_slides_used", "n_slides_given")
 PUBLISHED = ("published", "published_std", "published_source", "published_why")
-DIFFERENCES = ("task", "metric", "head", "first", "second", "difference", "low", "high", "level", "p_value", "n_folds")
+DIFFERENCES = (
+    "task",
+    "metric",
+    "head",
+    "first",
+    "second",
+    "difference",
+    "low",
+    "high",
+    "level",
+    "p_value",
+    "n_folds",
+    "why",
+)
 
 
 def as_csv(content: TableContent) -> str:
@@ -53,14 +66,15 @@ def differences_as_csv(content: TableContent) -> str:
     """One line per pair of variants, head, task and metric: first - second, over paired folds.
 
     low, high (interval), level (its confidence level), p_value: of the corrected resampled t-test; in tasks with a test
-    cohort of the paired bootstrap over its patients.
+    cohort of the paired bootstrap over its patients. They are empty where there is none, and why says the reason.
     """
     return as_text(
         DIFFERENCES,
         (
-            (c.task, c.metric, c.head, c.first, c.second, d.mean, d.low, d.high, content.level, d.p_value, d.n_folds)
+            (c.task, c.metric, c.head, c.first, c.second, mean, low, high, content.level, p, d.n_folds, d.why)
             for c in content.comparisons
             for d in [c.difference]
+            for mean, low, high, p in [["" if math.isnan(x) else x for x in (d.mean, d.low, d.high, d.p_value)]]
         ),
     )
 

@@ -11,10 +11,21 @@ from slpd.settings.tables import Metric, Table, metrics_of
 from slpd.tables.cells import Cell
 from slpd.tables.facts import TaskFacts
 
-WHY_UNDEFINED: dict[Metric, str] = {
+NO_THRESHOLD = "no fold has cases of all classes both in validation, by which a threshold is chosen, and in test"
+WHY_UNDEFINED: dict[str, str] = {
     "auc": "a class has no test case in any fold",
+    "auprc": "a class has no test case in any fold",
+    "sensitivity": NO_THRESHOLD,
+    "specificity": NO_THRESHOLD,
+    "mcc": "one class alone is tested in every fold",
     "kappa": "one class alone is tested and predicted in every fold",
     "c_index": "no two test cases of a fold can be compared",
+    "uno_c_index": "no two test cases of a fold can be compared before the last training event",
+    "td_auc": "no fold tests both events before a boundary of the intervals and cases followed to it",
+    "r2": "the test cases of each fold have one value",
+    "pearson": "the test cases, or the predictions, of each fold have one value",
+    "spearman": "the test cases, or the predictions, of each fold have one value",
+    "ibs": "no test case is followed to the last boundary of the intervals",
 }
 
 
@@ -69,6 +80,17 @@ def cell_of(
         return Cell(why=f"not of {task.kind} tasks")
     if variant in unavailable:
         return Cell(why=unavailable[variant])
-    (of,) = (i for i in evaluations[task.task, variant, head].intervals if i.metric == metric)
-    why = of.why if of.n_folds or of.why else f"not defined: {WHY_UNDEFINED.get(metric, 'no test cases')}"
-    return Cell(of.mean, of.std, of.low, of.high, of.n_folds, task.n_folds, why)
+    of = interval_of(evaluations[task.task, variant, head], metric)
+    return Cell(of.mean, of.std, of.low, of.high, of.n_folds, task.n_folds, why_without(of))
+
+
+def interval_of(evaluation: Evaluation, metric: Metric) -> MetricInterval:
+    """A metric over the folds of an evaluation."""
+    return next(interval for interval in evaluation.intervals if interval.metric == metric)
+
+
+def why_without(interval: MetricInterval) -> str:
+    """Why a metric has no figure; empty: it has one."""
+    if interval.n_folds or interval.why:
+        return interval.why
+    return f"not defined: {WHY_UNDEFINED.get(interval.metric, 'no test cases')}"

@@ -9,9 +9,10 @@ from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.artifacts.slides.manifest import ManifestRow
 from slpd.evaluation.balance import balance_text, fold_balance
 from slpd.evaluation.imported_folds import patient_overlap, shared_patients
-from slpd.evaluation.tasks import SEEN, n_cases, strata_of
+from slpd.evaluation.task_folds import stratified_folds
+from slpd.evaluation.tasks import SEEN, n_cases
 from slpd.evaluation.training_classes import untrained_text
-from slpd.settings.evaluation import ClassTask, GeneratedFolds, SurvivalTask, TaskKind
+from slpd.settings.evaluation import GeneratedFolds, RegressionTask, TaskKind, TaskSettings
 
 LISTED = 10  # left-out slides named in a caption; the manifest has them all
 NAMED = 3  # slides of each reason named in a caption; not_in_folds.csv has them all
@@ -30,7 +31,7 @@ class TaskFacts:
     few_shot: str  # what a caption says of training sets that were drawn; empty: all training slides are used
     test_to_train: float  # test cases per training case, mean over folds
     external: str  # what a caption says of the cohort that all folds test; empty: folds test slides of their own
-    classes: dict[str, int]  # class, or outcome of a survival task -> slides in the folds
+    classes: dict[str, int]  # class, outcome of a survival task, or range of a regression -> slides in the folds
     leaks: list[int]  # patients in both train and test, of each fold
     validation_leaks: list[int]  # patients in both validation and test, on which an epoch may have been chosen
     untrained: list[str]  # what a caption says of classes without training slides
@@ -80,7 +81,7 @@ class TaskFacts:
 
 
 def task_facts(
-    task: ClassTask | SurvivalTask,
+    task: TaskSettings,
     folds: Sequence[Fold],
     manifest: Sequence[ManifestRow],
     absent: Sequence[AbsentSlide],
@@ -98,6 +99,9 @@ def task_facts(
     slides = {slide.slide: slide for fold in folds for slide in fold.slides}
     left_out = [row.record for row in manifest if not row.used]
     counts = Counter(outcome_name(slide) for slide in slides.values())
+    if isinstance(task, RegressionTask):
+        low, *_, high = sorted((slide.label for slide in slides.values()), key=float)
+        counts = Counter({f"{task.label} from {low} to {high}:": len(slides)})
     return TaskFacts(
         task=task.name,
         kind=task.kind,
@@ -122,7 +126,7 @@ def task_facts(
     )
 
 
-def few_shot_text(task: ClassTask | SurvivalTask) -> str:
+def few_shot_text(task: TaskSettings) -> str:
     """What a caption says of training sets that were drawn."""
     k, n = task.folds.train_per_class, task.folds.n_draws
     if k is None:
@@ -132,7 +136,7 @@ def few_shot_text(task: ClassTask | SurvivalTask) -> str:
     )
 
 
-def external_text(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -> str:
+def external_text(task: TaskSettings, folds: Sequence[Fold]) -> str:
     """Which cohort is tested, and how large it is; empty: folds test slides of their own."""
     if not task.test_cohort:
         return ""
@@ -144,12 +148,12 @@ def external_text(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -> str:
     )
 
 
-def preserved_text(task: ClassTask | SurvivalTask, folds: Sequence[Fold]) -> str:
+def preserved_text(task: TaskSettings, folds: Sequence[Fold]) -> str:
     """What a caption says of sites that folds keep together, and how evenly classes are tested all the same."""
     if not isinstance(task.folds, GeneratedFolds) or not task.folds.preserve:
         return ""
     sites = {slide.site for fold in folds for slide in fold.test}
-    balance = balance_text(fold_balance(strata_of(task), folds))
+    balance = balance_text(fold_balance(*stratified_folds(task, folds)))
     column = task.folds.preserve
     return f", no {column} of a test slide in training ({len(sites)} in all; test slides of a fold: {balance})"
 

@@ -11,7 +11,7 @@ from slpd.artifacts.evaluation.metric_intervals import read_intervals
 from slpd.artifacts.outside.published import read_published
 from slpd.artifacts.slides.manifest import read_manifest
 from slpd.errors import UserError
-from slpd.settings.evaluation import ClassTask, SurvivalTask
+from slpd.settings.evaluation import TaskSettings
 from slpd.settings.tables import Table
 from slpd.tables.assembly import table_content
 from slpd.tables.content import TableContent
@@ -23,7 +23,7 @@ from slpd.tables.facts import TaskFacts, task_facts
 class TaskFiles:
     """A task, and the files from which its facts are taken."""
 
-    task: ClassTask | SurvivalTask
+    task: TaskSettings
     folds: Path
     manifests: Sequence[Path]  # of its cohort, and of its test cohort
     absent: Path  # not_in_folds.csv

@@ -1,9 +1,8 @@
 """Folds of a task (`folds.csv`): one line per fold and slide that takes part in it.
 
-Columns: fold (0, 1, ...), split (train, val or test), slide, patient, label (class name, or the time of a survival
-task), event (1 seen, 0 censored; empty for classes), site (value of the column that folds preserve; empty where they
-preserve none). The order within a split is kept: samplers and subsets depend
-on it.
+Columns: fold (0, 1, ...), split (train, val or test), slide, patient, label (class name, the time of a survival
+task, or a number), event (1 seen, 0 censored; empty for others), site (value of the column that folds preserve; empty
+where they preserve none). The order within a split is kept: samplers and subsets depend on it.
 """
 
 from collections.abc import Sequence

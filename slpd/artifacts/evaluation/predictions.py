@@ -1,8 +1,9 @@
 """Predictions (`predictions.csv`): one line per fold and test case, a slide or a patient.
 
-Columns: task, variant, head, fold, slide (of a patient all, separated by spaces), patient, label (class, or time),
-event (survival: 1 seen, 0 censored), predicted (class; survival: the risk, higher is earlier), then what the head
-gives: prob_<class>, in the order of the task's classes, or hazard_<interval>.
+Columns: task, variant, head, fold, slide (of a patient all, separated by spaces), patient, label (class, time or
+number), event (survival: 1 seen, 0 censored), predicted (class; survival: the risk, higher is earlier; number), group
+(survival: low or high, of the risk), then what the head gives: prob_<class>, in the order of the task's classes,
+hazard_<interval>, or value.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from slpd.artifacts.evaluation.folds import LabelledSlide
 from slpd.artifacts.rows import checked_rows, read_cells, write_table
 
-COLUMNS = ("task", "variant", "head", "fold", "slide", "patient", "label", "event", "predicted")
+COLUMNS = ("task", "variant", "head", "fold", "slide", "patient", "label", "event", "predicted", "group")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Prediction:
     label: str
     event: str
     predicted: str
+    group: str  # of risk, in survival tasks; else empty
     outputs: tuple[float, ...]  # in the order of the columns
 
 
@@ -39,6 +41,7 @@ class FoldPredictions:
     cases: list[list[LabelledSlide]]  # the slides of each case
     predicted: list[str]  # of each case
     outputs: NDArray[np.float64]  # (n cases, n outputs)
+    groups: list[str]  # of each case
 
 
 def write_predictions(
@@ -54,10 +57,10 @@ def write_predictions(
     """
     lines = []
     for number, fold in enumerate(folds):
-        for case, predicted, row in zip(fold.cases, fold.predicted, fold.outputs, strict=True):
+        for case, predicted, group, row in zip(fold.cases, fold.predicted, fold.groups, fold.outputs, strict=True):
             slides = " ".join(slide.slide for slide in case)
             known = [case[0].patient, case[0].label, case[0].event]
-            lines.append([*source, number, slides, *known, predicted, *map(float, row)])
+            lines.append([*source, number, slides, *known, predicted, group, *map(float, row)])
     write_table(path, [*COLUMNS, *outputs], lines)
 
 

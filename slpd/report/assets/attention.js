@@ -38,16 +38,12 @@ async function showCase(number, slide = cohort.cases[number].slides[0]) {
 }
 
 function caseFacts({ label, predicted, score, fold }, slide) {
-  const facts = cohort.survival
-    ? [
-        ["time and event", label],
-        ["predicted risk", predicted],
-      ]
-    : [
-        ["true class", label],
-        ["predicted", predicted],
-        ["probability of the true class", decimals(score)],
-      ];
+  const { words } = cohort;
+  const facts = [
+    [words.label, label],
+    [words.predicted, predicted],
+    ...(words.score ? [[words.score, decimals(score)]] : []),
+  ];
   return [...facts, ["fold", fold], ...columnFacts(cohort, slide)];
 }
 
@@ -203,7 +199,7 @@ function caseTable(id, numbers) {
   byId(id).tBodies[0].replaceChildren(
     ...numbers.map((number) => {
       const { label, predicted, score } = cohort.cases[number];
-      const cells = cohort.survival ? [label, predicted] : [label, predicted, decimals(score)];
+      const cells = cohort.words.score ? [label, predicted, decimals(score)] : [label, predicted];
       const name = button(() => cases.take(number), {}, caseName(number));
       return element(
         "tr",
