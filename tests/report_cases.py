@@ -34,6 +34,7 @@ from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
 from slpd.artifacts.slides.picture import write_picture
 from slpd.artifacts.slides.region_table import Region, write_regions
 from slpd.artifacts.slides.slide_record import SlideRecord
+from slpd.evaluation.subgroups import metrics_of_parts
 from slpd.settings.experiment import Experiment, load_experiment
 from slpd.settings.tables import metrics_of
 
@@ -172,10 +173,10 @@ def write_comparisons(task: Path, variants: Sequence[str], heads: Sequence[str])
     figures, gaps = [], []
     for variant, head in itertools.product(variants, heads):
         for number, (group, why) in enumerate([*((name, "") for name in HOSTILE[:3]), ("rare", SMALL)]):
-            for metric in metrics_of("subtyping"):
+            for metric in metrics_of_parts("subtyping"):
                 values = (np.nan,) * 3 if why else (0.5 + number / 10, 0.4, 0.9)
                 figures.append(SubgroupFigure(variant, head, COLUMN, group, 40, 30, metric, *values, 0.95, why))
-        for metric in metrics_of("subtyping"):
+        for metric in metrics_of_parts("subtyping"):
             gaps.append(SubgroupGap(variant, head, COLUMN, metric, 3, HOSTILE[0], HOSTILE[2], 0.2, 0.0421, 99))
     write_figures(task / "subgroups.csv", figures)
     write_gaps(task / "subgroup_gaps.csv", gaps)

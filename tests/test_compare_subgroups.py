@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rerun_table import merged
 from scipy import stats
 from sklearn.metrics import roc_auc_score
-from small_cases import class_task, survival_task
+from small_cases import class_task, regression_task, survival_task
 from test_intervals import fold_tests
 
 from slpd.artifacts.evaluation.folds import LabelledSlide
@@ -21,11 +21,12 @@ from slpd.artifacts.evaluation.subgroup_tables import SubgroupFigure, SubgroupGa
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import UserError
 from slpd.evaluation.cases import Outcomes
+from slpd.evaluation.fold_reference import WITHOUT_REFERENCE
 from slpd.evaluation.intervals import metric_intervals
 from slpd.evaluation.subgroup_values import groups_of, in_order
 from slpd.evaluation.subgroups import TestedCases, gap_of, group_interval, largest_gaps, metrics_over_folds
 from slpd.inputs import check_columns
-from slpd.settings.evaluation import ClassTask, Intervals, SurvivalTask
+from slpd.settings.evaluation import Intervals, TaskSettings
 from slpd.settings.experiment import load_experiment
 from slpd.settings.subgroups import SubgroupColumn, Subgroups
 from slpd.stages import compare_subgroups
@@ -82,7 +83,9 @@ def test_the_interval_of_all_cases_is_about_that_of_the_evaluation() -> None:
     value, low, high = group_interval(cases, 2000, 0.95, np.random.default_rng(0))["accuracy"]
     parts = [cases.where(cases.folds == fold) for fold in range(3)]
     tests = fold_tests([list(map(str, p.patients)) for p in parts], [p.outcomes.numbers.tolist() for p in parts])
-    whole = metric_intervals("subtyping", tests, [p.outputs for p in parts], INTERVALS)["accuracy"]
+    whole = metric_intervals("subtyping", tests, [p.outputs for p in parts], INTERVALS, [WITHOUT_REFERENCE] * 3)[
+        "accuracy"
+    ]
     assert (value, low, high) == pytest.approx((whole.mean, whole.low, whole.high), abs=0.03)
 
 
@@ -187,12 +190,13 @@ def test_a_column_that_no_sheet_has_is_refused_when_the_workflow_starts() -> Non
 # ---- the stage ----
 
 
-def write_evaluation(folder: Path, task: ClassTask | SurvivalTask, cases: list[list[LabelledSlide]]) -> Path:
+def write_evaluation(folder: Path, task: TaskSettings, cases: list[list[LabelledSlide]]) -> Path:
     """Two folds that test half of the cases each, in order; scores rise with the number of the case."""
     outputs = np.linspace(0.1, 0.9, len(cases))
-    rows = np.stack([1 - outputs, outputs], axis=1)
+    rows = np.stack([1 - outputs, outputs], axis=1)[:, -len(task.outputs) :]
     half = len(cases) // 2
-    folds = [FoldPredictions(cases[part], ["c0"] * half, rows[part]) for part in (slice(0, half), slice(half, None))]
+    words = (["c0"] * half, [""] * half)  # what is predicted, and risk groups
+    folds = [FoldPredictions(cases[p], words[0], rows[p], words[1]) for p in (slice(0, half), slice(half, None))]
     path = folder / "slpd" / "knn"
     path.mkdir(parents=True)
     write_predictions(path / "predictions.csv", (task.name, "slpd", "knn"), task.outputs, folds)
@@ -200,7 +204,7 @@ def write_evaluation(folder: Path, task: ClassTask | SurvivalTask, cases: list[l
 
 
 def run_stage(
-    folder: Path, task: ClassTask | SurvivalTask, cases: list[list[LabelledSlide]], sheet: str, subgroups: Subgroups
+    folder: Path, task: TaskSettings, cases: list[list[LabelledSlide]], sheet: str, subgroups: Subgroups
 ) -> tuple[list[SubgroupFigure], list[SubgroupGap]]:
     (folder / "sheet.csv").write_text(sheet)
     parser = argparse.ArgumentParser()
@@ -239,7 +243,8 @@ def test_the_stage_names_small_groups_and_gives_them_no_figures(tmp_path: Path) 
         for part in ([c for c in of_a if c[1] < 12], [c for c in of_a if c[1] >= 12])
     ]
     assert auc.value == pytest.approx((6 * hand[0] + 4 * hand[1]) / 10)
-    assert {gap.metric for gap in gaps} == {"auc", "accuracy", "balanced_accuracy", "f1", "kappa", "ece"}
+    alone = {"auc", "auprc", "accuracy", "balanced_accuracy", "f1", "mcc", "kappa", "ece"}  # without a threshold
+    assert {gap.metric for gap in gaps} == {one.metric for one in figures} == alone
     assert all({gap.lowest, gap.highest} <= {"A", "B"} and gap.n_permutations == 199 for gap in gaps)
     assert all(1 / 200 <= gap.p_value <= 1 for gap in gaps)
 
@@ -261,6 +266,18 @@ def test_patients_are_in_a_group_if_all_their_slides_are(tmp_path: Path) -> None
     values = [one.value for one in figures[:2]]
     assert set(values) <= {0.0, 1.0} and values[0] == values[1]  # scores fall or rise with time throughout
     assert [(gap.gap, gap.p_value) for gap in gaps] == [(0, 1)]
+
+
+def test_a_regression_has_figures_of_groups_and_no_gaps(tmp_path: Path) -> None:
+    """Values as the scores, 0.1 to 0.9 in steps of 0.8 / 7, but in group m too high by 0.1."""
+    values = np.linspace(0.1, 0.9, 8) + np.tile([0, 0.1], 4)
+    cases = [[LabelledSlide(f"s{i:02d}", f"p{i}", str(value))] for i, value in enumerate(values)]
+    sheet = sheet_of({f"s{i:02d}": "fm"[i % 2] for i in range(8)}, "sex")
+    figures, gaps = run_stage(tmp_path, regression_task(), cases, sheet, settings(SubgroupColumn(column="sex")))
+    errors = {one.group: one.value for one in figures if one.metric == "mae"}
+    assert errors == {"f": pytest.approx(0), "m": pytest.approx(0.1)}
+    assert {one.metric for one in figures} == {"r2", "mae", "pearson", "spearman"}
+    assert gaps == []
 
 
 def test_a_cohort_without_the_column_has_no_lines(tmp_path: Path) -> None:

@@ -21,7 +21,9 @@ from slpd.artifacts.evaluation.predictions import Prediction
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import EvaluationError, UserError
 from slpd.evaluation.cases import Cases, Outcomes, evaluation_data
+from slpd.evaluation.ensemble import ensemble_of
 from slpd.evaluation.fold_reference import WITHOUT_REFERENCE
+from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.intervals import metric_intervals
 from slpd.evaluation.metrics import fold_metrics, point_metrics
 from slpd.evaluation.prediction import predict
@@ -32,6 +34,7 @@ from slpd.plots.style import drawing
 from slpd.report.attention import words_of
 from slpd.report.result_figures import Evaluated, regression_figures
 from slpd.report.variant_results import predicted_case
+from slpd.settings.evaluation import AllSlides
 from slpd.settings.heads import AnyHead, head_from_json
 from slpd.settings.tables import REGRESSION_METRICS
 from slpd.tables.facts import task_facts
@@ -223,3 +226,20 @@ def test_captions_and_pages_say_what_values_are() -> None:
 def test_values_that_are_all_one_can_be_drawn() -> None:
     with drawing():
         draw_regression({"slpd": np.full((3, 2), 7.0)}, "age")
+
+
+def test_training_on_all_slides_draws_validation_from_every_quarter_of_the_values() -> None:
+    folds = AllSlides(kind="all", validation_fraction=0.25, seed=0)
+    task = regression_task().model_copy(update={"folds": folds, "test_cohort": "other"})
+    slides = [LabelledSlide(f"s{i:02d}", f"p{i}", str(i)) for i in range(16)]
+    (fold,) = make_folds(task, slides)
+    assert sorted(int(slide.label) // 4 for slide in fold.val) == [0, 1, 2, 3]
+    assert {slide.label for slide in fold.train + fold.val} == {str(i) for i in range(16)}
+
+
+def test_heads_of_all_folds_predict_the_mean_of_their_values() -> None:
+    weights = [np.ones(1, np.float32)] * 2
+    folds = [HeadOutput(np.array(values)[:, None], weights, np.empty((0, 1))) for values in ([1.0, 5], [3.0, 5])]
+    both = ensemble_of(regression_task(), folds)
+    assert (both.names, both.predicted, both.means.tolist()) == (["value"], ["2.0", "5.0"], [[2], [5]])
+    np.testing.assert_allclose(both.deviations, [[np.sqrt(2)], [0]])

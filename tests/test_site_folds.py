@@ -11,16 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from small_cases import regression_task
 from test_split_folds import run_stage, survival, survival_rows, task_of, write_cohort
 
 from slpd.artifacts.evaluation.fold_balance import FoldBalance, read_balance
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide, read_folds, write_folds
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import UserError
+from slpd.evaluation.balance import fold_balance
 from slpd.evaluation.cases import refuse_leaks
 from slpd.evaluation.generated_folds import generate_folds
 from slpd.evaluation.preserved_sites import blocks_of, site_warnings
 from slpd.evaluation.site_folds import spread, unevenness
+from slpd.evaluation.task_folds import make_folds, stratified_folds
 from slpd.evaluation.tasks import check_task, labelled_slides
 from slpd.settings.evaluation import GeneratedFolds
 from slpd.tables.facts import preserved_text
@@ -156,6 +159,28 @@ def test_survival_tasks_preserve_sites_too() -> None:
     for fold in generate_folds(["0", "1"], slides, preserving()):
         assert Counter(slide.event for slide in fold.test) == {"0": 3, "1": 3}
         assert len({slide.site for slide in fold.test}) == 3
+
+
+def test_regression_tasks_preserve_sites_too() -> None:
+    """Two quarters of the values at each of eight sites; the balance counts quarters, the folds keep the values."""
+    task = regression_task().model_copy(update={"folds": preserving()})
+    rows = [
+        SheetRow(f"s{i}", f"s{i}.tif", f"p{i}", None, {"age": str(40 + i), "site": f"at{i % 8}"}) for i in range(16)
+    ]
+    slides = labelled_slides(task, rows)
+    check_task(task, slides)
+    folds = make_folds(task, slides)
+    assert {slide.label for slide in folds[0].slides} == {str(40 + i) for i in range(16)}
+    strata, spread_folds = stratified_folds(task, folds)
+    assert strata == [f"{i} of 4" for i in (1, 2, 3, 4)]
+    balance = fold_balance(strata, spread_folds)
+    assert [(line.n_slides, line.n_slides_even) for line in balance] == [(2, 2)] * 8
+    for fold in folds:
+        assert len({slide.site for slide in fold.test}) == 4
+        refuse_leaks(0, fold, generated=True)
+    assert preserved_text(task, folds).startswith(", no site of a test slide in training (8 in all; test slides of a")
+    with pytest.raises(UserError, match="16 of 16 labelled slides have none"):
+        check_task(task, [replace(slide, site="") for slide in slides])
 
 
 def test_a_trained_site_is_refused_in_test() -> None:
