@@ -17,7 +17,7 @@ from slpd.artifacts.learned.bags import Bag, StoredBag, read_bags, write_patch_b
 from slpd.artifacts.patch_tokens.token_file import Quality, TokenSource, write_tokens
 from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
 from slpd.artifacts.slides.slide_record import SlideRecord
-from slpd.evaluation import fold_training
+from slpd.evaluation import head_network
 from slpd.evaluation.cases import EvaluationData, evaluation_data
 from slpd.evaluation.knn import predict_knn
 from slpd.evaluation.logistic import predict_logistic
@@ -157,7 +157,7 @@ def test_no_more_is_read_at_a_time_than_passes_through_the_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     """The bags of a part of a step, or one bag if that is larger, whatever the cohort."""
-    monkeypatch.setattr(fold_training, "MOST_REGIONS", most)
+    monkeypatch.setattr(head_network, "MOST_REGIONS", most)
     _, stored = both(tmp_path)
     held: list[int] = []
     read = StoredFeatures.__getitem__

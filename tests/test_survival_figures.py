@@ -18,6 +18,7 @@ from slpd.report.navigation import page_name
 from slpd.report.result_figures import Evaluated
 from slpd.report.results_page import TaskResults, write_results
 from slpd.report.site import Link, Site
+from slpd.report.subgroups_part import SubgroupResults
 from slpd.report.survival_figures import survival_figures
 
 
@@ -88,8 +89,9 @@ def test_the_page_of_a_survival_task_shows_curves_and_tests(tmp_path: Path) -> N
         for name, row, cases in zip(("dino", "slpd"), rows, (weak, cases_of(effect=1.5)), strict=True)
     ]
     site = Site(tmp_path, "demo", [Link(page_name("results", "main"), "main")])
+    results = TaskResults(survival_task(), content.tasks[0], evaluations, SubgroupResults([], []), {})
     with drawing():
-        write_results(site, table, content, [TaskResults(survival_task(), content.tasks[0], evaluations)], [], "d.csv")
+        write_results(site, table, content, [results], [], "d.csv")
     page = (tmp_path / page_name("results", "main")).read_text()
     assert "no event was seen" in page and "Log-rank tests of the risk groups" in page
     tests = list(csv.DictReader((tmp_path / "data/main-os-log-rank.csv").read_text().splitlines()))
