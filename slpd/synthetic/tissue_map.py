@@ -37,8 +37,7 @@ def arrange(
 def parcels_with_tissue(tissue: Mask, side: int) -> Mask:
     """(rows, columns) parcels of `side` cells that hold any of the tissue (H, W)."""
     padded = np.pad(tissue, [(0, -length % side) for length in tissue.shape])
-    held: Mask = padded.reshape(padded.shape[0] // side, side, -1, side).any(axis=(1, 3))
-    return held
+    return np.asarray(padded.reshape(padded.shape[0] // side, side, -1, side).any(axis=(1, 3)))
 
 
 def highest(score: Field, within: Mask, count: int) -> Mask:
