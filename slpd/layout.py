@@ -7,6 +7,7 @@ variants' folders, `layout.variant("nsclc", "slpd")` is one of them. ARCHITECTUR
 from dataclasses import dataclass
 from pathlib import Path
 
+OF_OTHER = "/of_"  # begins the folder of a cohort's bags by the encoder of another
 RUNS, BENCHMARKS, REPORT = "runs", "benchmarks", "report"  # folders of an experiment without results of stages
 
 BATCHES, OVERLAYS = "batches", "overlays"  # folders in the folder of a stage on slides
@@ -85,8 +86,8 @@ class Layout:
     def bags(self, cohort: str = "{cohort}", variant: str = "{variant}", trained_on: str = "{trained_on}") -> Path:
         """Its bags of the cohort.
 
-        `trained_on` is empty, or `/of_<cohort>`, where its encoder was trained on that other cohort for a task with a
-        test cohort.
+        `trained_on` is empty, or OF_OTHER and a cohort, where its encoder was trained on that other cohort for a task
+        with a test cohort.
         """
         return Path(f"{self.variant(cohort, variant)}{trained_on}/bags.h5")
 

@@ -36,6 +36,7 @@ class ProceduralCohort(Section):
     )
     spread: Spread = Field(description="standard deviation of both shares between patients")
     territory_um: float = Field(gt=0, description="length over which a kind is correlated: more than a region's side")
+    parcel_um: float = Field(ge=4, description="side of the squares that hold one kind each: a multiple of 4 µm")
     look_spread: Spread = Field(
         description="how a kind differs between patients: standard deviation of the log of stain, size and spacing"
     )

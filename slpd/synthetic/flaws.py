@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from slpd.settings.synthetic import Flaw
 
 PEN = (0, 90, 190)  # RGB of a blue marker
-PEN_WIDTH, BLUR_RADIUS, PADDED = 0.07, 0.008, 0.3  # of the picture's width
+PEN_WIDTH, BLUR_RADIUS, PADDED = 0.1, 0.008, 0.3  # of the picture's width
 
 
 def add_flaw(rgb: NDArray[np.uint8], flaw: Flaw, rng: np.random.Generator) -> NDArray[np.uint8]:

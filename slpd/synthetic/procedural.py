@@ -33,6 +33,7 @@ class DrawnTissue:
     kinds: Mapping[Kind, Phenotype]  # what every kind looks like in this patient, in the order of `NAMES`
     shares: Mapping[Kind, float]  # kind -> share of the tissue
     territory_um: float  # over which the territories of a kind are correlated
+    parcel_um: float  # side of the squares that hold one kind each, a multiple of a cell of the tissue map
     uneven: float  # standard deviation of the logarithm of both stains over a slide, as thickness and staining vary
     uneven_um: float  # over which they are correlated
 
@@ -80,7 +81,8 @@ def lay_out(size_px: tuple[int, int], tissue: DrawnTissue, rng: np.random.Genera
     """Outline, tissue map and fibres of a slide, made in cells and enlarged to pixels."""
     cells = (-(-size_px[0] // CELL_PX), -(-size_px[1] // CELL_PX))
     outline = tissue_outline(cells, tissue.fraction, rng)
-    phenotype = arrange(outline, tissue.shares, tissue.territory_um / (CELL_PX * DRAWN_MPP), rng)
+    cell_um = CELL_PX * DRAWN_MPP
+    phenotype = arrange(outline, tissue.shares, tissue.territory_um / cell_um, round(tissue.parcel_um / cell_um), rng)
     soft = resize(gaussian_filter(outline.astype(np.float32), 1), size_px)
     rows, columns = warped_places(size_px, rng)
     return Canvas(np.clip(4 * soft - 1.5, 0, 1), phenotype[rows, columns], fibre_phase(size_px, rng))

@@ -15,7 +15,7 @@ from slpd.synthetic.procedural import DRAWN_MPP, DrawnTissue, draw_slide
 from slpd.synthetic.seeding import named_rng
 from slpd.synthetic.stain import draw_stain, scanned
 
-SQUARE_PX = 56  # side of the squares that kinds are told by, at `DRAWN_MPP`
+SQUARE_PX = 40  # side of the squares that kinds are told by, at `DRAWN_MPP`
 Type = tuple[
     str, tuple[Kind, ...], str
 ]  # class; the pair of kinds, the more frequent first, and the common one; scanner
@@ -88,7 +88,13 @@ def paint_procedural(settings: ProceduralCohort, planned: PlannedSlide) -> tuple
     shares = dict(zip(planned.kinds, draw_shares(settings, patient_rng), strict=True))
     looks = varied(settings.look_spread, patient_rng)
     tissue = DrawnTissue(
-        settings.tissue_fraction, looks, shares, settings.territory_um, settings.uneven_spread, settings.uneven_um
+        settings.tissue_fraction,
+        looks,
+        shares,
+        settings.territory_um,
+        settings.parcel_um,
+        settings.uneven_spread,
+        settings.uneven_um,
     )
     rng = named_rng(settings.seed, "slide", planned.slide)
     size_px = (round(settings.height_um / DRAWN_MPP), round(settings.width_um / DRAWN_MPP))

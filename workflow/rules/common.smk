@@ -38,7 +38,7 @@ from slpd.slide_batches import batches_of, files_gone
 from slpd.cohort_check import CohortPlan
 from slpd.errors import UserError
 from slpd.inputs import check_inputs, read_sheets
-from slpd.layout import SLIDE_FILES, Layout, logs_of, results_of
+from slpd.layout import OF_OTHER, SLIDE_FILES, Layout, logs_of, results_of
 from slpd.report.sources import comparison_files, report_files, without_vectors
 from slpd.settings.experiment import load_experiment
 from slpd.settings.recipe import Recipe, VectorRecipe
@@ -98,7 +98,7 @@ wildcard_constraints:
     head=one_of(HEADS),
     table=one_of(TABLES),
     prediction=one_of(PREDICTIONS),
-    trained_on=f"({one_of(map('/of_{}'.format, COHORTS))})?",  # the cohort of the encoder, where it is another
+    trained_on=f"({one_of(map(OF_OTHER.__add__, COHORTS))})?",  # the cohort of the encoder, where it is another
     batch=r"\d+",
     iteration=r"\d\d\d+",
     at=r"(/iterations/\d\d\d+)?",  # of an iteration that begins, or nothing: of the trained encoder

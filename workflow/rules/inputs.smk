@@ -144,7 +144,7 @@ def block_of(wildcards):
 
 def encoder_weights(wildcards):
     """The region encoder of a variant, which is trained on a cohort or comes from elsewhere."""
-    return encoder_on(wildcards.trained_on.removeprefix("/of_") or wildcards.cohort, VARIANTS[wildcards.variant])
+    return encoder_on(wildcards.trained_on.removeprefix(OF_OTHER) or wildcards.cohort, VARIANTS[wildcards.variant])
 
 
 def encoder_on(cohort, variant):
@@ -177,7 +177,7 @@ def bags_by(home, variant, cohort):
     """Bags of a cohort; those of another cohort than `home` come from the encoder that is trained on `home`."""
     away = (VARIANTS[variant].trained or VARIANTS[variant].random) and cohort != home
     name = EXPERIMENT.trained_as(home, VARIANTS[variant]).name
-    return str(LAYOUT.bags(cohort, name, f"/of_{home}" if away else ""))
+    return str(LAYOUT.bags(cohort, name, OF_OTHER + home if away else ""))
 
 
 def encoder_of_bags(wildcards):
