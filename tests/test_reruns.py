@@ -124,7 +124,7 @@ def test_page_is_up_to_date() -> None:
     assert rerun_table.PAGE.read_text() == rerun_table.page(), "say: make reruns"
 
 
-# The other two have no jobs here: tests/test_import_workflow.py, tests/test_cohorts.py.
+# The others have no jobs here: tests/test_import_workflow.py, tests/test_cohorts.py, tests/test_external.py.
 @pytest.mark.parametrize("stage", sorted(RESULT_VERSIONS.keys() - {"import_tokens", "join_cohorts", "predict_slides"}))
 def test_raised_result_version_runs_its_stage_and_what_follows(
     finished: Path, stage: str, monkeypatch: pytest.MonkeyPatch
