@@ -58,6 +58,7 @@ from slpd.artifacts.learned.slide_graph_file import read_slide_graph
 from slpd.artifacts.learned.training_metrics import read_metrics
 from slpd.models.network import Network
 from slpd.settings.experiment import Experiment, Variant, load_experiment
+from slpd.settings.recipe import VectorRecipe
 from slpd.stages import distill_slpd
 
 CONFIG = Path(__file__).parents[1] / "config/config.yaml"
@@ -180,7 +181,7 @@ class Run:
             "jobs": experiment.jobs.model_dump_json(),
         }
         self.task = experiment.tasks[0].model_dump_json()
-        folds = {"absent": folder / "not_in_folds.csv", "out": folder / "folds.csv"}
+        folds = {name: folder / f"{name}.csv" for name in ("absent", "balance")} | {"out": folder / "folds.csv"}
         run_stage("split_folds", sheet=sheet, manifest=self.manifest, task=self.task, **folds)
 
     def outputs(self, name: str) -> dict[str, Path]:
@@ -245,13 +246,15 @@ class Run:
         """AUC of every head, mean over folds."""
         path = self.folder / f"{variant}_tested.h5"
         write_bags(path, bags, {slide.name: coords_of(slide) for slide in self.slides})
+        cohort, first = self.experiment.cohorts[0], self.experiment.variants[0]
+        recipe = VectorRecipe.of(self.experiment, cohort, first).model_copy(update={"variant": variant})
         aucs = {}
         for head in self.experiment.heads:
             preset = self.experiment.preset_of(head)
             files = {
                 name: self.folder / f"{variant}_{head.name}_{name}"
-                for name in ("predictions", "metrics", "intervals", "calibration", "weights")
-            }
+                for name in ("predictions", "metrics", "intervals", "calibration", "weights", "heads")
+            } | {"resamples": self.folder / f"{variant}_{head.name}.npz"}
             run_stage(
                 "evaluate",
                 bags=path,
@@ -261,6 +264,8 @@ class Run:
                 preset=preset and preset.model_dump_json(),
                 settings=self.experiment.intervals.model_dump_json(),
                 variant=variant,
+                manifests=self.manifest,
+                recipe=recipe.model_dump_json(),
                 **files,
             )
             aucs[head.name] = float(np.mean([fold.auc for fold in read_fold_metrics(files["metrics"])]))
