@@ -113,7 +113,10 @@ def distill(args: argparse.Namespace, variant: VariantRecipe, renew: Renew | Non
     resume = ResumeFile(folder.state, identity, job.jobs.checkpoint_minutes)
     until = last_iteration(args, job)
     with QueueSignals() as signals, training_device() as device:
+        other = folder.state.exists()  # of another training, if it is not this one's
         progress = resume.find()
+        if progress is None and not other and process_index() == 0:
+            folder.drop_encoders()  # now: while tokens are loaded, a twin of this job may keep one
         if progress is None or not from_first(is_over(progress, job, folder, until)):
             epochs = range(job.training.dino_epochs, end_of(job, until))
             trainer = open_trainer(job, variant.objective, epochs, resume, device, signals)
@@ -121,7 +124,7 @@ def distill(args: argparse.Namespace, variant: VariantRecipe, renew: Renew | Non
             if progress is None:
                 load_start(args.start, trainer, warm_up | {"epochs trained": epochs.start})
                 begins = args.first == 0
-                if process_index() == 0:
+                if other and process_index() == 0:
                     folder.make_way(args.iterations, spared=0 if given and begins else None)
                 progress = Progress(epochs.start)
             else:

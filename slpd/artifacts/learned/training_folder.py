@@ -125,18 +125,19 @@ class TrainingFolder:
     def make_way(self, iterations: Path, spared: int | None) -> None:
         """Remove what another training left, here and in the folder `iterations`.
 
-        Without a state there is none: a twin of this job may have begun, after a head process that was killed.
-
         Args:
             iterations: Where targets are laid out.
             spared: An iteration whose targets there are already those of the new training.
         """
-        if self.state.exists():
-            self.state.unlink()
-            kept = iterations / ("" if spared is None else iteration_name(spared))
-            for folder in (*self.path.glob(NUMBERS), *iterations.glob(NUMBERS)):
-                if folder.is_dir() and folder != kept:  # beside them lie embeddings, outputs of `distill_slpd`
-                    shutil.rmtree(folder)
+        self.state.unlink(missing_ok=True)
+        kept = iterations / ("" if spared is None else iteration_name(spared))
+        for folder in (*self.path.glob(NUMBERS), *iterations.glob(NUMBERS)):
+            if folder.is_dir() and folder != kept:  # beside them lie embeddings, outputs of `distill_slpd`
+                shutil.rmtree(folder)
+        self.drop_encoders()
+
+    def drop_encoders(self) -> None:
+        """Remove encoders that are kept; of a training whose state is gone, they are needed no more."""
         for folder in self.path.glob(NUMBERS):
             self.drop_encoder(int(folder.name))
 
