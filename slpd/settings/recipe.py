@@ -8,8 +8,8 @@ from slpd.settings.slides import PatchEncoderSettings, Reading, Regions, Tissue
 from slpd.settings.training import Objective, Prototypes, RegionEncoder, SlideGraph, Training
 
 
-class VectorRecipe(Section):
-    """All settings by which slides of a cohort became region vectors of a variant, besides the encoder's weights."""
+class EncodedSlides(Section):
+    """How slides of a cohort came to a region encoder, and which that is: what all recipes have."""
 
     experiment: Name
     cohort: Name
@@ -20,41 +20,37 @@ class VectorRecipe(Section):
     min_sharpness: float  # of `manifest`
     patch_encoder: PatchEncoderSettings
     region_encoder: RegionEncoder
+
+    @staticmethod
+    def settings_of(experiment: Experiment, cohort: Cohort, variant: Variant) -> dict[str, Any]:
+        """The values of these, by name."""
+        return {
+            "experiment": experiment.experiment,
+            "cohort": cohort.name,
+            "variant": variant.name,
+            "tissue": experiment.tissue,
+            "regions": experiment.regions_of(cohort),
+            "reading": experiment.reading,
+            "min_sharpness": experiment.manifest.min_sharpness,
+            "patch_encoder": experiment.patch_encoder,
+            "region_encoder": experiment.region_encoder,
+        }
+
+
+class VectorRecipe(EncodedSlides):
+    """All settings by which slides of a cohort became region vectors of a variant, besides the encoder's weights."""
+
     source: str  # of the vectors: "training", or a key of the variant
 
     @classmethod
     def of(cls, experiment: Experiment, cohort: Cohort, variant: Variant) -> Self:
         """The recipe of a variant on a cohort."""
-        return cls(**shared_settings(experiment, cohort, variant), source=variant.source)
+        return cls(**cls.settings_of(experiment, cohort, variant), source=variant.source)
 
 
-def shared_settings(experiment: Experiment, cohort: Cohort, variant: Variant) -> dict[str, Any]:
-    """What both recipes have."""
-    return {
-        "experiment": experiment.experiment,
-        "cohort": cohort.name,
-        "variant": variant.name,
-        "tissue": experiment.tissue,
-        "regions": experiment.regions_of(cohort),
-        "reading": experiment.reading,
-        "min_sharpness": experiment.manifest.min_sharpness,
-        "patch_encoder": experiment.patch_encoder,
-        "region_encoder": experiment.region_encoder,
-    }
-
-
-class Recipe(Section):
+class Recipe(EncodedSlides):
     """All settings that shaped a variant's region encoder on a cohort."""
 
-    experiment: Name
-    cohort: Name
-    variant: Name
-    tissue: Tissue
-    regions: Regions
-    reading: Reading
-    min_sharpness: float  # of `manifest`
-    patch_encoder: PatchEncoderSettings
-    region_encoder: RegionEncoder
     training: Training
     objective: Objective
     prototypes: Prototypes | None  # None: no term of the objective needs them
@@ -65,7 +61,7 @@ class Recipe(Section):
         """The recipe of a variant on a cohort."""
         objective = experiment.objective_of(variant)
         return cls(
-            **shared_settings(experiment, cohort, variant),
+            **cls.settings_of(experiment, cohort, variant),
             training=experiment.training_of(variant),
             objective=objective,
             prototypes=experiment.prototypes_of(cohort, variant) if objective.needs_prototypes else None,
