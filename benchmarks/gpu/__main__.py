@@ -21,8 +21,8 @@ GPU_TESTS = [
 PARTS = {
     "environment": 40,
     "ceilings": 25,
-    "training": 150,
-    "numbers": 60,
+    "training": 240,
+    "numbers": 100,
     "readers": 60,
     "encoding": 75,
     "attention": 20,
@@ -60,7 +60,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="small sizes, to see that it runs")
     parser.add_argument("--out", type=Path, default=Path("gpu_figures"), help="folder of results.md and of logs")
-    parser.add_argument("--minutes", type=float, default=8, help="for all parts together")
+    parser.add_argument("--minutes", type=float, default=12, help="for all parts together")
     return parser.parse_args()
 
 

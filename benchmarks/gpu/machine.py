@@ -19,6 +19,7 @@ PACKAGES = (
     "cucim-cu13",
     "nvidia-nvjpeg",
     "nvidia-nvimgcodec-cu13",
+    "nvidia-nvtiff-cu13",
     "faiss-gpu",
     "numpy",
 )
