@@ -32,7 +32,8 @@ from slpd.artifacts.learned.iteration_history import read_iterations
 from slpd.artifacts.learned.slide_graph_file import read_slide_graph
 from slpd.models.patch_encoder import PatchEncoder
 from slpd.report.stability import stability
-from slpd.settings.experiment import Experiment, load_experiment
+from slpd.settings.experiment import Experiment
+from slpd.settings.load import load_experiment
 from slpd.settings.synthetic import ProceduralCohort
 from slpd.synthetic.phenotypes import NAMES
 from slpd.synthetic.procedural import DRAWN_MPP

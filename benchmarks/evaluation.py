@@ -30,8 +30,8 @@ from slpd.evaluation.generated_folds import generate_folds
 from slpd.evaluation.metrics import point_metrics
 from slpd.evaluation.train_heads import predict_trained
 from slpd.settings.evaluation import ClassTask, GeneratedFolds
-from slpd.settings.experiment import load_experiment
 from slpd.settings.heads import AbmilHead, HeadPreset
+from slpd.settings.load import load_experiment
 
 CONFIG = Path(__file__).parents[1] / "config/config.yaml"
 PUBLISHED = {  # Ilse et al. 2018, Table 1: attention and gated attention, ten folds, five repetitions

@@ -57,8 +57,10 @@ from slpd.artifacts.learned.encoder_file import read_region_encoder, write_regio
 from slpd.artifacts.learned.slide_graph_file import read_slide_graph
 from slpd.artifacts.learned.training_metrics import read_metrics
 from slpd.models.network import Network
-from slpd.settings.experiment import Experiment, Variant, load_experiment
+from slpd.settings.experiment import Experiment
+from slpd.settings.load import load_experiment
 from slpd.settings.recipe import VectorRecipe
+from slpd.settings.variant import Variant
 from slpd.stages import distill_slpd
 
 CONFIG = Path(__file__).parents[1] / "config/config.yaml"

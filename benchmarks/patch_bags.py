@@ -21,8 +21,8 @@ from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.artifacts.learned.bags import read_bags, write_patch_bags
 from slpd.evaluation.cases import evaluation_data
 from slpd.settings.evaluation import ClassTask, GeneratedFolds
-from slpd.settings.experiment import load_experiment
 from slpd.settings.heads import TrainedHead
+from slpd.settings.load import load_experiment
 
 CONFIG = Path(__file__).parents[1] / "config/config.yaml"
 PATCHES, WIDTH = 15_000, 384

@@ -27,7 +27,7 @@ from torch import Tensor
 from benchmarks.textbook import TextbookLearner, loader
 from slpd.method.cross_entropy import LastLayer, cross_entropy, streamed
 from slpd.method.schedules import StepRates
-from slpd.settings.experiment import load_experiment
+from slpd.settings.load import load_experiment
 from slpd.settings.training import INTER, INTRA, TERMS, Objective, RegionEncoder, Training
 from slpd.training.batches import Batches, PrototypeTargets
 from slpd.training.learner import Learner, ViewBatch

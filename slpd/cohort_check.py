@@ -38,7 +38,7 @@ class CohortPlan(Section):
         return cls(
             cohort=cohort.name,
             max_failed_fraction=experiment.manifest.max_failed_fraction,
-            batch_size=experiment.training.batch_size if trained else 0,
+            batch_size=max((experiment.training_of(variant).batch_size for variant in trained), default=0),
             min_regions={
                 variant.name: experiment.prototypes_of(cohort, variant).min_regions
                 for variant in experiment.graphs_on(cohort.name)

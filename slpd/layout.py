@@ -75,9 +75,9 @@ class Layout:
         """The sheet of a slide's region pictures."""
         return self.cohort(cohort) / "pictures" / f"{slide}.jpg"
 
-    def warmup(self, cohort: str = "{cohort}") -> Path:
-        """What plain DINO leaves for all variants."""
-        return self.cohort(cohort) / "warmup"
+    def warmup(self, cohort: str = "{cohort}", start: str = "{start}") -> Path:
+        """What plain DINO leaves for the variants that start alike (`Experiment.warmup_of`)."""
+        return self.cohort(cohort) / f"warmup{start}"
 
     def variant(self, cohort: str = "{cohort}", variant: str = "{variant}") -> Path:
         """All that a variant has learned on a cohort."""
@@ -99,10 +99,10 @@ class Layout:
         """Prototypes and slide graph of one of its iterations, counted from 0."""
         return self.variant(cohort, variant) / "iterations" / iteration_name(iteration)
 
-    def embeddings_after(self, cohort: str, variant: str, iterations: int) -> Path:
+    def embeddings_after(self, cohort: str, variant: str, iterations: int, start: str) -> Path:
         """Region embeddings of the encoder after so many iterations, where a block ends; at first of the warm-up."""
         after = self.iteration(cohort, variant, iterations).with_suffix(".h5")
-        return after if iterations else self.warmup(cohort) / "embeddings.h5"
+        return after if iterations else self.warmup(cohort, start) / "embeddings.h5"
 
     def training(self, cohort: str = "{cohort}", variant: str = "{variant}") -> Path:
         """What its training keeps, unknown to Snakemake."""

@@ -38,8 +38,8 @@ RESULT_VERSIONS: dict[str, int] = {
     "predict_slides": 1,
     "compare_subgroups": 1,
     "measure_robustness": 1,
-    "make_table": 4,
-    "make_report": 3,
+    "make_table": 5,
+    "make_report": 4,
 }
 
 TRAINED_WITH = {"faiss-cpu", "faiss-gpu", "numpy", "torch"}

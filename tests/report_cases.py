@@ -35,7 +35,8 @@ from slpd.artifacts.slides.picture import write_picture
 from slpd.artifacts.slides.region_table import Region, write_regions
 from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.evaluation.subgroups import metrics_of_parts
-from slpd.settings.experiment import Experiment, load_experiment
+from slpd.settings.experiment import Experiment
+from slpd.settings.load import load_experiment
 from slpd.settings.tables import metrics_of
 
 SCRIPT = "<script>alert(1)</script>"

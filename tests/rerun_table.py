@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from snakemake.utils import update_config
 
 from slpd.errors import UserError
-from slpd.settings.experiment import Experiment, load_experiment
+from slpd.settings.experiment import Experiment
+from slpd.settings.load import load_experiment
 from slpd.settings.section import nested
 from slpd.versions import RESULT_VERSIONS
 
@@ -92,6 +93,7 @@ FIRST: dict[str, list[str]] = {
     "jobs": [],
     "region_encoder": ["pretrain_dino", "draw_encoder"],
     "training": ["pretrain_dino"],
+    "pretraining_seeds": ["pretrain_dino"],
     "prototypes": ["cluster_regions"],
     "slide_graph": ["link_slides"],
     "objective": ["distill_slpd"],
@@ -104,6 +106,8 @@ FIRST: dict[str, list[str]] = {
     "variants.patch_tokens": ["bag_patches"],
     "variants.slide_vectors": ["import_vectors"],
     "variants.region_vectors": ["import_vectors"],
+    "variants.region_encoder": ["pretrain_dino"],
+    "variants.training": ["pretrain_dino"],
     "variants": ["distill_slpd"],
     "tasks": ["split_folds"],
     "tasks.name": ["split_folds", "measure_robustness"],
@@ -131,7 +135,11 @@ FIRST: dict[str, list[str]] = {
 }
 EVERYTHING = ["segment_tissue"]
 # Slides without prototypes of their own have no graph, and the report shows nothing of them.
-WITHOUT = {"prototypes.level": {"link_slides", *LEARNED}}
+WITHOUT = {
+    "prototypes.level": {"link_slides", *LEARNED},
+    # Of further seeds the report has figures alone.
+    "pretraining_seeds": {*LEARNED, "compare_subgroups", "measure_robustness"},
+}
 
 
 def after(first: Iterable[str]) -> set[str]:
@@ -305,6 +313,9 @@ EDITS: dict[str, Edit] = {
     "jobs.shared_tokens": lambda config: config["jobs"].update(shared_tokens="elsewhere"),
     "jobs.copy_to": lambda config: config["jobs"].update(copy_to="/elsewhere"),
     "variants.name": rename("variants", "slpd", "variants"),
+    "pretraining_seeds": lambda config: config.update(pretraining_seeds=[0, 1]),
+    "variants.region_encoder": in_entry("variants", "slpd", "region_encoder", value={"drop_path": 0.2}),
+    "variants.training": in_entry("variants", "slpd", "training", value={"clip_norm": 2.0}),
     "variants.objective": in_entry("variants", "slpd", "objective", value={"intra": 0.5}),
     "variants.prototypes": in_entry("variants", "slpd", "prototypes", value={"seed": 1}),
     "variants.slide_graph": in_entry("variants", "slpd", "slide_graph", value={"n_neighbours": 2}),
@@ -460,7 +471,7 @@ def candidates(value: Any, kind: object) -> list[Any]:  # noqa: ANN401  # any va
         found = [value + 1, 2 * value, value - 1]
     elif isinstance(value, float):
         found = [value * 1.01, value / 2, value + 0.1]
-    elif isinstance(value, list) and isinstance(value[0], float):
+    elif isinstance(value, list) and value and isinstance(value[0], float):
         found = [[value[0] * 0.9, *value[1:]]]
     return [other for other in found if other != value]
 

@@ -14,8 +14,8 @@ from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
 from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.evaluation.cases import EvaluationData, evaluation_data
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, Level, RegressionTask, SurvivalTask
-from slpd.settings.experiment import load_experiment
 from slpd.settings.heads import AbmilHead, HeadPreset, MaxMilHead, SimlpHead, VitWsiHead
+from slpd.settings.load import load_experiment
 from slpd.settings.recipe import VectorRecipe
 
 FOLDS = GeneratedFolds(kind="generated", n_folds=2, validation_fraction=0.2, seed=0)

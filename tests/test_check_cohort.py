@@ -15,8 +15,8 @@ from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.cohort_check import CohortPlan, check_cohort
 from slpd.errors import UserError
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, SurvivalTask
-from slpd.settings.experiment import load_experiment
 from slpd.settings.heads import KnnHead
+from slpd.settings.load import load_experiment
 from slpd.stages import check_cohort as stage
 
 TASK = ClassTask(

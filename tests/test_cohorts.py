@@ -19,7 +19,8 @@ from slpd.artifacts.slides.manifest import ManifestRow, read_manifest, write_man
 from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.errors import UserError
 from slpd.inputs import check_inputs, read_sheets
-from slpd.settings.experiment import Experiment, load_experiment
+from slpd.settings.experiment import Experiment
+from slpd.settings.load import load_experiment
 from slpd.settings.recipe import Recipe
 from slpd.settings.section import named
 

@@ -27,7 +27,7 @@ from slpd.evaluation.subgroup_values import groups_of, in_order
 from slpd.evaluation.subgroups import TestedCases, gap_of, group_interval, largest_gaps, metrics_over_folds
 from slpd.inputs import check_columns
 from slpd.settings.evaluation import Intervals, TaskSettings
-from slpd.settings.experiment import load_experiment
+from slpd.settings.load import load_experiment
 from slpd.settings.subgroups import SubgroupColumn, Subgroups
 from slpd.stages import compare_subgroups
 

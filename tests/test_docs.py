@@ -28,7 +28,8 @@ from pydantic import BaseModel
 from snakemake.utils import update_config
 
 from slpd.__main__ import STAGES
-from slpd.settings.experiment import Experiment, load_experiment
+from slpd.settings.experiment import Experiment
+from slpd.settings.load import load_experiment
 from slpd.settings.section import nested
 
 PAGES = doc_commands.pages()

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from slpd.__main__ import run as run_stage
 from slpd.errors import UserError
 from slpd.models.patch_encoder import PatchEncoder, build_model, load_weights, refuse_other_weights, token_width
-from slpd.settings.experiment import load_experiment
+from slpd.settings.load import load_experiment
 from slpd.settings.slides import PatchEncoderSettings as Settings
 
 pytestmark = pytest.mark.torch

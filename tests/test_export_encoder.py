@@ -33,10 +33,10 @@ from slpd.artifacts.learned.encoder_file import RegionEncoderCard, read_region_e
 from slpd.artifacts.slides.manifest import ManifestRow, read_manifest, write_manifest
 from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.models.network import build_region_encoder
-from slpd.settings.experiment import Variant
 from slpd.settings.recipe import Recipe
 from slpd.settings.slides import PatchEncoderSettings, Reading, Regions, Tissue
 from slpd.settings.training import RegionEncoder
+from slpd.settings.variant import Variant
 from slpd.versions import VERSION, training_versions
 
 pytestmark = pytest.mark.torch

@@ -20,7 +20,7 @@ from slpd.method.slide_graph import best_matching, link_slides
 from slpd.method.views import Crops, cut_views
 from slpd.models.network import Network, build_region_encoder
 from slpd.models.projection_head import ProjectionHead
-from slpd.settings.experiment import load_experiment
+from slpd.settings.load import load_experiment
 from slpd.settings.training import INTER, INTRA, SELF, TERMS, SlideGraph
 from slpd.training.batches import Batches, PrototypeTargets
 from slpd.training.learner import Learner

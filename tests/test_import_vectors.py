@@ -27,7 +27,7 @@ from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.errors import EvaluationError, UserError
 from slpd.evaluation.folds_without import folds_without
 from slpd.inputs import check_inputs, refuse_shared_vectors
-from slpd.settings.experiment import load_experiment
+from slpd.settings.load import load_experiment
 
 
 def write_trident(path: Path, vector: NDArray[np.float32], n_patches: int = 5) -> None:

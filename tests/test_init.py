@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from slpd.__main__ import run
 from slpd.errors import UserError
 from slpd.inputs import read_sheets
-from slpd.settings.experiment import load_experiment
+from slpd.settings.load import load_experiment
 
 pytestmark = pytest.mark.workflow
 ROOT = Path(__file__).parents[1]

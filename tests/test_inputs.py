@@ -9,7 +9,8 @@ import yaml
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import UserError
 from slpd.inputs import check_files, check_published, check_weights
-from slpd.settings.experiment import Experiment, load_experiment
+from slpd.settings.experiment import Experiment
+from slpd.settings.load import load_experiment
 
 PAPER = yaml.safe_load((Path(__file__).parents[1] / "config/config.yaml").read_text())
 HIPT = {  # the hash is that of HIPT's Git LFS pointer

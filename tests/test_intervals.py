@@ -174,9 +174,9 @@ def test_a_difference_on_a_test_cohort_is_found_as_often_as_it_should_be() -> No
     p_values, covered, found = [], 0, 0
     for _ in range(400):
         (first, second), resampled = drawn_pair(rng, 80, 0)
-        p_values.append(bootstrap_difference([first], [second], resampled, 0.95).p_value)
+        p_values.append(bootstrap_difference([first], [second], resampled, 0.95, 80).p_value)
         (first, second), resampled = drawn_pair(rng, 80, 0.3)
-        difference = bootstrap_difference([first], [second], resampled, 0.95)
+        difference = bootstrap_difference([first], [second], resampled, 0.95, 80)
         covered += difference.low <= 0.3 * 0.3 <= difference.high
         found += difference.p_value < 0.05
     assert 0.02 <= np.mean(np.array(p_values) < 0.05) <= 0.08
@@ -187,11 +187,11 @@ def test_a_difference_on_a_test_cohort_is_found_as_often_as_it_should_be() -> No
 def test_a_bootstrap_difference_by_hand() -> None:
     """Four resamples of two folds' means; folds count where both are defined."""
     first, second = np.array([0.9, 0.8, 0.7, 0.6]), np.array([0.5, 0.5, 0.5, 0.7])
-    one = bootstrap_difference([0.8, 0.7], [0.6, math.nan], (first, second), 0.5)
+    one = bootstrap_difference([0.8, 0.7], [0.6, math.nan], (first, second), 0.5, 4)
     assert (one.mean, one.n_folds) == (pytest.approx(0.2), 1)
     assert (one.low, one.high) == pytest.approx((0.125, 0.325))  # quartiles of -0.1, 0.2, 0.3, 0.4
     assert one.p_value == pytest.approx(2 * (1 + 1) / (4 + 1))
-    same = bootstrap_difference([0.8], [0.8], (first, first), 0.95)
+    same = bootstrap_difference([0.8], [0.8], (first, first), 0.95, 4)
     assert (same.mean, same.low, same.high, same.p_value) == (0, 0, 0, 1)
-    nothing = bootstrap_difference([0.8], [0.7], (np.empty(0), np.empty(0)), 0.95)
+    nothing = bootstrap_difference([0.8], [0.7], (np.empty(0), np.empty(0)), 0.95, 0)
     assert nothing.mean == pytest.approx(0.1) and math.isnan(nothing.p_value) and math.isnan(nothing.low)

@@ -15,7 +15,7 @@ sys.path.insert(0, str(toy.ROOT / "workflow/scripts"))
 
 from planning import PlannedJob, planned_jobs
 
-from slpd.settings.experiment import load_experiment
+from slpd.settings.load import load_experiment
 
 pytestmark = pytest.mark.workflow
 

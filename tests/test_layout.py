@@ -13,7 +13,7 @@ from slpd.artifacts.slides.sheet import SheetRow, labels_digest, starts_from_tok
 from slpd.inputs import Sheet
 from slpd.layout import Layout, logs_of, results_of
 from slpd.report.sources import report_files
-from slpd.settings.experiment import load_experiment
+from slpd.settings.load import load_experiment
 
 LAYOUT = Layout(results_of("lung"))
 

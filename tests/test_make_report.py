@@ -31,7 +31,8 @@ from slpd.report.embedding import data_script, to_json
 from slpd.report.settings_page import config_yaml
 from slpd.report.sources import report_files
 from slpd.report.training_page import signs
-from slpd.settings.experiment import Experiment, load_experiment
+from slpd.settings.experiment import Experiment
+from slpd.settings.load import load_experiment
 
 PAGES = {
     "index.html",

@@ -29,7 +29,7 @@ from slpd.tables.assembly import table_content
 from slpd.tables.cells import Cell
 from slpd.tables.content import TableContent
 from slpd.tables.csv_table import as_csv, differences_as_csv
-from slpd.tables.evaluations import Evaluation
+from slpd.tables.evaluations import Evaluation, Repeats
 from slpd.tables.facts import task_facts
 from slpd.tables.html_page import as_html
 from slpd.tables.latex import as_latex
@@ -99,13 +99,14 @@ def content_of(
     label: str = "B",
     unavailable: dict[str, str] | None = None,
     published: Sequence[PublishedFigure] = (),
+    repeats: Repeats | None = None,
     **changes: object,
 ) -> TableContent:
     table = table_of(**changes)
     n_folds = max(len(found.folds) for found in evaluations)
     manifest = manifest_of(n_left_out, reason)
     facts = [task_facts(task_of(task), folds_of(n_folds, label), manifest, [], {}) for task in table.tasks]
-    return table_content(table, evaluations, facts, unavailable or {}, published, 0.95)
+    return table_content(table, evaluations, facts, unavailable or {}, published, 0.95, repeats or {})
 
 
 TWO_ROWS = [

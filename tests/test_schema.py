@@ -16,7 +16,7 @@ from snakemake.utils import update_config
 
 from slpd.__main__ import run
 from slpd.errors import UserError
-from slpd.settings.experiment import load_experiment
+from slpd.settings.load import load_experiment
 
 ROOT = Path(__file__).parents[1]
 PAPER = yaml.safe_load((ROOT / "config/config.yaml").read_text())

@@ -11,7 +11,7 @@ import yaml
 from snakemake.utils import update_config
 
 from slpd.errors import UserError
-from slpd.settings.experiment import load_experiment
+from slpd.settings.load import load_experiment
 from slpd.settings.recipe import Recipe
 from slpd.settings.training import INTRA, SELF
 
@@ -471,3 +471,84 @@ def test_a_cohort_that_is_only_tested_on_pretrains_nothing() -> None:
 def test_external_tasks_and_predictions_that_make_no_sense_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         load_experiment(externally(**changes))
+
+
+def with_training(*entries: dict[str, Any], **changes: object) -> dict[str, Any]:
+    """The paper's config with more variants, in its first table."""
+    config = merged(PAPER, changes)
+    config["variants"] += entries
+    config["tables"][0]["variants"] += [entry["name"] for entry in entries]
+    return config
+
+
+def test_a_variant_may_differ_in_training_and_region_encoder() -> None:
+    experiment = load_experiment(
+        with_training(
+            {"name": "long", "training": {"epochs": 200}},
+            {"name": "wide", "region_encoder": {"width": 384}},
+            {"name": "rare", "training": {"epochs_per_iteration": 7}},
+        )
+    )
+    found = {variant.name: variant for variant in experiment.variants}
+    assert experiment.training_of(found["long"]).epochs == 200 and experiment.training.epochs == 100
+    assert experiment.region_encoder_of(found["wide"]).width == 384
+    assert experiment.warmup_of(found["long"]) == "_long" and experiment.warmup_of(found["wide"]) == "_wide"
+    assert experiment.warmup_of(found["rare"]) == "" == experiment.warmup_of(found["slpd"])
+    assert experiment.training_of(found["rare"]).epochs_per_iteration == 7
+    assert experiment.trained_as("nsclc", found["long"]).name == "long"
+    cohort = experiment.cohorts[0]
+    assert Recipe.of(experiment, cohort, found["wide"]).region_encoder.width == 384
+
+
+def test_seeds_repeat_what_is_trained_and_nothing_else() -> None:
+    config = merged(PAPER, {"pretraining_seeds": [2, 0]})
+    config["tables"] = [table for table in config["tables"] if table["name"] == "subtyping"]
+    experiment = load_experiment(config)
+    assert experiment.repeats_of("slpd") == ["slpd", "slpd.seed2"]
+    assert experiment.repeats_of("vit256_mean") == ["vit256_mean"] and experiment.repeats_of("random") == ["random"]
+    assert experiment.repeats_of("slpd_of_nsclc") == ["slpd_of_nsclc", "slpd_of_nsclc.seed2"]
+    trained = [variant.name for variant in experiment.trained_on("nsclc")]
+    names = ("dino", "intra", "inter", "slpd")
+    assert trained == [*names, *(f"{name}.seed2" for name in names)]
+    assert experiment.warmups_on("nsclc") == ["", ".seed2"]
+    assert [variant.name for variant in experiment.reported_on("nsclc")] == ["slpd"]
+    assert len(experiment.evaluations_of(experiment.tables[0])) == 2 * 4 * (2 * 4 + 2)  # HIPT's has no weights
+    lent = next(variant for variant in experiment.every_variant if variant.name == "slpd_of_nsclc.seed2")
+    assert lent.encoder_of is not None and lent.encoder_of.variant == "slpd.seed2"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (with_training(pretraining_seeds=[1, 2]), r"pretraining_seeds: 1, 2, without training\.seed \(0\)"),
+        (with_training(pretraining_seeds=[0, 1, 1]), r"pretraining_seeds: 1 is given 2 times"),
+        (
+            with_training({"name": "x", "training": {"seed": 3}}, pretraining_seeds=[0, 1]),
+            r"variants\.x\.training\.seed: .*pretraining_seeds",
+        ),
+        (
+            with_training({"name": "slpd.seed1"}, pretraining_seeds=[0, 1]),
+            r"slpd\.seed1 is what a repeat by pretraining_seeds is called",
+        ),
+        (
+            with_training({"name": "x", "training": {"epoch": 3}}),
+            r"variants\.x\.training\.epoch: unknown key, did you mean 'epochs'",
+        ),
+        (with_training({"name": "x", "region_encoder": {"width": 5}}), r"variants\.x\.region_encoder: .*divide width"),
+        (
+            with_training({"name": "x", "training": {"global_crop": 20}}),
+            r"variants\.x\.training\.global_crop: 20 patches do not fit into a region of 16 x 16",
+        ),
+        (
+            with_training({"name": "x", "epochs_per_iteration": 2, "training": {"epochs_per_iteration": 3}}),
+            r"epochs_per_iteration stands in the variant and in its training",
+        ),
+        (
+            with_training({"name": "x", "token_mean": True, "region_encoder": {"depth": 2}}),
+            r"token_mean stands beside region_encoder",
+        ),
+    ],
+)
+def test_seeds_and_training_that_cannot_be_are_refused(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_experiment(config)

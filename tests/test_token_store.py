@@ -24,8 +24,8 @@ from small_training import (
 from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens
 from slpd.artifacts.patch_tokens.token_file import read_tokens
 from slpd.errors import UserError
-from slpd.settings.experiment import load_experiment
 from slpd.settings.jobs import TokenPlace
+from slpd.settings.load import load_experiment
 from slpd.training import memory, token_store
 from slpd.training.batches import own_regions, slot_shares
 from slpd.training.token_store import open_token_store

@@ -22,7 +22,7 @@ from slpd.artifacts.slides.sheet import read_sheet
 from slpd.artifacts.slides.slide_files import quick_sha256
 from slpd.errors import UserError
 from slpd.run_record import record_run, seeds
-from slpd.settings.experiment import load_experiment
+from slpd.settings.load import load_experiment
 from slpd.stages import verify
 from slpd.versions import RESULT_VERSIONS
 

@@ -1,5 +1,8 @@
 """Whether two variants differ.
 
+Where encoders are pretrained with several seeds, each is evaluated on the same folds or patients, and what seeds
+contribute is counted, too (`seeds.py`).
+
 Where folds test different slides: per-fold differences and the corrected resampled t-test. Folds share training slides,
 so their differences are not independent and a plain t-test finds differences too often. Nadeau & Bengio (Machine
 Learning 52, 2003) add the ratio of test to training cases to 1 / n in its variance.
@@ -9,14 +12,13 @@ Where all folds test the same external cohort, which one fold may do as well: a 
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
+from numpy.typing import ArrayLike, NDArray
 
 from slpd.evaluation.intervals import percentile_interval
+from slpd.evaluation.seeds import Part, defined_folds, of_seeds, student
 
 ROUNDING = 1e-9  # differences of metrics closer than this are equal
 
@@ -33,56 +35,60 @@ class Difference:
     why: str = ""  # nothing is tested; empty: something is
 
 
-def paired_difference(
-    first: Sequence[float], second: Sequence[float], test_to_train: float, level: float
-) -> Difference:
+def paired_difference(first: ArrayLike, second: ArrayLike, test_to_train: float, level: float) -> Difference:
     """The mean difference of two evaluations on the same folds.
 
     Args:
-        first: A metric in each fold; NaN where it is not defined.
-        second: The same of the other evaluation.
+        first: (seeds, folds) a metric with each seed of pretraining in each fold, NaN where it is not defined; with one
+            seed of each, (folds,) will do.
+        second: The same of the other evaluation; with one seed, if it has no more, it meets each of the first.
         test_to_train: Test cases per training case.
         level: Confidence level of the interval.
     """
-    differences = np.subtract(first, second)
-    differences = differences[~np.isnan(differences)]
-    n = len(differences)
+    differences = defined_folds(np.atleast_2d(np.subtract(first, second)))
+    of_folds, n = differences.mean(axis=0), differences.shape[1]
     if n < 2:
         return untested(
-            float(differences.mean()) if n else math.nan, n, f"{n or 'no'} fold has both figures, a test needs two"
+            float(of_folds.mean()) if n else math.nan, n, f"{n or 'no'} fold has both figures, a test needs two"
         )
-    mean, variance = float(differences.mean()), float(differences.var(ddof=1))
+    mean, variance = float(of_folds.mean()), float(of_folds.var(ddof=1))
     if np.ptp(differences) < ROUNDING:  # no noise to measure the difference by
         if abs(mean) < ROUNDING:
             return Difference(mean, 0.0, 0.0, 1.0, n)
         return untested(mean, n, "the same difference in every fold leaves no noise to test it by")
-    error = math.sqrt((1 / n + test_to_train) * variance)  # Nadeau & Bengio, eq. 2
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * error
-    return Difference(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, n - 1)), n)
+    folds = Part((1 / n + test_to_train) * variance, n - 1)  # Nadeau & Bengio, eq. 2
+    return Difference(mean, *student(mean, [folds, *of_seeds(differences.mean(axis=1))], level), n)
 
 
 def bootstrap_difference(
-    first: Sequence[float],
-    second: Sequence[float],
+    first: ArrayLike,
+    second: ArrayLike,
     resampled: tuple[NDArray[np.float64], NDArray[np.float64]],
     level: float,
+    n_patients: int,
 ) -> Difference:
     """The mean difference of two evaluations that test the same patients in every fold.
 
-    The p-value is twice the smaller share of resamples on one side of 0, the evaluation itself counted among them.
+    With one seed of each, the p-value is twice the smaller share of resamples on one side of 0, the evaluation itself
+    counted among them.
 
     Args:
-        first: A metric in each fold; NaN where it is not defined.
+        first: (seeds, folds) as for `paired_difference`.
         second: The same of the other evaluation.
-        resampled: (resamples,) the metric's mean over folds in the same resamples, of both; none: there are none.
+        resampled: (resamples,) the metric's mean over seeds and folds in the same resamples, of both; none: there are
+            none.
         level: Confidence level of the interval.
+        n_patients: That are drawn.
     """
-    differences = np.subtract(first, second)
-    n_folds, drawn = int((~np.isnan(differences)).sum()), np.subtract(*resampled)
-    mean = float(np.nanmean(differences)) if n_folds else math.nan
+    differences = defined_folds(np.atleast_2d(np.subtract(first, second)))
+    n_folds, drawn = differences.shape[1], np.subtract(*resampled)
+    mean = float(differences.mean()) if n_folds else math.nan
     drawn = drawn[~np.isnan(drawn)]
     if not n_folds or not len(drawn):
         return untested(mean, n_folds, "no resamples of the same patients in which both have a figure")
+    if seeds := of_seeds(differences.mean(axis=1)):
+        patients = Part(float(drawn.var(ddof=1)), n_patients - 1)
+        return Difference(mean, *student(mean, [patients, *seeds], level), n_folds)
     sides = min(int((drawn <= ROUNDING).sum()), int((drawn >= -ROUNDING).sum()))
     low, high = percentile_interval(drawn, level)
     return Difference(mean, low, high, min(1.0, 2 * (sides + 1) / (len(drawn) + 1)), n_folds)

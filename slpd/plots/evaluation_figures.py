@@ -19,9 +19,9 @@ SHORT_NAME = 8  # letters of a class beside a confusion matrix that need no more
 
 @dataclass(frozen=True)
 class Measured:
-    """A metric of a variant under a head: of every fold, and over them."""
+    """A metric of a variant under a head: of every fold, or with every seed, and over them."""
 
-    folds: list[float]  # NaN: not defined
+    points: Sequence[float]  # NaN: not defined
     mean: float
     low: float  # of the interval of the mean; NaN: none
     high: float
@@ -58,8 +58,8 @@ def draw_head(axes: Axes, number: int, n_heads: int, measured: Sequence[Measured
         if one is None:
             continue
         x = place + shift
-        spread = np.linspace(-0.11, 0.11, len(one.folds)) / n_heads
-        axes.plot(x + spread, one.folds, linestyle="", marker=".", markersize=4, color=colour, alpha=0.45)
+        spread = np.linspace(-0.11, 0.11, len(one.points)) / n_heads
+        axes.plot(x + spread, one.points, linestyle="", marker=".", markersize=4, color=colour, alpha=0.45)
         axes.plot([x, x], [one.low, one.high], color=colour, linewidth=1.2)
     shown = [(place + shift, one.mean) for place, one in enumerate(measured) if one is not None]
     xs, means = zip(*shown, strict=True) if shown else ([], [])

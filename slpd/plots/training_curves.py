@@ -1,6 +1,6 @@
 """Training curves: every measure over all epochs, one curve per variant."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,22 +24,25 @@ SCHEDULE = {
 }
 
 
-def draw_curves(curves: Curves, panels: Mapping[str, str], warmup: int, levels: Mapping[str, float]) -> Figure:
+def draw_curves(
+    curves: Curves, panels: Mapping[str, str], warmups: Iterable[int], levels: Mapping[str, Iterable[float]]
+) -> Figure:
     """One panel per measure; each variant's curves carry the id `curve-<number>-<measure>`.
 
     Args:
         curves: Of every variant.
         panels: Measure -> title of its panel.
-        warmup: Epochs that all variants share; a line marks where the first prototypes come.
-        levels: Measure -> level that a line marks.
+        warmups: Epochs that variants share; lines mark where the first prototypes come.
+        levels: Measure -> levels that lines mark.
     """
     figure = Figure(figsize=(2.9 * len(panels), 2.9))
     for axes, (key, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for number, epochs in enumerate(curves.values()):
             draw_curve(axes, number, key, epochs)
-        if key in levels:
-            axes.axhline(levels[key], color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
-        axes.axvline(warmup + 0.5, color=FAINT, linewidth=0.8)
+        for level in levels.get(key, ()):
+            axes.axhline(level, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+        for warmup in warmups:
+            axes.axvline(warmup + 0.5, color=FAINT, linewidth=0.8)
         axes.set(xlabel="epoch", title=title)
         axes.xaxis.get_major_locator().set_params(integer=True)
     add_legend(figure, list(curves), list(map(curve_style, range(len(curves)))), 6)

@@ -23,9 +23,7 @@ from slpd.plots.evaluation_figures import (
 )
 from slpd.report.site import Rows
 from slpd.settings.evaluation import ClassTask, RegressionTask
-from slpd.settings.tables import Table, metrics_of
-from slpd.tables.content import TITLES
-from slpd.tables.facts import TaskFacts
+from slpd.tables.content import TITLES, TableContent
 
 Shown = TypeVar("Shown")
 Panels = dict[str, dict[str, NDArray[np.float64]]]  # head -> variant -> points
@@ -61,46 +59,39 @@ class DrawnFigure:
 # ---- folds ----
 
 
-def folds_figure(facts: TaskFacts, evaluations: Sequence[Evaluated], table: Table, level: float) -> list[DrawnFigure]:
-    """Every fold and the means over them; none where no metric of the table is of the task."""
-    panels = fold_panels(facts, evaluations, table)
-    description = (
-        f"Small dots are folds, marks their mean, lines its {100 * level:g} % interval (bootstrap over patients)."
-    )
+def folds_figure(shown: TableContent, task: str) -> list[DrawnFigure]:
+    """Every fold, or seed, and the means over them; none where no metric of the table is of the task."""
+    panels = fold_panels(shown, task)
+    dots, bootstrap = "folds", "bootstrap over patients"
+    if any(cell.n_seeds > 1 for row in shown.rows for cell in row.cells):
+        dots = "folds, or the means over folds of each pretraining seed where there are several"
+        bootstrap += "; and seeds"
+    description = f"Small dots are {dots}; marks their mean, lines its {100 * shown.level:g} % interval ({bootstrap})."
     if not panels:
         return []
-    figure = draw_folds(panels, table.variants)
-    return [DrawnFigure("folds", figure, "Folds and means", description, folds_table(evaluations))]
+    figure = draw_folds(panels, list(dict.fromkeys(row.variant for row in shown.rows)))
+    return [DrawnFigure("folds", figure, "Folds and means", description, folds_table(shown, task))]
 
 
-def fold_panels(
-    facts: TaskFacts, evaluations: Sequence[Evaluated], table: Table
-) -> dict[str, dict[str, list[Measured | None]]]:
-    """Title of a metric -> head -> variant after variant; those of other kinds or without a figure are left out."""
-    by_names = {(evaluation.head, evaluation.variant): evaluation for evaluation in evaluations}
-    panels = {
-        TITLES[metric]: {
-            head: [measured(by_names.get((head, variant)), metric) for variant in table.variants]
-            for head in table.heads
-        }
-        for metric in metrics_of(facts.kind)
-        if metric in table.metrics
-    }
+def fold_panels(shown: TableContent, task: str) -> dict[str, dict[str, list[Measured | None]]]:
+    """Title of a metric -> head -> variant after variant; columns without a figure are left out."""
+    panels: dict[str, dict[str, list[Measured | None]]] = {}
+    for column, (of, metric) in enumerate(shown.columns):
+        for row in shown.rows if of == task else ():
+            cell = row.cells[column]
+            measured = None if cell.why else Measured(cell.points, cell.mean, cell.low, cell.high)
+            panels.setdefault(TITLES[metric], {}).setdefault(row.head, []).append(measured)
     return {title: heads for title, heads in panels.items() if any(any(some) for some in heads.values())}
 
 
-def measured(evaluated: Evaluated | None, metric: str) -> Measured | None:
-    """A metric of an evaluation; None where there is none or it is not defined."""
-    if evaluated is None:
-        return None
-    (interval,) = (entry for entry in evaluated.intervals if entry.metric == metric)
-    folds = [float(getattr(fold, metric)) for fold in evaluated.folds]
-    return Measured(folds, interval.mean, interval.low, interval.high) if interval.n_folds else None
-
-
-def folds_table(evaluations: Sequence[Evaluated]) -> Rows:
-    """Every metric of every fold."""
-    rows = [asdict(fold) for evaluation in evaluations for fold in evaluation.folds]
+def folds_table(shown: TableContent, task: str) -> Rows:
+    """Every metric of every fold, with every seed."""
+    rows = [
+        asdict(fold)
+        for row in shown.rows
+        for evaluation in shown.evaluations.get((task, row.variant, row.head), [])
+        for fold in evaluation.folds
+    ]
     return [list(rows[0]), *(list(row.values()) for row in rows)]
 
 

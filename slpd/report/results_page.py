@@ -106,7 +106,7 @@ def task_section(site: Site, table: Table, shown: TableContent, results: TaskRes
     task, tested = results.task, [evaluation for evaluation in results.evaluations if evaluation.predictions]
     drawn, confusion = [], []
     if tested:
-        drawn += folds_figure(results.facts, tested, table, shown.level)
+        drawn += folds_figure(shown, task.name)
     if tested and isinstance(task, ClassTask):
         drawn += class_figures(task, tested)
         confusion += confusion_figures(task, tested)

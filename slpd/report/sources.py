@@ -71,10 +71,8 @@ def report_files(experiment: Experiment, sheets: Mapping[str, Sheet], layout: La
 def cohort_files(experiment: Experiment, layout: Layout, cohort: str) -> Iterator[Path]:
     """The slides of a cohort, the curves of its encoders, what the variants in the report have learned."""
     yield layout.manifest(cohort)
-    trained = experiment.trained_on(cohort)
-    if trained:
-        yield curve_file(layout.warmup(cohort))
-    yield from (curve_file(layout.variant(cohort, variant.name)) for variant in trained)
+    yield from (curve_file(layout.warmup(cohort, start)) for start in experiment.warmups_on(cohort))
+    yield from (curve_file(layout.variant(cohort, variant.name)) for variant in experiment.trained_on(cohort))
     for variant in experiment.reported_on(cohort):
         yield from variant_files(layout.variant(cohort, variant.name))
 

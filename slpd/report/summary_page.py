@@ -9,9 +9,10 @@ from slpd.report.findings import compared
 from slpd.report.front import Front
 from slpd.report.site import HOME, Fact, Site, columns
 from slpd.report.slides_page import COHORT_COLUMNS, Slides, cohort_row, reason_of, warnings_of
-from slpd.report.words import count, decimal, duration, plural, significant
-from slpd.settings.experiment import Experiment, Variant
+from slpd.report.words import count, decimal, duration, either, plural, significant
+from slpd.settings.experiment import Experiment
 from slpd.settings.training import TERMS
+from slpd.settings.variant import Variant
 from slpd.tables.cells import PrintedCell
 from slpd.tables.content import TableContent
 
@@ -68,7 +69,7 @@ def experiment_facts(experiment: Experiment, cohorts: Sequence[Slides], costs: S
     return [
         ("slides used", count(n_used), f"of {count(n_given)}"),
         ("regions", count(sum(sum(slides.region_counts) for slides in cohorts)), ""),
-        ("encoders trained", count(len(trained_names(experiment))), "variants"),
+        ("encoders trained", count(len(trained_names(experiment))), "variants and seeds"),
         ("tasks · tables", f"{len(experiment.tasks)} · {len(experiment.tables)}", ""),
         ("measured time", duration(costs[-1].hours) if costs else "none", ""),
         ("GPU-hours", significant(costs[-1].gpu_hours) if costs else "none", ""),
@@ -104,9 +105,10 @@ def schedule(experiment: Experiment) -> list[tuple[str, str]]:
     grids = [experiment.regions_of(cohort) for cohort in experiment.cohorts_of_slides]
     warmup = plural(training.learning_rate_warmup_epochs, "epoch")
     return [
-        ("regions", " or ".join(dict.fromkeys(f"{grid.region_px} px at {grid.mpp:g} µm/px" for grid in grids))),
+        ("regions", either(dict.fromkeys(f"{grid.region_px} px at {grid.mpp:g} µm/px" for grid in grids))),
         ("patches", f"{experiment.patch_encoder.patch_px} px, {experiment.patch_encoder.model}"),
-        ("plain DINO", f"{training.dino_epochs} epochs, shared by all variants"),
+        ("plain DINO", f"{training.dino_epochs} epochs, shared by all variants that start alike"),
+        ("seeds", ", ".join(map(str, experiment.pretraining_seeds or [training.seed]))),
         (
             "iterations",
             f"{training.epochs - training.dino_epochs} epochs; prototypes renewed every"
@@ -153,12 +155,18 @@ def variant_row(experiment: Experiment, variant: Variant) -> list[str]:
     n_prototypes = sorted({experiment.prototypes_of(cohort, variant).n_prototypes for cohort in experiment.cohorts})
     return [
         variant.name,
-        training_source(experiment, variant),
+        "; ".join([training_source(experiment, variant), *own_settings(variant)]),
         *(f"{objective.weight(term):g}" for term in WEIGHTED),
         ", ".join(map(str, n_prototypes)) if objective.needs_prototypes else "–",
         str(graph.n_neighbours) if objective.needs_graph else "–",
         str(experiment.training_of(variant).epochs_per_iteration) if objective.needs_prototypes else "–",
     ]
+
+
+def own_settings(variant: Variant) -> list[str]:
+    """In which keys of training and region encoder a variant differs."""
+    sections = {"training": variant.training, "region_encoder": variant.region_encoder}
+    return [f"{section}.{key}: {value}" for section, changes in sections.items() for key, value in changes.items()]
 
 
 def training_source(experiment: Experiment, variant: Variant) -> str:

@@ -7,7 +7,7 @@ from slpd.artifacts.learned.training_metrics import COLUMNS, EpochMetrics
 from slpd.plots.training_curves import COLLAPSE, LOSSES, SCHEDULE, Curves, draw_curves
 from slpd.report.navigation import page_name
 from slpd.report.site import Rows, Site, columns
-from slpd.report.words import count, decimal, significant
+from slpd.report.words import count, decimal, either, significant
 from slpd.settings.experiment import Experiment
 from slpd.settings.training import TERMS
 
@@ -18,23 +18,25 @@ EDGE_SHARE = 0.02  # of ln(outputs), from either end
 
 def write_training(site: Site, experiment: Experiment, cohort: str, curves: Curves) -> None:
     """Write the page of the encoders trained on a cohort."""
-    warmup, n_outputs = experiment.training.dino_epochs, experiment.region_encoder.outputs
-    limit = math.log(n_outputs)
+    trained = experiment.trained_on(cohort)
+    warmups = sorted({experiment.training_of(variant).dino_epochs for variant in trained})
+    n_outputs = {variant.name: experiment.region_encoder_of(variant).outputs for variant in trained}
+    limits = sorted({math.log(n) for n in n_outputs.values()})
     csv = site.write_csv(f"training-{cohort}", training_table(curves))
     context = {
         "cohort": cohort,
         "variants": list(curves),
-        "warmup": warmup,
+        "warmups": either(map(count, warmups)),
         "columns": COLUMNS_AT_THE_END,
         "rows": [last_row(variant, epochs) for variant, epochs in curves.items()],
-        "findings": [text for variant, epochs in curves.items() for text in signs(variant, epochs, n_outputs)],
-        "limit": decimal(limit, 2),
-        "n_outputs": count(n_outputs),
+        "findings": [text for variant, epochs in curves.items() for text in signs(variant, epochs, n_outputs[variant])],
+        "limits": either(decimal(limit, 2) for limit in limits),
+        "n_outputs": either(map(count, sorted(set(n_outputs.values())))),
         "alike": trained_once(experiment, cohort),
         "figures": [
             site.write_figure(
                 f"training-{cohort}-{name}",
-                draw_curves(curves, panels, warmup, {"teacher_entropy": limit}),
+                draw_curves(curves, panels, warmups, {"teacher_entropy": limits}),
                 title,
                 description,
                 csv,

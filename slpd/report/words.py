@@ -1,6 +1,7 @@
 """Numbers as people read them."""
 
 import math
+from collections.abc import Iterable
 
 THIN_SPACE = "\u202f"
 NONE = "–"
@@ -27,6 +28,11 @@ def duration(hours: float) -> str:
         return f"{hours:.1f} h"
     minutes, seconds = divmod(round(hours * 3600), 60)
     return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+
+
+def either(words: Iterable[str]) -> str:
+    """`a`, `a or b`."""
+    return " or ".join(words)
 
 
 def plural(number: int, word: str) -> str:

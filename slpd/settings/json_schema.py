@@ -2,9 +2,10 @@
 
 from typing import Any, get_origin
 
-from slpd.settings.experiment import SECTIONS, Experiment
+from slpd.settings.experiment import Experiment
 from slpd.settings.preset import PRESETS
 from slpd.settings.section import nested
+from slpd.settings.variant import SECTIONS
 
 
 def config_schema() -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from typing import Any, Self
 
-from slpd.settings.experiment import Cohort, Experiment, Variant
+from slpd.settings.experiment import Cohort, Experiment
 from slpd.settings.section import Name, Section
 from slpd.settings.slides import PatchEncoderSettings, Reading, Regions, Tissue
 from slpd.settings.training import Objective, Prototypes, RegionEncoder, SlideGraph, Training
+from slpd.settings.variant import Variant
 
 
 class EncodedSlides(Section):
@@ -33,7 +34,7 @@ class EncodedSlides(Section):
             "reading": experiment.reading,
             "min_sharpness": experiment.manifest.min_sharpness,
             "patch_encoder": experiment.patch_encoder,
-            "region_encoder": experiment.region_encoder,
+            "region_encoder": experiment.region_encoder_of(variant),
         }
 
 

@@ -124,11 +124,13 @@ def read_slides(site: Site, layout: Layout, cohort: Cohort) -> Slides:
 
 
 def read_curves(experiment: Experiment, layout: Layout, cohort: str) -> Curves:
-    """The epochs of every variant, those of the warm-up first."""
-    warmup = read_metrics(curve_file(layout.warmup(cohort)))
-    return {
-        variant.name: [*warmup, *read_metrics(curve_file(layout.variant(cohort, variant.name)))]
+    """The epochs of every variant, those of its warm-up first."""
+    files = {
+        variant.name: (layout.warmup(cohort, experiment.warmup_of(variant)), layout.variant(cohort, variant.name))
         for variant in experiment.trained_on(cohort)
+    }
+    return {
+        name: [epoch for folder in both for epoch in read_metrics(curve_file(folder))] for name, both in files.items()
     }
 
 
@@ -237,6 +239,7 @@ def make_results(site: Site, experiment: Experiment, layout: Layout, table: Tabl
         ],
         experiment.unavailable_in(table),
         experiment.intervals.level,
+        experiment.repeats_in(table),
     )
     results = [
         TaskResults(
@@ -269,11 +272,11 @@ def read_robustness_of(experiment: Experiment, layout: Layout, table: Table, tas
 
 
 def read_evaluated(layout: Layout, table: Table, content: TableContent, task: str) -> list[Evaluated]:
-    """The evaluations of a task in a table, with their predictions."""
+    """The evaluations of a task in a table, with their predictions; of several seeds, with that of `training`."""
     names = [(task, variant, head) for head in table.heads for variant in table.variants]
     return [
         Evaluated(variant, head, evaluation.folds, evaluation.intervals, read_predictions(files.predictions))
         for task, variant, head in names
-        if (evaluation := content.evaluations.get((task, variant, head)))
+        for evaluation in content.evaluations.get((task, variant, head), [])[:1]
         for files in [evaluation_files(layout.evaluation(task, variant, head))]
     ]

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", required=True, help="the table (JSON)")
     parser.add_argument("--settings", required=True, help="section intervals of the config (JSON)")
     parser.add_argument("--unavailable", required=True, help="variant -> why there are no evaluations of it (JSON)")
+    parser.add_argument("--repeats", default="{}", help="variant -> its names under every seed of pretraining (JSON)")
     parser.add_argument(
         "--evaluations", type=Path, nargs="*", required=True, help="folders of evaluations: metrics.csv, intervals.csv"
     )
@@ -45,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read evaluations, folds, manifests and published figures, make the table, write it in every format."""
     table, level = Table.from_json(args.table), Intervals.from_json(args.settings).level
-    content = read_table_content(table, args.evaluations, task_files(table, args), json.loads(args.unavailable), level)
+    unavailable, repeats = json.loads(args.unavailable), json.loads(args.repeats)
+    content = read_table_content(table, args.evaluations, task_files(table, args), unavailable, level, repeats)
     write_text(args.csv, as_csv(content))
     write_text(args.differences, differences_as_csv(content))
     write_text(args.markdown, as_markdown(content))

@@ -7,7 +7,14 @@ from slpd.settings.tables import Metric, Table
 from slpd.tables.cells import Published
 from slpd.tables.comparisons import comparisons_of
 from slpd.tables.content import Row, TableContent
-from slpd.tables.evaluations import Evaluation, Evaluations, cell_of, check_evaluation, evaluations_by_name
+from slpd.tables.evaluations import (
+    Evaluation,
+    Evaluations,
+    Repeats,
+    cell_of,
+    check_evaluations,
+    evaluations_by_name,
+)
 from slpd.tables.facts import TaskFacts
 from slpd.tables.published_figures import PublishedCells, published_cells
 
@@ -21,6 +28,7 @@ def table_content(
     unavailable: Mapping[str, str],
     published: Sequence[PublishedFigure],
     level: float,
+    repeats: Repeats,
 ) -> TableContent:
     """The content of a table.
 
@@ -30,21 +38,22 @@ def table_content(
         tasks: Facts of each task of the table, in its order.
         unavailable: Variant -> why no evaluation of it can be made.
         published: Published figures; may hold more than the table shows.
-        level: Confidence level of comparisons.
+        level: Confidence level of comparisons, and of intervals over seeds.
+        repeats: Names of variants that are trained with several seeds.
 
     Raises:
         UserError: an evaluation that the table shows lacks a fold or a metric, or is there twice;
             two published figures are of one cell.
     """
-    by_name = evaluations_by_name(evaluations)
+    by_name = evaluations_by_name(evaluations, repeats)
     variants = [variant for variant in table.variants if variant not in unavailable]
     for task in tasks:
         for head in table.heads:
             for variant in variants:
-                check_evaluation(table, task, variant, head, by_name)
+                check_evaluations(table, task, variant, head, by_name, repeats)
     columns = [(task, metric) for task in table.tasks for metric in table.metrics]
     published_of, sources = published_cells(table, published)
-    rows = table_rows(table, columns, tasks, by_name, unavailable, published_of)
+    rows = table_rows(table, columns, tasks, by_name, unavailable, published_of, level)
     comparisons = comparisons_of(tasks, table.metrics, table.heads, variants, by_name, level)
     return TableContent(table.name, table.caption, columns, rows, list(tasks), by_name, comparisons, sources, level)
 
@@ -56,6 +65,7 @@ def table_rows(
     evaluations: Evaluations,
     unavailable: Mapping[str, str],
     published_of: PublishedCells,
+    level: float,
 ) -> list[Row]:
     """A row per head and variant."""
     facts = {task.task: task for task in tasks}
@@ -64,7 +74,7 @@ def table_rows(
         Row(
             head,
             variant,
-            [cell_of(facts[task], variant, head, metric, evaluations, unavailable) for task, metric in columns],
+            [cell_of(facts[task], variant, head, metric, evaluations, unavailable, level) for task, metric in columns],
             [
                 published_of.get((task, variant, head, metric), Published())
                 if (task, metric) in with_published

@@ -9,15 +9,20 @@ NO_FIGURE = "none known"
 
 @dataclass(frozen=True)
 class Cell:
-    """A metric over the folds in which it is defined, or why there is none."""
+    """A metric over the folds in which it is defined, or why there is none.
+
+    Of several seeds of pretraining, mean and deviation are of the seeds' means over folds.
+    """
 
     mean: float = math.nan
     std: float = math.nan  # ddof 1; NaN: defined in fewer than two folds
-    low: float = math.nan  # of the bootstrap interval of the mean
+    low: float = math.nan  # of the interval of the mean
     high: float = math.nan
     n_defined: int = 0
     n_folds: int = 0
     why: str = ""  # there is no figure; empty: there is
+    points: tuple[float, ...] = ()  # every fold, NaN where it is not defined; of several seeds their means over folds
+    n_seeds: int = 1
 
     @property
     def text(self) -> str:

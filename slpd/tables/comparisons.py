@@ -11,7 +11,7 @@ from slpd.artifacts.evaluation.resamples import read_resamples
 from slpd.evaluation.comparison import Difference, bootstrap_difference, paired_difference
 from slpd.evaluation.intervals import RESAMPLED
 from slpd.settings.tables import LESS_IS_BETTER, Metric, metrics_of
-from slpd.tables.evaluations import Evaluation, Evaluations, interval_of, why_without
+from slpd.tables.evaluations import Evaluation, Evaluations, figures_of, missing_figure, resamples_of
 from slpd.tables.facts import TaskFacts
 
 
@@ -58,23 +58,31 @@ def compare(
 ) -> Difference:
     """The paired difference of two variants under a head."""
     both = {variant: evaluations[task.task, variant, head] for variant in pair}
-    first, second = ([getattr(fold, metric) for fold in evaluation.folds] for evaluation in both.values())
+    first, second = (figures_of(of_seeds, metric) for of_seeds in both.values())
     if task.external:
-        difference = bootstrap_difference(first, second, paired_resamples(list(both.values()), metric), level)
+        drawn, n_patients = paired_resamples(list(both.values()), metric)
+        difference = bootstrap_difference(first, second, drawn, level, n_patients)
     else:
         difference = paired_difference(first, second, task.test_to_train, level)
-    reasons = {variant: why_without(interval_of(evaluation, metric)) for variant, evaluation in both.items()}
+    reasons = {variant: missing_figure(of_seeds, metric) for variant, of_seeds in both.items()}
     missing = "; ".join(f"{variant}: {why}" for variant, why in reasons.items() if why)
     return replace(difference, why=missing or difference.why)
 
 
-def paired_resamples(both: Sequence[Evaluation], metric: Metric) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A metric of two evaluations in the same resamples of the same patients; nothing where there are none.
+def paired_resamples(
+    both: Sequence[Sequence[Evaluation]], metric: Metric
+) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], int]:
+    """A metric of two variants, mean over seeds, in the same resamples of the same patients, and how many these are.
 
-    Of an evaluation without figures, of metrics without an interval, or where a variant lacks vectors of some patients.
+    Nothing of an evaluation without figures, of metrics without an interval, or where a variant lacks vectors of some
+    patients.
     """
-    nothing = (np.empty(0), np.empty(0))
-    if metric not in RESAMPLED or any(interval.why for evaluation in both for interval in evaluation.intervals):
+    nothing = ((np.empty(0), np.empty(0)), 0)
+    every = [evaluation for of_seeds in both for evaluation in of_seeds]
+    if metric not in RESAMPLED or any(interval.why for evaluation in every for interval in evaluation.intervals):
         return nothing
-    first, second = (read_resamples(evaluation.resamples, metric) for evaluation in both if evaluation.resamples)
-    return (first[0], second[0]) if first[1] == second[1] else nothing
+    patients = [read_resamples(evaluation.resamples, metric)[1] for evaluation in every if evaluation.resamples]
+    if any(drawn != patients[0] for drawn in patients):
+        return nothing
+    first, second = (resamples_of(of_seeds, metric)[0].mean(axis=0) for of_seeds in both)
+    return (first, second), len(patients[0])

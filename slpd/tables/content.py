@@ -100,6 +100,7 @@ class TableContent:
         share = f"{100 * self.level:g}"
         text = (
             f"Mean ± standard deviation (ddof 1) over folds ({share} % interval of the mean: bootstrap over patients)."
+            f"{self.seeds_legend}"
         )
         if len({row.variant for row in self.rows}) > 1:
             text += (
@@ -109,6 +110,17 @@ class TableContent:
         if self.sources:
             text += " Published figures are of other slides, regions or folds; read them beside ours, not against them."
         return text
+
+    @property
+    def seeds_legend(self) -> str:
+        """How to read the cells of variants under several seeds; empty: there are none."""
+        n_seeds = {row.variant: cell.n_seeds for row in self.rows for cell in row.cells if cell.n_seeds > 1}
+        if not n_seeds:
+            return ""
+        return (
+            f" {', '.join(n_seeds)}: over {max(n_seeds.values())} pretraining seeds of the mean over folds; intervals"
+            " and tests count what seeds contribute, too (Zou & Donner 2008)."
+        )
 
     def is_best(self, row: Row, column: int) -> bool:
         """Whether the row is better in this column than every other with the same head, each beyond noise."""

@@ -10,7 +10,7 @@ from slpd.tables.content import Row, TableContent
 
 NAMES = ("head", "variant", "task", "metric")
 FIGURE = ("mean", "std", "low", "high", "level", "best", "why")
-BASIS = ("n_folds", "n_folds_all", "n_slides_used", "n_slides_given")
+BASIS = ("n_folds", "n_folds_all", "n_seeds", "n_slides_used", "n_slides_given")
 PUBLISHED = ("published", "published_std", "published_source", "published_why")
 DIFFERENCES = (
     "task",
@@ -31,11 +31,11 @@ DIFFERENCES = (
 def as_csv(content: TableContent) -> str:
     """One line per head, variant, task and metric.
 
-    mean, std (ddof 1): over folds; `nan` where there is none. low, high: interval of the mean; level: its confidence
-    level. best: 1 where the figure stands in bold. why: why there is no mean. n_folds: folds in which the metric is
-    defined, of n_folds_all. n_slides_used: of the n_slides_given of the cohort, those that were not left out.
-    published, published_std, published_source: what others published, empty where they did not. published_why: why
-    there is none.
+    mean, std (ddof 1): over folds, of several n_seeds over the seeds' means; `nan` where there is none. low, high:
+    interval of the mean; level: its confidence level. best: 1 where the figure stands in bold. why: why there is no
+    mean. n_folds: folds in which the metric is defined, of n_folds_all. n_slides_used: of the n_slides_given of the
+    cohort, those that were not left out. published, published_std, published_source: what others published, empty
+    where they did not. published_why: why there is none.
     """
     lines = [
         (row.head, row.variant, task, metric, *ours(content, row, column), *theirs(content, row, column))
@@ -49,7 +49,7 @@ def ours(content: TableContent, row: Row, column: int) -> tuple[object, ...]:
     """What a line holds of our figure, and on how many folds and slides it rests."""
     cell, best = row.cells[column], int(content.is_best(row, column))
     (task,) = (facts for facts in content.tasks if facts.task == content.columns[column][0])
-    basis = (cell.n_defined, task.n_folds, task.n_used, task.n_given)
+    basis = (cell.n_defined, task.n_folds, cell.n_seeds, task.n_used, task.n_given)
     return (cell.mean, cell.std, cell.low, cell.high, content.level, best, cell.why, *basis)
 
 
@@ -66,7 +66,8 @@ def differences_as_csv(content: TableContent) -> str:
     """One line per pair of variants, head, task and metric: first - second, over paired folds.
 
     low, high (interval), level (its confidence level), p_value: of the corrected resampled t-test; in tasks with a test
-    cohort of the paired bootstrap over its patients. They are empty where there is none, and why says the reason.
+    cohort of the paired bootstrap over its patients; of variants under several seeds with what these contribute. They
+    are empty where there is none, and why says the reason.
     """
     return as_text(
         DIFFERENCES,

@@ -15,7 +15,7 @@ from slpd.settings.evaluation import TaskSettings
 from slpd.settings.tables import Table
 from slpd.tables.assembly import table_content
 from slpd.tables.content import TableContent
-from slpd.tables.evaluations import Evaluation
+from slpd.tables.evaluations import Evaluation, Repeats
 from slpd.tables.facts import TaskFacts, task_facts
 
 
@@ -31,16 +31,22 @@ class TaskFiles:
 
 
 def read_table_content(
-    table: Table, evaluations: Iterable[Path], tasks: Iterable[TaskFiles], unavailable: Mapping[str, str], level: float
+    table: Table,
+    evaluations: Iterable[Path],
+    tasks: Iterable[TaskFiles],
+    unavailable: Mapping[str, str],
+    level: float,
+    repeats: Repeats,
 ) -> TableContent:
     """The content of a table, from the folders of evaluations and the files of its tasks, in its order.
 
-    `unavailable` is why variants cannot be evaluated, `level` the confidence level of comparisons.
+    `unavailable` is why variants cannot be evaluated, `level` the confidence level of comparisons, `repeats` the names
+    of variants under several seeds.
     """
     read = [read_evaluation(folder) for folder in evaluations]
     facts = [read_facts(files) for files in tasks]
     published = [figure for path in table.published for figure in read_published(Path(path))]
-    return table_content(table, read, facts, unavailable, published, level)
+    return table_content(table, read, facts, unavailable, published, level, repeats)
 
 
 def read_evaluation(folder: Path) -> Evaluation:

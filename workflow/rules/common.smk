@@ -40,7 +40,7 @@ from slpd.errors import UserError
 from slpd.inputs import check_inputs, read_sheets
 from slpd.layout import OF_OTHER, SLIDE_FILES, Layout, logs_of, results_of
 from slpd.report.sources import comparison_files, report_files, without_vectors
-from slpd.settings.experiment import load_experiment
+from slpd.settings.load import load_experiment
 from slpd.settings.recipe import Recipe, VectorRecipe
 from slpd.versions import RESULT_VERSIONS
 
@@ -65,7 +65,7 @@ except UserError as error:
 STARTED = time.time()
 BATCHES = {cohort: batches_of(sheet) for cohort, sheet in SHEETS.items()}
 COHORTS = {cohort.name: cohort for cohort in EXPERIMENT.cohorts}
-VARIANTS = {variant.name: variant for variant in EXPERIMENT.variants}
+VARIANTS = {variant.name: variant for variant in EXPERIMENT.every_variant}
 TASKS = {task.name: task for task in EXPERIMENT.tasks}
 HEADS = {head.name: head for head in EXPERIMENT.heads}
 PREDICTIONS = {wanted.name: wanted for wanted in EXPERIMENT.predictions}
@@ -100,6 +100,7 @@ wildcard_constraints:
     prediction=one_of(PREDICTIONS),
     trained_on=f"({one_of(map(OF_OTHER.__add__, COHORTS))})?",  # the cohort of the encoder, where it is another
     batch=r"\d+",
+    start=f"({one_of(filter(None, EXPERIMENT.starts))})?",  # end of the name of a warm-up
     iteration=r"\d\d\d+",
     at=r"(/iterations/\d\d\d+)?",  # of an iteration that begins, or nothing: of the trained encoder
 

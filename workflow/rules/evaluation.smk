@@ -271,6 +271,7 @@ rule make_table:
         settings=settings("intervals"),
         test_manifests=lambda wildcards: json.dumps(external_manifests(wildcards)),
         unavailable=lambda wildcards: json.dumps(EXPERIMENT.unavailable_in(TABLES[wildcards.table])),
+        repeats=lambda wildcards: json.dumps(EXPERIMENT.repeats_in(TABLES[wildcards.table])),
         evaluations=lambda wildcards, input: [Path(path).parent for path in input.metrics],
         without_vectors=lambda wildcards: json.dumps(
             without_vectors(EXPERIMENT, LAYOUT, TABLES[wildcards.table]), default=str
@@ -280,7 +281,7 @@ rule make_table:
         "Table {wildcards.table}"
     shell:
         "exec python -m slpd make_table --table {params.table:q} --settings {params.settings:q} --tasks {params.tasks:q}"
-        " --unavailable {params.unavailable:q} --evaluations {params.evaluations:q} --folds {input.folds:q}"
+        " --unavailable {params.unavailable:q} --repeats {params.repeats:q} --evaluations {params.evaluations:q} --folds {input.folds:q}"
         " --manifests {input.manifests:q} --test-manifests {params.test_manifests:q} --absent {input.absent:q}"
         " --without-vectors {params.without_vectors:q} --csv {output.csv:q} --differences {output.differences:q}"
         " --markdown {output.markdown:q} --latex {output.latex:q} --html {output.html:q} > {log:q} 2>&1"

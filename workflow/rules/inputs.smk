@@ -108,7 +108,13 @@ def first_iteration(wildcards):
 
 def embeddings_after(wildcards, iterations):
     """The embeddings of a variant's encoder after so many iterations: at first those of the warm-up."""
-    return str(LAYOUT.embeddings_after(wildcards.cohort, wildcards.variant, iterations))
+    start = EXPERIMENT.warmup_of(VARIANTS[wildcards.variant])
+    return str(LAYOUT.embeddings_after(wildcards.cohort, wildcards.variant, iterations, start))
+
+
+def checkpoint_of_warmup(wildcards):
+    """What the training of a variant goes on from."""
+    return f"{LAYOUT.warmup(wildcards.cohort, EXPERIMENT.warmup_of(VARIANTS[wildcards.variant]))}/checkpoint.pt"
 
 
 def embeddings_at(wildcards):
@@ -338,6 +344,4 @@ def results_of_cohort(cohort):
         batches = [*rules.segment_tissue.output, *rules.tile_regions.output]
         paths += expand(batches, cohort=cohort, batch=BATCHES[cohort])
         paths += expand(rules.check_cohort.output.report, cohort=cohort)
-    if EXPERIMENT.trained_on(cohort):
-        paths += expand(list(rules.pretrain_dino.output), cohort=cohort)
-    return paths
+    return paths + expand(list(rules.pretrain_dino.output), cohort=cohort, start=EXPERIMENT.warmups_on(cohort))

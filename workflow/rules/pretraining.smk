@@ -15,9 +15,9 @@ rule pretrain_dino:
         embeddings=f"{WARMUP}/embeddings.h5",
         metrics=f"{WARMUP}/metrics.csv",
     log:
-        f"{LOGS}/pretrain_dino/{{cohort}}.log",
+        f"{LOGS}/pretrain_dino/{{cohort}}{{start}}.log",
     benchmark:
-        f"{BENCHMARKS}/pretrain_dino/{{cohort}}.tsv"
+        f"{BENCHMARKS}/pretrain_dino/{{cohort}}{{start}}.tsv"
     conda:
         "../../envs/slpd.yaml"
     threads: 2
@@ -28,13 +28,13 @@ rule pretrain_dino:
         mem_mb=64000,
         runtime=1440,
     params:
-        encoder=settings("region_encoder"),
-        training=settings("training"),
+        encoder=lambda wildcards: EXPERIMENT.starts[wildcards.start].region_encoder.model_dump_json(),
+        training=lambda wildcards: EXPERIMENT.starts[wildcards.start].training.model_dump_json(),
         jobs=without_effect("jobs"),
-        live=lambda wildcards, input: f"{LIVE}/{wildcards.cohort}/warmup",
+        live=lambda wildcards, input: f"{LIVE}/{wildcards.cohort}/warmup{wildcards.start}",
         version=result_version("pretrain_dino"),
     message:
-        "{wildcards.cohort}: plain DINO, shared by all variants"
+        "{wildcards.cohort}: plain DINO, shared by variants (warmup{wildcards.start})"
     shell:
         "exec python -m slpd --processes {resources.gpu} --nodes {resources.nodes} pretrain_dino --manifest {input.manifest:q}"
         " --encoder {params.encoder:q} --training {params.training:q} --jobs {params.jobs:q}"
@@ -95,7 +95,7 @@ rule link_slides:
 rule distill_slpd:
     input:
         manifest=rules.cohort_manifest.output.manifest,
-        start=rules.pretrain_dino.output.checkpoint,
+        start=checkpoint_of_warmup,
         prototypes=first_of("prototypes.npz", lambda objective: objective.needs_prototypes),
         graph=first_of("graph.npz", lambda objective: objective.needs_graph),
         before=block_before,
@@ -117,7 +117,7 @@ rule distill_slpd:
         mem_mb=64000,
         runtime=1380,  # a day, with the two above, which share a job of the queue with it
     params:
-        encoder=settings("region_encoder"),
+        encoder=of_recipe("region_encoder"),
         training=of_recipe("training"),
         jobs=without_effect("jobs"),
         objective=of_recipe("objective"),
@@ -189,7 +189,7 @@ rule draw_encoder:
         mem_mb=2000,
         runtime=10,
     params:
-        encoder=settings("region_encoder"),
+        encoder=of_recipe("region_encoder"),
         seed=lambda wildcards: VARIANTS[wildcards.variant].random.seed,
         version=result_version("draw_encoder"),
     message:
@@ -225,7 +225,7 @@ rule embed_bags:
     params:
         files=files_of(encoder_weights),
         # Weights from elsewhere may not say their architecture.
-        encoder=lambda wildcards: settings("region_encoder") if VARIANTS[wildcards.variant].pretrained else [],
+        encoder=lambda wildcards: of_recipe("region_encoder")(wildcards) if VARIANTS[wildcards.variant].pretrained else [],
         sha256=lambda wildcards: pretrained.sha256 if (pretrained := VARIANTS[wildcards.variant].pretrained) else [],
         version=result_version("embed_bags"),
     message:

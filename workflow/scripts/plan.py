@@ -23,7 +23,7 @@ from planning import Plan, PlannedJob, connected, make_plan, shared_jobs
 from slpd.artifacts.slides.finished_slide import read_batch
 from slpd.settings.evaluation import GeneratedFolds, task_from_json
 from slpd.settings.section import named
-from slpd.settings.training import Training
+from slpd.settings.training import RegionEncoder, Training
 
 STORED = yaml.safe_load(Path(__file__).with_name("throughput.yaml").read_text())
 CHECKPOINT_BYTES = 3e8  # networks and optimiser at the paper's size: 23 million parameters, four arrays, float32
@@ -160,13 +160,20 @@ def embedding(job: PlannedJob, plan: Plan) -> Cost:
     """One pass over all regions of a cohort."""
     regions = cohort_regions(job, plan)
     gpu_s = regions * STORED[job.rule]["gpu_s_per_region"]
-    width = plan.experiment.region_encoder.width
+    width = region_encoder(job, plan).width
     return Cost(1, gpu_s, gpu_s * job.resources["threads"], regions * 4 * width, len(job.outputs) + 1)
+
+
+def region_encoder(job: PlannedJob, plan: Plan) -> RegionEncoder:
+    """The region encoder of the variant of a job."""
+    variant = named(plan.experiment.every_variant, job.wildcards["variant"])
+    encoder: RegionEncoder = plan.experiment.region_encoder_of(variant)
+    return encoder
 
 
 def attending(job: PlannedJob, plan: Plan) -> Cost:
     """One pass over all regions of a cohort, of which every head's attention to every patch is kept."""
-    per_region = 2 * plan.experiment.region_encoder.heads * patches_of_region(plan)  # float16
+    per_region = 2 * region_encoder(job, plan).heads * patches_of_region(plan)  # float16
     return replace(embedding(job, plan), n_bytes=cohort_regions(job, plan) * per_region)
 
 
@@ -185,7 +192,7 @@ def bagging(job: PlannedJob, plan: Plan) -> Cost:
 
 def evaluating(job: PlannedJob, plan: Plan) -> Cost:
     """Folds of a head: short on vectors of regions; on all patch tokens as long as all epochs of all folds."""
-    cost, variant = other(job, plan), named(plan.experiment.variants, job.wildcards["variant"])
+    cost, variant = other(job, plan), named(plan.experiment.every_variant, job.wildcards["variant"])
     if not variant.patch_tokens:
         return cost
     task = task_from_json(job.params["task"])
