@@ -225,7 +225,9 @@ rule embed_bags:
     params:
         files=files_of(encoder_weights),
         # Weights from elsewhere may not say their architecture.
-        encoder=lambda wildcards: of_recipe("region_encoder")(wildcards) if VARIANTS[wildcards.variant].pretrained else [],
+        encoder=lambda wildcards: (
+            of_recipe("region_encoder")(wildcards) if VARIANTS[wildcards.variant].pretrained else []
+        ),
         sha256=lambda wildcards: pretrained.sha256 if (pretrained := VARIANTS[wildcards.variant].pretrained) else [],
         version=result_version("embed_bags"),
     message:
