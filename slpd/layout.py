@@ -76,7 +76,7 @@ class Layout:
         return self.cohort(cohort) / "pictures" / f"{slide}.jpg"
 
     def warmup(self, cohort: str = "{cohort}", start: str = "{start}") -> Path:
-        """What plain DINO leaves for the variants that start alike (`Experiment.warmup_of`)."""
+        """What plain DINO leaves for the variants that start alike (`Experiment.warmups`)."""
         return self.cohort(cohort) / f"warmup{start}"
 
     def variant(self, cohort: str = "{cohort}", variant: str = "{variant}") -> Path:

@@ -492,8 +492,8 @@ def test_a_variant_may_differ_in_training_and_region_encoder() -> None:
     found = {variant.name: variant for variant in experiment.variants}
     assert experiment.training_of(found["long"]).epochs == 200 and experiment.training.epochs == 100
     assert experiment.region_encoder_of(found["wide"]).width == 384
-    assert experiment.warmup_of(found["long"]) == "_long" and experiment.warmup_of(found["wide"]) == "_wide"
-    assert experiment.warmup_of(found["rare"]) == "" == experiment.warmup_of(found["slpd"])
+    assert experiment.warmups["long"] == "_long" and experiment.warmups["wide"] == "_wide"
+    assert experiment.warmups["rare"] == "" == experiment.warmups["slpd"]
     assert experiment.training_of(found["rare"]).epochs_per_iteration == 7
     assert experiment.trained_as("nsclc", found["long"]).name == "long"
     cohort = experiment.cohorts[0]

@@ -288,34 +288,30 @@ class Experiment(Section):
         renewal = {"epochs_per_iteration": self.training.epochs_per_iteration}
         return Start(self.training_of(variant).model_copy(update=renewal), self.region_encoder_of(variant))
 
-    def warmup_of(self, variant: Variant) -> str:
-        """What the name of its warm-up's folder ends with: nothing, if it starts as the sections of the config say.
+    @cached_property
+    def warmups(self) -> dict[Name, str]:
+        """Trained variant -> what the name of its warm-up's folder ends with.
 
-        Else the first variant that starts like it, and its seed, where they differ from these sections.
+        Nothing, if it starts as the sections of the config say; else the first variant that starts like it, and its
+        seed, where they differ from these sections.
         """
-        start = self.start_of(variant)
-        unseeded = start._replace(training=start.training.model_copy(update={"seed": self.training.seed}))
-        seed = "" if unseeded == start else f".seed{start.training.seed}"
-        if unseeded == (self.training, self.region_encoder):
-            return seed
-        return f"_{next(other.name for other in self.variants if self.starts_alike(other, unseeded))}{seed}"
-
-    def starts_alike(self, variant: Variant, start: Start) -> bool:
-        """Whether a variant is trained from a start, with whatever seed."""
-        if not variant.trained:
-            return False
-        own = self.start_of(variant)
-        return own._replace(training=own.training.model_copy(update={"seed": start.training.seed})) == start
+        ends, found = {Start(self.training, self.region_encoder): ""}, {}
+        for variant in (variant for variant in self.every_variant if variant.trained):
+            start = self.start_of(variant)
+            unseeded = start._replace(training=start.training.model_copy(update={"seed": self.training.seed}))
+            seed = "" if start == unseeded else f".seed{start.training.seed}"
+            found[variant.name] = ends.setdefault(unseeded, f"_{variant.name}") + seed
+        return found
 
     @cached_property
     def starts(self) -> dict[str, Start]:
         """What each warm-up depends on, by the end of its folder's name."""
-        own = {self.warmup_of(variant): self.start_of(variant) for variant in self.every_variant if variant.trained}
-        return {"": Start(self.training, self.region_encoder), **own}
+        trained = [variant for variant in self.every_variant if variant.trained]
+        return {self.warmups[variant.name]: self.start_of(variant) for variant in trained}
 
     def warmups_on(self, cohort: str) -> list[str]:
         """The ends of the names of the warm-ups that the variants trained on a cohort start from."""
-        return list(dict.fromkeys(map(self.warmup_of, self.trained_on(cohort))))
+        return list(dict.fromkeys(self.warmups[variant.name] for variant in self.trained_on(cohort)))
 
     def slide_graph_of(self, variant: Variant) -> SlideGraph:
         """The slide graph of a variant."""

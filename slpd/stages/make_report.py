@@ -126,7 +126,7 @@ def read_slides(site: Site, layout: Layout, cohort: Cohort) -> Slides:
 def read_curves(experiment: Experiment, layout: Layout, cohort: str) -> Curves:
     """The epochs of every variant, those of its warm-up first."""
     files = {
-        variant.name: (layout.warmup(cohort, experiment.warmup_of(variant)), layout.variant(cohort, variant.name))
+        variant.name: (layout.warmup(cohort, experiment.warmups[variant.name]), layout.variant(cohort, variant.name))
         for variant in experiment.trained_on(cohort)
     }
     return {

@@ -108,13 +108,13 @@ def first_iteration(wildcards):
 
 def embeddings_after(wildcards, iterations):
     """The embeddings of a variant's encoder after so many iterations: at first those of the warm-up."""
-    start = EXPERIMENT.warmup_of(VARIANTS[wildcards.variant])
+    start = EXPERIMENT.warmups[wildcards.variant]
     return str(LAYOUT.embeddings_after(wildcards.cohort, wildcards.variant, iterations, start))
 
 
 def checkpoint_of_warmup(wildcards):
     """What the training of a variant goes on from."""
-    return f"{LAYOUT.warmup(wildcards.cohort, EXPERIMENT.warmup_of(VARIANTS[wildcards.variant]))}/checkpoint.pt"
+    return f"{LAYOUT.warmup(wildcards.cohort, EXPERIMENT.warmups[wildcards.variant])}/checkpoint.pt"
 
 
 def embeddings_at(wildcards):
