@@ -14,6 +14,7 @@ from slpd.settings.evaluation import Task
 from slpd.settings.experiment import Cohort, Experiment
 from slpd.settings.heads import AnyHead
 from slpd.settings.section import Fraction, Section
+from slpd.settings.variant import Variant
 
 NAMED = 3  # pairs named in a message
 
@@ -23,7 +24,9 @@ class CohortPlan(Section):
 
     cohort: str
     max_failed_fraction: Fraction = Field(description="largest share of slides that may fail")
-    batch_size: int = Field(description="regions of a training step; 0: the cohort is not pretrained on")
+    batch_sizes: dict[str, int] = Field(
+        description="key of the config -> regions of a training step; none: the cohort is not pretrained on"
+    )
     min_regions: dict[str, int] = Field(description="variant -> least regions of a slide with prototypes")
     linked: list[str] = Field(description="variants with an inter-slide term, which needs two slides with prototypes")
     tasks: list[Task] = Field(description="tasks on the cohort")
@@ -33,21 +36,27 @@ class CohortPlan(Section):
     @classmethod
     def of(cls, experiment: Experiment, cohort: Cohort) -> Self:
         """What an experiment needs of one of its cohorts."""
-        trained = experiment.trained_on(cohort.name)
+        trained = [variant for variant in experiment.trained_on(cohort.name) if variant in experiment.variants]
         tasks = [task for task in experiment.tasks if task.cohort == cohort.name]
         return cls(
             cohort=cohort.name,
             max_failed_fraction=experiment.manifest.max_failed_fraction,
-            batch_size=max((experiment.training_of(variant).batch_size for variant in trained), default=0),
+            batch_sizes={batch_key(variant): experiment.training_of(variant).batch_size for variant in trained},
             min_regions={
                 variant.name: experiment.prototypes_of(cohort, variant).min_regions
-                for variant in experiment.graphs_on(cohort.name)
+                for variant in trained
+                if experiment.has_slide_prototypes(cohort.name, variant)
             },
             linked=[variant.name for variant in trained if experiment.objective_of(variant).needs_graph],
             tasks=tasks,
             heads={task.name: experiment.heads_on(task.name) for task in tasks},
             external=[task for task in experiment.tasks if task.test_cohort == cohort.name],
         )
+
+
+def batch_key(variant: Variant) -> str:
+    """The key that says how many regions a training step of a variant has."""
+    return f"variants.{variant.name}.training.batch_size" if "batch_size" in variant.training else "training.batch_size"
 
 
 def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequence[SheetRow]) -> list[str]:
@@ -77,11 +86,11 @@ def check_cohort(plan: CohortPlan, records: Sequence[SlideRecord], sheet: Sequen
     copies = copies_of(usable)
     refuse_parted_copies(plan.cohort, copies, {row.slide: row.patient for row in sheet})
     n_regions = sum(record.n_regions or 0 for record in usable)
-    if n_regions < plan.batch_size:
-        raise UserError(
-            f"cohort {plan.cohort}: {n_regions} regions are fewer than training.batch_size = {plan.batch_size};"
-            " lower it or add slides"
-        )
+    for key, batch_size in plan.batch_sizes.items():
+        if n_regions < batch_size:
+            raise UserError(
+                f"cohort {plan.cohort}: {n_regions} regions are fewer than {key} = {batch_size}; lower it or add slides"
+            )
     return [
         f"{len(usable)} of {len(records)} slides usable, {n_regions} regions",
         *(f"slides {one.slide} and {other.slide} have the same content; keep one line" for one, other in copies),

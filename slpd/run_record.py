@@ -90,6 +90,8 @@ def seeds(config: Any, where: str = "") -> Iterator[tuple[str, int]]:  # noqa: A
         for key, value in config.items():
             if key == "seed":
                 yield f"{where}.seed".lstrip("."), value
+            if key == "pretraining_seeds":
+                yield from ((f"{key}.{place}", seed) for place, seed in enumerate(value))
             yield from seeds(value, f"{where}.{key}")
 
 

@@ -34,7 +34,7 @@ def plan(max_failed_fraction: float = 0.25, least: int = 4, batch_size: int = 16
     return CohortPlan(
         cohort="c",
         max_failed_fraction=max_failed_fraction,
-        batch_size=batch_size,
+        batch_sizes={"training.batch_size": batch_size},
         min_regions={"slpd": least, "intra": least},
         linked=["slpd"],
         tasks=[TASK],
@@ -197,7 +197,11 @@ def test_what_is_asked_of_a_cohort_comes_from_all_that_is_trained_and_tested_on_
     config["tables"][0]["variants"].append("intra")
     experiment = load_experiment(rerun_table.merged(config))
     used, idle = (CohortPlan.of(experiment, cohort) for cohort in experiment.cohorts)
-    assert (used.batch_size, used.min_regions, used.linked) == (16, {"slpd": 4, "intra": 7}, ["slpd"])
+    assert (used.batch_sizes, used.min_regions, used.linked) == (
+        {"training.batch_size": 16},
+        {"slpd": 4, "intra": 7},
+        ["slpd"],
+    )
     assert ([task.name for task in used.tasks], [head.name for head in used.heads["dx"]]) == (["dx"], ["abmil", "knn"])
-    assert (idle.batch_size, idle.min_regions, idle.linked, idle.tasks, idle.heads) == (0, {}, [], [], {})
+    assert (idle.batch_sizes, idle.min_regions, idle.linked, idle.tasks, idle.heads) == ({}, {}, [], [], {})
     assert used.max_failed_fraction == 0.2

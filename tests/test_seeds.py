@@ -45,6 +45,15 @@ def test_without_variance_only_zero_is_tested() -> None:
     assert (low, high) == (0.3, 0.3) and math.isnan(p_value)
 
 
+def test_one_patient_is_no_source() -> None:
+    """Its resamples are all the same, but for rounding."""
+    drawn = (np.full(1000, 0.3) + 1e-16, np.zeros(1000))
+    found = bootstrap_difference([[0.9], [0.7]], [[0.5]], drawn, 0.95, 1)
+    assert found.low == pytest.approx(0.3 - stats.t.ppf(0.975, 1) * 0.1) and 0 < found.p_value < 1
+    none = bootstrap_difference([[0.9], [0.9]], [[0.5]], drawn, 0.95, 1)
+    assert math.isnan(none.p_value) and "leave noise" in none.why
+
+
 def test_one_seed_is_the_test_of_folds_alone() -> None:
     first, second = [0.8, 0.7, 0.9], [0.6, 0.65, 0.7]
     assert paired_difference([first], [second], 0.1, 0.95) == paired_difference(first, second, 0.1, 0.95)
@@ -228,5 +237,10 @@ def test_a_seed_that_is_missing_is_named(rows: list[Evaluation]) -> None:
 def test_a_seed_without_a_figure_leaves_none(tmp_path: Path, rows: list[Evaluation]) -> None:
     lost = seeded(tmp_path, "slpd.seed2", [math.nan, math.nan, math.nan])
     content = content_of([*rows[:3], lost], repeats=REPEATS)
-    assert content.rows[1].cells[0].text == "not defined: a class has no test case in any fold"
-    assert "slpd: not defined" in next(pair for pair in content.comparisons if pair.metric == "auc").difference.why
+    assert content.rows[1].cells[0].text == "slpd.seed2: not defined: a class has no test case in any fold"
+    (line,) = (line.split(",") for line in as_csv(content).splitlines() if line.startswith("knn,slpd,lung,auc"))
+    assert line[4:8] == ["nan"] * 4
+    assert (
+        "slpd: slpd.seed2: not defined"
+        in next(pair for pair in content.comparisons if pair.metric == "auc").difference.why
+    )

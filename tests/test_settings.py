@@ -492,7 +492,8 @@ def test_a_variant_may_differ_in_training_and_region_encoder() -> None:
     found = {variant.name: variant for variant in experiment.variants}
     assert experiment.training_of(found["long"]).epochs == 200 and experiment.training.epochs == 100
     assert experiment.region_encoder_of(found["wide"]).width == 384
-    assert experiment.warmups["long"] == "_long" and experiment.warmups["wide"] == "_wide"
+    ends = experiment.warmups["long"], experiment.warmups["wide"]
+    assert all(re.fullmatch("_[0-9a-f]{8}", end) for end in ends) and len(set(ends)) == 2
     assert experiment.warmups["rare"] == "" == experiment.warmups["slpd"]
     assert experiment.training_of(found["rare"]).epochs_per_iteration == 7
     assert experiment.trained_as("nsclc", found["long"]).name == "long"
@@ -552,3 +553,34 @@ def test_seeds_repeat_what_is_trained_and_nothing_else() -> None:
 def test_seeds_and_training_that_cannot_be_are_refused(config: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_experiment(config)
+
+
+def test_a_warm_up_keeps_its_name_whichever_variants_there_are() -> None:
+    """Another variant that starts alike, before or after, renames nothing; starts that differ share no name."""
+    long, other = {"name": "long", "training": {"epochs": 200}}, {"name": "other", "training": {"epochs": 200}}
+    alone, joined = load_experiment(with_training(long)), load_experiment(with_training(other, long))
+    assert alone.warmups["long"] == joined.warmups["long"] == joined.warmups["other"]
+    odd = {"name": "a.seed1", "training": {"epochs": 300}}
+    seeded = {"name": "b", "training": {"epochs": 200, "seed": 1}}
+    experiment = load_experiment(with_training({"name": "a", "training": {"epochs": 200}}, seeded, odd))
+    names = [experiment.warmups[name] for name in ("a", "b", "a.seed1", "slpd")]
+    assert len(set(names)) == 4 and names[1] == f"{names[0]}.seed1" and names[3] == ""
+    assert {end: start.training.epochs for end, start in experiment.starts.items()}[names[2]] == 300
+
+
+def test_an_encoder_that_is_lent_has_its_lenders_shape() -> None:
+    deep, lent = {"name": "deep", "region_encoder": {"depth": 12}}, {"name": "lent"}
+    experiment = load_experiment(with_training(deep, lent | {"encoder_of": {"cohort": "nsclc", "variant": "deep"}}))
+    assert experiment.region_encoder_of(experiment.variants[-1]).depth == 12
+
+
+def test_values_that_are_the_same_are_trained_once() -> None:
+    """YAML takes 5e-4 for a text; as a learning rate it is the section's own."""
+    experiment = load_experiment(with_training({"name": "same", "training": {"learning_rate": "5e-4"}}))
+    assert experiment.trained_as("nsclc", experiment.variants[-1]).name == "slpd"
+
+
+def test_a_prediction_by_a_repeat_is_refused() -> None:
+    wanted = {"name": "x", "cohort": "brca", "task": "nsclc_subtype", "variant": "slpd.seed1", "head": "abmil"}
+    with pytest.raises(UserError, match=r"predictions\.x: no table has variant slpd\.seed1"):
+        load_experiment(with_training(pretraining_seeds=[0, 1], predictions=[wanted]))

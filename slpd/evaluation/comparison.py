@@ -18,9 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from slpd.evaluation.intervals import percentile_interval
-from slpd.evaluation.seeds import Part, defined_folds, of_seeds, student
-
-ROUNDING = 1e-9  # differences of metrics closer than this are equal
+from slpd.evaluation.seeds import ROUNDING, Part, defined_folds, of_seeds, student
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,9 @@ def paired_difference(first: ArrayLike, second: ArrayLike, test_to_train: float,
             return Difference(mean, 0.0, 0.0, 1.0, n)
         return untested(mean, n, "the same difference in every fold leaves no noise to test it by")
     folds = Part((1 / n + test_to_train) * variance, n - 1)  # Nadeau & Bengio, eq. 2
-    return Difference(mean, *student(mean, [folds, *of_seeds(differences.mean(axis=1))], level), n)
+    low, high, p_value = student(mean, [folds, *of_seeds(differences.mean(axis=1))], level)
+    why = "neither folds nor seeds leave noise to test it by" if math.isnan(p_value) else ""
+    return Difference(mean, low, high, p_value, n, why)
 
 
 def bootstrap_difference(
@@ -88,7 +88,9 @@ def bootstrap_difference(
         return untested(mean, n_folds, "no resamples of the same patients in which both have a figure")
     if seeds := of_seeds(differences.mean(axis=1)):
         patients = Part(float(drawn.var(ddof=1)), n_patients - 1)
-        return Difference(mean, *student(mean, [patients, *seeds], level), n_folds)
+        low, high, p_value = student(mean, [patients, *seeds], level)
+        why = "neither patients nor seeds leave noise to test it by" if math.isnan(p_value) else ""
+        return Difference(mean, low, high, p_value, n_folds, why)
     sides = min(int((drawn <= ROUNDING).sum()), int((drawn >= -ROUNDING).sum()))
     low, high = percentile_interval(drawn, level)
     return Difference(mean, low, high, min(1.0, 2 * (sides + 1) / (len(drawn) + 1)), n_folds)

@@ -21,6 +21,7 @@ from scipy.optimize import brentq
 
 from slpd.evaluation.intervals import Interval
 
+ROUNDING = 1e-9  # differences of metrics closer than this are equal
 HIGHEST = 1 - 1e-12  # level up to which p-values are told apart
 
 
@@ -53,7 +54,7 @@ def student(mean: float, parts: Sequence[Part], level: float) -> tuple[float, fl
     That p-value is 1 less the level whose interval ends at 0. Without any variance the interval has no width, and
     nothing is tested: the p-value of 0 is 1, of others NaN.
     """
-    varying = [part for part in parts if part.variance]
+    varying = [part for part in parts if part.variance > ROUNDING**2 and part.degrees > 0]
     if not varying:
         return mean, mean, 1.0 if mean == 0 else math.nan
     half = half_width(varying, level)

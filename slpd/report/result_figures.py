@@ -62,11 +62,10 @@ class DrawnFigure:
 def folds_figure(shown: TableContent, task: str) -> list[DrawnFigure]:
     """Every fold, or seed, and the means over them; none where no metric of the table is of the task."""
     panels = fold_panels(shown, task)
-    dots, bootstrap = "folds", "bootstrap over patients"
-    if any(cell.n_seeds > 1 for row in shown.rows for cell in row.cells):
-        dots = "folds, or the means over folds of each pretraining seed where there are several"
-        bootstrap += "; and seeds"
-    description = f"Small dots are {dots}; marks their mean, lines its {100 * shown.level:g} % interval ({bootstrap})."
+    seeds = any(cell.n_seeds > 1 for row in shown.rows for cell in row.cells)
+    dots = f"Each small dot is a fold{'; of variants with several pretraining seeds, the mean of a seed' * seeds}"
+    interval = f"{100 * shown.level:g} % interval (over patients{', and seeds' * seeds})"
+    description = f"{dots}. The mark is their mean, the line its {interval}."
     if not panels:
         return []
     figure = draw_folds(panels, list(dict.fromkeys(row.variant for row in shown.rows)))

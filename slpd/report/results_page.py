@@ -32,6 +32,10 @@ SURVIVAL_NOTE = (
     "A p-value of all folds takes them for independent, though each fold's cases trained the heads of the others"
     " (Simon et al., Brief. Bioinform. 12, 2011): it describes the curves, and is no proof."
 )
+SEEDS_NOTE = (
+    "Variants with several pretraining seeds: only the table and the figure of folds have all of them. The figures below"
+    " that one, means in their legends, subgroups and robustness are of training.seed."
+)
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ def task_section(site: Site, table: Table, shown: TableContent, results: TaskRes
     prefix = f"{table.name}-{task.name}"
     return {
         "task": task.name,
+        "seeds": SEEDS_NOTE if any(cell.n_seeds > 1 for row in shown.rows for cell in row.cells) else "",
         "figures": [write_drawn(site, prefix, figure) for figure in drawn],
         "confusion": [write_drawn(site, prefix, figure) for figure in confusion],
         "tests": log_rank_part(site, prefix, tested) if tested and isinstance(task, SurvivalTask) else None,

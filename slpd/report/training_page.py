@@ -1,7 +1,7 @@
 """The page of a cohort's training: losses and signs of collapse over all iterations."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from slpd.artifacts.learned.training_metrics import COLUMNS, EpochMetrics
 from slpd.plots.training_curves import COLLAPSE, LOSSES, SCHEDULE, Curves, draw_curves
@@ -36,7 +36,7 @@ def write_training(site: Site, experiment: Experiment, cohort: str, curves: Curv
         "figures": [
             site.write_figure(
                 f"training-{cohort}-{name}",
-                draw_curves(curves, panels, warmups, {"teacher_entropy": limits}),
+                draw_curves(curves, repeats_of(experiment, curves), panels, warmups, {"teacher_entropy": limits}),
                 title,
                 description,
                 csv,
@@ -48,12 +48,19 @@ def write_training(site: Site, experiment: Experiment, cohort: str, curves: Curv
     site.write_page(page_name("training", cohort), "training.html.j2", context, scripts=["training.js"])
 
 
+def repeats_of(experiment: Experiment, names: Iterable[str]) -> dict[str, str]:
+    """Name of a repeat with another seed -> that of its variant, of those that have curves."""
+    of = {repeat: variant.name for variant in experiment.variants for repeat in experiment.repeats_of(variant.name)[1:]}
+    return {name: of[name] for name in names if name in of}
+
+
 def trained_once(experiment: Experiment, cohort: str) -> list[str]:
     """Which variants have no curves of their own, and why."""
     return [
         f"{other.name} has the settings of {variant.name} here: it is trained once, under that name."
         for variant in experiment.trained_on(cohort)
         for other in experiment.equals_of(cohort, variant)
+        if other in experiment.variants
     ]
 
 
@@ -100,13 +107,13 @@ def training_table(curves: Curves) -> Rows:
 FIGURES = {  # name -> title, description, panels
     "losses": (
         "Losses",
-        "Mean of every epoch, from the first of plain DINO through all iterations. The vertical line is where the first"
+        "Mean of every epoch, from the first of plain DINO through all iterations. A vertical line is where the first"
         " prototypes come; a term that an objective lacks has no curve.",
         LOSSES,
     ),
     "collapse": (
         "Signs of collapse",
-        "Entropy of the teacher's sharpened targets: near 0 or near the dotted line, ln(outputs), is collapse. Spread:"
+        "Entropy of the teacher's sharpened targets: near 0 or near a dotted line, ln(outputs), is collapse. Spread:"
         " variance of its unit vectors over a batch; near 0 is collapse.",
         COLLAPSE,
     ),

@@ -1,5 +1,7 @@
 """The whole config: sections, lists of cohorts, variants, tasks, heads and tables, and how they fit together."""
 
+import hashlib
+import json
 import re
 from collections.abc import Collection
 from functools import cached_property
@@ -186,24 +188,34 @@ class Experiment(Section):
 
         Which tables there are does not matter, so that a new one repeats no training.
         """
-        if not variant.trained:
-            return variant
-        of = named(self.cohorts, cohort)
-        wanted = self.shaped_by(of, variant)
-        return next(other for other in self.every_variant if other.trained and self.shaped_by(of, other) == wanted)
+        return self.first_alike[cohort][variant.name] if variant.trained else variant
+
+    @cached_property
+    def first_alike(self) -> dict[Name, dict[Name, Variant]]:
+        """Cohort -> trained variant -> the first with the same training."""
+        found: dict[Name, dict[Name, Variant]] = {}
+        for cohort in self.cohorts:
+            firsts: dict[str, Variant] = {}
+            found[cohort.name] = {
+                variant.name: firsts.setdefault(json.dumps(self.shaped_by(cohort, variant), sort_keys=True), variant)
+                for variant in self.every_variant
+                if variant.trained
+            }
+        return found
 
     def shaped_by(self, cohort: Cohort, variant: Variant) -> list[Changes | None]:
-        """The settings in which trainings of variants may differ, by section; not checked as a whole.
+        """The settings in which trainings of variants may differ, by section.
 
-        None: where no term needs prototypes, or a slide graph, a section has no effect.
+        None: where no term needs prototypes, or a slide graph, a section has no effect. Those of prototypes and graph
+        are not checked as a whole: a variant may be meant for other cohorts.
         """
         objective = self.objective_of(variant)
         prototypes = {**self.prototypes.model_dump(), **cohort.prototypes, **variant.prototypes}
         slide_graph = {**self.slide_graph.model_dump(), **variant.slide_graph}
         return [
             objective.model_dump(),
-            {**self.region_encoder.model_dump(), **variant.region_encoder},
-            {**self.training.model_dump(), **variant.training_changes},
+            self.region_encoder_of(variant).model_dump(),
+            self.training_of(variant).model_dump(),
             prototypes if objective.needs_prototypes else None,
             slide_graph if objective.needs_graph else None,
         ]
@@ -280,7 +292,9 @@ class Experiment(Section):
         return changed(self.training, variant.training_changes, f"variants.{variant.name}.training")
 
     def region_encoder_of(self, variant: Variant) -> RegionEncoder:
-        """The region encoder of a variant."""
+        """The region encoder of a variant; of one that borrows it, its lender's."""
+        if variant.encoder_of:
+            return self.region_encoder_of(named(self.every_variant, variant.encoder_of.variant))
         return changed(self.region_encoder, variant.region_encoder, f"variants.{variant.name}.region_encoder")
 
     def start_of(self, variant: Variant) -> Start:
@@ -292,16 +306,22 @@ class Experiment(Section):
     def warmups(self) -> dict[Name, str]:
         """Trained variant -> what the name of its warm-up's folder ends with.
 
-        Nothing, if it starts as the sections of the config say; else the first variant that starts like it, and its
-        seed, where they differ from these sections.
+        Nothing, if it starts as the sections of the config say; else the digest of the values in which it differs, and
+        its seed if that is another.
         """
-        ends, found = {Start(self.training, self.region_encoder): ""}, {}
-        for variant in (variant for variant in self.every_variant if variant.trained):
-            start = self.start_of(variant)
-            unseeded = start._replace(training=start.training.model_copy(update={"seed": self.training.seed}))
-            seed = "" if start == unseeded else f".seed{start.training.seed}"
-            found[variant.name] = ends.setdefault(unseeded, f"_{variant.name}") + seed
-        return found
+        return {variant.name: self.end_of(self.start_of(variant)) for variant in self.every_variant if variant.trained}
+
+    def end_of(self, start: Start) -> str:
+        """What the name of a warm-up's folder ends with."""
+        differing = {
+            f"{name}.{key}": value
+            for name, section, own in zip(Start._fields, (self.training, self.region_encoder), start, strict=True)
+            for key, value in own.model_dump().items()
+            if value != getattr(section, key)
+        }
+        seed = differing.pop("training.seed", None)
+        digest = hashlib.sha256(json.dumps(differing, sort_keys=True).encode()).hexdigest()[:8]
+        return (f"_{digest}" if differing else "") + ("" if seed is None else f".seed{seed}")
 
     @cached_property
     def starts(self) -> dict[str, Start]:

@@ -221,8 +221,7 @@ def check_prediction(experiment: Experiment, wanted: PredictedCohort) -> None:
     """Refuse predictions by heads that are not trained or keep nothing, or of slides that heads are trained on."""
     key = f"predictions.{wanted.name}"
     refer(f"{key}.cohort", [wanted.cohort], "cohorts with a sheet", [c.name for c in experiment.cohorts_of_slides])
-    evaluated = {names for table in experiment.tables for names in experiment.evaluations_of(table)}
-    if (wanted.task, wanted.variant, wanted.head) not in evaluated:
+    if (wanted.task, wanted.variant, wanted.head) not in experiment.evaluations_on(wanted.task):
         raise UserError(
             f"{key}: no table has variant {wanted.variant} under head {wanted.head} in task {wanted.task}, so no heads"
             " are trained for it; add them to a table, or correct the names"

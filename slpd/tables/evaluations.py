@@ -119,9 +119,11 @@ def figure_of(of_seeds: Sequence[Evaluation], task: TaskFacts, metric: Metric, l
     """A metric over folds, and over seeds where there are several."""
     points = figures_of(of_seeds, metric)
     why = missing_figure(of_seeds, metric)
-    if len(of_seeds) == 1 or why:
+    if len(of_seeds) == 1:
         of = interval_of(of_seeds[0], metric)
         return Cell(of.mean, of.std, of.low, of.high, of.n_folds, task.n_folds, why, tuple(points[0].tolist()))
+    if why:
+        return Cell(n_folds=task.n_folds, why=why, n_seeds=len(of_seeds))
     drawn, n_patients = resamples_of(of_seeds, metric)
     found = over_seeds(points, drawn, n_patients, level, range_of(metric))
     why = "" if found.n_folds else "not defined with every seed in any fold"
@@ -131,7 +133,9 @@ def figure_of(of_seeds: Sequence[Evaluation], task: TaskFacts, metric: Metric, l
 
 def missing_figure(of_seeds: Sequence[Evaluation], metric: Metric) -> str:
     """Why a metric has no figure with one of the seeds; empty: it has one with each."""
-    return next(filter(None, (why_without(interval_of(evaluation, metric)) for evaluation in of_seeds)), "")
+    reasons = {evaluation.folds[0].variant: why_without(interval_of(evaluation, metric)) for evaluation in of_seeds}
+    given = [f"{name}: {why}" if len(of_seeds) > 1 else why for name, why in reasons.items() if why]
+    return given[0] if given else ""
 
 
 def figures_of(of_seeds: Sequence[Evaluation], metric: Metric) -> NDArray[np.float64]:

@@ -15,9 +15,9 @@ rule pretrain_dino:
         embeddings=f"{WARMUP}/embeddings.h5",
         metrics=f"{WARMUP}/metrics.csv",
     log:
-        f"{LOGS}/pretrain_dino/{{cohort}}{{start}}.log",
+        f"{LOGS}/pretrain_dino/{{cohort}}/warmup{{start}}.log",
     benchmark:
-        f"{BENCHMARKS}/pretrain_dino/{{cohort}}{{start}}.tsv"
+        f"{BENCHMARKS}/pretrain_dino/{{cohort}}/warmup{{start}}.tsv"
     conda:
         "../../envs/slpd.yaml"
     threads: 2
