@@ -33,8 +33,8 @@ SURVIVAL_NOTE = (
     " (Simon et al., Brief. Bioinform. 12, 2011): it describes the curves, and is no proof."
 )
 SEEDS_NOTE = (
-    "Variants with several pretraining seeds: only the table and the figure of folds have all of them. The figures below"
-    " that one, means in their legends, subgroups and robustness are of training.seed."
+    "Variants with several pretraining seeds: only the table and the figure of folds have all of them. The figures"
+    " below that one, means in their legends, subgroups and robustness are of training.seed."
 )
 
 
