@@ -26,7 +26,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "collect_iterations": 1,
     "draw_encoder": 1,
     "embed_bags": 1,
-    "export_encoder": 2,
+    "export_encoder": 3,
     "attend_patches": 1,
     "map_prototypes": 1,
     "test_graph": 1,
