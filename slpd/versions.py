@@ -16,7 +16,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "picture_regions": 2,
     "check_cohort": 1,
     "encode_patches": 6,
-    "import_tokens": 3,
+    "import_tokens": 4,
     "cohort_manifest": 2,
     "join_cohorts": 1,
     "pretrain_dino": 5,
