@@ -121,6 +121,7 @@ def test_token_files_that_are_gone_are_named(tmp_path: Path) -> None:
 
 def test_progress_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     caplog.set_level(logging.INFO)
+    monkeypatch.setattr("slpd.slide_work.PROGRESS_S", 3600)  # whatever the machine does meanwhile
     assert list(with_progress(iter(range(1041)), 1041)) == list(range(1041))
     assert caplog.messages == ["slides: 1,041 of 1,041"], "within a few seconds there is one line"
     caplog.clear()
