@@ -342,10 +342,10 @@ def test_what_leaves_the_used_slides_as_they_are_trains_nothing(finished: Path, 
     lines[lines.index(left_out)] = left_out.replace("s9", "s10").replace("p9", "p10")
     (folder / "slides.csv").write_text("\n".join([header, *reversed(lines)]) + "\n")
     results = folder / "results/toy"
+    variants = results / "cohorts/toy/variants"
     trained = [
-        *(results / "cohorts/toy").glob("warmup/*"),
-        *(results / "cohorts/toy/variants").glob("*/teacher.safetensors"),
-        *(results / "cohorts/toy/variants").glob("*/bags.h5"),
+        *(results / "cohorts/toy/warmup").glob("*"),
+        *(variants / name / file for name in ("dino", "slpd") for file in ("teacher.safetensors", "bags.h5")),
         *(results / "tasks/dx/slpd/knn").glob("*"),
     ]
     before = {path: path.stat().st_mtime_ns for path in trained}

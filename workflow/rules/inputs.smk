@@ -95,7 +95,7 @@ def batch_files(cohort):
 def token_records(wildcards):
     """The final records of all slides of a cohort, from the rule that writes their tokens."""
     if starts_from_tokens(SHEETS[wildcards.cohort].values()):
-        return str(LAYOUT.imported(wildcards.cohort))
+        return [str(LAYOUT.imported(wildcards.cohort))]
     return expand(LAYOUT.batch("tokens"), cohort=wildcards.cohort, batch=BATCHES[wildcards.cohort])
 
 
