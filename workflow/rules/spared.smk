@@ -25,6 +25,7 @@ async def plan_anew(dag, ended):
     """Drop planned jobs whose only reason was that these would run. Jobs that run, and their groups, stay as they are."""
     running = {member for job in dag._running for member in jobs_of(job)}
     groups = {job: dag._group[job] for job in running if job in dag._group}
+    tried_again = dag._running & dag._ready_jobs  # they failed and wait for their next attempt
     planned = len(dag)
     for job in dag.bfs(dag.depending, *ended):
         if not dag.finished(job):
@@ -35,6 +36,7 @@ async def plan_anew(dag, ended):
     dag._needrun |= running
     dag._group.update(groups)
     dag.update_ready()
+    dag._ready_jobs |= tried_again
     if len(dag) < planned:
         logger.info(f"{planned - len(dag)} jobs are left out: what they read is what it was.")
 
