@@ -13,11 +13,13 @@ RUNS, BENCHMARKS, REPORT = "runs", "benchmarks", "report"  # folders of an exper
 BATCHES, OVERLAYS = "batches", "overlays"  # folders in the folder of a stage on slides
 MASK, THUMBNAIL, OVERLAY = "{slide}.png", "{slide}.jpg", f"{OVERLAYS}/{{slide}}.jpg"
 REGIONS, GEOJSON, PICTURES, FINISHED = "{slide}.csv", "{slide}.geojson", "{slide}.jpg", "{slide}.json"
+TOKENS = "{slide}.h5"
 # Folder of a cohort -> the files that its stage leaves there of every slide.
 SLIDE_FILES: dict[str, tuple[str, ...]] = {
     "tissue": (MASK, THUMBNAIL, OVERLAY, FINISHED),
     "regions": (REGIONS, GEOJSON, OVERLAY, FINISHED),
     "pictures": (PICTURES, FINISHED),
+    "tokens": (TOKENS,),
 }
 
 
@@ -55,6 +57,10 @@ class Layout:
         """Slides used and left out."""
         return self.cohort(cohort) / "slides.csv"
 
+    def used(self, cohort: str = "{cohort}") -> Path:
+        """A digest of the slides used."""
+        return self.cohort(cohort) / "used.txt"
+
     def thumbnail(self, cohort: str = "{cohort}", slide: str = "{slide}") -> Path:
         """A slide at low resolution."""
         return self.cohort(cohort) / "tissue" / f"{slide}.jpg"
@@ -65,7 +71,12 @@ class Layout:
 
     def batch(self, folder: str, cohort: str = "{cohort}", batch: object = "{batch}") -> Path:
         """What a stage leaves of a batch of slides, in its folder of the cohort (`SLIDE_FILES`)."""
-        return self.cohort(cohort) / folder / BATCHES / f"{batch}.json"
+        place = self.cohort(cohort) / folder
+        return place / f"batch_{batch}.json" if folder == "tokens" else place / BATCHES / f"{batch}.json"
+
+    def imported(self, cohort: str = "{cohort}") -> Path:
+        """The same of all slides of a cohort whose tokens were made elsewhere."""
+        return self.cohort(cohort) / "tokens/imported.json"
 
     def overlay(self, cohort: str = "{cohort}", slide: str = "{slide}") -> Path:
         """The regions of a slide on its thumbnail."""

@@ -479,8 +479,12 @@ def candidates(value: Any, kind: object) -> list[Any]:  # noqa: ANN401  # any va
 # ---- the page ------------------------------------------------------------------------------------------------------
 
 FILES = [
-    ("one slide more in the sheet", "that slide, by the jobs of its batch; all after them", EVERYTHING),
-    ("one slide less", "the jobs of its batch, which have nothing to do; all after them", EVERYTHING),
+    (
+        "one slide more in the sheet",
+        "that slide, by the jobs of its batch; all after them, if it can be used",
+        EVERYTHING,
+    ),
+    ("one slide less", "the jobs of its batch, which have nothing to do; all after them, if it was used", EVERYTHING),
     ("a slide replaced by another file (of another size)", "as one slide more", EVERYTHING),
     ("a slide's `mpp` or `mask`", "as one slide more", EVERYTHING),
     ("a slide's path, its file moved", "as one slide more", EVERYTHING),
@@ -513,6 +517,8 @@ def page() -> str:
         "- A job runs again when an input is newer or a param differs. Which files it reads is such a param, if that",
         "  can change while no file is newer. So a slide taken out of a sheet is noticed, and jobs that are only cut",
         "  another way are not.",
+        "- A run plans all that may follow. It leaves jobs out once it knows that what they read is the same. So a",
+        "  slide that is left out, more or less, trains nothing, and neither does another order of lines.",
         "- Where an earlier training of the same variant was cut as the config now asks, Snakemake may compare with",
         "  its record and start blocks again. They hand out finished work in seconds, and what depends on them runs",
         "  again.",

@@ -42,6 +42,17 @@ def test_killed_writer_leaves_nothing_that_looks_finished_and_the_next_one_clean
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_of_many_files_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for every file takes quadratic time."""
+    listed, glob = [], Path.glob
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: listed.append(folder) or glob(folder, pattern))
+    (tmp_path / f".b.{socket.gethostname()}.999999999.partial.txt").write_text("left by a killed process")
+    for name in "abc":
+        write_text(tmp_path / f"{name}.txt", "x")
+    assert listed == [tmp_path]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt", "c.txt"]
+
+
 def test_file_of_a_living_writer_is_left_alone(tmp_path: Path) -> None:
     other = tmp_path / f".a.{socket.gethostname()}.{os.getppid()}.partial.txt"
     elsewhere = tmp_path / ".a.other-machine.1.partial.txt"

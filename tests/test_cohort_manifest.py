@@ -10,6 +10,7 @@ import pytest
 from slpd.__main__ import main
 from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens, read_cohort_coords
 from slpd.artifacts.patch_tokens.token_file import Quality, TokenSource, read_source, sharp_regions, write_tokens
+from slpd.artifacts.patch_tokens.used_slides import write_used
 from slpd.artifacts.slides.manifest import read_manifest
 from slpd.artifacts.slides.slide_record import SlideRecord, write_records
 
@@ -41,7 +42,8 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
             write_records(batches[-1], records[start : start + 2])
         settings = {"max_failed_fraction": fraction, "min_sharpness": min_sharpness}
         argv = ["--batches", *map(str, batches), "--settings", json.dumps(settings)]
-        argv += ["--tokens-dir", str(tmp_path / "tokens"), "--out", str(tmp_path / "slides.csv")]
+        argv += ["--tokens-dir", str(tmp_path / "tokens"), "--used", str(tmp_path / "used.txt")]
+        argv += ["--out", str(tmp_path / "slides.csv")]
         monkeypatch.setattr("sys.argv", ["slpd", "cohort_manifest", *argv])
         return main(), capsys.readouterr().err
 
@@ -54,6 +56,22 @@ def store_tokens(path: Path, slide: str, n_regions: int) -> None:
     tokens = numbers[:, None, None] * np.ones((n_regions, 4, 8), np.float16)
     quality = Quality((numbers / 10).astype(np.float32))  # 0, 0.1, 0.2
     write_tokens(path, tokens.astype(np.float16), numbers[:, None] * np.array([[1, 100]]), source, quality)
+
+
+def test_digest_of_used_slides_follows_them_and_their_tokens_alone(manifest: MakeManifest, tmp_path: Path) -> None:
+    def digest(*given: int, **settings: float) -> str:
+        assert manifest(*given, 0.9, **settings)[0] == 0
+        return (tmp_path / "used.txt").read_text()
+
+    first = digest(3, 1)
+    assert first.startswith("3 slides, digest ")
+    assert digest(3, 0) == digest(3, 4) == first
+    others = [digest(2, 1), digest(3, 1, min_sharpness=0.05)]  # of three regions each, one is blurred
+    assert digest(3, 1) == first
+    store_tokens(tmp_path / "tokens/ok-0.h5", "another", 3)
+    write_used(tmp_path / "used.txt", read_manifest(tmp_path / "slides.csv"))
+    others.append((tmp_path / "used.txt").read_text())
+    assert len({first, *others}) == 4
 
 
 def test_every_slide_is_listed_in_order_of_its_id(manifest: MakeManifest, tmp_path: Path) -> None:

@@ -159,8 +159,7 @@ def test_the_joined_manifest_has_every_slide_with_its_tokens(tmp_path: Path) -> 
     words = [
         "--manifests",
         *(str(tmp_path / f"{name}.csv") for name in ("two", "one")),
-        "--out",
-        str(tmp_path / "all.csv"),
+        *("--used", str(tmp_path / "used.txt"), "--out", str(tmp_path / "all.csv")),
     ]
     assert run_stage("join_cohorts", words) == 0
     assert [(row.record.slide, row.used) for row in read_manifest(tmp_path / "all.csv")] == [
@@ -180,7 +179,10 @@ def test_cohorts_whose_tokens_differ_in_width_are_not_joined(tmp_path: Path) -> 
         write_manifest(tmp_path / f"{name}.csv", [ManifestRow(SlideRecord(slide=name, path=name, n_regions=3), path)])
     manifests = [str(tmp_path / f"{name}.csv") for name in ("one", "two")]
     with pytest.raises(UserError, match=r"these cohorts cannot be one \(cohorts\.of\): .*two\.h5"):
-        run_stage("join_cohorts", ["--manifests", *manifests, "--out", str(tmp_path / "all.csv")])
+        run_stage(
+            "join_cohorts",
+            ["--manifests", *manifests, "--used", str(tmp_path / "used.txt"), "--out", str(tmp_path / "all.csv")],
+        )
 
 
 def test_a_pattern_gives_no_mask_to_two_slides_and_none_to_tokens(

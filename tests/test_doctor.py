@@ -11,6 +11,7 @@ import toy
 from snakemake.common.tbdstring import TBDString
 
 from slpd.doctor.files import readable, weights
+from slpd.doctor.machine import results
 from slpd.doctor.queue import queue_findings, refused
 
 KEY = "variants.hipt.pretrained"
@@ -46,6 +47,13 @@ def test_slides_that_are_gone_or_empty_are_named(tmp_path: Path) -> None:
     assert "2 of 3 cannot be read" in str(finding)
     assert "empty.tiff (empty)" in str(finding)
     assert "gone.tiff (No such file or directory)" in str(finding)
+
+
+@pytest.mark.parametrize(("n_bytes", "good"), [(0, True), (1e18, False)])
+def test_room_is_judged_by_what_the_experiment_wants(n_bytes: float, good: bool) -> None:
+    finding = results(n_bytes)
+    assert finding.good == good
+    assert f"about {n_bytes / 1e9:.1f} GB of results wanted" in str(finding)
 
 
 @pytest.fixture
@@ -118,3 +126,4 @@ def test_profile_of_the_user_is_found_as_snakemake_finds_it(
     environment = {**toy.environment(), "PYTHONPATH": str(toy.ROOT)}
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert "slurm-no-requeue is set" in run.stdout, run.stdout + run.stderr
+    assert "GB free here, about 0.9 GB of results wanted" in run.stdout  # three trainings, nothing else of size

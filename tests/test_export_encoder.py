@@ -9,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -95,10 +96,22 @@ def export(folder: Path, out: str = "out", recipe: Recipe = RECIPE, licence: str
 def cohort(tmp_path: Path) -> Path:
     """A folder with tokens, their manifest in which a fifth slide failed, and a teacher."""
     manifest = write_cohort(tmp_path)
+    state_encoder(manifest, "vit_of_ours", WEIGHTS_HASH)
     failed = SlideRecord(slide="e", path="e.svs").failed("segment_tissue", "torn")
     write_manifest(manifest, [*read_manifest(manifest), ManifestRow(failed, None)])
     write_teacher(tmp_path / "teacher.safetensors", ENCODER, TOKEN_WIDTH, GRID)
     return tmp_path
+
+
+def state_encoder(manifest: Path, name: str | None, weights: str | None) -> None:
+    """Have all token files of a manifest name another patch encoder; None: they do not say."""
+    for row in read_manifest(manifest):
+        assert row.tokens
+        with h5py.File(row.tokens, "r+") as file:
+            for key, value in {"encoder": name, "encoder_sha256": weights}.items():
+                file["features"].attrs.pop(key, None)
+                if value:
+                    file["features"].attrs[key] = value
 
 
 def blocks(card: str, language: str) -> list[str]:
@@ -129,6 +142,31 @@ def test_card_says_what_made_the_weights(cohort: Path) -> None:
     assert settings["prototypes"] == PROTOTYPES.model_dump()
     assert settings["slide_graph"] == SLIDE_GRAPH.model_dump()
     assert settings["regions"] == RECIPE.regions.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "words"),
+    [
+        ("uni_v1", None, "their files name the patch encoder `uni_v1` and no weights"),
+        (None, None, "their files do not name the patch encoder"),
+        ("vit_other", "6b" * 32, f"`vit_other` with weights of SHA-256 `{'6b' * 32}`"),
+        ("vit_other", "random-7", "`vit_other` with random weights of seed 7"),
+    ],
+)
+def test_card_of_imported_tokens_names_the_patch_encoder_that_they_state(
+    tmp_path: Path, name: str | None, weights: str | None, words: str
+) -> None:
+    """Not the config's, which made none of them."""
+    manifest = write_cohort(tmp_path)
+    state_encoder(manifest, name, weights)
+    write_teacher(tmp_path / "teacher.safetensors", ENCODER, TOKEN_WIDTH, GRID)
+    folder = export(tmp_path)
+    card = (folder / "README.md").read_text()
+    assert words in " ".join(card.split())
+    assert "vit_of_ours" not in card and WEIGHTS_HASH not in card
+    stated = {"model": name, "sha256": weights, "patch_px": 4}
+    assert json.loads((folder / "config.json").read_text())["patch_encoder"] == stated
+    assert yaml.safe_load(blocks(card, "yaml")[1])["patch_encoder"] == stated
 
 
 def test_variant_without_prototypes_is_described_as_such(cohort: Path) -> None:

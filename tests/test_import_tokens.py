@@ -196,7 +196,8 @@ def test_imported_slides_are_trained_on(run: Import, tmp_path: Path, monkeypatch
     assert run()[0] == 0
     settings = json.dumps({"max_failed_fraction": 0.3, "min_sharpness": 0})
     argv = ["--batches", str(tmp_path / "imported.json"), "--settings", settings]
-    argv += ["--tokens-dir", str(tmp_path / "tokens"), "--out", str(tmp_path / "slides.csv")]
+    argv += ["--tokens-dir", str(tmp_path / "tokens"), "--used", str(tmp_path / "used.txt")]
+    argv += ["--out", str(tmp_path / "slides.csv")]
     monkeypatch.setattr("sys.argv", ["slpd", "cohort_manifest", *argv])
     assert main() == 0
     cohort = open_cohort_tokens(tmp_path / "slides.csv")

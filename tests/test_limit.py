@@ -2,10 +2,10 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from slpd.slurm.jobs import seconds_of
 from slpd.slurm.limit import WARNING, start_again, warn_before_limit
@@ -49,9 +49,7 @@ def test_warning_is_a_signal(job: Path) -> None:
     before = signal.signal(WARNING, lambda number, _: received.append(number))
     try:
         warn_before_limit()
-        deadline = time.monotonic() + 10
-        while not received and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: received, "the warning", every=0.05)
     finally:
         signal.signal(WARNING, before)
     assert received == [WARNING]

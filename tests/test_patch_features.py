@@ -190,6 +190,13 @@ ZEROS = np.concatenate([drawn(len(DISC) // 2), np.zeros((len(DISC) - len(DISC) /
         (drawn(len(DISC)), DISC, TRIDENT | {"overlap": 64}, None, "patches overlap by 64 px, expected overlap 0"),
         (drawn(len(DISC)), DISC // 2, TRIDENT, None, "256 level-0 px apart and 512 wide: they overlap"),
         (drawn(len(DISC)), EVERY_OTHER, TRIDENT, None, "1024 level-0 px apart and 512 wide: they leave gaps"),
+        (
+            drawn(2 * len(DISC)),
+            np.concatenate([DISC, DISC + np.array([200, 300])]),
+            TRIDENT,
+            None,
+            f"{2 * len(DISC)} of {2 * len(DISC)} patches lie partly on others: coords of two grids are in one file",
+        ),
         (drawn(len(DISC)), DISC, {}, 0.5, "512 level-0 px apart, but 256 px (patch_encoder.patch_px) at 0.5 µm/px"),
         (drawn(len(DISC)), DISC // 2, {}, 0.25, "they overlap, or are of another size or magnification"),
         (

@@ -332,6 +332,32 @@ def test_other_branch_other_code_and_other_resources_run_nothing(finished: Path,
     assert "Nothing to be done" in run.stdout + run.stderr
 
 
+def test_what_leaves_the_used_slides_as_they_are_trains_nothing(finished: Path, tmp_path: Path) -> None:
+    """One slide that is left out less and one more, and another order of lines: Snakemake plans all that follows."""
+    folder = tmp_path / "edited"
+    shutil.copytree(finished, folder, symlinks=True)
+    (folder / "slides/s10.tiff").write_bytes(b"no slide either")
+    header, *lines = (folder / "slides.csv").read_text().splitlines()
+    (left_out,) = (line for line in lines if line.startswith("s9,"))
+    lines[lines.index(left_out)] = left_out.replace("s9", "s10").replace("p9", "p10")
+    (folder / "slides.csv").write_text("\n".join([header, *reversed(lines)]) + "\n")
+    results = folder / "results/toy"
+    variants = results / "cohorts/toy/variants"
+    trained = [
+        *(results / "cohorts/toy/warmup").glob("*"),
+        *(variants / name / file for name in ("dino", "slpd") for file in ("teacher.safetensors", "bags.h5")),
+        *(results / "tasks/dx/slpd/knn").glob("*"),
+    ]
+    before = {path: path.stat().st_mtime_ns for path in trained}
+    targets = [str(path.relative_to(folder)) for path in trained if path.name in ("bags.h5", "predictions.csv")]
+    run = toy.snakemake(folder, *PROFILE, *targets)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "jobs are left out: what they read is what it was" in run.stdout + run.stderr
+    assert {path: path.stat().st_mtime_ns for path in trained} == before
+    manifest = (results / "cohorts/toy/slides.csv").read_text()
+    assert "\ns10,slides/s10.tiff,failed," in manifest and "\ns9," not in manifest
+
+
 # ---- why -----------------------------------------------------------------------------------------------------------
 
 
@@ -357,7 +383,9 @@ def test_why_names_the_edited_keys_with_old_and_new_values(finished: Path) -> No
         ("cohorts/toy/regions/s3.csv", "tile_regions"),
         ("cohorts/toy/regions/overlays/s9.jpg", "tile_regions"),
         ("cohorts/toy/pictures/s3.jpg", "picture_regions"),
+        ("cohorts/toy/tokens/s3.h5", "encode_patches"),
         ("cohorts/toy/slides.csv", "cohort_manifest"),
+        ("cohorts/toy/used.txt", "cohort_manifest"),
         ("cohorts/toy/warmup/checkpoint.pt", "pretrain_dino"),
         ("cohorts/toy/variants/slpd/embeddings.h5", "collect_iterations"),
         ("cohorts/toy/variants/slpd/graph.npz", "link_slides"),
@@ -389,6 +417,7 @@ def test_why_names_slides_files_and_versions(finished: Path, monkeypatch: pytest
     with changed(finished / "slides.csv", ("p3,,", "p3,0.5,"), ("p8,,a", "p8,,")):
         lines = list(report(plan(finished, drop_imported)))
     assert any(line.endswith("mpp of slide s3: nothing -> 0.5") for line in lines)
+    assert lines[0].endswith("cohort_manifest and split_folds only if the slides used or the folds are others")
     monkeypatch.setitem(RESULT_VERSIONS, "embed_bags", 7)
     lines = list(report(plan(finished)))
     assert any("result version of embed_bags: 1 -> 7" in line for line in lines)
@@ -512,3 +541,12 @@ def test_plan_tells_variants_apart(tmp_path: Path, make_slide: toy.MakeSlide, mo
 
 def test_nothing_to_run_costs_nothing(finished: Path) -> None:
     assert costs_of(finished)["all"][0] == "0"
+
+
+def test_what_is_there_wants_no_more_disk(finished: Path) -> None:
+    """Though what the queue is asked for is that of all jobs."""
+    plan = make_plan(["--configfile", str(finished / "toy.yaml")], finished, every=True)
+    assert costs.n_bytes_wanted(plan) == 0
+    assert stages(plan.jobs) == stages(
+        planned_jobs(["--configfile", str(finished / "toy.yaml"), "--forceall"], finished)
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from slpd.artifacts.slides.finished_slide import FinishedSlide, read_finished, write_batch
-from slpd.artifacts.slides.slide_record import SlideRecord
+from slpd.artifacts.slides.slide_record import SlideRecord, write_records
 from slpd.layout import files_of_slide
 from slpd.slide_batches import files_gone
 from slpd.slide_work import SlideWork, fingerprint_of, finish_slides, with_progress
@@ -111,8 +111,17 @@ def test_files_of_finished_slides_that_are_gone_are_named(stage: Stage) -> None:
     }
 
 
+def test_token_files_that_are_gone_are_named(tmp_path: Path) -> None:
+    batch = tmp_path / "tokens/batch_0.json"
+    failed = SlideRecord(slide="c", path="x").failed("segment_tissue", "no tissue")
+    write_records(batch, [SlideRecord(slide="a", path="x"), SlideRecord(slide="b", path="x"), failed])
+    (tmp_path / "tokens/a.h5").touch()
+    assert files_gone(batch.parent, {batch: ["a", "b", "c", "new"]}) == {batch: [tmp_path / "tokens/b.h5"]}
+
+
 def test_progress_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     caplog.set_level(logging.INFO)
+    monkeypatch.setattr("slpd.slide_work.PROGRESS_S", 3600)  # whatever the machine does meanwhile
     assert list(with_progress(iter(range(1041)), 1041)) == list(range(1041))
     assert caplog.messages == ["slides: 1,041 of 1,041"], "within a few seconds there is one line"
     caplog.clear()

@@ -94,7 +94,6 @@ def test_seeds_are_listed_with_their_keys() -> None:
 
 def test_nothing_touched_nothing_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record()
-    os.utime("slides/s0.tiff")
     assert verified(capsys) == (0, "run 20010909-014640: 5 inputs and 3 results are as they were\n")
 
 
@@ -195,6 +194,21 @@ def test_slide_is_known_by_size_and_both_ends(tmp_path: Path) -> None:
         content[place] ^= 1
     path.write_bytes(content + b"\0")
     assert quick_sha256(path) != before
+
+
+def test_slide_written_over_between_its_ends_is_named_by_its_time(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing has looked at what is in between, so this is no difference, and no silence either."""
+    slide, content = Path("slides/s0.tiff"), bytearray(os.urandom(300_000))
+    slide.write_bytes(content)
+    record()
+    assert "written or copied since" not in verified(capsys)[1]
+    content[150_000] ^= 1
+    slide.write_bytes(content)
+    os.utime(slide, ns=(0, slide.stat().st_mtime_ns + 1))
+    status, text = verified(capsys)
+    assert (status, text.splitlines()[0].startswith("written or copied since: slides/s0.tiff; size")) == (0, True)
 
 
 def tokens_file(path: Path) -> None:

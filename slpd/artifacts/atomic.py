@@ -1,10 +1,12 @@
 """Files and folders that are either whole or absent: written beside their place, flushed to disk, renamed."""
 
 import os
+import re
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 
@@ -16,7 +18,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     one wins whole. The temporary file keeps the suffix, since writers choose formats by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for abandoned in abandoned_by_killed(path):
+    for abandoned in abandoned_by_killed(path, partial_at_first(path.parent.absolute())):
         abandoned.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}.partial{path.suffix}")
     try:
@@ -27,12 +29,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def abandoned_by_killed(path: Path) -> list[Path]:
-    """Temporary files or folders of `path` whose process was killed, if it ran on this machine."""
-    beginning = f".{path.stem}.{socket.gethostname()}."
-    partial = path.parent.glob(f"{beginning}*.partial{path.suffix}")
-    processes = {temporary: temporary.name.removeprefix(beginning).split(".")[0] for temporary in partial}
-    return [left for left, process in processes.items() if process.isdigit() and not Path(f"/proc/{process}").exists()]
+def abandoned_by_killed(path: Path, partial: Iterable[Path]) -> list[Path]:
+    """Those of some temporary files or folders that are of `path`, and whose process was killed on this machine."""
+    name = re.compile(rf"\.{re.escape(f'{path.stem}.{socket.gethostname()}')}\.(\d+)\.partial{re.escape(path.suffix)}")
+    processes = {left: match[1] for left in partial if (match := name.fullmatch(left.name))}
+    return [left for left, process in processes.items() if not Path(f"/proc/{process}").exists()]
+
+
+def partial_in(folder: Path) -> list[Path]:
+    """The temporary files and folders in a folder."""
+    return list(folder.glob(".*.partial*"))
+
+
+@cache
+def partial_at_first(folder: Path) -> list[Path]:
+    """The same as this process found it: to list a folder for each of its files takes quadratic time."""
+    return partial_in(folder)
 
 
 def flush(path: Path) -> None:
@@ -51,7 +63,7 @@ def write_text(path: Path, text: str) -> None:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """An empty folder beside `path` that takes its place, whole, when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for abandoned in abandoned_by_killed(path):
+    for abandoned in abandoned_by_killed(path, partial_in(path.parent)):
         shutil.rmtree(abandoned)
     temporary = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}.partial{path.suffix}")
     temporary.mkdir()

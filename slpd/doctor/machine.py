@@ -19,7 +19,6 @@ from slpd.doctor.finding import Finding
 PACKAGES = ("cucim", "torch", "timm", "h5py", "openslide", "faiss", "sklearn", "snakemake")
 PLUGIN = "snakemake-executor-plugin-slurm"
 PLUGIN_LEAST = (2, 8)  # earlier versions start training on several GPUs twice, or do not let SLURM requeue jobs
-RESULTS_GB = 50.0  # free space that results should have
 
 
 def machine_findings(copy_to: str | None, largest_slide: int) -> Iterator[Finding]:
@@ -38,8 +37,6 @@ def machine_findings(copy_to: str | None, largest_slide: int) -> Iterator[Findin
     yield faiss_on_gpu()
     yield decoding()
     yield scratch(copy_to, largest_slide)
-    free = shutil.disk_usage(".").free / 1e9
-    yield Finding("results", free >= RESULTS_GB, f"{free:.0f} GB free here", "" if free >= RESULTS_GB else "make room")
 
 
 def caches() -> Finding:
@@ -132,6 +129,13 @@ def decoding() -> Finding:
     fastest = "cucim" if device is None else "nvjpeg"
     remedy = "" if found == fastest else f"{fastest} would be several times faster: {reason}"
     return Finding("decoding", True, f"a tiled JPEG slide is read by {found}", remedy)
+
+
+def results(n_bytes: float) -> Finding:
+    """Check that there is room here for results of so many bytes."""
+    free = shutil.disk_usage(".").free
+    found = f"{free / 1e9:.1f} GB free here, about {n_bytes / 1e9:.1f} GB of results wanted"
+    return Finding("results", free >= n_bytes, found, "" if free >= n_bytes else "make room, or start on a larger disk")
 
 
 def scratch(copy_to: str | None, largest_slide: int) -> Finding:

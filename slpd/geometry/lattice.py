@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 ABSENT = -1
 
@@ -37,6 +38,17 @@ def neighbour_distances(corners: NDArray[np.int64]) -> NDArray[np.int64]:
     same = line[1:, 1] == line[:-1, 1]
     distances: NDArray[np.int64] = np.diff(line[:, 0])[same]
     return distances
+
+
+def n_overlapping(corners: NDArray[np.int64], step: int) -> int:
+    """How many patches lie partly on another one; those of one lattice touch each other at most.
+
+    Args:
+        corners: (n, 2) of patches, all different.
+        step: Their side, level-0 pixels.
+    """
+    distances, _ = cKDTree(corners).query(corners, k=[2], p=np.inf, distance_upper_bound=step)
+    return int(np.isfinite(distances).sum())
 
 
 def group_patches(corners: NDArray[np.int64], step: int, side: int, min_share: float) -> PatchRegions:

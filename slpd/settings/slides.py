@@ -41,6 +41,9 @@ DOWNLOADED = ("hf-hub:", "hf_hub:")  # what timm's names of models that it fetch
 ON_DISK = "local-dir:"  # timm's, before a folder
 
 
+RANDOM = "random-"  # begins what random weights are known by
+
+
 class PatchEncoderSettings(Section):
     """`encode_patches`: the frozen encoder of patches."""
 
@@ -80,6 +83,11 @@ class PatchEncoderSettings(Section):
     def folder(self) -> str | None:
         """The folder whose config.json names the model, if `local-dir:` does."""
         return self.model.removeprefix(ON_DISK) if self.model.startswith(ON_DISK) else None
+
+    @property
+    def weights(self) -> str:
+        """What the weights are known by: the SHA-256 of their file, or `random-<seed>`."""
+        return self.sha256 or f"{RANDOM}{self.seed}"
 
     @model_validator(mode="after")
     def weights_are_identified(self) -> "PatchEncoderSettings":

@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from slpd.artifacts.patch_tokens.token_file import read_coords, sharp_regions
+from slpd.artifacts.patch_tokens.used_slides import write_used
 from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
 from slpd.artifacts.slides.slide_record import SlideRecord, read_records
 from slpd.cohort_check import check_failures
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", required=True, help="config section `manifest` as JSON")
     parser.add_argument("--tokens-dir", type=Path, required=True, help="folder of the token files")
     parser.add_argument("--out", type=Path, required=True, help="manifest to write (CSV)")
+    parser.add_argument("--used", type=Path, required=True, help="digest of the used slides to write")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -35,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
             log.warning("left out at %s: %s", record.stage, record.reason)
     check_failures(settings.max_failed_fraction, records)
     write_manifest(args.out, rows)
+    write_used(args.used, rows)
     used = [record for record in records if record.status == "ok"]
     log.info("%d of %d slides used, %d regions", len(used), len(records), sum(record.n_regions or 0 for record in used))
     n_blurred, n_invalid = sum(record.n_blurred or 0 for record in used), sum(record.n_invalid or 0 for record in used)

@@ -14,7 +14,7 @@ import yaml
 from slpd.artifacts.slides.slide_files import n_bytes_of
 from slpd.doctor.files import file_findings
 from slpd.doctor.finding import Finding
-from slpd.doctor.machine import machine_findings
+from slpd.doctor.machine import machine_findings, results
 from slpd.doctor.queue import queue_findings
 from slpd.errors import UserError
 from slpd.slurm.jobs import has_slurm
@@ -65,12 +65,13 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
     yield Finding("config", True, f"experiment {config['experiment']}, {len(slides)} slides")
     yield from file_findings(config, slides)
     yield from machine_findings(config["jobs"]["copy_to"], max(n_bytes_of(Path(path)) for path in slides))
+    yield results(asked["n_bytes"])
     if args.profile:
         yield from queue_findings(read_profile(asked["profile"]), asked["requests"], Path.cwd())
 
 
 def experiment(args: argparse.Namespace) -> dict[str, Any] | Finding:
-    """The checked config, its slides and the requests of its jobs; or what is wrong with it."""
+    """The checked config, its slides, the requests of its jobs, the disk they want; or what is wrong with it."""
     words = ["--configfile", *args.configfile] if args.configfile else []
     words += ["--profile", args.profile] if args.profile else []
     run = subprocess.run([sys.executable, str(REQUESTS), *words], capture_output=True, text=True, check=False)

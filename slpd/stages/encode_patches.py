@@ -398,14 +398,13 @@ def check_grid(record: SlideRecord, settings: Settings) -> None:
 def source_of(record: SlideRecord, regions: list[Region], opened: Opened, batch: Batch) -> TokenSource:
     """Where the slide's tokens come from, with the fingerprint of everything that they depend on."""
     settings, slide, plan, reader = batch.settings, opened.slide, opened.plan, opened.regions.reader
-    weights = settings.sha256 or f"random-{settings.seed}"
     content = {
         "slide": slide.identity(),
         "reader": reader,
         "corners": [(region.x_lv0, region.y_lv0) for region in regions],
         "plan": asdict(plan),
         "encoder": shape_of(settings),
-        "weights": weights,
+        "weights": settings.weights,
         "version": batch.version,
     }
     if reader in ON_GPU:
@@ -414,7 +413,7 @@ def source_of(record: SlideRecord, regions: list[Region], opened: Opened, batch:
         slide=record.slide,
         fingerprint=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
         encoder=settings.model,
-        encoder_sha256=weights,
+        encoder_sha256=settings.weights,
         reader=reader,
         patch_px=settings.patch_px,
         region_px=plan.region_px,

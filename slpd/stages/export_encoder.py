@@ -6,7 +6,8 @@ from pathlib import Path
 
 from slpd.artifacts.learned.encoder_file import read_region_encoder, write_region_encoder
 from slpd.artifacts.learned.model_card import ModelCard, TrainingData, write_hub_config, write_model_card
-from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens
+from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens, open_cohort_tokens
+from slpd.artifacts.patch_tokens.token_kind import read_token_kind
 from slpd.artifacts.slides.manifest import read_manifest
 from slpd.settings.recipe import Recipe
 
@@ -26,10 +27,12 @@ def run(args: argparse.Namespace) -> None:
     """Write all three; equal inputs give equal bytes."""
     weights, encoder = read_region_encoder(args.teacher)
     write_region_encoder(args.weights, weights, encoder)
+    cohort = open_cohort_tokens(args.manifest)
     card = ModelCard(
         recipe=Recipe.from_json(args.recipe),
         encoder=encoder,
-        data=training_data(args.manifest),
+        tokens=read_token_kind(cohort.paths[0]),
+        data=training_data(cohort, len(read_manifest(args.manifest))),
         file=args.weights.name,
         sha256=hashlib.sha256(args.weights.read_bytes()).hexdigest(),
         n_parameters=sum(tensor.size for tensor in weights.values()),
@@ -39,13 +42,12 @@ def run(args: argparse.Namespace) -> None:
     write_hub_config(args.config, card)
 
 
-def training_data(manifest: Path) -> TrainingData:
-    """The slides of a manifest, and a digest of their tokens that identifies the same data."""
-    cohort = open_cohort_tokens(manifest)
+def training_data(cohort: CohortTokens, n_given: int) -> TrainingData:
+    """The slides used, of `n_given` in the sheet, and a digest of their tokens that identifies the same data."""
     lines = [f"{slide} {tokens}\n" for slide, tokens in zip(cohort.slides, cohort.fingerprints, strict=True)]
     return TrainingData(
         n_used=len(cohort.slides),
-        n_given=len(read_manifest(manifest)),
+        n_given=n_given,
         n_regions=cohort.n_regions,
         digest=hashlib.sha256("".join(lines).encode()).hexdigest(),
     )

@@ -141,16 +141,17 @@ def token_stages(layout: Layout, card: HeadCard, sheet: Path, jobs: Jobs) -> lis
         )
     tokens = ["--tokens-dir", f"{folder}/tokens"]
     if starts_from_tokens(rows):
-        records = f"{folder}/tokens/imported.json"
+        records = str(layout.imported(COHORT))
         grid, patch_px = recipe.regions.region_px // recipe.patch_encoder.patch_px, recipe.patch_encoder.patch_px
         words = ["--sheet", sheet, "--grid", grid, "--patch-px", patch_px, "--mpp", recipe.regions.mpp]
         words += ["--min-tissue", recipe.regions.min_tissue, "--version", RESULT_VERSIONS["import_tokens"], *tokens]
         stages = [["import_tokens", *map(str, words), "--out", records]]
     else:
-        records = f"{folder}/tokens/batch_0.json"
+        records = str(layout.batch("tokens", COHORT, 0))
         stages = slide_stages(layout, card, rows, jobs, [*tokens, "--out", records])
     settings = Manifest(max_failed_fraction=1, min_sharpness=recipe.min_sharpness).model_dump_json()
-    manifest = ["--batches", records, "--settings", settings, *tokens, "--out", str(layout.manifest(COHORT))]
+    manifest = ["--batches", records, "--settings", settings, *tokens]
+    manifest += ["--used", str(layout.used(COHORT)), "--out", str(layout.manifest(COHORT))]
     return [*stages, ["cohort_manifest", *manifest]]
 
 

@@ -51,6 +51,7 @@ def start_run():
         refuse_patch_encoder()
     except UserError as error:
         sys.exit(f"error: {error}")
+    spare_jobs(workflow.dag)
     if on_slurm:
         Attempts(SLURM_LOGS, logger.error).heed(workflow.scheduler, workflow.rules)
         workflow.scheduler._executor._fallback_account_arg = ""  # SLURM knows the user's; the plugin's guess fails
@@ -94,4 +95,4 @@ def refuse_patch_encoder():
 
 def rules_of(job):
     """The rule of a job, or the rules of a group."""
-    return "+".join(dict.fromkeys(member.rule.name for member in job.jobs)) if job.is_group() else job.rule.name
+    return "+".join(dict.fromkeys(member.rule.name for member in jobs_of(job)))

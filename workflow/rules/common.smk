@@ -74,7 +74,8 @@ TABLES = {table.name: table for table in EXPERIMENT.tables}
 LAYOUT = Layout(results_of(EXPERIMENT.experiment))
 # Patterns, for f-strings in rules.
 RESULTS, BENCHMARKS = LAYOUT.results, LAYOUT.benchmarks
-COHORT, MANIFEST, WARMUP, VARIANT = LAYOUT.cohort(), LAYOUT.manifest(), LAYOUT.warmup(), LAYOUT.variant()
+COHORT, MANIFEST, USED = LAYOUT.cohort(), LAYOUT.manifest(), LAYOUT.used()
+WARMUP, VARIANT = LAYOUT.warmup(), LAYOUT.variant()
 BAGS, TASK, EVALUATION = str(LAYOUT.bags()), LAYOUT.task(), LAYOUT.evaluation()
 LOGS = logs_of(EXPERIMENT.experiment)
 LIVE = LOGS / "training"

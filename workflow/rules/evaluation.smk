@@ -3,7 +3,7 @@
 
 rule pool_tokens:
     input:
-        manifest=rules.cohort_manifest.output.manifest,
+        used=rules.cohort_manifest.output.used,
     output:
         bags=f"{VARIANT}/bags.h5",
     log:
@@ -16,16 +16,17 @@ rule pool_tokens:
         mem_mb=2000,
         runtime=120,
     params:
+        manifest=manifest_of,
         version=result_version("pool_tokens"),
     message:
         "{wildcards.cohort}: {wildcards.variant}: mean patch tokens of every region"
     shell:
-        "exec python -m slpd pool_tokens --manifest {input.manifest:q} --out {output.bags:q} > {log:q} 2>&1"
+        "exec python -m slpd pool_tokens --manifest {params.manifest:q} --out {output.bags:q} > {log:q} 2>&1"
 
 
 rule bag_patches:
     input:
-        manifest=rules.cohort_manifest.output.manifest,
+        used=rules.cohort_manifest.output.used,
     output:
         bags=f"{VARIANT}/bags.h5",
     log:
@@ -38,16 +39,17 @@ rule bag_patches:
         mem_mb=2000,
         runtime=120,
     params:
+        manifest=manifest_of,
         version=result_version("bag_patches"),
     message:
         "{wildcards.cohort}: {wildcards.variant}: all patch tokens of every slide"
     shell:
-        "exec python -m slpd bag_patches --manifest {input.manifest:q} --out {output.bags:q} > {log:q} 2>&1"
+        "exec python -m slpd bag_patches --manifest {params.manifest:q} --out {output.bags:q} > {log:q} 2>&1"
 
 
 rule import_vectors:
     input:
-        manifest=rules.cohort_manifest.output.manifest,
+        used=rules.cohort_manifest.output.used,
         vectors=foreign_vectors,
     output:
         bags=f"{VARIANT}/bags.h5",
@@ -62,6 +64,7 @@ rule import_vectors:
         mem_mb=4000,
         runtime=120,
     params:
+        manifest=manifest_of,
         files=files_of(foreign_vectors),
         folder=lambda wildcards: VARIANTS[wildcards.variant].vectors.of(wildcards.cohort),
         key=lambda wildcards: VARIANTS[wildcards.variant].vectors.key,
@@ -70,16 +73,15 @@ rule import_vectors:
     message:
         "{wildcards.cohort}: {wildcards.variant}: vectors made elsewhere"
     shell:
-        "exec python -m slpd import_vectors --manifest {input.manifest:q} --folder {params.folder:q} --key {params.key:q}"
+        "exec python -m slpd import_vectors --manifest {params.manifest:q} --folder {params.folder:q} --key {params.key:q}"
         " --per {params.per} --absent {output.absent:q} --out {output.bags:q} > {log:q} 2>&1"
 
 
 rule split_folds:
     input:
         sheet=task_sheet,
-        manifest=lambda wildcards: expand(MANIFEST, cohort=TASKS[wildcards.task].cohort),
         test_sheet=external_sheet,
-        test_manifest=external(MANIFEST),
+        used=used_in_task,
         imported=imported_splits,
     output:
         folds=f"{TASK}/folds.csv",
@@ -94,13 +96,15 @@ rule split_folds:
         runtime=10,
     params:
         files=files_of(task_sheet, external_sheet, imported_splits),
+        manifest=lambda wildcards, input: manifests_of_task(wildcards, input)[0],
+        test_manifest=lambda wildcards, input: manifests_of_task(wildcards, input)[1:],
         task=lambda wildcards: TASKS[wildcards.task].model_dump_json(),
         version=result_version("split_folds"),
     message:
         "{wildcards.task}: folds"
     shell:
-        "exec python -m slpd split_folds --sheet {input.sheet:q} --manifest {input.manifest:q} --task {params.task:q}"
-        " --test-sheet {input.test_sheet:q} --test-manifest {input.test_manifest:q} --absent {output.absent:q}"
+        "exec python -m slpd split_folds --sheet {input.sheet:q} --manifest {params.manifest:q} --task {params.task:q}"
+        " --test-sheet {input.test_sheet:q} --test-manifest {params.test_manifest:q} --absent {output.absent:q}"
         " --balance {output.balance:q} --out {output.folds:q} > {log:q} 2>&1"
 
 
@@ -109,7 +113,7 @@ rule evaluate:
         bags=tested_bags,
         absent=absent_from_bags,
         folds=rules.split_folds.output.folds,
-        manifests=manifests_of_task,
+        used=used_in_task,
         encoder=encoder_of_bags,
     output:
         predictions=f"{EVALUATION}/predictions.csv",
@@ -131,6 +135,7 @@ rule evaluate:
         runtime=lambda wildcards, attempt: attempt * (1440 if VARIANTS[wildcards.variant].patch_tokens else 240),
     params:
         files=files_of(tested_bags),
+        manifests=manifests_of_task,
         task=lambda wildcards: TASKS[wildcards.task].model_dump_json(),
         head=lambda wildcards: HEADS[wildcards.head].model_dump_json(),
         preset=lambda wildcards: as_json(EXPERIMENT.preset_of(HEADS[wildcards.head])),
@@ -147,7 +152,7 @@ rule evaluate:
         " --head {params.head:q} --preset {params.preset:q} --settings {params.settings:q} --variant {wildcards.variant}"
         " --predictions {output.predictions:q} --metrics {output.metrics:q} --intervals {output.intervals:q}"
         " --calibration {output.calibration:q} --weights {output.weights:q} --heads {output.heads:q}"
-        " --resamples {output.resamples:q} --manifests {input.manifests:q} --encoder {input.encoder:q} --recipe {params.recipe:q} > {log:q} 2>&1"
+        " --resamples {output.resamples:q} --manifests {params.manifests:q} --encoder {input.encoder:q} --recipe {params.recipe:q} > {log:q} 2>&1"
 
 
 rule predict_slides:

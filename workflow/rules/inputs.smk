@@ -55,8 +55,8 @@ def verdict(wildcards):
 
     Otherwise a slide more would start the jobs of all batches, most of which would find their work done.
     """
-    folder = LAYOUT.cohort(wildcards.cohort)
-    last, tokens = f"{folder}/check.txt", IOFile(f"{folder}/tokens/batch_{wildcards.batch}.json")
+    last = f"{LAYOUT.cohort(wildcards.cohort)}/check.txt"
+    tokens = IOFile(str(LAYOUT.batch("tokens", wildcards.cohort, wildcards.batch)))
     recorded = workflow.persistence.params(tokens) if Path(tokens).exists() else None
     encoded = repr(made_of(wildcards)) in (recorded or []) and Path(last).exists()
     return ancient(before_update(last)) if encoded else last
@@ -76,21 +76,32 @@ def files_gone_of_slides():
     """File of a batch -> files of its slides that were made once and are gone."""
     return {
         batch: files
-        for cohort, batches in BATCHES.items()
-        if not starts_from_tokens(SHEETS[cohort].values())
+        for cohort in BATCHES
+        for folder, batches in batch_files(cohort).items()
+        for batch, files in files_gone(LAYOUT.cohort(cohort) / folder, batches).items()
+    }
+
+
+def batch_files(cohort):
+    """Folder of a cohort -> file of a batch in it -> its slides."""
+    if starts_from_tokens(SHEETS[cohort].values()):
+        return {"tokens": {LAYOUT.imported(cohort): list(SHEETS[cohort])}}
+    return {
+        folder: {LAYOUT.batch(folder, cohort, number): slides for number, slides in BATCHES[cohort].items()}
         for folder in SLIDE_FILES
-        for batch, files in files_gone(
-            LAYOUT.cohort(cohort) / folder,
-            {LAYOUT.batch(folder, cohort, number): slides for number, slides in batches.items()},
-        ).items()
     }
 
 
 def token_records(wildcards):
     """The final records of all slides of a cohort, from the rule that writes their tokens."""
     if starts_from_tokens(SHEETS[wildcards.cohort].values()):
-        return expand(f"{COHORT}/tokens/imported.json", cohort=wildcards.cohort)
-    return expand(f"{COHORT}/tokens/batch_{{batch}}.json", cohort=wildcards.cohort, batch=BATCHES[wildcards.cohort])
+        return [str(LAYOUT.imported(wildcards.cohort))]
+    return expand(LAYOUT.batch("tokens"), cohort=wildcards.cohort, batch=BATCHES[wildcards.cohort])
+
+
+def manifest_of(wildcards, input):
+    """A param: the manifest, for rules that read the used slides alone and depend on the digest of these."""
+    return LAYOUT.manifest(wildcards.cohort)
 
 
 def manifests_of_cohort(wildcards):
@@ -218,16 +229,14 @@ def task_sheet(wildcards):
     return COHORTS[TASKS[wildcards.task].cohort].sheet
 
 
-def manifests_of_task(wildcards):
-    """The manifests of the cohorts of a task."""
+def used_in_task(wildcards):
+    """Digests of the slides used of the cohorts of a task."""
+    return expand(USED, cohort=TASKS[wildcards.task].cohorts)
+
+
+def manifests_of_task(wildcards, input):
+    """A param: the manifests of the cohorts of a task, that of its test cohort last."""
     return expand(MANIFEST, cohort=TASKS[wildcards.task].cohorts)
-
-
-def external(pattern):
-    """An input function: `pattern` of the cohort that a task is tested on; of tasks without one nothing."""
-    return lambda wildcards: [
-        path for name in TASKS[wildcards.task].cohorts[1:] for path in expand(pattern, cohort=name)
-    ]
 
 
 def external_sheet(wildcards):
@@ -339,7 +348,7 @@ def every_result(wildcards):
 
 def results_of_cohort(cohort):
     """The files of a cohort and of its slides, up to the warm-up."""
-    paths = expand(MANIFEST, cohort=cohort)
+    paths = expand([MANIFEST, USED], cohort=cohort)
     if cohort in SHEETS and not starts_from_tokens(SHEETS[cohort].values()):
         batches = [*rules.segment_tissue.output, *rules.tile_regions.output]
         paths += expand(batches, cohort=cohort, batch=BATCHES[cohort])

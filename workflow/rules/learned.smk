@@ -3,7 +3,7 @@
 
 rule attend_patches:
     input:
-        manifest=rules.cohort_manifest.output.manifest,
+        used=rules.cohort_manifest.output.used,
         teacher=rules.collect_iterations.output.teacher,
     output:
         attention=f"{VARIANT}/patch_attention.h5",
@@ -19,11 +19,12 @@ rule attend_patches:
         mem_mb=16000,
         runtime=120,
     params:
+        manifest=manifest_of,
         version=result_version("attend_patches"),
     message:
         "{wildcards.cohort}: {wildcards.variant}: what its encoder looks at in every region"
     shell:
-        "exec python -m slpd attend_patches --manifest {input.manifest:q} --teacher {input.teacher:q}"
+        "exec python -m slpd attend_patches --manifest {params.manifest:q} --teacher {input.teacher:q}"
         " --out {output.attention:q} > {log:q} 2>&1"
 
 
@@ -58,7 +59,7 @@ rule map_prototypes:
 rule test_graph:
     input:
         graph=f"{VARIANT}/graph.npz",
-        manifest=rules.cohort_manifest.output.manifest,
+        used=rules.cohort_manifest.output.used,
     output:
         tests=f"{VARIANT}/graph_test.csv",
     log:
@@ -69,6 +70,7 @@ rule test_graph:
         mem_mb=1000,
         runtime=60,
     params:
+        manifest=manifest_of,
         permutations=EXPERIMENT.report.permutations,
         seed=EXPERIMENT.report.seed,
         labels=lambda wildcards: labels_digest(SHEETS[wildcards.cohort].values()),  # not the order of lines, nor the file's time
@@ -77,5 +79,5 @@ rule test_graph:
     message:
         "{wildcards.cohort}: {wildcards.variant}: what neighbours in the slide graph share"
     shell:
-        "exec python -m slpd test_graph --graph {input.graph:q} --sheet {params.sheet:q} --manifest {input.manifest:q}"
+        "exec python -m slpd test_graph --graph {input.graph:q} --sheet {params.sheet:q} --manifest {params.manifest:q}"
         " --permutations {params.permutations} --seed {params.seed} --out {output.tests:q} > {log:q} 2>&1"

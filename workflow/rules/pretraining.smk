@@ -8,7 +8,7 @@ GPU, less than starting a process and loading tokens; 1 makes every iteration a 
 
 rule pretrain_dino:
     input:
-        manifest=rules.cohort_manifest.output.manifest,
+        used=rules.cohort_manifest.output.used,
     output:
         checkpoint=f"{WARMUP}/checkpoint.pt",
         teacher=f"{WARMUP}/teacher.safetensors",
@@ -28,6 +28,7 @@ rule pretrain_dino:
         mem_mb=64000,
         runtime=1440,
     params:
+        manifest=manifest_of,
         encoder=lambda wildcards: EXPERIMENT.starts[wildcards.start].region_encoder.model_dump_json(),
         training=lambda wildcards: EXPERIMENT.starts[wildcards.start].training.model_dump_json(),
         jobs=without_effect("jobs"),
@@ -36,7 +37,7 @@ rule pretrain_dino:
     message:
         "{wildcards.cohort}: plain DINO, shared by variants (warmup{wildcards.start})"
     shell:
-        "exec python -m slpd --processes {resources.gpu} --nodes {resources.nodes} pretrain_dino --manifest {input.manifest:q}"
+        "exec python -m slpd --processes {resources.gpu} --nodes {resources.nodes} pretrain_dino --manifest {params.manifest:q}"
         " --encoder {params.encoder:q} --training {params.training:q} --jobs {params.jobs:q}"
         " --checkpoint {output.checkpoint:q} --teacher {output.teacher:q} --embeddings {output.embeddings:q}"
         " --metrics {output.metrics:q} --live {params.live:q} > {log:q} 2>&1"
@@ -94,7 +95,7 @@ rule link_slides:
 
 rule distill_slpd:
     input:
-        manifest=rules.cohort_manifest.output.manifest,
+        used=rules.cohort_manifest.output.used,
         start=checkpoint_of_warmup,
         prototypes=first_of("prototypes.npz", lambda objective: objective.needs_prototypes),
         graph=first_of("graph.npz", lambda objective: objective.needs_graph),
@@ -117,6 +118,7 @@ rule distill_slpd:
         mem_mb=64000,
         runtime=1380,  # a day, with the two above, which share a job of the queue with it
     params:
+        manifest=manifest_of,
         encoder=of_recipe("region_encoder"),
         training=of_recipe("training"),
         jobs=without_effect("jobs"),
@@ -134,7 +136,7 @@ rule distill_slpd:
     message:
         "{wildcards.cohort}: {wildcards.variant}, iterations {params.first} to {params.until}"
     shell:
-        "exec python -m slpd --processes {resources.gpu} --nodes {resources.nodes} distill_slpd --manifest {input.manifest:q}"
+        "exec python -m slpd --processes {resources.gpu} --nodes {resources.nodes} distill_slpd --manifest {params.manifest:q}"
         " --encoder {params.encoder:q} --training {params.training:q} --jobs {params.jobs:q} --objective {params.objective:q}"
         " --prototypes {params.prototypes:q} --slide-graph {params.slide_graph:q} --start {input.start:q}"
         " --first {params.first} --until {params.until} --first-prototypes {input.prototypes:q}"
@@ -176,7 +178,7 @@ rule collect_iterations:
 
 rule draw_encoder:
     input:
-        manifest=rules.cohort_manifest.output.manifest,
+        used=rules.cohort_manifest.output.used,
     output:
         teacher=f"{VARIANT}/teacher.safetensors",
     log:
@@ -189,19 +191,20 @@ rule draw_encoder:
         mem_mb=2000,
         runtime=10,
     params:
+        manifest=manifest_of,
         encoder=of_recipe("region_encoder"),
         seed=lambda wildcards: VARIANTS[wildcards.variant].random.seed,
         version=result_version("draw_encoder"),
     message:
         "{wildcards.cohort}: {wildcards.variant}: a region encoder with random weights"
     shell:
-        "exec python -m slpd draw_encoder --manifest {input.manifest:q} --encoder {params.encoder:q} --seed {params.seed}"
+        "exec python -m slpd draw_encoder --manifest {params.manifest:q} --encoder {params.encoder:q} --seed {params.seed}"
         " --out {output.teacher:q} > {log:q} 2>&1"
 
 
 rule embed_bags:
     input:
-        manifest=rules.cohort_manifest.output.manifest,
+        used=rules.cohort_manifest.output.used,
         teacher=encoder_weights,
     output:
         bags=BAGS,
@@ -223,6 +226,7 @@ rule embed_bags:
         mem_mb=64000,
         runtime=120,
     params:
+        manifest=manifest_of,
         files=files_of(encoder_weights),
         # Weights from elsewhere may not say their architecture.
         encoder=lambda wildcards: (
@@ -233,7 +237,7 @@ rule embed_bags:
     message:
         "{wildcards.cohort}: {wildcards.variant}: region vectors of every slide"
     shell:
-        "exec python -m slpd embed_bags --manifest {input.manifest:q} --teacher {input.teacher:q}"
+        "exec python -m slpd embed_bags --manifest {params.manifest:q} --teacher {input.teacher:q}"
         " --encoder {params.encoder:q} --sha256 {params.sha256:q} --out {output.bags:q} > {log:q} 2>&1"
 
 

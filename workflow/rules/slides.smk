@@ -115,7 +115,7 @@ rule encode_patches:
         weights=ancient(EXPERIMENT.patch_encoder.checkpoint or []),  # known by their hash
         model_config=model_config,
     output:
-        records=f"{COHORT}/tokens/batch_{{batch}}.json",
+        records=LAYOUT.batch("tokens"),
     log:
         f"{LOGS}/encode_patches/{{cohort}}/{{batch}}.log",
     benchmark:
@@ -148,7 +148,7 @@ rule import_tokens:
     input:
         tokens=slide_files,
     output:
-        records=f"{COHORT}/tokens/imported.json",
+        records=LAYOUT.imported(),
     log:
         f"{LOGS}/import_tokens/{{cohort}}.log",
     conda:
@@ -181,6 +181,7 @@ rule cohort_manifest:
         batches=token_records,
     output:
         manifest=MANIFEST,
+        used=USED,
     log:
         f"{LOGS}/cohort_manifest/{{cohort}}.log",
     wildcard_constraints:
@@ -200,7 +201,7 @@ rule cohort_manifest:
         "{wildcards.cohort}: slides used and left out"
     shell:
         "exec python -m slpd cohort_manifest --batches {input.batches:q} --settings {params.settings:q}"
-        " --tokens-dir {params.tokens:q} --out {output.manifest:q} > {log:q} 2>&1"
+        " --tokens-dir {params.tokens:q} --used {output.used:q} --out {output.manifest:q} > {log:q} 2>&1"
 
 
 rule join_cohorts:
@@ -208,6 +209,7 @@ rule join_cohorts:
         manifests=manifests_of_cohort,
     output:
         manifest=MANIFEST,
+        used=USED,
     log:
         f"{LOGS}/join_cohorts/{{cohort}}.log",
     wildcard_constraints:
@@ -223,4 +225,5 @@ rule join_cohorts:
     message:
         "{wildcards.cohort}: slides of several cohorts"
     shell:
-        "exec python -m slpd join_cohorts --manifests {input.manifests:q} --out {output.manifest:q} > {log:q} 2>&1"
+        "exec python -m slpd join_cohorts --manifests {input.manifests:q} --used {output.used:q} --out {output.manifest:q}"
+        " > {log:q} 2>&1"

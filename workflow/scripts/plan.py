@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from planning import Plan, PlannedJob, connected, make_plan, shared_jobs
 
 from slpd.artifacts.slides.finished_slide import read_batch
+from slpd.artifacts.slides.sheet import SheetRow
 from slpd.settings.evaluation import GeneratedFolds, task_from_json
 from slpd.settings.section import named
 from slpd.settings.training import RegionEncoder, Training
@@ -95,6 +96,11 @@ def stage_cost(rule: str, jobs: Sequence[PlannedJob], plan: Plan) -> tuple[Cost,
     return replace(estimate, gpu_s=gpu_s, cpu_s=cpu_s), "own benchmarks"
 
 
+def n_bytes_wanted(plan: Plan) -> float:
+    """The disk that results want which are not there yet, bytes."""
+    return sum(ESTIMATES.get(job.rule, other)(job, plan).n_bytes for job in plan.jobs if job.needed)
+
+
 def own_seconds(rule: str, plan: Plan) -> float | None:
     """Mean seconds of the experiment's finished jobs of the rule; None: there are none."""
     files = (plan.layout.benchmarks / rule).rglob("*.tsv")
@@ -126,6 +132,12 @@ def encoding(job: PlannedJob, plan: Plan) -> Cost:
     gpu_s, cpu_s = regions * stored["gpu_s_per_region"], regions * stored["cpu_s_per_region"]
     per_region = TOKEN_BYTES * patches_of_region(plan)
     return Cost(1, gpu_s, cpu_s, regions * per_region, len(slides) + 1)
+
+
+def importing(job: PlannedJob, plan: Plan) -> Cost:
+    """Token files of a cohort, copied; those that are linked take no room."""
+    sheet = plan.sheets[job.wildcards["cohort"]]
+    return replace(other(job, plan), n_bytes=sum(row.n_bytes for row in sheet.values()), files=len(sheet) + 1)
 
 
 def warm_up(job: PlannedJob, plan: Plan) -> Cost:
@@ -219,6 +231,7 @@ ESTIMATES: dict[str, Callable[[PlannedJob, Plan], Cost]] = {
     "tile_regions": surveying,
     "picture_regions": surveying,
     "encode_patches": encoding,
+    "import_tokens": importing,
     "pretrain_dino": warm_up,
     "distill_slpd": distillation,
     "embed_bags": embedding,
@@ -256,12 +269,14 @@ def regions_of_batch(plan: Plan, cohort: str, batch: int, slides: Sequence[str])
     path = plan.layout.batch("regions", cohort, batch)
     records = [slide.record for slide in read_batch(path)] if path.is_file() else []
     tiled = {record.slide: float(record.n_regions or 0) for record in records}
-    return {slide: tiled[slide] if slide in tiled else by_size(plan.sheets[cohort][slide].path) for slide in slides}
+    sheet = plan.sheets[cohort]
+    return {slide: tiled[slide] if slide in tiled else by_size(sheet[slide], plan) for slide in slides}
 
 
-def by_size(path: str) -> float:
+def by_size(row: SheetRow, plan: Plan) -> float:
     """Regions that a slide may have."""
-    return Path(path).stat().st_size / float(STORED["slide_bytes_per_region"])
+    per_region = TOKEN_BYTES * patches_of_region(plan) if row.holds_tokens else STORED["slide_bytes_per_region"]
+    return row.n_bytes / float(per_region)
 
 
 if __name__ == "__main__":

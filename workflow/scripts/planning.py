@@ -52,6 +52,7 @@ class PlannedJob:
     old_inputs: Sequence[str] = ()  # files that the last run read and this one would not
     new_inputs: Sequence[str] = ()
     gone: Sequence[str] = ()  # outputs that it has made once
+    needed: bool = True  # False: it would not run, its results are there
 
     @property
     def follows(self) -> bool:
@@ -81,12 +82,13 @@ def planned_jobs(arguments: Sequence[str] = (), folder: Path | None = None) -> S
     return make_plan(arguments, folder).jobs
 
 
-def make_plan(arguments: Sequence[str] = (), folder: Path | None = None) -> Plan:
+def make_plan(arguments: Sequence[str] = (), folder: Path | None = None, every: bool = False) -> Plan:
     """What a run would do now; nothing is run, locked or written.
 
     Args:
         arguments: Of the snakemake command: `--configfile`, `--profile`, `--set-resources`, targets.
         folder: Where the workflow runs; None: here.
+        every: Also the jobs whose results are there.
 
     Raises:
         SystemExit: the config or an input is at fault; the message is printed.
@@ -111,11 +113,11 @@ def make_plan(arguments: Sequence[str] = (), folder: Path | None = None) -> Plan
             inner._build_dag()
         except WorkflowError as error:
             raise SystemExit(f"error: {error}") from error
-        needed = [job for level in inner.dag.toposorted() for job in level if inner.dag.needrun(job)]
+        asked = [job for level in inner.dag.toposorted() for job in level if every or inner.dag.needrun(job)]
         groups = {rule: (name, args.group_components.get(name, 1)) for rule, name in args.groups.items()}
         shared = inner.globals  # of common.smk
         lost = {str(batch): files for batch, files in shared["files_gone_of_slides"]().items()}
-        jobs = [describe(job, inner, groups, lost) for job in needed if job.rule.name != "all"]
+        jobs = [describe(job, inner, groups, lost) for job in asked if job.rule.name != "all"]
         profile = str(get_profile_dir(args.profile[-1])[1]) if args.profile else None
         return Plan(
             jobs,
@@ -168,6 +170,7 @@ def describe(
             [str(path) for path in reason.missing_output if not is_flagged(path, "temp")]
             + [str(path) for output in job.output for path in lost.get(str(output), [])]
         ),
+        needed=workflow.dag.needrun(job),
     )
 
 

@@ -1,6 +1,6 @@
-"""Print as JSON what an experiment reads and what its jobs ask the queue for: `python -m slpd doctor` starts this.
+"""Print as JSON what an experiment reads, what its jobs ask the queue for, and the disk that they want.
 
-Arguments are snakemake's.
+`python -m slpd doctor` starts this. Arguments are snakemake's.
 """
 
 import json
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from plan import n_bytes_wanted
 from planning import Plan, PlannedJob, connected, make_plan, shared_jobs
 from snakemake.common.tbdstring import TBDString
 
@@ -17,10 +18,10 @@ TBD = TBDString()
 
 def main() -> None:
     """Print the JSON object."""
-    plan = make_plan([*sys.argv[1:], "--forceall"])
+    plan = make_plan(sys.argv[1:], every=True)
     slides = [row.path for sheet in plan.sheets.values() for row in sheet.values()]
     content = {"config": plan.experiment.model_dump(mode="json"), "slides": slides, "requests": requests(plan)}
-    print(json.dumps(content | {"profile": plan.profile}))
+    print(json.dumps(content | {"profile": plan.profile, "n_bytes": n_bytes_wanted(plan)}))
 
 
 def requests(plan: Plan) -> dict[str, dict[str, Any]]:

@@ -18,6 +18,7 @@ from slpd.errors import first_of
 from slpd.settings.experiment import Experiment
 from slpd.settings.section import nested
 
+DECIDING = ("cohort_manifest", "split_folds")  # a run plans anew after them: workflow/rules/spared.smk
 FOLLOWS = "follows a stage above"
 MOST_CAUSES = 5  # of a stage; slides may have one each
 MOST_FILES = 3  # named in a cause
@@ -32,7 +33,11 @@ def main() -> None:
 
 def report(jobs: Sequence[PlannedJob]) -> Iterator[str]:
     """A line per stage, in order, with its causes."""
-    yield f"{len(jobs)} job{'s' * (len(jobs) > 1)} would run"
+    deciding = [stage for stage in DECIDING if any(job.rule == stage for job in jobs)]
+    unless = (
+        f"; those after {' and '.join(deciding)} only if the slides used or the folds are others" if deciding else ""
+    )
+    yield f"{len(jobs)} job{'s' * (len(jobs) > 1)} would run{unless}"
     for rule in dict.fromkeys(job.rule for job in jobs):
         of_rule = [job for job in jobs if job.rule == rule]
         causes = alike_in_one([cause for job in of_rule for cause in causes_of(job)])

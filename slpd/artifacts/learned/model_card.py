@@ -12,8 +12,9 @@ import yaml
 
 from slpd.artifacts.atomic import write_text
 from slpd.artifacts.learned.encoder_file import RegionEncoderCard
+from slpd.artifacts.patch_tokens.token_kind import TokenKind
 from slpd.settings.recipe import Recipe
-from slpd.settings.slides import PatchEncoderSettings
+from slpd.settings.slides import RANDOM
 from slpd.settings.training import SELF, Objective
 
 # Left out of the settings: what the card's heading says, and what says where and how fast.
@@ -115,21 +116,28 @@ class ModelCard:
 
     recipe: Recipe
     encoder: RegionEncoderCard
+    tokens: TokenKind  # that it was trained on, as their files state it
     data: TrainingData
     file: str  # name of the weights file beside the card
     sha256: str  # of that file
     n_parameters: int
     licence: str  # as the hub names it; "other": that of slides and patch encoder decides
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the tokens were made by another patch encoder than the config's, as imported ones may be."""
+        asked = self.recipe.patch_encoder
+        return (self.tokens.encoder, self.tokens.encoder_sha256) != (asked.model, asked.weights)
+
 
 def write_model_card(path: Path, card: ModelCard) -> None:
     """Write the card."""
     settings = card.recipe.model_dump(mode="json", exclude=ELSEWHERE, exclude_none=True)
+    settings["patch_encoder"] = known_of_patch_encoder(card, settings["patch_encoder"])
     text = TEMPLATE.format(
-        **vars(card),
+        **vars(card) | {"tokens": describe_tokens(card.tokens)},
         metadata=yaml.safe_dump(hub_metadata(card.licence), sort_keys=False),
         architecture=card.encoder.region_encoder,
-        tokens=describe_patch_encoder(card.recipe.patch_encoder),
         method=describe_objective(card.recipe.objective),
         settings=yaml.safe_dump(settings, sort_keys=False),
         versions=", ".join(f"{name} {version}" for name, version in card.encoder.versions.items()),
@@ -157,18 +165,32 @@ def write_hub_config(path: Path, card: ModelCard) -> None:
         **card.encoder.model_dump(exclude={"versions"}),
         "region_px": regions.region_px,
         "mpp": regions.mpp,
-        "patch_encoder": card.recipe.patch_encoder.model_dump(mode="json", exclude={"checkpoint"}),
+        "patch_encoder": known_of_patch_encoder(
+            card, card.recipe.patch_encoder.model_dump(mode="json", exclude={"checkpoint"})
+        ),
         "weights": {"file": card.file, "sha256": card.sha256},
     }
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def describe_patch_encoder(settings: PatchEncoderSettings) -> str:
-    """The patch encoder and its weights."""
-    weights = (
-        f"weights of SHA-256 `{settings.sha256}`" if settings.sha256 else f"random weights of seed {settings.seed}"
-    )
-    return f"the timm model `{settings.model}` with {weights}"
+def known_of_patch_encoder(card: ModelCard, by_config: dict[str, object]) -> dict[str, object]:
+    """How the patch encoder was built; where it is not the config's, what token files state of it."""
+    if not card.elsewhere:
+        return by_config
+    tokens = card.tokens
+    return {"model": tokens.encoder, "sha256": tokens.encoder_sha256, "patch_px": card.recipe.patch_encoder.patch_px}
+
+
+def describe_tokens(tokens: TokenKind) -> str:
+    """The patch encoder and its weights, as token files state them."""
+    if not tokens.encoder:
+        return "elsewhere: their files do not name the patch encoder"
+    if not tokens.encoder_sha256:
+        return f"elsewhere: their files name the patch encoder `{tokens.encoder}` and no weights"
+    seed = tokens.encoder_sha256.removeprefix(RANDOM)
+    drawn = seed != tokens.encoder_sha256
+    weights = f"random weights of seed {seed}" if drawn else f"weights of SHA-256 `{tokens.encoder_sha256}`"
+    return f"the timm model `{tokens.encoder}` with {weights}"
 
 
 def describe_objective(objective: Objective) -> str:

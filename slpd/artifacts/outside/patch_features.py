@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from slpd.artifacts.outside.token_fault import fault
 from slpd.artifacts.patch_tokens.token_information import TokenInformation
-from slpd.geometry.lattice import ABSENT, PatchRegions, group_patches, lattice_step
+from slpd.geometry.lattice import ABSENT, PatchRegions, group_patches, lattice_step, n_overlapping
 
 # Names as in TRIDENT 0.2 (`coords_to_h5`); `downsample` is CLAM's, of the level that its patches are read from.
 ATTRIBUTES = (
@@ -26,6 +26,7 @@ ATTRIBUTES = (
 )
 NOMINAL = 1.3  # "20x" is 0.4 to 0.65 µm/px, depending on the scanner
 SAME_MPP = 1.05
+MOST_OVERLAPPING = 0.2  # of a slide's patches: contours of CLAM that are close overlap at their edges
 MOST_REPEATED = 0.5  # of a slide's patches
 
 
@@ -177,6 +178,13 @@ def make_regions(
         step = patch_step(corners, stated_side(attributes), slide_mpp, asked)
     except ValueError as error:
         raise fault(slide, path, str(error)) from error
+    if (n_over := n_overlapping(corners, step)) > MOST_OVERLAPPING * len(corners):
+        raise fault(
+            slide,
+            path,
+            f"{n_over} of {len(corners)} patches lie partly on others: coords of two grids are in one file; make the"
+            " features again from one",
+        )
     regions = group_patches(corners, step, asked.side, asked.min_share)
     if not len(regions.corners):
         raise fault(

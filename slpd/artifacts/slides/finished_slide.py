@@ -5,7 +5,7 @@ the same of all its slides.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -55,8 +55,18 @@ def read_batch(path: Path) -> list[FinishedSlide]:
 
 
 def slides_in(path: Path) -> set[str]:
-    """Ids of the slides in the file of a batch; none where it is not there or damaged."""
+    """Ids of the slides that have files by the file of a batch; none where it is not there or damaged.
+
+    Slides that failed have files too, which show the reason; but no tokens, of which plain records are kept.
+    """
     try:
-        return {slide["record"]["slide"] for slide in json.loads(path.read_text(encoding="utf-8"))}
+        slides = json.loads(path.read_text(encoding="utf-8"))
+        records = [slide.get("record", slide) for slide in slides if is_made(slide)]
+        return {record["slide"] for record in records}
     except (FileNotFoundError, ValueError, LookupError, TypeError):
         return set()
+
+
+def is_made(slide: Mapping[str, object]) -> bool:
+    """Whether an entry of a batch's file is of a slide that has files."""
+    return "record" in slide or slide["status"] == "ok"
