@@ -36,7 +36,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "split_folds": 4,
     "evaluate": 13,
     "predict_slides": 1,
-    "compare_subgroups": 1,
+    "compare_subgroups": 2,
     "measure_robustness": 1,
     "make_table": 4,
     "make_report": 3,
