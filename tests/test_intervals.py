@@ -91,6 +91,13 @@ def test_a_patient_is_drawn_with_all_its_slides_in_all_its_folds() -> None:
     assert (again[0] == first).all()
 
 
+def test_one_patient_is_no_sample() -> None:
+    """Every resample would be the same, an interval without width."""
+    tests, outputs = fold_tests([["a", "a"]], [[0, 1]]), [np.array([[0.7, 0.3], [0.2, 0.8]])]
+    auc = metric_intervals("subtyping", tests, outputs, SETTINGS, REFERENCES[:1])["auc"]
+    assert auc.mean == 1 and math.isnan(auc.low) and math.isnan(auc.high) and not len(auc.resampled)
+
+
 def test_mean_and_deviation_are_over_defined_folds() -> None:
     points = np.array([0.5, np.nan, 0.9])
     resampled = np.array([[0.4, 0.6], [np.nan, np.nan], [0.8, np.nan]])

@@ -66,6 +66,10 @@ class ClassObjective(Objective):
         """Of each case with these logits (B, C), (B,)."""
         return class_loss(logits, truth.numbers)
 
+    def can_judge(self, truth: Truth) -> bool:
+        """Whether there are several classes; of one alone, the best network would always say this one."""
+        return len(set(truth.numbers.tolist())) > 1
+
     def outputs(self, logits: Tensor) -> NDArray[np.float64]:
         """Class probabilities (n, C)."""
         return np.asarray(logits.double().softmax(dim=1))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from slpd.artifacts.evaluation.folds import Fold
+from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.errors import EvaluationError
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, Level, SurvivalTask, TaskSettings
 from slpd.settings.heads import KnnHead, LogisticHead
@@ -45,15 +45,17 @@ def check_neighbours(head: KnnHead, number: int, n_training: int, level: Level) 
         )
 
 
-def check_validation(head: LogisticHead, number: int, n_validation: int) -> None:
-    """Refuse a fold without validation cases where the head chooses its penalty by them.
+def check_validation(head: LogisticHead, task: TaskSettings, number: int, slides: Sequence[LabelledSlide]) -> None:
+    """Refuse a fold without validation slides, or of one class alone, where the head chooses its penalty by them.
 
     Raises:
-        EvaluationError: there are none.
+        EvaluationError: there are none, or all are of one class.
     """
-    if len(head.grid) > 1 and not n_validation:
+    classes = {slide.label for slide in slides}
+    if len(head.grid) > 1 and len(classes) < (2 if isinstance(task, ClassTask) else 1):
+        what = f"only such of class {min(classes)}" if classes else "none"
         raise EvaluationError(
-            f"head {head.name}: it would choose its inverse_penalty on validation cases, but fold {number} has none;"
+            f"head {head.name}: it would choose its inverse_penalty on validation cases, but fold {number} has {what};"
             " give it one value, or raise folds.validation_fraction of the task"
         )
 
