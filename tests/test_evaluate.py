@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from small_cases import class_task, head_card_arguments, survival_cohort, survival_task
+from small_cases import class_task, head_card_arguments, regression_task, survival_cohort, survival_task
 
 from slpd.artifacts.evaluation.fold_metrics import read_fold_metrics
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide, write_folds
@@ -20,8 +20,9 @@ from slpd.artifacts.learned.bags import write_bags
 from slpd.errors import EvaluationError, UserError
 from slpd.evaluation import logistic
 from slpd.evaluation.cases import evaluation_data
+from slpd.evaluation.training_classes import check_validation
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, Intervals, SurvivalTask, task_from_json
-from slpd.settings.heads import head_from_json
+from slpd.settings.heads import LogisticHead, head_from_json
 from slpd.settings.tables import SURVIVAL_METRICS, metrics_of
 from slpd.stages import evaluate
 
@@ -250,6 +251,16 @@ def test_an_evaluation_that_the_data_do_not_allow_leaves_its_reason(
     rows = read_intervals(files["intervals"])
     assert {row.metric for row in rows} == set(metrics_of("subtyping"))
     assert all(row.n_folds == 0 and math.isnan(row.mean) and re.match(why, row.why) for row in rows)
+
+
+def test_validation_slides_must_be_able_to_choose_a_penalty() -> None:
+    head = head_from_json(WEAK.replace("1e12", "[1, 2]"))
+    assert isinstance(head, LogisticHead)
+    censored, seen = LabelledSlide("s0", "p0", "3", "0"), LabelledSlide("s1", "p1", "4", "1")
+    with pytest.raises(EvaluationError, match="on validation cases, but fold 3 has none with an event; give it one"):
+        check_validation(head, survival_task(), 3, [censored])
+    check_validation(head, survival_task(), 3, [censored, seen])
+    check_validation(head, regression_task(), 3, [LabelledSlide("s0", "p0", "3")])
 
 
 def test_a_fault_of_the_code_is_no_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,8 +38,8 @@ class Objective:
         return survival_loss(logits, truth.numbers, truth.observed)
 
     def can_judge(self, truth: Truth) -> bool:
-        """Whether a loss over these cases says how good a network is."""
-        return len(truth.numbers) > 0
+        """Whether a loss over these cases says how good a network is: without an event, the best would foresee none."""
+        return bool(truth.observed.any())
 
     def settle(self, cut_logits: Tensor) -> None:
         """Take what `outputs` needs from the trained network's logits of `FoldCases.cut_by`."""
