@@ -186,7 +186,9 @@ def test_a_class_that_a_fold_does_not_train_is_reported(tmp_path: Path) -> None:
     rows = [SheetRow(**{**vars(r), "labels": {"dx": "abc"[min(i, 2)]}}) for i, r in enumerate(SHEET)]
     task = TASK.model_copy(update={"classes": ["a", "b", "c"], "folds": imported(tmp_path, "s0 s1 s2", "s0 s2")})
     assert stage.task_warnings(task, rows, []) == [
-        "task t: class b has no training slide in 1 of 2 folds (1), where heads cannot learn it"
+        "task t: class b has no training slide in 1 of 2 folds (1), where heads cannot learn it",
+        "task t: no test slide of class a in any fold",
+        "task t: no test slide of class b in any fold",
     ]
 
 

@@ -15,13 +15,14 @@ from sklearn.metrics import roc_auc_score
 from small_cases import class_task, regression_task, survival_task
 from test_intervals import fold_tests
 
+from slpd.artifacts.evaluation.fold_metrics import FoldMetrics, write_fold_metrics
 from slpd.artifacts.evaluation.folds import LabelledSlide
 from slpd.artifacts.evaluation.predictions import FoldPredictions, write_predictions
 from slpd.artifacts.evaluation.subgroup_tables import SubgroupFigure, SubgroupGap, read_figures, read_gaps
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import UserError
 from slpd.evaluation.cases import Outcomes
-from slpd.evaluation.fold_reference import WITHOUT_REFERENCE
+from slpd.evaluation.fold_reference import FoldReference, reference_of_text
 from slpd.evaluation.intervals import metric_intervals
 from slpd.evaluation.subgroup_values import groups_of, in_order
 from slpd.evaluation.subgroups import TestedCases, gap_of, group_interval, largest_gaps, metrics_over_folds
@@ -29,9 +30,11 @@ from slpd.inputs import check_columns
 from slpd.settings.evaluation import Intervals, TaskSettings
 from slpd.settings.load import load_experiment
 from slpd.settings.subgroups import SubgroupColumn, Subgroups
+from slpd.settings.tables import Metric, metrics_of
 from slpd.stages import compare_subgroups
 
 INTERVALS = Intervals(n_resamples=200, level=0.95, seed=0)
+THRESHOLDS = (0.62, 0.77, 0.87)  # of each fold of `drawn`, half way between the classes
 
 
 def settings(*columns: SubgroupColumn, least: int = 2, permutations: int = 199) -> Subgroups:
@@ -41,10 +44,11 @@ def settings(*columns: SubgroupColumn, least: int = 2, permutations: int = 199) 
 def cases_of(
     folds: NDArray[np.int64], patients: NDArray[np.int64], classes: NDArray[np.int64], scores: NDArray[np.float64]
 ) -> TestedCases:
-    """Cases of two classes; the score is the probability of the second."""
+    """Cases of two classes; the score is the probability of the second, positive from THRESHOLDS of the fold on."""
     n = len(folds)
     truth = Outcomes(classes, np.ones(n, bool), np.full(n, np.nan))
-    return TestedCases("subtyping", folds, patients, classes, truth, np.stack([1 - scores, scores], axis=1))
+    references = {number: FoldReference(np.array([np.nan, cut])) for number, cut in enumerate(THRESHOLDS)}
+    return TestedCases("subtyping", folds, patients, classes, truth, np.stack([1 - scores, scores], axis=1), references)
 
 
 def drawn(rng: np.random.Generator, n: int = 60, shift: float = 1.0) -> TestedCases:
@@ -70,6 +74,28 @@ def test_a_group_has_the_weighted_mean_of_its_folds() -> None:
     assert found["accuracy"][0] == pytest.approx(np.mean(right))  # weighted by cases: the share of all cases
 
 
+@pytest.mark.parametrize(("metric", "positive"), [("sensitivity", True), ("specificity", False)])
+def test_sensitivity_and_specificity_are_counted_at_the_threshold_of_each_fold(metric: Metric, positive: bool) -> None:
+    cases = drawn(np.random.default_rng(0))
+    group = np.random.default_rng(1).random(len(cases)) < 0.5
+    shares, sizes = [], []
+    for fold in range(3):
+        here = group & (cases.folds == fold)
+        asked = here & ((cases.outcomes.numbers == 1) == positive)
+        shares.append(np.mean((cases.outputs[asked, 1] >= THRESHOLDS[fold]) == positive))
+        sizes.append(here.sum())
+    found = metrics_over_folds(cases, group[None].astype(float))[metric]
+    assert found[0] == pytest.approx(np.average(shares, weights=sizes))
+
+
+def test_thresholds_are_read_as_they_are_written() -> None:
+    for thresholds, rows in (([np.nan, 0.25], "0.25"), ([0.1, 0.2, 0.3], "0.1 0.2 0.3"), ([np.nan, np.nan], "nan")):
+        written = FoldReference(np.array(thresholds))
+        assert written.thresholds_text == rows
+        np.testing.assert_array_equal(reference_of_text(rows).thresholds, written.thresholds)  # type: ignore[arg-type]
+    assert reference_of_text("").thresholds is None  # of survival and regression
+
+
 def test_folds_in_which_a_metric_is_not_defined_do_not_count() -> None:
     folds, classes = np.array([0, 0, 0, 1, 1]), np.array([0, 1, 1, 1, 1])
     cases = cases_of(folds, np.arange(5), classes, np.array([0.6, 0.7, 0.4, 0.2, 0.9]))
@@ -83,52 +109,62 @@ def test_the_interval_of_all_cases_is_about_that_of_the_evaluation() -> None:
     value, low, high = group_interval(cases, 2000, 0.95, np.random.default_rng(0))["accuracy"]
     parts = [cases.where(cases.folds == fold) for fold in range(3)]
     tests = fold_tests([list(map(str, p.patients)) for p in parts], [p.outcomes.numbers.tolist() for p in parts])
-    whole = metric_intervals("subtyping", tests, [p.outputs for p in parts], INTERVALS, [WITHOUT_REFERENCE] * 3)[
-        "accuracy"
-    ]
+    references = [cases.references[fold] for fold in range(3)]
+    whole = metric_intervals("subtyping", tests, [p.outputs for p in parts], INTERVALS, references)["accuracy"]
     assert (value, low, high) == pytest.approx((whole.mean, whole.low, whole.high), abs=0.03)
 
 
 @pytest.mark.slow
 def test_intervals_of_groups_cover_the_truth() -> None:
-    """95 % intervals of 300 groups of 60 patients with two slides each, over five folds: of AUC 0.8."""
-    rng, covered = np.random.default_rng(0), 0
+    """95 % intervals of 300 groups of 60 patients with two slides each, over five folds: of AUC 0.8.
+
+    The threshold is half way between the classes.
+    """
+    rng, shift = np.random.default_rng(0), math.sqrt(2) * stats.norm.ppf(0.8)  # AUC = Phi(shift / sqrt 2)
+    half = FoldReference(np.array([np.nan, 1 / (1 + math.exp(-shift / 2))]))
+    truth: dict[Metric, float] = {"auc": 0.8} | dict.fromkeys(("specificity", "sensitivity"), stats.norm.cdf(shift / 2))
+    covered = dict.fromkeys(truth, 0)
     for _ in range(300):
         patients = np.repeat(np.arange(60), 2)
         classes, folds = rng.integers(0, 2, 60)[patients], rng.integers(0, 5, 60)[patients]
         scores = rng.normal(size=60)[patients] * math.sqrt(0.6) + rng.normal(size=120) * math.sqrt(0.4)
-        scores += classes * math.sqrt(2) * stats.norm.ppf(0.8)  # AUC = Phi(shift / sqrt 2)
-        group = cases_of(folds, patients, classes, 1 / (1 + np.exp(-scores)))
-        _, low, high = group_interval(group, 400, 0.95, rng)["auc"]
-        covered += low <= 0.8 <= high
-    assert 0.90 <= covered / 300 <= 0.99
+        group = cases_of(folds, patients, classes, 1 / (1 + np.exp(-scores - shift * classes)))
+        group = replace(group, references=dict.fromkeys(range(5), half))
+        intervals = group_interval(group, 400, 0.95, rng)
+        for metric, value in truth.items():
+            covered[metric] += intervals[metric][1] <= value <= intervals[metric][2]
+    assert all(0.90 <= count / 300 <= 0.99 for count in covered.values()), covered
 
 
 def test_a_planted_gap_is_found_and_a_calibration_error_has_no_interval() -> None:
     rng = np.random.default_rng(3)
     cases = drawn(rng, n=120, shift=3.0)
-    groups = (np.arange(120) // 6 % 2)[cases.patients]
+    groups = (np.arange(120) // 12 % 2)[cases.patients]
     worse = np.where(groups[:, None] == 1, rng.permutation(cases.outputs), cases.outputs)
     gaps = largest_gaps(replace(cases, outputs=worse), groups, 499, rng)
     assert gaps["auc"].p_value == 1 / 500
     assert (gaps["auc"].lowest, gaps["auc"].highest, gaps["auc"].n_groups) == (1, 0, 2)
     assert gaps["auc"].gap > 0.3
+    assert gaps["sensitivity"].p_value == 1 / 500
     assert np.isnan(group_interval(cases, 100, 0.95, rng)["ece"][1:]).all()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("metric", ["auc", "accuracy"])
-def test_p_is_uniform_where_groups_do_not_matter(metric: str) -> None:
+def test_p_is_uniform_where_groups_do_not_matter() -> None:
     """Groups that differ in size and in how many of each class they hold, and patients with several slides."""
     rng, ps = np.random.default_rng(4), []
+    metrics: tuple[Metric, ...] = ("sensitivity", "specificity", "auc", "accuracy")
     for _ in range(400):
         cases = drawn(rng)
         prevalence = np.where(np.arange(60) % 2 == 0, 0.3, 0.6)
         groups = (rng.random(60) < prevalence).astype(np.int64) + (rng.random(60) < 0.3)
-        ps.append(largest_gaps(cases, groups[cases.patients], 99, rng)[metric].p_value)  # type: ignore[index]
-    found = np.array(ps) - rng.random(400) / 100  # p has steps of 1 / 100
-    assert stats.kstest(found, "uniform").pvalue > 0.01
-    assert 0.02 <= np.mean(np.array(ps) <= 0.05) <= 0.09
+        gaps = largest_gaps(cases, groups[cases.patients], 99, rng)
+        ps.append([gaps[metric].p_value for metric in metrics])
+    found = np.array(ps)
+    rejected = (found <= 0.05).mean(axis=0)
+    assert (rejected >= 0.02).all() and (rejected <= 0.09).all(), rejected
+    for of_metric in found.T[2:]:  # shares of few cases are often equal in two permutations, which makes p too large
+        assert stats.kstest(of_metric - rng.random(400) / 100, "uniform").pvalue > 0.01  # p has steps of 1 / 100
 
 
 def test_permutations_keep_the_classes_of_every_group_in_every_fold() -> None:
@@ -199,7 +235,10 @@ def write_evaluation(folder: Path, task: TaskSettings, cases: list[list[Labelled
     folds = [FoldPredictions(cases[p], words[0], rows[p], words[1]) for p in (slice(0, half), slice(half, None))]
     path = folder / "slpd" / "knn"
     path.mkdir(parents=True)
-    write_predictions(path / "predictions.csv", (task.name, "slpd", "knn"), task.outputs, folds)
+    source = (task.name, "slpd", "knn")
+    write_predictions(path / "predictions.csv", source, task.outputs, folds)
+    thresholds = "0.45" if len(task.outputs) == 2 and task.kind == "subtyping" else ""
+    write_fold_metrics(path / "metrics.csv", [FoldMetrics(*source, fold, thresholds=thresholds) for fold in (0, 1)])
     return path
 
 
@@ -243,8 +282,11 @@ def test_the_stage_names_small_groups_and_gives_them_no_figures(tmp_path: Path) 
         for part in ([c for c in of_a if c[1] < 12], [c for c in of_a if c[1] >= 12])
     ]
     assert auc.value == pytest.approx((6 * hand[0] + 4 * hand[1]) / 10)
-    alone = {"auc", "auprc", "accuracy", "balanced_accuracy", "f1", "mcc", "kappa", "ece"}  # without a threshold
-    assert {gap.metric for gap in gaps} == {one.metric for one in figures} == alone
+    (sensitivity,) = (one for one in figures if (one.group, one.metric) == ("A", "sensitivity"))
+    reached = [[0.1 + 0.8 / 23 * i >= 0.45 for y, i in of_a if y and (i < 12) == first] for first in (True, False)]
+    assert sensitivity.value == pytest.approx((6 * np.mean(reached[0]) + 4 * np.mean(reached[1])) / 10)
+    assert 0 < sensitivity.value < 1 and not math.isnan(sensitivity.low)
+    assert {gap.metric for gap in gaps} == {one.metric for one in figures} == set(metrics_of("subtyping"))
     assert all({gap.lowest, gap.highest} <= {"A", "B"} and gap.n_permutations == 199 for gap in gaps)
     assert all(1 / 200 <= gap.p_value <= 1 for gap in gaps)
 

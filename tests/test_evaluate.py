@@ -4,12 +4,13 @@ import argparse
 import csv
 import logging
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from small_cases import class_task, head_card_arguments, survival_cohort, survival_task
+from small_cases import class_task, head_card_arguments, regression_task, survival_cohort, survival_task
 
 from slpd.artifacts.evaluation.fold_metrics import read_fold_metrics
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide, write_folds
@@ -19,8 +20,9 @@ from slpd.artifacts.learned.bags import write_bags
 from slpd.errors import EvaluationError, UserError
 from slpd.evaluation import logistic
 from slpd.evaluation.cases import evaluation_data
+from slpd.evaluation.training_classes import check_validation
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, Intervals, SurvivalTask, task_from_json
-from slpd.settings.heads import head_from_json
+from slpd.settings.heads import LogisticHead, head_from_json
 from slpd.settings.tables import SURVIVAL_METRICS, metrics_of
 from slpd.stages import evaluate
 
@@ -213,6 +215,7 @@ def test_a_label_outside_the_classes_is_refused(tmp_path: Path) -> None:
 
 
 ONE_CLASS = [Fold(SLIDES[1:], [], SLIDES[:1]), Fold(SLIDES[:3], SLIDES[4:6], SLIDES[6:])]
+ONE_VALIDATED = [Fold(SLIDES[1:7], SLIDES[:1], SLIDES[7:])] * 2
 
 
 def test_a_fold_that_trains_on_one_class_is_refused() -> None:
@@ -233,6 +236,7 @@ WEAK = '{"kind": "logistic", "name": "probe", "inverse_penalty": 1e12, "balanced
         (BIG_K, TWO_FOLDS, "head knn: k is 7, but fold 0 has 4 training slides"),
         (WEAK, TWO_FOLDS, "head probe, fold 0: the regression has not converged within 2 steps"),
         (WEAK.replace("1e12", "[1, 2]"), TWO_FOLDS, "head probe: it would choose its inverse_penalty on validation"),
+        (WEAK.replace("1e12", "[1, 2]"), ONE_VALIDATED, "head probe: .* but fold 0 has only such of class low"),
     ],
 )
 def test_an_evaluation_that_the_data_do_not_allow_leaves_its_reason(
@@ -246,7 +250,17 @@ def test_an_evaluation_that_the_data_do_not_allow_leaves_its_reason(
     assert all(math.isnan(fold.auc) for fold in read_fold_metrics(files["metrics"]))
     rows = read_intervals(files["intervals"])
     assert {row.metric for row in rows} == set(metrics_of("subtyping"))
-    assert all(row.n_folds == 0 and math.isnan(row.mean) and row.why.startswith(why) for row in rows)
+    assert all(row.n_folds == 0 and math.isnan(row.mean) and re.match(why, row.why) for row in rows)
+
+
+def test_validation_slides_must_be_able_to_choose_a_penalty() -> None:
+    head = head_from_json(WEAK.replace("1e12", "[1, 2]"))
+    assert isinstance(head, LogisticHead)
+    censored, seen = LabelledSlide("s0", "p0", "3", "0"), LabelledSlide("s1", "p1", "4", "1")
+    with pytest.raises(EvaluationError, match="on validation cases, but fold 3 has none with an event; give it one"):
+        check_validation(head, survival_task(), 3, [censored])
+    check_validation(head, survival_task(), 3, [censored, seen])
+    check_validation(head, regression_task(), 3, [LabelledSlide("s0", "p0", "3")])
 
 
 def test_a_fault_of_the_code_is_no_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import toy
 from sklearn.metrics import roc_auc_score
-from small_cases import class_task
+from small_cases import class_task, survival_task
 
 from slpd.artifacts.evaluation.folds import LabelledSlide, read_folds
 from slpd.artifacts.evaluation.metric_intervals import read_intervals
@@ -27,6 +27,7 @@ from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import UserError
 from slpd.evaluation.external import external_slides, folds_tested_on
 from slpd.evaluation.generated_folds import generate_folds
+from slpd.evaluation.task_folds import fold_warnings
 from slpd.stages import predict
 
 RESULTS = Path("results/toy")
@@ -225,6 +226,18 @@ def test_slides_of_one_id_or_without_labels_are_refused() -> None:
         external_slides(task(), [other], ROWS)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="no usable slide of its test_cohort away has a label; fill column class"):
         external_slides(task(), ROWS, [SheetRow("t", "f", "q", None, {"class": ""})])  # type: ignore[arg-type]
+
+
+def test_a_cohort_without_events_is_refused_and_one_of_one_class_is_warned_of() -> None:
+    """Without events no metric of survival is defined; with one class, accuracy and specificity are."""
+    survival = survival_task().model_copy(update={"test_cohort": "away"})
+    censored = [SheetRow(f"t{i}", "f", f"q{i}", None, {"months": "3", "dead": "0"}) for i in range(4)]
+    with pytest.raises(UserError, match="task os: no usable slide of its test_cohort away has dead 1, so that no"):
+        external_slides(survival, [], censored)
+    tested = external_slides(task(), [], ROWS[::2])  # type: ignore[arg-type]
+    home = [LabelledSlide(f"h{i}", f"q{i}", f"c{i % 2}") for i in range(8)]
+    folds = folds_tested_on(generate_folds(["c0", "c1"], home, class_task().folds), tested)  # type: ignore[arg-type]
+    assert fold_warnings(task(), folds) == ["no test slide of class c1 in any fold"]  # type: ignore[arg-type]
 
 
 def test_generated_folds_keep_their_training_slides_and_test_the_whole_other_cohort() -> None:

@@ -81,6 +81,23 @@ def test_intervals_of_other_metrics_cover_what_is_expected_of_their_mean() -> No
     assert all(math.isnan(one["ece"].low) and math.isnan(one["ece"].high) for one in found)
 
 
+@pytest.mark.slow
+def test_intervals_cover_the_truth_where_all_folds_test_the_same_patients() -> None:
+    """External validation, 200 times: three heads whose scores share the patient's part, on 60 patients; AUC 0.8."""
+    rng, covered = np.random.default_rng(3), {"auc": 0, "specificity": 0}
+    settings = SETTINGS.model_copy(update={"n_resamples": 200})
+    numbers, patients = np.arange(60) % 2, [f"p{i}" for i in range(60)]
+    for _ in range(200):
+        scores = rng.normal(size=60) * math.sqrt(0.7) + rng.normal(size=(3, 60)) * math.sqrt(0.3)
+        probabilities = 1 / (1 + np.exp(-scores - numbers * math.sqrt(2) * stats.norm.ppf(0.8)))
+        tests = fold_tests([patients] * 3, [numbers.tolist()] * 3)
+        outputs = [np.stack([1 - p, p], axis=1) for p in probabilities]
+        found = metric_intervals("subtyping", tests, outputs, settings, REFERENCES[:3])
+        for metric, truth in (("auc", 0.8), ("specificity", stats.norm.cdf(math.log(0.6 / 0.4)))):
+            covered[metric] += found[metric].low <= truth <= found[metric].high
+    assert all(0.90 <= count / 200 <= 0.99 for count in covered.values()), covered
+
+
 def test_a_patient_is_drawn_with_all_its_slides_in_all_its_folds() -> None:
     tests = fold_tests([["a", "a", "b"], ["c", "a"]], [[0, 1, 0], [1, 0]])
     first, second = resampled_weights(tests, SETTINGS)
@@ -89,6 +106,13 @@ def test_a_patient_is_drawn_with_all_its_slides_in_all_its_folds() -> None:
     assert first[:, 0].mean() == pytest.approx(1, abs=0.15)
     again = resampled_weights(tests, SETTINGS)
     assert (again[0] == first).all()
+
+
+def test_one_patient_is_no_sample() -> None:
+    """Every resample would be the same, an interval without width."""
+    tests, outputs = fold_tests([["a", "a"]], [[0, 1]]), [np.array([[0.7, 0.3], [0.2, 0.8]])]
+    auc = metric_intervals("subtyping", tests, outputs, SETTINGS, REFERENCES[:1])["auc"]
+    assert auc.mean == 1 and math.isnan(auc.low) and math.isnan(auc.high) and not len(auc.resampled)
 
 
 def test_mean_and_deviation_are_over_defined_folds() -> None:

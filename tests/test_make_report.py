@@ -113,7 +113,7 @@ def test_parts_of_the_cases_and_robustness_are_shown_and_small_groups_only_named
     assert "0.612 (0.500)110.90" in pages["graph-toy-slpd.html"].words
     drawn = (report / "figures/toy-dx-subgroups-0.svg").read_text()
     assert "rare (" not in drawn and "(30)" in drawn
-    assert len(rows(report / "data/toy-dx-subgroups.csv")) == 4 * 4 * 8  # evaluations, groups, metrics
+    assert len(rows(report / "data/toy-dx-subgroups.csv")) == 4 * 4 * 10  # evaluations, groups, metrics
     assert {row["variant"] for row in rows(report / "data/toy-dx-robustness.csv")} == {"dino", "slpd"}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from small_cases import survival_task
 
 from slpd.artifacts.evaluation.absent_slides import read_absent
 from slpd.artifacts.evaluation.folds import SPLITS, Fold, LabelledSlide, read_folds, write_folds
@@ -20,6 +21,7 @@ from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.errors import UserError
 from slpd.evaluation.generated_folds import generate_folds
 from slpd.evaluation.imported_folds import absent_text, import_folds, patient_overlap
+from slpd.evaluation.task_folds import fold_warnings
 from slpd.evaluation.tasks import check_task, labelled_slides, patients_by_stratum
 from slpd.evaluation.training_subset import thin_training
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, SurvivalTask
@@ -68,6 +70,16 @@ def test_generated_folds_hold_what_they_promise(
         assert {slide.label for slide in fold.train} == {slide.label for slide in fold.test} == {"A", "B"}
         assert {slide.label for slide in fold.val} <= {"A", "B"}
         assert bool(fold.val) == (fraction > 0)
+
+
+def test_what_a_fold_does_not_test_is_said() -> None:
+    a, b = slides_of(p0="A", p1="B")
+    folds = [Fold([a, b], [], [a]), Fold([a, b], [], [a, b]), Fold([a, b], [], [a])]
+    assert fold_warnings(task_of(generated()), folds) == ["no test slide of class B in folds 0, 2"]
+    assert fold_warnings(task_of(generated()), [Fold([a, b])]) == []  # all slides of a cohort: another one is tested
+    censored, seen = LabelledSlide("s0", "p0", "3", "0"), LabelledSlide("s1", "p1", "4", "1")
+    of_time = [Fold([censored, seen], [], [censored]), Fold([censored, seen], [], [seen])]
+    assert fold_warnings(survival_task(), of_time) == ["no test slide with an event in fold 0"]
 
 
 def test_generated_folds_do_not_depend_on_the_order_of_the_sheet() -> None:

@@ -14,7 +14,7 @@ from slpd.evaluation.baseline_hazard import breslow_hazards
 from slpd.evaluation.cases import Outcomes, TaskShape
 from slpd.evaluation.dropout import Dropout
 from slpd.evaluation.max_mil import MaxMil
-from slpd.evaluation.objectives import CoxObjective, Truth
+from slpd.evaluation.objectives import ClassObjective, CoxObjective, Objective, Truth
 from slpd.evaluation.outcome_loss import class_loss, cox_loss, survival_loss
 from slpd.evaluation.simlp import Simlp
 from slpd.evaluation.survival import interval_of
@@ -370,6 +370,21 @@ def test_hazards_of_equal_risks_are_nelson_and_aalens() -> None:
     np.testing.assert_allclose(breslow_hazards(same, same, train, starts), [expected] * 5)
     double = breslow_hazards(same + np.log(2), same, train, starts)  # twice the hazard: survival is squared
     np.testing.assert_allclose(1 - double[0], (1 - np.array(expected)) ** 2)
+
+
+def test_a_validation_set_of_one_class_judges_no_classifier() -> None:
+    """The network that always says this class would have the lowest loss."""
+    times, observed = torch.full((3,), torch.nan), torch.ones(3, dtype=torch.bool)
+    assert not ClassObjective().can_judge(Truth(torch.tensor([1, 1, 1]), observed, times))
+    assert ClassObjective().can_judge(Truth(torch.tensor([1, 0, 1]), observed, times))
+
+
+def test_a_validation_set_without_events_judges_no_hazards() -> None:
+    """The network that foresees no event would have the lowest loss."""
+    numbers, times = torch.tensor([0, 1, 2]), torch.tensor([1.0, 2.0, 3.0])
+    assert not Objective().can_judge(Truth(numbers, torch.tensor([False] * 3), times))
+    assert Objective().can_judge(Truth(numbers, torch.tensor([False, True, False]), times))
+    assert not Objective().can_judge(Truth(numbers[:0], torch.tensor([], dtype=torch.bool), times[:0]))
 
 
 def test_a_validation_set_without_comparisons_judges_no_cox_model() -> None:

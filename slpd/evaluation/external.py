@@ -9,8 +9,8 @@ from dataclasses import replace
 from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.artifacts.slides.sheet import SheetRow
 from slpd.errors import UserError, first_of
-from slpd.evaluation.tasks import labelled_slides
-from slpd.settings.evaluation import TaskSettings
+from slpd.evaluation.tasks import SEEN, labelled_slides
+from slpd.settings.evaluation import SurvivalTask, TaskSettings
 
 NAMED = 3  # patients or slides in a message
 
@@ -24,13 +24,19 @@ def external_slides(task: TaskSettings, trained: Sequence[SheetRow], tested: Seq
         tested: That of the test cohort, or the lines of it that can be used.
 
     Raises:
-        UserError: there are none, or patients or slide ids are in both cohorts.
+        UserError: there are none, none has the event of a survival task, or patients or slide ids are in both
+            cohorts.
     """
     slides = sorted(labelled_slides(task.on_test_cohort(), tested), key=lambda slide: slide.slide)
     if not slides:
         raise UserError(
             f"task {task.name}: no usable slide of its test_cohort {task.test_cohort} has a label; fill column"
             f" {' and '.join(task.columns)} of that sheet"
+        )
+    if isinstance(task, SurvivalTask) and all(slide.event != SEEN for slide in slides):
+        raise UserError(
+            f"task {task.name}: no usable slide of its test_cohort {task.test_cohort} has {task.event} 1, so that no"
+            " metric is defined; fill that column, or test another cohort"
         )
     known, ids = {row.patient for row in trained}, {row.slide for row in trained}
     shared = sorted({slide.patient for slide in slides} & known)

@@ -31,6 +31,12 @@ class FoldReference:
 WITHOUT_REFERENCE = FoldReference()
 
 
+def reference_of_text(thresholds: str) -> FoldReference:
+    """What metrics.csv has of a fold: thresholds of class 1, or of every class; of no classes none."""
+    numbers = np.array(thresholds.split(), np.float64)
+    return FoldReference(np.insert(numbers, 0, np.nan) if len(numbers) == 1 else numbers if len(numbers) else None)
+
+
 def fold_reference(data: EvaluationData, fold: FoldCases, output: HeadOutput) -> FoldReference:
     """What a fold and a head's outputs for the cases by which a cut is chosen give."""
     if data.survival:

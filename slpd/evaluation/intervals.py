@@ -50,15 +50,16 @@ def metric_intervals(
         references: What metrics take from the other splits of each fold; it is the same in every resample.
     """
     folds = list(zip(tests, outputs, references, strict=True))
+    wanted = RESAMPLED if len(tested_patients(tests)) > 1 else ()  # one patient says nothing of others
     points = [point_metrics(kind, test.outcomes, out, reference) for test, out, reference in folds]
     resampled = [
-        fold_metrics(kind, test.outcomes, out, weights, reference, RESAMPLED)
+        fold_metrics(kind, test.outcomes, out, weights, reference, wanted)
         for (test, out, reference), weights in zip(folds, resampled_weights(tests, settings), strict=True)
     ]
     return {
         metric: interval(
             np.array([fold[metric] for fold in points]),
-            np.stack([fold[metric] for fold in resampled]) if metric in RESAMPLED else np.empty((len(points), 0)),
+            np.stack([fold[metric] for fold in resampled]) if metric in wanted else np.empty((len(points), 0)),
             settings.level,
         )
         for metric in points[0]

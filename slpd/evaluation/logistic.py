@@ -41,7 +41,7 @@ def predict_logistic(head: LogisticHead, data: EvaluationData) -> list[HeadOutpu
 
 def predict_fold(head: LogisticHead, number: int, fold: FoldCases, data: EvaluationData) -> HeadOutput:
     """The same of one fold."""
-    check_validation(head, number, len(fold.val))
+    check_validation(head, data.task, number, [slide for case in fold.val.slides for slide in case])
     scaler = StandardScaler()
     train = scaler.fit_transform(mean_vectors(data.features, fold.train))
     fit = {"survival": fit_hazards, "regression": fit_values}.get(data.task.kind, fit_classes)

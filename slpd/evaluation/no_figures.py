@@ -26,7 +26,7 @@ def first_cause(task: TaskSettings, folds: Sequence[Fold], head: AnyHead) -> Eva
             if isinstance(head, KnnHead):
                 check_neighbours(head, number, n_cases(fold.train, task), task.level)
             if isinstance(head, LogisticHead):
-                check_validation(head, number, len(fold.val))
+                check_validation(head, task, number, fold.val)
     except EvaluationError as error:
         return error
     return None

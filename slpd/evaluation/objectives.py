@@ -38,8 +38,8 @@ class Objective:
         return survival_loss(logits, truth.numbers, truth.observed)
 
     def can_judge(self, truth: Truth) -> bool:
-        """Whether a loss over these cases says how good a network is."""
-        return len(truth.numbers) > 0
+        """Whether a loss over these cases says how good a network is: without an event, the best would foresee none."""
+        return bool(truth.observed.any())
 
     def settle(self, cut_logits: Tensor) -> None:
         """Take what `outputs` needs from the trained network's logits of `FoldCases.cut_by`."""
@@ -65,6 +65,10 @@ class ClassObjective(Objective):
     def losses(self, logits: Tensor, truth: Truth) -> Tensor:
         """Of each case with these logits (B, C), (B,)."""
         return class_loss(logits, truth.numbers)
+
+    def can_judge(self, truth: Truth) -> bool:
+        """Whether there are several classes; of one alone, the best network would always say this one."""
+        return len(set(truth.numbers.tolist())) > 1
 
     def outputs(self, logits: Tensor) -> NDArray[np.float64]:
         """Class probabilities (n, C)."""

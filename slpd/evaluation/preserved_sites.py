@@ -81,12 +81,10 @@ def check_sites(task: str, folds: GeneratedFolds, strata: Sequence[str], slides:
             )
 
 
-def site_warnings(strata: Sequence[str], folds: Sequence[Fold]) -> list[str]:
+def site_warnings(folds: Sequence[Fold]) -> list[str]:
     """What is worth knowing of folds that preserve sites; nothing of other folds.
 
-    Args:
-        strata: Class names; of a survival task, 0 (censored) and 1 (event seen).
-        folds: They test every slide once, or once for every training set that is drawn.
+    They test every slide once, or once for every training set that is drawn.
     """
     tests = {tuple(slide.slide for slide in fold.test): fold.test for fold in folds}
     slides = [slide for test in tests.values() for slide in test]
@@ -96,7 +94,6 @@ def site_warnings(strata: Sequence[str], folds: Sequence[Fold]) -> list[str]:
         *joined_text(blocks_of(slides)),
         *large_text(blocks_of(slides), len(slides), len(tests)),
         *one_class_text(slides),
-        *untested_text(strata, folds),
     ]
 
 
@@ -124,13 +121,3 @@ def one_class_text(slides: Sequence[LabelledSlide]) -> list[str]:
     return [f"slides of one class only: {len(single)} of {len(strata)} sites ({first_of(single, NAMED)})"] * bool(
         single
     )
-
-
-def untested_text(strata: Sequence[str], folds: Sequence[Fold]) -> list[str]:
-    """Classes that some folds do not test, where metrics such as the AUC are not defined."""
-    lines = []
-    for stratum in strata:
-        without = [str(k) for k, fold in enumerate(folds) if all(slide.stratum != stratum for slide in fold.test)]
-        if without:
-            lines.append(f"no test slide of {stratum!r} in fold{'s' * (len(without) > 1)} {', '.join(without)}")
-    return lines

@@ -11,6 +11,7 @@ every fold tests groups of its own, as with folds that preserve sites, only grou
 where no fold tests two groups there is no test.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 
 from slpd.analysis.neighbour_agreement import dealt
 from slpd.evaluation.cases import Outcomes
-from slpd.evaluation.intervals import RESAMPLED
+from slpd.evaluation.fold_reference import FoldReference
+from slpd.evaluation.intervals import RESAMPLED, percentile_interval
 from slpd.evaluation.metrics import fold_metrics
 from slpd.evaluation.weighted import PerSet, Weights, ratio
 from slpd.settings.evaluation import TaskKind
-from slpd.settings.tables import OF_OTHER_SPLITS, Metric, metrics_of
+from slpd.settings.tables import OF_TRAINING_CASES, Metric, metrics_of
 
 ROUNDING = 1e-12  # gaps that differ by less are equal
 
@@ -41,6 +43,7 @@ class TestedCases:
     strata: NDArray[np.int64]  # (n,) class; of a survival task 1 (event seen) or 0 (censored); of a regression 0
     outcomes: Outcomes
     outputs: NDArray[np.float64]  # (n, C) what the head says of them
+    references: Mapping[int, FoldReference]  # of every fold
 
     def __len__(self) -> int:
         """Number of cases."""
@@ -51,12 +54,12 @@ class TestedCases:
         truth = self.outcomes
         outcomes = Outcomes(truth.numbers[chosen], truth.observed[chosen], truth.values[chosen])
         folds, patients, strata = (array[chosen] for array in (self.folds, self.patients, self.strata))
-        return TestedCases(self.kind, folds, patients, strata, outcomes, self.outputs[chosen])
+        return TestedCases(self.kind, folds, patients, strata, outcomes, self.outputs[chosen], self.references)
 
 
 def metrics_of_parts(kind: TaskKind) -> tuple[Metric, ...]:
-    """The metrics of a kind of task that test cases alone define."""
-    return tuple(metric for metric in metrics_of(kind) if metric not in OF_OTHER_SPLITS)
+    """The metrics of a kind of task that test cases and thresholds define."""
+    return tuple(metric for metric in metrics_of(kind) if metric not in OF_TRAINING_CASES)
 
 
 def metrics_over_folds(tested: TestedCases, weights: Weights) -> PerMetric:
@@ -67,10 +70,11 @@ def metrics_over_folds(tested: TestedCases, weights: Weights) -> PerMetric:
         weights: (W, n), 0 or more; a group is a set of zeros and ones.
     """
     sums: dict[Metric, list[NDArray[np.float64]]] = {}
-    for fold in np.unique(tested.folds):
+    wanted = metrics_of_parts(tested.kind)
+    for fold in np.unique(tested.folds).tolist():
         chosen = tested.folds == fold
         part, of_fold = tested.where(chosen), weights[:, chosen]
-        metrics = fold_metrics(part.kind, part.outcomes, part.outputs, of_fold, wanted=metrics_of_parts(part.kind))
+        metrics = fold_metrics(part.kind, part.outcomes, part.outputs, of_fold, tested.references[fold], wanted)
         for metric, values in metrics.items():
             n_cases = np.where(np.isnan(values), 0, of_fold.sum(axis=1))
             total = sums.setdefault(metric, [np.zeros(len(weights)), np.zeros(len(weights))])
@@ -88,18 +92,12 @@ def group_interval(
     points = metrics_over_folds(tested, np.ones((1, len(tested))))
     resampled = metrics_over_folds(tested, drawn[:, column].astype(np.float64))
     return {
-        metric: (float(value[0]), *((np.nan, np.nan) if metric not in RESAMPLED else bounds(resampled[metric], level)))
+        metric: (
+            float(value[0]),
+            *((np.nan, np.nan) if metric not in RESAMPLED else percentile_interval(resampled[metric], level)),
+        )
         for metric, value in points.items()
     }
-
-
-def bounds(resampled: NDArray[np.float64], level: float) -> tuple[float, float]:
-    """The percentile interval of what is defined."""
-    defined = resampled[~np.isnan(resampled)]
-    if not len(defined):
-        return np.nan, np.nan
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 @dataclass(frozen=True)

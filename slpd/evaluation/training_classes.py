@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from slpd.artifacts.evaluation.folds import Fold
+from slpd.artifacts.evaluation.folds import Fold, LabelledSlide
 from slpd.errors import EvaluationError
+from slpd.evaluation.tasks import SEEN
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, ImportedFolds, Level, SurvivalTask, TaskSettings
 from slpd.settings.heads import KnnHead, LogisticHead
 
@@ -45,17 +46,27 @@ def check_neighbours(head: KnnHead, number: int, n_training: int, level: Level) 
         )
 
 
-def check_validation(head: LogisticHead, number: int, n_validation: int) -> None:
-    """Refuse a fold without validation cases where the head chooses its penalty by them.
+def check_validation(head: LogisticHead, task: TaskSettings, number: int, slides: Sequence[LabelledSlide]) -> None:
+    """Refuse a fold whose validation slides cannot choose a penalty, where the head has several.
 
     Raises:
-        EvaluationError: there are none.
+        EvaluationError: there are none, all are of one class, or none has an event.
     """
-    if len(head.grid) > 1 and not n_validation:
+    if len(head.grid) > 1 and (lack := lack_of_validation(task, slides)):
         raise EvaluationError(
-            f"head {head.name}: it would choose its inverse_penalty on validation cases, but fold {number} has none;"
+            f"head {head.name}: it would choose its inverse_penalty on validation cases, but fold {number} has {lack};"
             " give it one value, or raise folds.validation_fraction of the task"
         )
+
+
+def lack_of_validation(task: TaskSettings, slides: Sequence[LabelledSlide]) -> str:
+    """Why a loss of these slides says nothing; empty: it does. The objectives of trained heads judge alike."""
+    strata = {slide.stratum for slide in slides}
+    if not strata:
+        return "none"
+    if isinstance(task, ClassTask) and len(strata) == 1:
+        return f"only such of class {min(strata)}"
+    return "none with an event" if isinstance(task, SurvivalTask) and SEEN not in strata else ""
 
 
 def classes_not_trained(task: TaskSettings, folds: Sequence[Fold]) -> dict[str, list[int]]:

@@ -33,7 +33,7 @@ Metric = Literal[
 METRICS: tuple[Metric, ...] = get_args(Metric)
 SURVIVAL_METRICS: tuple[Metric, ...] = ("c_index", "uno_c_index", "td_auc", "ibs")
 REGRESSION_METRICS: tuple[Metric, ...] = ("r2", "mae", "pearson", "spearman")
-OF_OTHER_SPLITS: tuple[Metric, ...] = ("sensitivity", "specificity", "uno_c_index", "td_auc", "ibs")  # need them, too
+OF_TRAINING_CASES: tuple[Metric, ...] = ("uno_c_index", "td_auc", "ibs")  # their censoring and intervals of time count
 LESS_IS_BETTER: tuple[Metric, ...] = ("ece", "ibs", "mae")
 
 

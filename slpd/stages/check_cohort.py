@@ -10,10 +10,8 @@ from slpd.artifacts.slides.finished_slide import read_batch
 from slpd.artifacts.slides.sheet import SheetRow, read_sheet
 from slpd.cohort_check import CohortPlan, check_cohort
 from slpd.evaluation.no_figures import no_figures_text
-from slpd.evaluation.preserved_sites import site_warnings
-from slpd.evaluation.task_folds import make_folds, stratified_folds
+from slpd.evaluation.task_folds import fold_warnings, make_folds
 from slpd.evaluation.tasks import labelled_slides
-from slpd.evaluation.training_classes import untrained_text
 from slpd.settings.evaluation import TaskSettings
 from slpd.settings.heads import AnyHead
 
@@ -54,5 +52,5 @@ def task_warnings(task: TaskSettings, usable: Sequence[SheetRow], heads: Sequenc
         UserError: it cannot be, or a fold cannot be trained on.
     """
     folds = make_folds(task, labelled_slides(task, usable))
-    lines = [*untrained_text(task, folds), *site_warnings(*stratified_folds(task, folds))]
-    return [*(f"task {task.name}: {line}" for line in lines), *no_figures_text(task, folds, heads)]
+    warnings = (f"task {task.name}: {line}" for line in fold_warnings(task, folds))
+    return [*warnings, *no_figures_text(task, folds, heads)]

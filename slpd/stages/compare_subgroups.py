@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from slpd.artifacts.evaluation.fold_metrics import read_fold_metrics
 from slpd.artifacts.evaluation.predictions import Prediction, read_predictions
 from slpd.artifacts.evaluation.subgroup_tables import SubgroupFigure, SubgroupGap, write_figures, write_gaps
 from slpd.artifacts.slides.sheet import read_sheet
 from slpd.evaluation.cases import Outcomes
+from slpd.evaluation.fold_reference import FoldReference, reference_of_text
 from slpd.evaluation.subgroup_values import UNKNOWN, group_of_case, groups_of, in_order
 from slpd.evaluation.subgroups import TestedCases, group_interval, largest_gaps, metrics_of_parts
 from slpd.evaluation.tasks import SEEN
@@ -26,7 +28,11 @@ NO_FIGURE = (float("nan"),) * 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument(
-        "--evaluations", type=Path, nargs="+", required=True, help="folders <variant>/<head> with predictions.csv"
+        "--evaluations",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="folders <variant>/<head> with predictions.csv and metrics.csv",
     )
     parser.add_argument("--sheet", type=Path, required=True, help="cohort sheet with the columns (CSV)")
     parser.add_argument("--task", required=True, help="the task (JSON)")
@@ -44,8 +50,11 @@ def run(args: argparse.Namespace) -> None:
     gaps: list[SubgroupGap] = []
     for folder in args.evaluations:
         predictions = read_predictions(folder / "predictions.csv")  # none where the data did not allow the evaluation
+        folds = read_fold_metrics(folder / "metrics.csv")
+        references = {fold.fold: reference_of_text(fold.thresholds) for fold in folds}
         for column in settings.columns if predictions else []:
-            parted = Parted(task, (folder.parent.name, folder.name), column, predictions, groups_of(column, rows))
+            groups = groups_of(column, rows)
+            parted = Parted(task, (folder.parent.name, folder.name), column, predictions, references, groups)
             figures += parted.figures(settings, intervals)
             gaps += parted.gaps(settings)
     for gap in gaps:
@@ -65,6 +74,7 @@ class Parted:
         names: Of variant and head.
         column: What parts the cases.
         predictions: Of all folds.
+        references: Of every fold.
         groups: Slide -> group.
     """
 
@@ -74,10 +84,11 @@ class Parted:
         names: tuple[str, str],
         column: SubgroupColumn,
         predictions: Sequence[Prediction],
+        references: Mapping[int, FoldReference],
         groups: Mapping[str, str],
     ) -> None:
         self.task, self.column, self.source = task, column, (*names, column.column)
-        self.tested = tested_cases(task, predictions)
+        self.tested = tested_cases(task, predictions, references)
         self.groups = np.array([group_of_case(case.slides, groups) for case in predictions])
         self.names = in_order(column, self.groups.tolist())
 
@@ -128,7 +139,9 @@ def why_none(group: str, n_patients: int, least: int) -> str:
     return f"fewer than {least} patients" if n_patients < least else ""
 
 
-def tested_cases(task: TaskSettings, predictions: Sequence[Prediction]) -> TestedCases:
+def tested_cases(
+    task: TaskSettings, predictions: Sequence[Prediction], references: Mapping[int, FoldReference]
+) -> TestedCases:
     """The test cases of all folds as arrays."""
     outcomes = outcomes_of(task, predictions)
     _, patients = np.unique([case.patient for case in predictions], return_inverse=True)
@@ -139,6 +152,7 @@ def tested_cases(task: TaskSettings, predictions: Sequence[Prediction]) -> Teste
         outcomes.observed.astype(np.int64) if isinstance(task, SurvivalTask) else outcomes.numbers,
         outcomes,
         outputs_of(predictions),
+        references,
     )
 
 

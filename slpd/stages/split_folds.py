@@ -12,10 +12,8 @@ from slpd.artifacts.slides.sheet import read_sheet
 from slpd.evaluation.balance import balance_text, fold_balance
 from slpd.evaluation.external import external_slides, folds_tested_on
 from slpd.evaluation.imported_folds import absent_slides
-from slpd.evaluation.preserved_sites import site_warnings
-from slpd.evaluation.task_folds import make_folds, splits_of, stratified_folds
+from slpd.evaluation.task_folds import fold_warnings, make_folds, splits_of, stratified_folds
 from slpd.evaluation.tasks import check_task, labelled_slides
-from slpd.evaluation.training_classes import untrained_text
 from slpd.settings.evaluation import task_from_json
 
 log = logging.getLogger(__name__)
@@ -48,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         usable = {row.record.slide for row in used_slides(args.test_manifest)}
         tested = [row for row in read_sheet(args.test_sheet) if row.slide in usable]
         folds = folds_tested_on(folds, external_slides(task, sheet, tested))
-    for line in [*untrained_text(task, folds), *site_warnings(*stratified_folds(task, folds))]:
+    for line in fold_warnings(task, folds):
         log.warning("task %s: %s", task.name, line)
     for number, fold in enumerate(folds):
         log.info("fold %d: %d train, %d val, %d test slides", number, len(fold.train), len(fold.val), len(fold.test))

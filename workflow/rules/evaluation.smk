@@ -185,7 +185,8 @@ rule predict_slides:
 
 rule compare_subgroups:
     input:
-        predictions=predictions_on_task,
+        predictions=evaluated_on_task("predictions.csv"),
+        metrics=evaluated_on_task("metrics.csv"),
     output:
         subgroups=LAYOUT.subgroups(),
         gaps=LAYOUT.subgroup_gaps(),
@@ -197,7 +198,7 @@ rule compare_subgroups:
         mem_mb=4000,
         runtime=120,
     params:
-        files=files_of(predictions_on_task),
+        files=files_of(evaluated_on_task("predictions.csv")),
         labels=lambda wildcards: labels_digest(SHEETS[tested_cohort(wildcards)].values()),
         sheet=lambda wildcards, input: COHORTS[tested_cohort(wildcards)].sheet,
         task=lambda wildcards: TASKS[wildcards.task].model_dump_json(),

@@ -260,9 +260,11 @@ def tested_cohort(wildcards):
     return TASKS[wildcards.task].cohorts[-1]
 
 
-def predictions_on_task(wildcards):
-    """The predictions of every evaluation of a task."""
-    return [f"{LAYOUT.evaluation(*names)}/predictions.csv" for names in EXPERIMENT.evaluations_on(wildcards.task)]
+def evaluated_on_task(file):
+    """An input function: a file of every evaluation of a task."""
+    return lambda wildcards: [
+        f"{LAYOUT.evaluation(*names)}/{file}" for names in EXPERIMENT.evaluations_on(wildcards.task)
+    ]
 
 
 def imported_splits(wildcards):
