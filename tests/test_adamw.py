@@ -1,6 +1,9 @@
 """The optimiser decays matrices alone, leaves parameters without gradient alone, and goes on from its saved state."""
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from slpd.method.schedules import StepRates
 from slpd.training.adamw import load_moments, make_adamw, moments_of, set_rates
 
 pytestmark = pytest.mark.torch
+ROOT = Path(__file__).parents[1]
 
 
 def rates(step: int) -> StepRates:
@@ -51,3 +55,30 @@ def test_steps_are_those_of_the_paper_also_after_a_restart() -> None:
         saved = copy.deepcopy(moments_of(optimiser))  # go on from saved state, in a new optimiser
         optimiser = make_adamw(layer)
         load_moments(optimiser, saved)
+
+
+STEPS = """
+import importlib, sys, torch
+module = importlib.import_module(sys.argv[1])
+for name in ("Adam", "AdamW"):
+    parameter = torch.ones(3, requires_grad=True)
+    optimiser = getattr(module, name)([parameter], lr=0.1, weight_decay=0.1, fused=True)
+    for step in range(3):
+        optimiser.zero_grad()
+        torch.autograd.backward((parameter * torch.arange(3)).square().sum())
+        optimiser.step()
+        optimiser.load_state_dict(optimiser.state_dict())
+    print(parameter.tolist())
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_steps_are_those_of_torch_without_its_compiler() -> None:
+    """Its import takes a second, which every process that trains would pay; fresh ones tell."""
+    runs = (
+        subprocess.run([sys.executable, "-c", STEPS, module], capture_output=True, text=True, check=True, cwd=ROOT)
+        for module in ("slpd.method.adam", "torch.optim")
+    )
+    (*ours, ours_compiles), (*theirs, theirs_compile) = (run.stdout.splitlines() for run in runs)
+    assert ours == theirs
+    assert (ours_compiles, theirs_compile) == ("False", "True"), "where torch's own do without, slpd.method.adam can go"

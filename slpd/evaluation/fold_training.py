@@ -19,6 +19,7 @@ from slpd.evaluation.objectives import objective_of
 from slpd.evaluation.simlp import Simlp
 from slpd.evaluation.stored_features import Features
 from slpd.evaluation.vit_wsi import VitWsi
+from slpd.method.adam import Adam, AdamW
 from slpd.settings.heads import AbmilHead, HeadPreset, MaxMilHead, SimlpHead, TrainedHead, VitWsiHead
 
 # Settings -> network, which is made of them and the task's shape.
@@ -28,7 +29,7 @@ NETWORKS: dict[type[TrainedHead], Callable[[Any, Any], nn.Module]] = {
     SimlpHead: Simlp,
     VitWsiHead: VitWsi,
 }
-OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+OPTIMISERS = {"adam": Adam, "adamw": AdamW}
 
 
 class FoldTraining(HeadNetwork):

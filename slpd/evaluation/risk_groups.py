@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from slpd.evaluation.survival import risk
 
@@ -42,6 +41,8 @@ def log_rank(high: NDArray[np.bool_], times: NDArray[np.float64], seen: NDArray[
         return LogRank(why=f"all cases are in the {GROUPS[int(high.any())]} group")
     if not seen.any():
         return LogRank(why="no event was seen")
+    from scipy import stats  # noqa: PLC0415  a second of processor time, which heads of other tasks do without
+
     groups = [stats.CensoredData(uncensored=times[g & seen], right=times[g & ~seen]) for g in (high, ~high)]
     with np.errstate(invalid="ignore", divide="ignore"):
         result = stats.logrank(*groups)

@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.optimize import brentq
+from scipy.special import stdtr, stdtrit
 
 from slpd.evaluation.intervals import Interval
 
@@ -45,7 +44,7 @@ def of_seeds(means: NDArray[np.float64]) -> list[Part]:
 
 def half_width(parts: Sequence[Part], level: float) -> float:
     """Half the width of the interval of a mean that varies by these sources."""
-    return math.hypot(*(stats.t.ppf((1 + level) / 2, part.degrees) * math.sqrt(part.variance) for part in parts))
+    return math.hypot(*(stdtrit(part.degrees, (1 + level) / 2) * math.sqrt(part.variance) for part in parts))
 
 
 def student(mean: float, parts: Sequence[Part], level: float) -> tuple[float, float, float]:
@@ -58,15 +57,18 @@ def student(mean: float, parts: Sequence[Part], level: float) -> tuple[float, fl
     if not varying:
         return mean, mean, 1.0 if mean == 0 else math.nan
     half = half_width(varying, level)
-    if len(varying) == 1:
-        return (
-            mean - half,
-            mean + half,
-            float(2 * stats.t.sf(abs(mean) / math.sqrt(varying[0].variance), varying[0].degrees)),
-        )
-    beyond = half_width(varying, HIGHEST) < abs(mean)
-    ends = HIGHEST if beyond else brentq(lambda at: half_width(varying, at) - abs(mean), 0, HIGHEST)
-    return mean - half, mean + half, 1 - ends
+    return mean - half, mean + half, p_value_of(mean, varying)
+
+
+def p_value_of(mean: float, parts: Sequence[Part]) -> float:
+    """1 less the level whose interval ends at 0, of sources that vary."""
+    if len(parts) == 1:
+        return float(2 * stdtr(parts[0].degrees, -abs(mean) / math.sqrt(parts[0].variance)))
+    if half_width(parts, HIGHEST) < abs(mean):
+        return 1 - HIGHEST
+    from scipy.optimize import brentq  # slow to import, and without several seeds nobody needs it
+
+    return float(1 - brentq(lambda level: half_width(parts, level) - abs(mean), 0, HIGHEST))
 
 
 def over_seeds(

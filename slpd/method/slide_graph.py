@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from slpd.artifacts.learned.cohort_prototypes import CohortPrototypes
 from slpd.artifacts.learned.slide_graph_file import SlideGraphArrays
@@ -33,6 +32,8 @@ def best_matching(cosines: NDArray[np.float64]) -> tuple[float, NDArray[np.int64
     Returns:
         The sum, and for each k the matched l, (M,).
     """
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415  0.3 s, which training on given graphs does without
+
     rows, columns = linear_sum_assignment(cosines, maximize=True)
     return round(float(cosines[rows, columns].sum()), DECIMALS), columns
 

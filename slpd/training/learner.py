@@ -183,7 +183,9 @@ class Learner:
             values = self.loss(vectors, goals.of_regions(part), student._replace(inverse_lengths=lengths), teacher)
             torch.autograd.backward(self.precision.scaler.scale(values["loss"]))
             shares.append(torch.stack([values[name].detach() for name in LOSS_METRICS]))
-        torch.autograd.backward(student.inverse_lengths, lengths.grad)
+        assert lengths.grad is not None, "every part has added to it"
+        # As a product: a given gradient's shape would be compared by torch's symbols, half a second of imports.
+        torch.autograd.backward((student.inverse_lengths * lengths.grad).sum())
         return torch.stack(shares).sum(dim=0)
 
     def last_layer(self, network: Network) -> LastLayer:
