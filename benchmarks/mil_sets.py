@@ -26,8 +26,9 @@ from slpd.evaluation.metrics import point_metrics
 from slpd.evaluation.prediction import predict
 from slpd.evaluation.train_heads import train_folds
 from slpd.settings.evaluation import ClassTask, GeneratedFolds
-from slpd.settings.experiment import Experiment, load_experiment
+from slpd.settings.experiment import Experiment
 from slpd.settings.heads import AbmilHead, AnyHead, HeadPreset, MaxMilHead, SimlpHead, VitWsiHead
+from slpd.settings.load import load_experiment
 
 CONFIG = Path(__file__).parents[1] / "config/config.yaml"
 CLASSES = ["0", "1"]

@@ -66,7 +66,7 @@ def p_value_of(mean: float, parts: Sequence[Part]) -> float:
         return float(2 * stdtr(parts[0].degrees, -abs(mean) / math.sqrt(parts[0].variance)))
     if half_width(parts, HIGHEST) < abs(mean):
         return 1 - HIGHEST
-    from scipy.optimize import brentq  # slow to import, and without several seeds nobody needs it
+    from scipy.optimize import brentq  # noqa: PLC0415  # slow to import, and needed with several seeds alone
 
     return float(1 - brentq(lambda level: half_width(parts, level) - abs(mean), 0, HIGHEST))
 
