@@ -51,7 +51,8 @@ def repeated(finished_toy: Path) -> Path:
     assert {job.wildcards["start"] for job in jobs if job.rule == "pretrain_dino"} == {".seed1", ".seed2"}
     variants = {job.wildcards["variant"] for job in jobs if "variant" in job.wildcards}
     assert variants == {f"{name}.seed{seed}" for name in ("dino", "slpd") for seed in (1, 2)}
-    run = toy.snakemake(finished_toy, *toy.edited(finished_toy, with_seeds(0, 1, 2)))
+    profile = ("--workflow-profile", str(toy.ROOT / "workflow/profiles/default"))
+    run = toy.snakemake(finished_toy, *profile, *toy.edited(finished_toy, with_seeds(0, 1, 2)))
     assert run.returncode == 0, run.stdout + run.stderr
     assert first.items() <= times_of_results(finished_toy).items()
     return finished_toy
