@@ -127,7 +127,9 @@ def test_slides_of_several_cohorts_are_encoded_once_and_trained_on_together(tmp_
     assert cohorts["import_tokens"] == cohorts["cohort_manifest"] == cohorts["embed_bags"] == {"nsclc", "brca"}
     assert cohorts["join_cohorts"] == cohorts["pretrain_dino"] == cohorts["distill_slpd"] == {"all"}
     (warmup,) = (job for job in jobs if job.rule == "pretrain_dino")
-    assert warmup.inputs == ["results/toy/cohorts/all/slides.csv"]
+    assert warmup.inputs == ["results/toy/cohorts/all/used.txt"]
+    folders = {job.wildcards["cohort"]: str(job.params["tokens"]) for job in jobs if job.rule == "cohort_manifest"}
+    assert folders == {name: f"results/toy/cohorts/{name}/tokens" for name in ("nsclc", "brca")}
     teachers = {path for job in jobs if job.rule == "embed_bags" for path in job.inputs if "teacher" in path}
     assert teachers == {"results/toy/cohorts/all/variants/slpd/teacher.safetensors"}
 

@@ -87,7 +87,7 @@ def test_blocks_follow_each_other_in_the_order_of_the_method(slides: Path) -> No
         prototypes, graph = (f"{folder}/{first:03d}/{name}.npz" for name in ("prototypes", "graph"))
         assert reads[prototypes] == {before}
         assert reads[graph] == {prototypes}
-        trained = {"results/toy/cohorts/toy/slides.csv", f"{warm_up}/checkpoint.pt", prototypes, graph}
+        trained = {"results/toy/cohorts/toy/used.txt", f"{warm_up}/checkpoint.pt", prototypes, graph}
         assert reads[f"{folder}/{until:03d}.h5"] == trained
 
 
