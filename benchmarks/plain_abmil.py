@@ -125,7 +125,7 @@ def standardised(features: NDArray[np.float32], train: Cases) -> NDArray[np.floa
     training = features[np.concatenate(train.rows)].astype(np.float64)
     deviation = training.std(axis=0)
     z = (features - training.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
-    return z.clip(-FARTHEST, FARTHEST).astype(np.float32)
+    return np.asarray(z.clip(-FARTHEST, FARTHEST), np.float32)
 
 
 def split_of(vectors: NDArray[np.float32], cases: Cases) -> tuple[list[Tensor], Tensor]:
