@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from slpd.evaluation.cases import Cases, EvaluationData, FoldCases
+from slpd.evaluation.head_network import FARTHEST
 from slpd.settings.heads import AbmilHead, HeadPreset
 
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -68,10 +69,7 @@ class PlainFold:
     ) -> None:
         """Bags are standardised once, if they are."""
         torch.manual_seed(preset.seed)
-        training = features[np.concatenate(fold.train.rows)]
-        deviation = training.std(axis=0)
-        deviation[deviation == 0] = 1
-        vectors = (features - training.mean(axis=0)) / deviation if preset.standardise else features
+        vectors = standardised(features, fold.train) if preset.standardise else features
         self.preset, self.model = preset, network(features.shape[1])
         self.splits = [split_of(vectors, cases) for cases in (fold.train, fold.val, fold.test)]
 
@@ -120,6 +118,14 @@ class PlainFold:
         """Probabilities, (n, 2)."""
         self.model.eval()
         return torch.cat([self.model(bag) for bag in self.splits[2][0]]).double().softmax(dim=1).numpy()
+
+
+def standardised(features: NDArray[np.float32], train: Cases) -> NDArray[np.float32]:
+    """By the training instances, as heads do it."""
+    training = features[np.concatenate(train.rows)].astype(np.float64)
+    deviation = training.std(axis=0)
+    z = (features - training.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+    return np.asarray(z.clip(-FARTHEST, FARTHEST), np.float32)
 
 
 def split_of(vectors: NDArray[np.float32], cases: Cases) -> tuple[list[Tensor], Tensor]:

@@ -34,7 +34,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "bag_patches": 1,
     "import_vectors": 1,
     "split_folds": 4,
-    "evaluate": 14,
+    "evaluate": 15,
     "predict_slides": 1,
     "compare_subgroups": 2,
     "measure_robustness": 1,

@@ -217,6 +217,19 @@ def test_vectors_are_standardised_by_the_training_regions() -> None:
     assert (float(mean[1]), float(scale[1])) == (7, 1)
 
 
+def test_a_value_far_from_all_training_regions_is_ten_deviations_away() -> None:
+    """A feature that hardly varies in training would else decide alone: 1 is a hundred thousand deviations away."""
+    data = data_of([(40, 10, 5)])
+    data.features[:, 4] = 1e-5 * np.random.default_rng(0).normal(size=len(data.features))
+    near, far = (FoldTraining(abmil(), preset(standardise=True), data, 0) for _ in range(2))
+    place = torch.tensor([0])
+    expected, _ = near.bags(near.tested, place)
+    data.features[near.tested.rows[0], 4] = 1
+    found, _ = far.bags(far.tested, place)
+    assert (found[:, 4] == 10).all()
+    assert torch.equal(found[:, :4], expected[:, :4])
+
+
 @pytest.mark.parametrize("optimiser", ["adam", "adamw"])
 @pytest.mark.parametrize("most_regions", [head_network.MOST_REGIONS, 17, 1])
 def test_training_is_that_of_a_plain_loop(optimiser: str, most_regions: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,9 @@ from slpd.evaluation.head_output import HeadOutput
 from slpd.evaluation.objectives import Objective, Truth
 
 MOST_REGIONS = 2**13  # that go through a network together: 6 MB per activation of width 192
+# Deviations from the training mean; a value beyond counts as this far. A feature that hardly varies in training may lie
+# thousands away elsewhere, and would decide alone.
+FARTHEST = 10.0
 # Among a head's parameters: those of region vectors, and the beginning of what an objective has learnt.
 MEAN, INVERSE, OBJECTIVE = "moments.mean", "moments.inverse_deviation", "objective."
 
@@ -64,7 +67,7 @@ class HeadNetwork:
         rows = [cases.rows[place] for place in places.tolist()]
         regions = torch.from_numpy(self.features[torch.cat(rows).numpy()])
         if self.moments:
-            regions.sub_(self.moments[0]).mul_(self.moments[1])
+            regions.sub_(self.moments[0]).mul_(self.moments[1]).clamp_(-FARTHEST, FARTHEST)
         return regions, [len(of_case) for of_case in rows]
 
     @torch.inference_mode()
