@@ -179,9 +179,9 @@ SelectTypeParameters=CR_CPU_Memory
 GresTypes=gpu
 DefMemPerCPU=200
 
-# react fast: this is for tests
+# react fast: this is for tests. sched_interval: 60 s unless told, which requeued jobs wait besides
 SchedulerType=sched/backfill
-SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,bf_interval=2
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=2,bf_interval=2
 KillWait=10
 OverTimeLimit=0
 MinJobAge=3600

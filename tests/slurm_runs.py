@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import toy
 import waiting
-import yaml
 
 MARKS = [
     pytest.mark.slurm,
@@ -122,14 +121,6 @@ def finish(process: subprocess.Popen[str], folder: Path, log: str = "run.txt") -
 def says(log: Path, word: str) -> bool:
     """Whether a log has a word."""
     return log.is_file() and word in log.read_text(errors="replace")
-
-
-def one_variant() -> dict[str, Any]:
-    """The toy's config with the method alone."""
-    config: dict[str, Any] = yaml.safe_load(yaml.safe_dump(toy.TOY))
-    config["variants"] = [{"name": "slpd"}]
-    config["tables"][0]["variants"] = ["slpd"]
-    return config
 
 
 def jobs_of(cluster: dict[str, str], folder: Path) -> list[dict[str, str]]:

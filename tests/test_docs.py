@@ -174,7 +174,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, make_slide: toy.MakeSlide
     folder = tmp_path_factory.mktemp("docs") / "slpd"
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
     link_environment(folder / ".venv")
-    toy.make_toy(folder, make_slide, toy.TOY | {"experiment": "mine"})
+    toy.make_toy(folder, make_slide, toy.one_variant() | {"experiment": "mine"})
     (folder / "toy.yaml").rename(folder / "config/mine.yaml")
     write_tcga(folder)
     run = shell(folder, "make run CONFIG=config/mine.yaml")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import toy
 import yaml
-from slurm_runs import MARKS, accounted, ask, finish, job_of, jobs_of, make_folder, one_variant, slpd, start, wait_until
+from slurm_runs import MARKS, accounted, ask, finish, job_of, jobs_of, make_folder, slpd, start, wait_until
 
 pytestmark = MARKS
 
@@ -22,7 +22,7 @@ pytestmark = MARKS
 @pytest.fixture(scope="module")
 def finished(cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory, make_slide: toy.MakeSlide) -> Path:
     """The toy run on the cluster, undisturbed."""
-    folder = make_folder(tmp_path_factory.mktemp("finished"), make_slide, one_variant())
+    folder = make_folder(tmp_path_factory.mktemp("finished"), make_slide, toy.one_variant())
     two_nodes = ["--set-resources", "distill_slpd:gpu=2", "distill_slpd:nodes=2"]
     finish(start(cluster, folder, *two_nodes), folder)
     return folder

@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
 import toy
 import yaml
 from slurm_runs import (
@@ -19,7 +20,6 @@ from slurm_runs import (
     job_of,
     jobs_of,
     make_folder,
-    one_variant,
     says,
     slpd,
     start,
@@ -27,12 +27,14 @@ from slurm_runs import (
     wait_until,
 )
 
+from slpd.slurm.jobs import seconds_of
+
 pytestmark = MARKS
 
 
 def long_config(epochs: int, iterations_per_job: int | None) -> dict[str, Any]:
     """A toy that trains for so many epochs, about one a second."""
-    config = one_variant()
+    config = toy.one_variant()
     config["training"].update(epochs=epochs, dino_epochs=1, epochs_per_iteration=1)
     config["jobs"].update(checkpoint_minutes=0.05, iterations_per_job=iterations_per_job)
     config["tables"][0]["heads"] = ["knn"]
@@ -44,11 +46,19 @@ TABLES = ("tables/toy.csv", "tables/toy.md", "cohorts/toy/slides.csv", "tasks/dx
 TRAINED = "cohorts/toy/variants/slpd/teacher.safetensors"
 
 
-def encoded(folder: Path, make_slide: toy.MakeSlide, epochs: int = 91, iterations_per_job: int | None = None) -> Path:
-    """The long toy run up to the slides, which are then ready to train on."""
-    make_folder(folder, make_slide, long_config(epochs, iterations_per_job))
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory: pytest.TempPathFactory, make_slide: toy.MakeSlide) -> Path:
+    """A long toy run up to the slides, which are then ready to train on, however long."""
+    folder = make_folder(tmp_path_factory.mktemp("encoded"), make_slide, long_config(2, None))
     run = toy.snakemake(folder, "--", "results/toy/cohorts/toy/slides.csv")
     assert run.returncode == 0, run.stderr
+    return folder
+
+
+def copied(encoded: Path, folder: Path, epochs: int, iterations_per_job: int | None) -> Path:
+    """A copy of the encoded slides, to train on for so many epochs."""
+    shutil.copytree(encoded, folder, symlinks=True)
+    (folder / "toy.yaml").write_text(yaml.safe_dump(long_config(epochs, iterations_per_job)))
     return folder
 
 
@@ -71,14 +81,20 @@ def restarts(cluster: dict[str, str], job: str) -> int:
     return int(ask(cluster, "scontrol", "show", "job", job).split("Restarts=")[1].split()[0])
 
 
+def pause_until_limit(cluster: dict[str, str], job: str, trainer: int) -> None:
+    """Stop a trainer until its job's time limit is near: epochs, which cost processor time, do not fill the minute."""
+    os.kill(trainer, signal.SIGSTOP)
+    wait_until(lambda: (seconds_of(ask(cluster, "squeue", "-h", "-j", job, "-o", "%L")) or 0) < 15, "the time limit")
+    os.kill(trainer, signal.SIGCONT)
+
+
 def test_cancelled_killed_out_of_time_and_headless_gives_the_same_table(
-    cluster: dict[str, str], tmp_path: Path, make_slide: toy.MakeSlide
+    cluster: dict[str, str], tmp_path: Path, encoded: Path
 ) -> None:
     """One training, of slides encoded before, meets every fault and resumes; then the head process dies too."""
-    undisturbed = encoded(tmp_path / "undisturbed", make_slide)
-    folder = shutil.copytree(undisturbed, tmp_path / "faults", symlinks=True)
+    undisturbed, folder = (copied(encoded, tmp_path / name, 41, None) for name in ("undisturbed", "faults"))
     quiet = start_local(undisturbed)
-    log = folder / "logs/toy/distill_slpd/toy/slpd/090.log"
+    log = folder / "logs/toy/distill_slpd/toy/slpd/040.log"
     limit = ["--set-resources", "distill_slpd:runtime=1", "cluster_regions:runtime=0", "link_slides:runtime=0"]
     limit += ["--retries", "2"]  # the first two faults use them up
     head = start(cluster, folder, *limit)
@@ -94,7 +110,14 @@ def test_cancelled_killed_out_of_time_and_headless_gives_the_same_table(
 
     wait_until(lambda: job_of(cluster, folder, BLOCK) not in ("", cancelled, killed), "the third attempt", head)
     third = job_of(cluster, folder, BLOCK)
-    wait_until(lambda: restarts(cluster, third) >= 2, "two starts of the same job after time limits", head)
+    ended = [trainer]
+    for n in (1, 2):
+        wait_until(lambda: set(trainers(folder)) - {*ended} and says(log, "resuming"), "another trainer", head)
+        (trainer,) = set(trainers(folder)) - {*ended}
+        pause_until_limit(cluster, third, trainer)
+        wait_until(lambda n=n: restarts(cluster, third) >= n, "a start of the same job after its time limit", head)
+        ended.append(trainer)
+    ask(cluster, "scontrol", "update", f"jobid={third}", "timelimit=60")  # for the rest, in one start on any machine
     os.killpg(head.pid, signal.SIGKILL)
     head.wait()
 
@@ -117,12 +140,9 @@ def test_cancelled_killed_out_of_time_and_headless_gives_the_same_table(
         assert same, name
 
 
-def test_killed_in_the_middle_of_a_grouped_chain(
-    cluster: dict[str, str], tmp_path: Path, make_slide: toy.MakeSlide
-) -> None:
+def test_killed_in_the_middle_of_a_grouped_chain(cluster: dict[str, str], tmp_path: Path, encoded: Path) -> None:
     """Snakemake deletes the outputs of all members and runs them all again: none trains anything twice."""
-    undisturbed = encoded(tmp_path / "undisturbed", make_slide, epochs=22, iterations_per_job=7)
-    folder = shutil.copytree(undisturbed, tmp_path / "chain", symlinks=True)
+    undisturbed, folder = (copied(encoded, tmp_path / name, 22, 7) for name in ("undisturbed", "chain"))
     quiet = start_local(undisturbed)
     profile = yaml.safe_load((toy.ROOT / "slurm/config.yaml").read_text())
     profile["groups"] += [f"{rule}=chain" for rule in ("cluster_regions", "link_slides", "distill_slpd")]

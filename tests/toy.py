@@ -1,5 +1,6 @@
 """A cohort of ten tiny slides and a config for it: the whole pipeline in about a minute on two cores."""
 
+import copy
 import fcntl
 import os
 import re
@@ -76,6 +77,14 @@ TOY: dict[str, Any] = {
 }
 
 MakeSlide = Callable[..., Any]
+
+
+def one_variant() -> dict[str, Any]:
+    """The config with the method alone."""
+    config = copy.deepcopy(TOY)
+    config["variants"] = [{"name": "slpd"}]
+    config["tables"][0]["variants"] = ["slpd"]
+    return config
 
 
 def make_toy(folder: Path, make_slide: MakeSlide, config: dict[str, Any] | None = None) -> None:
