@@ -138,7 +138,8 @@ def test_one_rule_alone(importer: Path) -> None:
     alone = IMPORT.replace(ALL, "use rule split_folds from slpd")
     manifest = importer / "results/toy/cohorts/toy/slides.csv"
     manifest.parent.mkdir(parents=True)
-    manifest.write_text("what the importer made by rules of its own")
+    for made in (manifest, manifest.with_name("used.txt")):
+        made.write_text("what the importer made by rules of its own")
     assert planned(importer, alone, "results/toy/tasks/dx/folds.csv") == {"split_folds": 1}
 
 
