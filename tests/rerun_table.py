@@ -478,13 +478,18 @@ def candidates(value: Any, kind: object) -> list[Any]:  # noqa: ANN401  # any va
 
 # ---- the page ------------------------------------------------------------------------------------------------------
 
+ELSE = "; else tables, model cards, predictions and the report"
 FILES = [
     (
         "one slide more in the sheet",
-        "that slide, by the jobs of its batch; all after them, if it can be used",
+        f"that slide, by the jobs of its batch; all after them, if it can be used{ELSE}",
         EVERYTHING,
     ),
-    ("one slide less", "the jobs of its batch, which have nothing to do; all after them, if it was used", EVERYTHING),
+    (
+        "one slide less",
+        f"the jobs of its batch, which have nothing to do; all after them, if it was used{ELSE}",
+        EVERYTHING,
+    ),
     ("a slide replaced by another file (of another size)", "as one slide more", EVERYTHING),
     ("a slide's `mpp` or `mask`", "as one slide more", EVERYTHING),
     ("a slide's path, its file moved", "as one slide more", EVERYTHING),

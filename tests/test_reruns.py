@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from base64 import urlsafe_b64encode
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -356,6 +357,22 @@ def test_what_leaves_the_used_slides_as_they_are_trains_nothing(finished: Path, 
     assert {path: path.stat().st_mtime_ns for path in trained} == before
     manifest = (results / "cohorts/toy/slides.csv").read_text()
     assert "\ns10,slides/s10.tiff,failed," in manifest and "\ns9," not in manifest
+    # Another label, and a file that a killed run has not ended: these are made again, and nothing else.
+    text = (folder / "slides.csv").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("s3,"))
+    assert ",p3,,b," in line
+    text = text.replace(line, line.replace(",p3,,b,", ",p3,,a,"))
+    (folder / "slides.csv").write_text(text.replace("s10", "s11").replace("p10", "p11"))
+    (folder / "slides/s11.tiff").write_bytes(b"no slide either")
+    half_made = f"{(variants / 'dino/bags.h5').relative_to(folder)}"
+    marker = folder / ".snakemake/incomplete" / urlsafe_b64encode(half_made.encode()).decode()
+    marker.write_text('{"external_jobid": null}')
+    run = toy.snakemake(folder, *PROFILE, *targets)
+    assert run.returncode == 0, run.stdout + run.stderr
+    after = {path: path.stat().st_mtime_ns for path in trained}
+    renewed = {path for path in trained if after[path] != before[path]}
+    assert renewed >= {variants / "dino/bags.h5", results / "tasks/dx/slpd/knn/predictions.csv"}
+    assert not renewed & {*(results / "cohorts/toy/warmup").glob("*"), variants / "slpd/bags.h5"}
 
 
 # ---- why -----------------------------------------------------------------------------------------------------------

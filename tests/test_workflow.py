@@ -259,7 +259,7 @@ def test_cohort_of_pretrained_variants_alone_is_not_trained_on(tmp_path: Path, m
     assert set(jobs) == UP_TO_TOKENS - {"picture_regions"} | {"embed_bags", "split_folds"} | EVALUATION
     printed = toy.snakemake(tmp_path, *arguments, "--dry-run", "--printshellcmds").stdout
     (command,) = (line for line in printed.splitlines() if "slpd check_cohort" in line)
-    assert '"batch_size":0,"min_regions":{}' in command
+    assert '"batch_sizes":{},"min_regions":{}' in command
 
 
 def two_tables(config: dict[str, Any]) -> None:

@@ -60,12 +60,12 @@ def check_validation(head: LogisticHead, task: TaskSettings, number: int, slides
 
 
 def lack_of_validation(task: TaskSettings, slides: Sequence[LabelledSlide]) -> str:
-    """Why a loss of these slides says nothing; empty: it does. The objectives of trained heads judge alike."""
+    """Why a loss of these slides says nothing; empty: it does. Objectives of heads are as strict or stricter."""
     strata = {slide.stratum for slide in slides}
     if not strata:
         return "none"
     if isinstance(task, ClassTask) and len(strata) == 1:
-        return f"only such of class {min(strata)}"
+        return f"only cases of class {min(strata)}"
     return "none with an event" if isinstance(task, SurvivalTask) and SEEN not in strata else ""
 
 

@@ -3,6 +3,7 @@
 import argparse
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from slpd.artifacts.atomic import write_text
@@ -52,5 +53,7 @@ def task_warnings(task: TaskSettings, usable: Sequence[SheetRow], heads: Sequenc
         UserError: it cannot be, or a fold cannot be trained on.
     """
     folds = make_folds(task, labelled_slides(task, usable))
-    warnings = (f"task {task.name}: {line}" for line in fold_warnings(task, folds))
+    # A test cohort takes the place of these test slides.
+    shown = [replace(fold, test=[]) for fold in folds] if task.test_cohort else folds
+    warnings = (f"task {task.name}: {line}" for line in fold_warnings(task, shown))
     return [*warnings, *no_figures_text(task, folds, heads)]

@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"without checksums, of an earlier release, known by their bytes alone: {named}")
     if rewritten := [name for name, known in manifest.inputs.items() if known.by_edges and is_rewritten(name, known)]:
         print(
-            f"written or copied since: {first_of(rewritten, NAMED)}; size and ends are the same, what lies between was"
-            " not compared. Was a slide written over? docs/recovery.md says how it is done again"
+            f"written or copied since that run: {first_of(rewritten, NAMED)}; size and ends are the same, what lies"
+            " between was not compared. Was a slide written over? docs/recovery.md says how it is done again"
         )
     same = f"run {manifest.run}: {len(manifest.inputs)} inputs and {len(manifest.results)} results are as they were"
     print("\n".join(lines) or same)

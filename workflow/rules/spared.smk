@@ -30,7 +30,13 @@ async def plan_anew(dag, ended):
     for job in dag.bfs(dag.depending, *ended):
         if not dag.finished(job):
             dag.reason(job).clear()
+            # Of a killed run: it may have been made of inputs that are others now.
+            dag.forcefiles.update(await workflow.persistence.incomplete(job))
+    idle = {job for job in dag.jobs if not dag.needrun(job) and not dag.finished(job)}
+    dag._finished |= idle  # what was edited since the start is for the next run
     await dag.update_needrun()
+    dag._finished -= idle
+    dag._len = len(dag._finished | dag._needrun)
     dag._needrun -= running
     dag.update_groups()
     dag._needrun |= running

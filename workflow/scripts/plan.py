@@ -97,8 +97,14 @@ def stage_cost(rule: str, jobs: Sequence[PlannedJob], plan: Plan) -> tuple[Cost,
 
 
 def n_bytes_wanted(plan: Plan) -> float:
-    """The disk that results want which are not there yet, bytes."""
-    return sum(ESTIMATES.get(job.rule, other)(job, plan).n_bytes for job in plan.jobs if job.needed)
+    """The disk that results want besides those that they replace, bytes."""
+    wanted = [(ESTIMATES.get(job.rule, other)(job, plan).n_bytes, job.outputs) for job in plan.jobs if job.needed]
+    return sum(max(0, n_bytes - sum(map(n_bytes_there, outputs))) for n_bytes, outputs in wanted)
+
+
+def n_bytes_there(path: str) -> int:
+    """The size of a file; 0: it is not there."""
+    return Path(path).stat().st_size if Path(path).is_file() else 0
 
 
 def own_seconds(rule: str, plan: Plan) -> float | None:
@@ -135,7 +141,7 @@ def encoding(job: PlannedJob, plan: Plan) -> Cost:
 
 
 def importing(job: PlannedJob, plan: Plan) -> Cost:
-    """Token files of a cohort, copied; those that are linked take no room."""
+    """Token files of a cohort, as if all were copied: those that can be linked take no room."""
     sheet = plan.sheets[job.wildcards["cohort"]]
     return replace(other(job, plan), n_bytes=sum(row.n_bytes for row in sheet.values()), files=len(sheet) + 1)
 
