@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 from numpy.typing import NDArray
 from small_training import (
@@ -211,13 +212,13 @@ def test_the_order_of_slides_does_not_matter(warm: Path, tmp_path: Path) -> None
 def test_sixteen_prototypes_cost_no_more_than_their_cosines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Released: S x S x M! numbers, here 3e16. Ours: M x M cosines per pair, one assignment per pair at most."""
     n_slides, n_prototypes, solved = 40, 16, []
-    solve = slide_graph.linear_sum_assignment
+    solve = scipy.optimize.linear_sum_assignment
 
     def counted(cosines: NDArray[np.float64], maximize: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         solved.append(cosines.shape)
         return solve(cosines, maximize=maximize)
 
-    monkeypatch.setattr(slide_graph, "linear_sum_assignment", counted)
+    monkeypatch.setattr(scipy.optimize, "linear_sum_assignment", counted)
     monkeypatch.setattr(slide_graph, "BLOCK_BYTES", 1)  # one slide at a time
     tracemalloc.start()
     link_slides(
