@@ -359,9 +359,9 @@ def test_what_leaves_the_used_slides_as_they_are_trains_nothing(finished: Path, 
     assert "\ns10,slides/s10.tiff,failed," in manifest and "\ns9," not in manifest
     # Another label, and a file that a killed run has not ended: these are made again, and nothing else.
     text = (folder / "slides.csv").read_text()
-    line = next(line for line in text.splitlines() if line.startswith("s3,"))
-    assert ",p3,,b," in line
-    text = text.replace(line, line.replace(",p3,,b,", ",p3,,a,"))
+    line = next(line for line in text.splitlines() if line.startswith("s5,"))
+    assert ",p5,,b," in line
+    text = text.replace(line, line.replace(",p5,,b,", ",p5,,a,"))
     (folder / "slides.csv").write_text(text.replace("s10", "s11").replace("p10", "p11"))
     (folder / "slides/s11.tiff").write_bytes(b"no slide either")
     half_made = f"{(variants / 'dino/bags.h5').relative_to(folder)}"
