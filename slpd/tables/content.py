@@ -119,7 +119,7 @@ class TableContent:
             return ""
         return (
             f" {', '.join(n_seeds)}: over {max(n_seeds.values())} pretraining seeds of the mean over folds; intervals"
-            " and tests count what seeds contribute, too (Zou & Donner 2008)."
+            " and tests count what seeds contribute, too (after Zou & Donner 2008)."
         )
 
     def is_best(self, row: Row, column: int) -> bool:
