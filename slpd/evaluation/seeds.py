@@ -1,11 +1,11 @@
 """A mean over pretraining seeds and folds, or resampled patients: what both contribute to its interval.
 
 Every seed's encoder meets the same folds and patients. A mean over all of them varies with the slides that were tested
-and with the seeds (Bouthillier et al., MLSys 2021, on why seeds count). For each
-source alone, half the width of an interval is t times its standard error. For both together it is the root of the sum
-of squares, as Zou & Donner combine intervals of two parameters (Statistics in Medicine 27, 2008). What seeds contribute
-is the variance of their means, each over all folds, by the number of seeds. What a seed does to single folds is in
-either source, so that the interval errs on the wide side.
+and with the seeds (Bouthillier et al., MLSys 2021, on why seeds count). For each source alone, half the width of an
+interval is t times its standard error. For both together it is the root of the sum of squares, as Zou & Donner
+combine intervals of two parameters (Statistics in Medicine 27, 2008). What seeds contribute is the variance of their
+means, each over all folds, by the number of seeds. What a seed does to single folds is in either source, so that the
+interval errs on the wide side.
 
 One t for the sum of variances, with Satterthwaite's degrees of freedom, was tried: with two or three seeds that differ
 much, intervals of 95 % held the truth in 88 to 91 % of simulations (this form: 95 to 99 %).
