@@ -163,13 +163,13 @@ def test_a_mistake_is_said_once(cluster: dict[str, str], finished: Path) -> None
 
 
 def test_out_of_memory_gets_more_and_says_so(cluster: dict[str, str], finished: Path) -> None:
-    arguments = ["--set-resources", "evaluate:mem_mb=100", "evaluate:mem_mb_max=960", "--forcerun", "evaluate"]
+    arguments = ["--set-resources", "evaluate:mem_mb=50", "evaluate:mem_mb_max=480", "--forcerun", "evaluate"]
     target = "results/toy/tasks/dx/slpd/knn/metrics.csv"
     before = len(accounted(cluster, finished)["evaluate"])
     finish(start(cluster, finished, *arguments, "--", target, log="memory.txt"), finished, "memory.txt")
     memory = [job["mem"] for job in accounted(cluster, finished)["evaluate"]][before:]
-    assert memory[:3] == ["100M", "200M", "400M"]
-    assert set(memory[3:]) <= {"800M"}
+    assert memory[:3] == ["50M", "100M", "200M"]  # whatever the job imports takes more than 100 MB
+    assert set(memory[3:]) <= {"400M"}
     assert "ran out of memory" in slpd(cluster, finished, "failures").stdout
 
 
