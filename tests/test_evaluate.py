@@ -236,7 +236,7 @@ WEAK = '{"kind": "logistic", "name": "probe", "inverse_penalty": 1e12, "balanced
         (BIG_K, TWO_FOLDS, "head knn: k is 7, but fold 0 has 4 training slides"),
         (WEAK, TWO_FOLDS, "head probe, fold 0: the regression has not converged within 2 steps"),
         (WEAK.replace("1e12", "[1, 2]"), TWO_FOLDS, "head probe: it would choose its inverse_penalty on validation"),
-        (WEAK.replace("1e12", "[1, 2]"), ONE_VALIDATED, "head probe: .* but fold 0 has only such of class low"),
+        (WEAK.replace("1e12", "[1, 2]"), ONE_VALIDATED, "head probe: .* but fold 0 has only cases of class low"),
     ],
 )
 def test_an_evaluation_that_the_data_do_not_allow_leaves_its_reason(

@@ -434,7 +434,7 @@ def test_why_names_slides_files_and_versions(finished: Path, monkeypatch: pytest
     with changed(finished / "slides.csv", ("p3,,", "p3,0.5,"), ("p8,,a", "p8,,")):
         lines = list(report(plan(finished, drop_imported)))
     assert any(line.endswith("mpp of slide s3: nothing -> 0.5") for line in lines)
-    assert lines[0].endswith("cohort_manifest and split_folds only if the slides used or the folds are others")
+    assert lines[0].endswith("those that only follow cohort_manifest and split_folds may be left out")
     monkeypatch.setitem(RESULT_VERSIONS, "embed_bags", 7)
     lines = list(report(plan(finished)))
     assert any("result version of embed_bags: 1 -> 7" in line for line in lines)

@@ -208,7 +208,10 @@ def test_slide_written_over_between_its_ends_is_named_by_its_time(
     slide.write_bytes(content)
     os.utime(slide, ns=(0, slide.stat().st_mtime_ns + 1))
     status, text = verified(capsys)
-    assert (status, text.splitlines()[0].startswith("written or copied since: slides/s0.tiff; size")) == (0, True)
+    assert (status, text.splitlines()[0].startswith("written or copied since that run: slides/s0.tiff; size")) == (
+        0,
+        True,
+    )
 
 
 def tokens_file(path: Path) -> None:
