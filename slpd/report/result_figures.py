@@ -62,7 +62,7 @@ class DrawnFigure:
 def folds_figure(shown: TableContent, task: str) -> list[DrawnFigure]:
     """Every fold, or seed, and the means over them; none where no metric of the table is of the task."""
     panels = fold_panels(shown, task)
-    seeds = any(cell.n_seeds > 1 for row in shown.rows for cell in row.cells)
+    seeds = bool(shown.seeded)
     dots = f"Each small dot is a fold{'; of variants with several pretraining seeds, the mean of a seed' * seeds}"
     interval = f"{100 * shown.level:g} % interval (over patients{', and seeds' * seeds})"
     description = f"{dots}. The mark is their mean, the line its {interval}."

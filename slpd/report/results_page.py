@@ -121,7 +121,7 @@ def task_section(site: Site, table: Table, shown: TableContent, results: TaskRes
     prefix = f"{table.name}-{task.name}"
     return {
         "task": task.name,
-        "seeds": SEEDS_NOTE if any(cell.n_seeds > 1 for row in shown.rows for cell in row.cells) else "",
+        "seeds": SEEDS_NOTE if shown.seeded else "",
         "figures": [write_drawn(site, prefix, figure) for figure in drawn],
         "confusion": [write_drawn(site, prefix, figure) for figure in confusion],
         "tests": log_rank_part(site, prefix, tested) if tested and isinstance(task, SurvivalTask) else None,

@@ -7,9 +7,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.artifacts.evaluation.resamples import read_resamples
 from slpd.evaluation.comparison import Difference, bootstrap_difference, paired_difference
-from slpd.evaluation.intervals import RESAMPLED
 from slpd.settings.tables import LESS_IS_BETTER, Metric, metrics_of
 from slpd.tables.evaluations import Evaluation, Evaluations, figures_of, missing_figure, resamples_of
 from slpd.tables.facts import TaskFacts
@@ -78,11 +76,7 @@ def paired_resamples(
     patients.
     """
     nothing = ((np.empty(0), np.empty(0)), 0)
-    every = [evaluation for of_seeds in both for evaluation in of_seeds]
-    if metric not in RESAMPLED or any(interval.why for evaluation in every for interval in evaluation.intervals):
+    if any(interval.why for of_seeds in both for evaluation in of_seeds for interval in evaluation.intervals):
         return nothing
-    patients = [read_resamples(evaluation.resamples, metric)[1] for evaluation in every if evaluation.resamples]
-    if any(drawn != patients[0] for drawn in patients):
-        return nothing
-    first, second = (resamples_of(of_seeds, metric)[0].mean(axis=0) for of_seeds in both)
-    return (first, second), len(patients[0])
+    (first, patients), (second, others) = (resamples_of(of_seeds, metric) for of_seeds in both)
+    return ((first.mean(axis=0), second.mean(axis=0)), len(patients)) if patients == others else nothing

@@ -112,13 +112,18 @@ class TableContent:
         return text
 
     @property
+    def seeded(self) -> dict[str, int]:
+        """Variant -> its seeds of pretraining, where there are several."""
+        return {row.variant: cell.n_seeds for row in self.rows for cell in row.cells if cell.n_seeds > 1}
+
+    @property
     def seeds_legend(self) -> str:
         """How to read the cells of variants under several seeds; empty: there are none."""
-        n_seeds = {row.variant: cell.n_seeds for row in self.rows for cell in row.cells if cell.n_seeds > 1}
-        if not n_seeds:
+        if not self.seeded:
             return ""
+        n_seeds = max(self.seeded.values())
         return (
-            f" {', '.join(n_seeds)}: over {max(n_seeds.values())} pretraining seeds of the mean over folds; intervals"
+            f" {', '.join(self.seeded)}: over {n_seeds} pretraining seeds of the mean over folds; intervals"
             " and tests count what seeds contribute, too (after Zou & Donner 2008)."
         )
 

@@ -124,8 +124,8 @@ def figure_of(of_seeds: Sequence[Evaluation], task: TaskFacts, metric: Metric, l
         return Cell(of.mean, of.std, of.low, of.high, of.n_folds, task.n_folds, why, tuple(points[0].tolist()))
     if why:
         return Cell(n_folds=task.n_folds, why=why, n_seeds=len(of_seeds))
-    drawn, n_patients = resamples_of(of_seeds, metric)
-    found = over_seeds(points, drawn, n_patients, level, range_of(metric))
+    drawn, patients = resamples_of(of_seeds, metric)
+    found = over_seeds(points, drawn, len(patients), level, range_of(metric))
     why = "" if found.n_folds else "not defined with every seed in any fold"
     dots = tuple(defined_folds(points).mean(axis=1).tolist())
     return Cell(found.mean, found.std, found.low, found.high, found.n_folds, task.n_folds, why, dots, len(of_seeds))
@@ -143,13 +143,13 @@ def figures_of(of_seeds: Sequence[Evaluation], metric: Metric) -> NDArray[np.flo
     return np.array([[getattr(fold, metric) for fold in evaluation.folds] for evaluation in of_seeds], np.float64)
 
 
-def resamples_of(of_seeds: Sequence[Evaluation], metric: Metric) -> tuple[NDArray[np.float64], int]:
-    """(seeds, resamples) a metric's mean over folds in the same resamples, and how many patients are drawn."""
+def resamples_of(of_seeds: Sequence[Evaluation], metric: Metric) -> tuple[NDArray[np.float64], list[str]]:
+    """(seeds, resamples) a metric's mean over folds in the same resamples, and the patients that are drawn."""
     paths = [evaluation.resamples for evaluation in of_seeds if evaluation.resamples]
     if metric not in RESAMPLED or not paths:
-        return np.empty((len(of_seeds), 0)), 0
+        return np.empty((len(of_seeds), 0)), []
     read = [read_resamples(path, metric) for path in paths]
-    return np.stack([values for values, _ in read]), len(read[0][1])
+    return np.stack([values for values, _ in read]), read[0][1]
 
 
 def interval_of(evaluation: Evaluation, metric: Metric) -> MetricInterval:
