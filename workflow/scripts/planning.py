@@ -53,6 +53,7 @@ class PlannedJob:
     new_inputs: Sequence[str] = ()
     gone: Sequence[str] = ()  # outputs that it has made once
     needed: bool = True  # False: it would not run, its results are there
+    decides: bool = False  # when it has ended, a run plans anew what follows: workflow/rules/spared.smk
 
     @property
     def follows(self) -> bool:
@@ -171,6 +172,7 @@ def describe(
             + [str(path) for output in job.output for path in lost.get(str(output), [])]
         ),
         needed=workflow.dag.needrun(job),
+        decides=job.rule.name in workflow.globals["DECIDING"],
     )
 
 

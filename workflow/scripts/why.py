@@ -18,7 +18,6 @@ from slpd.errors import first_of
 from slpd.settings.experiment import Experiment
 from slpd.settings.section import nested
 
-DECIDING = ("cohort_manifest", "join_cohorts", "split_folds")  # a run plans anew after them: workflow/rules/spared.smk
 FOLLOWS = "follows a stage above"
 MOST_CAUSES = 5  # of a stage; slides may have one each
 MOST_FILES = 3  # named in a cause
@@ -33,7 +32,7 @@ def main() -> None:
 
 def report(jobs: Sequence[PlannedJob]) -> Iterator[str]:
     """A line per stage, in order, with its causes."""
-    deciding = [stage for stage in DECIDING if any(job.rule == stage for job in jobs)]
+    deciding = list(dict.fromkeys(job.rule for job in jobs if job.decides))
     unless = f"; those that only follow {' and '.join(deciding)} may be left out" if deciding else ""
     yield f"{len(jobs)} job{'s' * (len(jobs) > 1)} would run{unless}"
     for rule in dict.fromkeys(job.rule for job in jobs):
