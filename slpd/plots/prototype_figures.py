@@ -13,18 +13,18 @@ MAX_TICKS = 12
 
 
 def draw_stability(steps: Sequence[str], moved: Mapping[str, NDArray[np.float64]]) -> Figure:
-    """The share of regions that moved between successive iterations: median and quartiles over slides.
+    """The share of regions that moved between successive iterations: mean and spread over slides.
 
     Args:
         steps: The iteration that each of the T values leads to.
-        moved: `low`, `median` and `high`, (T,) each.
+        moved: `mean`, and `low` and `high`, between which most slides are, (T,) each.
     """
     figure = Figure(figsize=(5.2, 2.6))
     axes = figure.subplots()
     x = np.arange(len(steps))
-    if len(moved["median"]):
+    if len(moved["mean"]):
         axes.fill_between(x, 100 * moved["low"], 100 * moved["high"], color=COLOURS[0], alpha=0.2, lw=0)
-        axes.plot(x, 100 * moved["median"], color=COLOURS[0], marker="o", markersize=3)
+        axes.plot(x, 100 * moved["mean"], color=COLOURS[0], marker="o", markersize=3)
     ticks = x[:: max(1, -(-len(steps) // MAX_TICKS))]
     axes.set_xticks(ticks, [steps[tick] for tick in ticks])
     axes.set(xlabel="iteration, against the one before", ylabel="regions that moved (%)")

@@ -92,16 +92,19 @@ def atlas_data(view: CohortView, atlas: Atlas, points: Sequence[MappedPrototype]
             "x": [point.x for point in points],
             "y": [point.y for point in points],
         },
-        "stability": {"steps": atlas.steps, **quartiles(atlas.movement.moved), "rand": mean(atlas.movement.rand_index)},
+        "stability": {
+            "steps": atlas.steps,
+            **over_slides(atlas.movement.moved),
+            "rand": mean(atlas.movement.rand_index),
+        },
     }
 
 
-def quartiles(values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Quartiles over slides of (S, T) values, nan left out."""
+def over_slides(values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Mean over slides of (S, T) values, and the ends of the middle 90 % of slides; nan left out."""
     known = values[~np.isnan(values).all(1)]
-    if not len(known):
-        return {name: np.zeros(0) for name in ("low", "median", "high")}
-    return dict(zip(("low", "median", "high"), np.quantile(known, [0.25, 0.5, 0.75], axis=0).round(4), strict=True))
+    low, high = np.quantile(known, [0.05, 0.95], axis=0).round(4) if len(known) else np.zeros((2, 0))
+    return {"low": low, "mean": mean(values), "high": high}
 
 
 def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:

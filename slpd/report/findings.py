@@ -52,12 +52,12 @@ def signed(number: float) -> str:
 
 
 def settled(variant: str, moved: NDArray[np.float64]) -> str:
-    """How prototypes moved; (T,) median share of regions between successive groupings."""
+    """How prototypes moved; (T,) mean share of a slide's regions between successive groupings."""
     if not len(moved):
         return f"Prototypes of {variant} were not renewed."
     return (
-        f"Prototypes of {variant}: {100 * moved[0]:.0f} % of a slide's regions moved to another one at the first"
-        f" renewal, {100 * moved[-1]:.0f} % at the last (median of slides)."
+        f"Prototypes of {variant}: {100 * moved[0]:.1f} % of a slide's regions moved to another one at the first"
+        f" renewal, {100 * moved[-1]:.1f} % at the last (mean over slides)."
     )
 
 

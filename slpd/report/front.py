@@ -8,7 +8,7 @@ from PIL import Image
 
 from slpd.artifacts.slides.region_pictures import n_columns, place_of
 from slpd.plots.prototype_figures import draw_map
-from slpd.report.atlas import Atlas, quartiles
+from slpd.report.atlas import Atlas, mean
 from slpd.report.cohort_view import CohortView
 from slpd.report.findings import agreeing, mean_agreement, settled
 from slpd.report.graph_browser import conclusion, in_words
@@ -33,7 +33,7 @@ def make_front(site: Site, results: VariantResults, atlas: Atlas) -> Front:
     """Write its pictures, within `plots.style.drawing()`."""
     view, name = results.view, f"{results.view.cohort}-{results.variant}"
     agreement = mean_agreement(atlas.agreement)
-    prototypes = settled(results.variant, quartiles(atlas.movement.moved)["median"])
+    prototypes = settled(results.variant, mean(atlas.movement.moved))
     if len(agreement):
         prototypes = f"{prototypes} {agreeing(agreement)}"
     tested = [in_words(test) for test in results.tests if test.column in view.classes]

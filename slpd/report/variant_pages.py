@@ -14,8 +14,8 @@ from slpd.report.atlas import (
     agreement_rows,
     atlas_data,
     make_atlas,
+    over_slides,
     prototype_rows,
-    quartiles,
     region_rows,
     slide_prototypes,
     stability_rows,
@@ -152,8 +152,8 @@ def write_atlas(site: Site, results: VariantResults, atlas: Atlas) -> None:
 
 def stability_figure(site: Site, results: VariantResults, atlas: Atlas, csv: str) -> FigureBlock:
     """The figure of how prototypes settled."""
-    figure = draw_stability(atlas.steps, quartiles(atlas.movement.moved))
-    about = "Share of a slide's regions that moved to another prototype, after matching; median and quartiles of slides"
+    figure = draw_stability(atlas.steps, over_slides(atlas.movement.moved))
+    about = "Share of a slide's regions that moved to another prototype, after matching; mean and middle 90 % of slides"
     name = f"stability-{results.view.cohort}-{results.variant}"
     return site.write_figure(name, figure, "How prototypes settled", about, csv)
 

@@ -108,8 +108,8 @@ async function drawStability(data) {
   await whenPlotly();
   if (lastStability !== data || !cohort.stability.steps.length) return;
   Plotly.react("stability", stabilityTraces(data), stabilityLayout(data), { ...PLOT_CONFIG, scrollZoom: false });
-  const { steps, median } = cohort.stability;
-  const cells = (i) => [percent(data.moved[i]), decimals(data.rand[i]), percent(median[i])];
+  const { steps, mean } = cohort.stability;
+  const cells = (i) => [percent(data.moved[i]), decimals(data.rand[i]), percent(mean[i])];
   byId("stability-table").tBodies[0].replaceChildren(
     ...steps.map((step, i) =>
       element(
@@ -123,7 +123,7 @@ async function drawStability(data) {
 }
 
 function stabilityTraces(data) {
-  const { steps, low, median, high } = cohort.stability;
+  const { steps, low, mean, high } = cohort.stability;
   const x = steps.map((_, i) => i + 1);
   const hovertemplate = "%{y:.1%}<extra></extra>";
   const edge = { x, mode: "lines", line: { width: 0 }, hoverinfo: "skip" };
@@ -132,11 +132,11 @@ function stabilityTraces(data) {
   const all = [
     { ...edge, y: low },
     { ...edge, y: high, fill: "tonexty", fillcolor: "rgba(138,143,152,0.28)" },
-    { x, y: median, mode: "lines", line: dashed, hovertemplate },
+    { x, y: mean, mode: "lines", line: dashed, hovertemplate },
   ];
   const marker = { size: steps.length > 30 ? 4 : 7 };
   const own = { x, y: data.moved, mode: "lines+markers", line: solid, marker, hovertemplate };
-  return median.length ? [...all, own] : [own];
+  return mean.length ? [...all, own] : [own];
 }
 
 function stabilityLayout(data) {
