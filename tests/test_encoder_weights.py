@@ -71,7 +71,7 @@ def renamed(content: bytes, pickled: bool = True) -> bytes:
 
 
 def assert_same(read: dict[str, torch.Tensor]) -> None:
-    assert read.keys() == TENSORS.keys()
+    assert read.keys() - {"head.mlp.0.weight"} == TENSORS.keys()
     assert all(torch.equal(read[name], TENSORS[name]) for name in TENSORS)
 
 

@@ -132,6 +132,20 @@ def test_random_weights_depend_on_the_seed_alone() -> None:
     assert not np.array_equal(first, PatchEncoder(settings(seed=1), None, 5).encode(region, 0.5).tokens)
 
 
+def test_a_head_is_left_out_unless_the_model_has_one() -> None:
+    """The head of DINO's checkpoint, or timm's classifier, is not part of an encoder that ends before it."""
+    bare = build_model(settings())
+    head = {"head.weight": torch.randn(3, bare.num_features), "head.bias": torch.randn(3)}
+    encoder = PatchEncoder(settings(), bare.state_dict() | head, 5)
+    with_layer = SMALL["arguments"] | {"num_classes": 3}
+    projected = PatchEncoder(settings(arguments=with_layer), bare.state_dict() | head, 5)
+    region = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    tokens, given = (torch.from_numpy(one.encode(region, 0.5).tokens).float() for one in (encoder, projected))
+    torch.testing.assert_close(given, tokens @ head["head.weight"].T + head["head.bias"], atol=0.02, rtol=0.01)
+    with pytest.raises(UserError, match=r"head\.bias is missing; head\.weight is missing"):
+        PatchEncoder(settings(arguments=with_layer), bare.state_dict(), 5)
+
+
 def test_every_misfit_is_listed(released: dict[str, torch.Tensor]) -> None:
     state = dict(released)
     del state["norm.bias"]

@@ -8,7 +8,7 @@ from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens
 from slpd.errors import UserError
 from slpd.models.network import build_region_encoder
 from slpd.models.region_encoder import RegionViT
-from slpd.models.weights import load_exactly
+from slpd.models.weights import load_exactly, without_head
 from slpd.settings.training import RegionEncoder
 from slpd.versions import training_versions
 
@@ -32,7 +32,11 @@ def read_encoder(
     if section is None:
         raise UserError(f"{path}: does not state its architecture; give --encoder")
     encoder = build_region_encoder(section, cohort.width)
-    load_exactly(encoder, weights, f"{path} does not fit region_encoder on patch tokens of width {cohort.width}")
+    load_exactly(
+        encoder,
+        without_head(encoder, weights),
+        f"{path} does not fit region_encoder on patch tokens of width {cohort.width}",
+    )
     return encoder
 
 

@@ -18,7 +18,7 @@ from slpd.models.pooling import add_pool, pooled
 from slpd.models.published_names import timm_names
 from slpd.models.region_encoder import positions_for
 from slpd.models.sharpness import sharpness
-from slpd.models.weights import fault_of_shape, load_exactly, refuse_misfit
+from slpd.models.weights import fault_of_shape, load_exactly, refuse_misfit, without_head
 from slpd.settings.slides import PatchEncoderSettings as Settings
 
 POSITIONS = "pos_embed"  # timm's name, and HIPT's
@@ -183,7 +183,7 @@ def build_model(settings: Settings, device: str = "cpu") -> nn.Module:
         with torch.random.fork_rng(devices=[]), torch.device(device):
             torch.manual_seed(settings.seed)
             arguments = layers_by_name(given)
-            model: nn.Module = timm.create_model(settings.model, pretrained=False, num_classes=0, **arguments)
+            model: nn.Module = timm.create_model(settings.model, pretrained=False, **{"num_classes": 0} | arguments)
             add_pool(model, settings.pooling)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
@@ -251,7 +251,7 @@ def refuse_other_weights(model: nn.Module, shapes: Mapping[str, Tensor]) -> None
 
 def fitted_to(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Published weights under the model's names, with positions for its grid."""
-    fitted, expected = timm_names(weights), model.state_dict()
+    fitted, expected = without_head(model, timm_names(weights)), model.state_dict()
     if POSITIONS in fitted and POSITIONS in expected:
         fitted[POSITIONS] = resize_positions(fitted[POSITIONS], expected[POSITIONS])
     return fitted

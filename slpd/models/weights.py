@@ -8,11 +8,18 @@ from torch import Tensor, nn
 from slpd.errors import UserError
 
 INITIAL_STD = 0.02  # DINO
+HEAD = "head."  # projection head of DINO, classifier of timm: most encoders end before it
 
 
 def draw_truncated_normal(parameter: Tensor, generator: torch.Generator) -> None:
     """Fill with a normal of std 0.02, cut at ±2 (which hardly ever happens)."""
     nn.init.trunc_normal_(parameter, std=INITIAL_STD, generator=generator)
+
+
+def without_head(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights, less those of a head that the model does not have."""
+    expected = model.state_dict()
+    return {name: tensor for name, tensor in weights.items() if name in expected or not name.startswith(HEAD)}
 
 
 def load_exactly(model: nn.Module, weights: Mapping[str, Tensor], misfit: str) -> None:

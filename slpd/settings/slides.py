@@ -50,7 +50,8 @@ class PatchEncoderSettings(Section):
     model: str = Field(description="timm model name, or local-dir: and a folder with the config.json of timm's hub")
     # Sorted by name, so that another order in the config repeats nothing.
     arguments: Annotated[dict[str, Any], AfterValidator(lambda given: dict(sorted(given.items())))] = Field(
-        description="keyword arguments of timm.create_model; layers by their names in timm.layers or torch.nn"
+        description="keyword arguments of timm.create_model; layers by their names in timm.layers or torch.nn;"
+        " num_classes: a token is what the last, linear layer gives"
     )
     pooling: Literal["model", "class_and_mean", "attention"] = Field(
         description="patch token. model: what the timm model gives; class_and_mean: class token, then mean of the"

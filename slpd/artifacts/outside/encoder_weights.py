@@ -12,14 +12,12 @@ from torch import Tensor
 from slpd.artifacts.learned.encoder_file import is_safetensors
 from slpd.errors import UserError
 
-HEAD = "head."  # projection head of DINO, classifier of timm: the encoder ends before it
-
 
 def read_encoder_weights(path: Path, sha256: str | None, source: str, shapes_alone: bool = False) -> dict[str, Tensor]:
     """Tensors by their names in the encoder, on the CPU. Runs no code from the file.
 
     Of a checkpoint of DINO (HIPT's `vit256_small_dino.pth` and `vit4k_xs_dino.pth`, SLPD's `checkpoint.pth`) the
-    entry `teacher` is taken; the prefixes `module.` and `backbone.` and the head are left out.
+    entry `teacher` is taken; the prefixes `module.` and `backbone.` are left out.
 
     Args:
         path: The file.
@@ -48,8 +46,7 @@ def read_encoder_weights(path: Path, sha256: str | None, source: str, shapes_alo
         if short_name in by_name:
             raise UserError(f"{source} {path}: holds {short_name} twice, with and without a prefix; get the right file")
         by_name[short_name] = tensor
-    kept = {name: tensor for name, tensor in by_name.items() if not name.startswith(HEAD)}
-    return {name: tensor.to("meta") for name, tensor in kept.items()} if shapes_alone else kept
+    return {name: tensor.to("meta") for name, tensor in by_name.items()} if shapes_alone else by_name
 
 
 def reason(error: Exception) -> str:
