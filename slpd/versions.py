@@ -39,7 +39,7 @@ RESULT_VERSIONS: dict[str, int] = {
     "compare_subgroups": 2,
     "measure_robustness": 1,
     "make_table": 5,
-    "make_report": 4,
+    "make_report": 5,
 }
 
 TRAINED_WITH = {"faiss-cpu", "faiss-gpu", "numpy", "torch"}
