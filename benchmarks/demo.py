@@ -1,9 +1,9 @@
 """Does the demo hold on other draws of its cohort? DINO and SLPD on fresh cohorts of config/demo_cohort.yaml.
 
-A seed is a fresh cohort, fresh weights of both encoders and fresh folds, with the settings of config/demo.yaml. Slides
-are drawn as `make_cohort` draws them, and their regions encoded as `encode_patches` does, without the files in between:
-no JPEG, no faulty slides, and regions are taken where the drawing has tissue. Training and tests are the pipeline's own
-stages. docs/demo.md keeps what came out.
+A seed is a fresh cohort, fresh weights of the region encoder and fresh folds, with the settings of config/demo.yaml.
+Slides are drawn as `make_cohort` draws them, and their regions encoded as `encode_patches` does, without the files in
+between: no JPEG, no faulty slides, and regions are taken where the drawing has tissue. Training and tests are the
+pipeline's own stages. docs/demo.md keeps what came out.
 """
 
 import argparse
@@ -34,7 +34,9 @@ from slpd.models.patch_encoder import PatchEncoder
 from slpd.report.stability import stability
 from slpd.settings.experiment import Experiment
 from slpd.settings.load import load_experiment
+from slpd.settings.slides import Regions
 from slpd.settings.synthetic import ProceduralCohort
+from slpd.stages.encode_patches import read_weights
 from slpd.synthetic.phenotypes import NAMES
 from slpd.synthetic.procedural import DRAWN_MPP
 from slpd.synthetic.procedural_cohort import paint_procedural, plan_procedural
@@ -50,7 +52,7 @@ def experiment_of(seed: int, changes: Mapping[str, Any]) -> Experiment:
     """The demo's experiment with other seeds and changes, on a sheet whose label column is called `label`."""
     config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     update_config(config, yaml.safe_load((FOLDER / "demo.yaml").read_text(encoding="utf-8")))
-    update_config(config, {"training": {"seed": seed}, "patch_encoder": {"seed": seed}, "tables": []})
+    update_config(config, {"training": {"seed": seed}, "tables": []})
     update_config(config, changes)
     config["variants"] = [variant for variant in config["variants"] if variant["name"] in TRAINED]
     (task,) = config["tasks"]
@@ -65,17 +67,16 @@ def cohort_of(seed: int, drawn: Mapping[str, Any]) -> ProceduralCohort:
     return ProceduralCohort.model_validate(config | plain | drawn)
 
 
-def draw_slides(cohort: ProceduralCohort, experiment: Experiment) -> tuple[list[Slide], list[str]]:
+def draw_slides(cohort: ProceduralCohort, regions: Regions, encoder: PatchEncoder) -> tuple[list[Slide], list[str]]:
     """The slides with the tokens and the known kinds of their regions, and the scanner of each."""
-    encoder = PatchEncoder(experiment.patch_encoder, None, experiment.jobs.batch_patches)
-    side, slides, scanners = experiment.regions.region_px, [], []
+    side, slides, scanners = regions.region_px, [], []
     for planned in plan_procedural(cohort):
         rgb, squares = paint_procedural(cohort, planned)
         tissue = np.array([(s.x_lv0 + s.side_lv0 / 2, s.y_lv0 + s.side_lv0 / 2) for s in squares])
         corners = [
             corner
             for corner in np.argwhere(np.ones((rgb.shape[0] // side, rgb.shape[1] // side)))[:, ::-1] * side
-            if tissue_share(corner, side, tissue, squares[0].side_lv0) >= experiment.regions.min_tissue
+            if tissue_share(corner, side, tissue, squares[0].side_lv0) >= regions.min_tissue
         ]
         tokens = [encoder.encode(np.ascontiguousarray(cut(rgb, corner, side)), DRAWN_MPP).tokens for corner in corners]
         kinds = [NAMES.index(kind) for kind in region_kinds(np.array(corners), side, squares)]
@@ -108,7 +109,8 @@ def run_seed(seed: int, drawn: Mapping[str, Any], changes: Mapping[str, Any]) ->
     devices.THREADS = 1  # processes beside each other, a core each
     torch.set_num_threads(1)
     started, experiment = time.monotonic(), experiment_of(seed, changes)
-    slides, scanners = draw_slides(cohort_of(seed, drawn), experiment)
+    encoder = PatchEncoder(experiment.patch_encoder, read_weights(experiment.patch_encoder), 1024)
+    slides, scanners = draw_slides(cohort_of(seed, drawn), experiment.regions, encoder)
     labels = [slide.label for slide in slides]
     result: Result = {"seed": seed, "regions": sum(len(slide.regions) for slide in slides), "variants": {}}
     with tempfile.TemporaryDirectory(prefix="demo-") as folder:
@@ -128,10 +130,10 @@ def run_seed(seed: int, drawn: Mapping[str, Any], changes: Mapping[str, Any]) ->
 
 
 def moved(run: Run) -> list[float]:
-    """Median share of a slide's regions that moved between successive iterations of `slpd`."""
+    """Share of a slide's regions that moved between successive iterations of `slpd`, mean over slides."""
     history = read_iterations(run.folder / "slpd_iterations.npz")
-    medians: list[float] = np.median(stability(history.assignments, history.offsets).moved, axis=0).round(3).tolist()
-    return medians
+    means: list[float] = stability(history.assignments, history.offsets).moved.mean(axis=0).round(3).tolist()
+    return means
 
 
 def summarise(results: Sequence[Result], heads: Sequence[str]) -> dict[str, Any]:
@@ -157,7 +159,7 @@ def summarise(results: Sequence[Result], heads: Sequence[str]) -> dict[str, Any]
 def main() -> None:
     """Run the seeds; the last line is JSON with all figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13, 14, 15], help="at least two")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(11, 19)), help="at least two")
     parser.add_argument("--processes", type=int, default=2, help="seeds that run at a time, one thread each")
     parser.add_argument("--drawn", type=json.loads, default={}, help="other values of demo_cohort.yaml, as JSON")
     parser.add_argument("--changes", type=json.loads, default={}, help="other values of demo.yaml, as JSON")

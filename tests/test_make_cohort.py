@@ -201,7 +201,7 @@ def test_squares_tell_what_was_drawn(cohort: Path, rows: list[SheetRow]) -> None
     for slide, row in zip(planned, good(rows), strict=True):
         squares = known[slide.slide]
         assert {square.kind for square in squares} <= set(slide.kinds)
-        assert {square.side_lv0 for square in squares} == {round(20 / slide.mpp)}  # 20 µm
+        assert {square.side_lv0 for square in squares} == {round(21 / slide.mpp)}  # 21 µm
         with openslide.OpenSlide(row.path) as file:
             rgb = np.asarray(file.read_region((0, 0), 0, file.dimensions).convert("RGB")).astype(int)
         coloured = np.ptp(rgb, axis=2) > 15

@@ -19,6 +19,7 @@ def test_demo_gives_the_bytes_of_a_run_without_slurm(cluster: dict[str, str], tm
         (tmp_path / name).mkdir()
         (tmp_path / name / "data").symlink_to(tmp_path / "data")
         (tmp_path / name / "slurm").symlink_to(toy.ROOT / "slurm")
+        (tmp_path / name / "config").symlink_to(toy.ROOT / "config")  # the weights of the patch encoder
         (tmp_path / name / "toy.yaml").symlink_to(toy.ROOT / "config/demo.yaml")
     queue, local = start(cluster, tmp_path / "queue"), start_local(tmp_path / "local")
     finish(local, tmp_path / "local", "local.txt")

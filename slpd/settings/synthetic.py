@@ -17,6 +17,7 @@ def no_sheet_column(name: str) -> str:
 Kind = Literal["stroma", "lymphoid", "gland", "tumour", "necrosis", "fat"]
 Flaw = Literal["pen", "blur", "padding"]
 Spread = Annotated[float, Field(ge=0, le=0.5)]
+WideSpread = Annotated[float, Field(ge=0, le=1)]
 
 
 class ProceduralCohort(Section):
@@ -44,6 +45,15 @@ class ProceduralCohort(Section):
         description="how a section differs from place to place: standard deviation of the logarithm of each stain"
     )
     uneven_um: float = Field(gt=0, description="length over which these differences are correlated")
+    grain: Spread = Field(
+        description="grain of the tissue: standard deviation of the logarithm of both stains by one of its 24 waves"
+    )
+    grain_of_kinds: WideSpread = Field(
+        description="standard deviation, between kinds, of the logarithm of how strong a wave is"
+    )
+    grain_of_patients: WideSpread = Field(description="the same of one kind between patients")
+    grain_of_slides: WideSpread = Field(description="the same of all kinds between slides")
+    grain_of_parcels: WideSpread = Field(description="the same between parcels")
     stain_spread: Spread = Field(description="largest relative deviation of a slide's stain strengths")
     scanners: list[Name] = Field(min_length=1, description="column `scanner`: each has an equal share of every class")
     scanner_spread: Spread = Field(description="standard deviation of the logarithm of a scanner's optical densities")

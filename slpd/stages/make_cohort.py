@@ -34,7 +34,7 @@ from slpd.synthetic.tile_cohort import plan_tiles
 from slpd.synthetic.tile_folder import TileGroup, read_tile, read_tile_groups
 from slpd.workers import end_with_parent
 
-DRAWING = 2  # raised when a code change moves the pixels of a slide; then cohorts are drawn again
+DRAWING = 3  # raised when a code change moves the pixels of a slide; then cohorts are drawn again
 NOT_A_SLIDE_BYTES = 20_000
 
 logger = logging.getLogger(__name__)

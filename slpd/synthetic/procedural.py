@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from slpd.settings.synthetic import Kind
 from slpd.synthetic.ellipses import NO_ELLIPSES, Ellipses, stamp
+from slpd.synthetic.grain import Grain, draw_grain
 from slpd.synthetic.noise import Field, resize, smooth_noise
 from slpd.synthetic.nuclei import any_angles, fibre_angles, ring_around, scatter, shaped, value_at
 from slpd.synthetic.outline import tissue_outline
@@ -36,6 +37,7 @@ class DrawnTissue:
     parcel_um: float  # side of the squares that hold one kind each, a multiple of a cell of the tissue map
     uneven: float  # standard deviation of the logarithm of both stains over a slide, as thickness and staining vary
     uneven_um: float  # over which they are correlated
+    grain: Grain
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Canvas:
 
     tissue: Field  # 1 in tissue, 0 on glass, soft edge
     phenotype: NDArray[np.uint8]  # number of the phenotype
+    parcel: NDArray[np.intp]  # number of the parcel
     phase: Field  # fibres run along its contours, radians
 
 
@@ -65,7 +68,8 @@ def draw_slide(
     chromatin = 1 + 0.15 * smooth_noise(size_px, 1, rng)
     haematoxylin = np.maximum(haematoxylin * open_tissue, nuclei * chromatin * canvas.tissue)
     uncovered = open_tissue * (1 - np.float32(0.6) * nuclei.clip(0, 1))
-    amounts = [stain_amount * uneven(size_px, tissue, rng) for stain_amount in (haematoxylin, eosin * uncovered)]
+    grain = draw_grain(tissue.grain, canvas.phenotype, canvas.parcel, rng)
+    amounts = [grain * amount * uneven(size_px, tissue, rng) for amount in (haematoxylin, eosin * uncovered)]
     return colour(amounts[0], amounts[1], stain, rng), np.where(canvas.tissue > 0.5, canvas.phenotype, NO_KIND)
 
 
@@ -82,10 +86,12 @@ def lay_out(size_px: tuple[int, int], tissue: DrawnTissue, rng: np.random.Genera
     cells = (-(-size_px[0] // CELL_PX), -(-size_px[1] // CELL_PX))
     outline = tissue_outline(cells, tissue.fraction, rng)
     cell_um = CELL_PX * DRAWN_MPP
-    phenotype = arrange(outline, tissue.shares, tissue.territory_um / cell_um, round(tissue.parcel_um / cell_um), rng)
+    parcel_cells = round(tissue.parcel_um / cell_um)
+    phenotype = arrange(outline, tissue.shares, tissue.territory_um / cell_um, parcel_cells, rng)
     soft = resize(gaussian_filter(outline.astype(np.float32), 1), size_px)
     rows, columns = warped_places(size_px, rng)
-    return Canvas(np.clip(4 * soft - 1.5, 0, 1), phenotype[rows, columns], fibre_phase(size_px, rng))
+    parcel = rows // parcel_cells * -(-cells[1] // parcel_cells) + columns // parcel_cells
+    return Canvas(np.clip(4 * soft - 1.5, 0, 1), phenotype[rows, columns], parcel, fibre_phase(size_px, rng))
 
 
 def warped_places(size_px: tuple[int, int], rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -9,13 +9,14 @@ from PIL import Image
 from slpd.artifacts.slides.known_kinds import Square
 from slpd.settings.synthetic import Kind, ProceduralCohort
 from slpd.synthetic.flaws import add_flaw
+from slpd.synthetic.grain import N_WAVES, Grain, grain_of_kinds
 from slpd.synthetic.phenotypes import NAMES, varied
 from slpd.synthetic.planned_slide import PlannedSlide
 from slpd.synthetic.procedural import DRAWN_MPP, DrawnTissue, draw_slide
 from slpd.synthetic.seeding import named_rng
 from slpd.synthetic.stain import draw_stain, scanned
 
-SQUARE_PX = 40  # side of the squares that kinds are told by, at `DRAWN_MPP`
+SQUARE_PX = 42  # side of the squares that kinds are told by, at `DRAWN_MPP`
 Type = tuple[
     str, tuple[Kind, ...], str
 ]  # class; the pair of kinds, the more frequent first, and the common one; scanner
@@ -87,6 +88,7 @@ def paint_procedural(settings: ProceduralCohort, planned: PlannedSlide) -> tuple
     patient_rng = named_rng(settings.seed, "tissue", planned.patient)
     shares = dict(zip(planned.kinds, draw_shares(settings, patient_rng), strict=True))
     looks = varied(settings.look_spread, patient_rng)
+    rng = named_rng(settings.seed, "slide", planned.slide)
     tissue = DrawnTissue(
         settings.tissue_fraction,
         looks,
@@ -95,8 +97,8 @@ def paint_procedural(settings: ProceduralCohort, planned: PlannedSlide) -> tuple
         settings.parcel_um,
         settings.uneven_spread,
         settings.uneven_um,
+        grain_of_slide(settings, patient_rng, rng),
     )
-    rng = named_rng(settings.seed, "slide", planned.slide)
     size_px = (round(settings.height_um / DRAWN_MPP), round(settings.width_um / DRAWN_MPP))
     scanner_rng = named_rng(settings.seed, "scanner", planned.scanner)
     stain = scanned(draw_stain(settings.stain_spread, rng), settings.scanner_spread, scanner_rng)
@@ -104,6 +106,14 @@ def paint_procedural(settings: ProceduralCohort, planned: PlannedSlide) -> tuple
     if planned.flaw:
         rgb = add_flaw(rgb, planned.flaw, rng)
     return enlarged(rgb, DRAWN_MPP / planned.mpp), squares_of(kinds, planned.mpp)
+
+
+def grain_of_slide(settings: ProceduralCohort, patient: np.random.Generator, slide: np.random.Generator) -> Grain:
+    """The grain of a slide: what a kind has in all cohorts, what it has in this patient, and what the slide has."""
+    kinds = grain_of_kinds(len(NAMES), settings.grain_of_kinds)
+    kinds = kinds + patient.normal(0, settings.grain_of_patients, kinds.shape)
+    kinds = kinds + slide.normal(0, settings.grain_of_slides, N_WAVES)
+    return Grain(settings.grain, kinds, settings.grain_of_parcels)
 
 
 def squares_of(kinds: NDArray[np.uint8], mpp: float) -> list[Square]:
