@@ -81,7 +81,8 @@ def draw_slides(cohort: ProceduralCohort, regions: Regions, encoder: PatchEncode
         tokens = [encoder.encode(np.ascontiguousarray(cut(rgb, corner, side)), DRAWN_MPP).tokens for corner in corners]
         kinds = [NAMES.index(kind) for kind in region_kinds(np.array(corners), side, squares)]
         shown = tuple(NAMES.index(kind) for kind in planned.kinds)
-        slides.append(Slide(planned.slide, planned.label, shown, np.array(kinds), np.stack(tokens)))  # type: ignore[arg-type]
+        of_slide = (planned.slide, planned.label, shown, np.array(kinds), np.stack(tokens), planned.patient)
+        slides.append(Slide(*of_slide))  # type: ignore[arg-type]
         scanners.append(planned.scanner)
     return slides, scanners
 
@@ -99,9 +100,14 @@ def cut(rgb: NDArray[np.uint8], corner: NDArray[np.int64], side: int) -> NDArray
 
 
 def shared(run: Run, variant: str, values: Sequence[str]) -> float:
-    """The share of nearest slides that have the same value as their slide, in a graph that `Run.diagnose` left."""
+    """The share of nearest slides that have the same value as their slide, in a graph that `Run.diagnose` left.
+
+    Pairs of slides of one patient are left out.
+    """
     nearest = read_slide_graph(run.folder / f"{variant}_graph.npz").neighbours[:, 0]
-    return float(np.mean([values[slide] == values[neighbour] for slide, neighbour in enumerate(nearest)]))
+    patients = [slide.patient for slide in run.slides]
+    pairs = [(slide, other) for slide, other in enumerate(nearest) if patients[slide] != patients[other]]
+    return float(np.mean([values[slide] == values[other] for slide, other in pairs]))
 
 
 def run_seed(seed: int, drawn: Mapping[str, Any], changes: Mapping[str, Any]) -> Result:
@@ -132,7 +138,8 @@ def run_seed(seed: int, drawn: Mapping[str, Any], changes: Mapping[str, Any]) ->
 def moved(run: Run) -> list[float]:
     """Share of a slide's regions that moved between successive iterations of `slpd`, mean over slides."""
     history = read_iterations(run.folder / "slpd_iterations.npz")
-    means: list[float] = stability(history.assignments, history.offsets).moved.mean(axis=0).round(3).tolist()
+    moved = stability(history.assignments, history.offsets).moved
+    means: list[float] = moved[~np.isnan(moved[:, 0])].mean(axis=0).round(3).tolist()
     return means
 
 

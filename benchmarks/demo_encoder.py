@@ -1,11 +1,14 @@
 """Make the patch encoder of the demo: config/demo_patch_encoder.safetensors.
 
 Its convolutions have random weights. Its last layer is linear and fitted to patches of drawn slides, without labels: to
-the directions that adjacent patches share most, each scaled so that what they share has variance 1. The slides are of
-another seed than the demo's and those of `benchmarks.demo`.
+the directions that adjacent patches share most, each scaled so that what they share has equal variance, and all so that
+tokens have variance 1. The slides are of another seed than the demo's and those of `benchmarks.demo`.
+
+The SHA-256 that is printed belongs into config/demo.yaml.
 """
 
 import argparse
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +40,11 @@ def fitted_layer(tokens: NDArray[np.float64], width: int) -> tuple[NDArray[np.fl
     total = np.cov(centred.reshape(-1, len(mean)), rowvar=False)
     correlation, directions = eigh(shared, total + 1e-6 * np.trace(total) / len(mean) * np.eye(len(mean)))
     kept = np.argsort(-correlation)[:width]
+    if correlation[kept[-1]] <= 0:
+        raise SystemExit(f"adjacent patches share {np.count_nonzero(correlation > 0)} directions, {width} wanted")
     weight = (directions[:, kept] / np.sqrt(correlation[kept])).T
-    weight *= np.sign(weight[np.arange(width), np.abs(weight).argmax(axis=1)])[:, None]  # a direction has no sense
+    largest = weight[np.arange(width), np.abs(weight).argmax(axis=1)]
+    weight *= np.sign(largest)[:, None]  # a direction and its opposite are one
     return weight, -weight @ mean
 
 
@@ -66,6 +72,7 @@ def main() -> None:
     torch.set_num_threads(1)
     weights = fitted_weights(experiment_of(SEED, {}).patch_encoder, N_PATIENTS)
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, out)
+    print(f"{out}, sha256: {hashlib.sha256(out.read_bytes()).hexdigest()}")
 
 
 if __name__ == "__main__":

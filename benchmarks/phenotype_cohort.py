@@ -72,6 +72,7 @@ class Slide:
     phenotypes: tuple[int, int, int]  # which it shows: the pair, the more frequent one first, and a common one
     regions: NDArray[np.int64]  # (n,) the phenotype of each region
     tokens: NDArray[np.float16]  # (n, GRID * GRID, TOKEN_WIDTH)
+    patient: str = ""  # empty: one of its own
 
 
 def draw_cohort(seed: int, n_slides: int, nuisances: Nuisances) -> list[Slide]:
@@ -122,7 +123,7 @@ def write_cohort(folder: Path, slides: list[Slide]) -> tuple[Path, Path]:
         source = TokenSource(slide.name, slide.name, "drawn", "none", "none", 256, 256 * GRID, 256 * GRID, *[0.5] * 4)
         write_tokens(tokens, slide.tokens, coords_of(slide), source)
         rows.append(ManifestRow(SlideRecord(slide=slide.name, path=f"{slide.name}.svs"), tokens))
-        lines.append(f"{slide.name},{slide.name}.svs,{slide.name},0.5,{slide.label}")
+        lines.append(f"{slide.name},{slide.name}.svs,{slide.patient or slide.name},0.5,{slide.label}")
     write_manifest(manifest, rows)
     sheet.write_text("\n".join(lines) + "\n")
     return manifest, sheet

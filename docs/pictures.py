@@ -1,5 +1,6 @@
 """Take the README's pictures of a report, with Chromium: `python docs/pictures.py results/demo/report`."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -18,11 +19,13 @@ OUT = Path(__file__).parent / "pictures"
 def main(report: Path) -> None:
     """Write every picture to docs/pictures."""
     OUT.mkdir(exist_ok=True)
+    on_first_page = re.search(r"in slide (\S+):", (report / "index.html").read_text(encoding="utf-8"))
+    chosen = f"#slide={on_first_page[1]}" if on_first_page else ""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = chromium.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
         for name, (page_name, part) in PICTURES.items():
-            page.goto(sorted(report.resolve().glob(f"{page_name}*.html"))[0].as_uri())
+            page.goto(sorted(report.resolve().glob(f"{page_name}*.html"))[0].as_uri() + chosen)
             if page_name != "index":  # pages with maps say when these are drawn
                 page.wait_for_selector("html[data-ready]", state="attached")
             page.eval_on_selector(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from slpd.errors import UserError
 from slpd.models.patch_encoder import (
@@ -144,6 +145,19 @@ def test_a_head_is_left_out_unless_the_model_has_one() -> None:
     torch.testing.assert_close(given, tokens @ head["head.weight"].T + head["head.bias"], atol=0.02, rtol=0.01)
     with pytest.raises(UserError, match=r"head\.bias is missing; head\.weight is missing"):
         PatchEncoder(settings(arguments=with_layer), bare.state_dict(), 5)
+
+
+def test_a_layer_that_the_pooling_leaves_out_is_refused() -> None:
+    with pytest.raises(ValidationError, match="leaves out the layer that num_classes adds"):
+        settings(arguments=SMALL["arguments"] | {"num_classes": 3}, pooling="class_and_mean")
+
+
+def test_what_is_named_head_and_belongs_to_the_encoder_stays() -> None:
+    """ConvNeXt's last norm is `head.norm`, its classifier `head.fc`."""
+    convnext = {"model": "convnext_atto", "arguments": {"depths": [1, 1, 1, 1]}, "patch_px": 32}
+    bare = build_model(settings(**convnext))
+    classifier = {"head.fc.weight": torch.zeros(3, bare.num_features), "head.fc.bias": torch.zeros(3)}
+    load_weights(bare, bare.state_dict() | classifier)
 
 
 def test_every_misfit_is_listed(released: dict[str, torch.Tensor]) -> None:

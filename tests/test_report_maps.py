@@ -17,10 +17,10 @@ from slpd.artifacts.slides.slide_record import SlideRecord
 from slpd.evaluation.comparison import Difference
 from slpd.plots.prototype_figures import Group, draw_map
 from slpd.plots.style import COLOURS, FAINT
-from slpd.report.atlas import make_atlas, tissue_shares
+from slpd.report.atlas import make_atlas, mean_and_middle, tissue_shares
 from slpd.report.attention import PredictedCase, patch_maps, ranking, top_regions
 from slpd.report.cohort_view import CohortView, SlideView, cohort_data, column, places_on_sheet
-from slpd.report.findings import sentence_of
+from slpd.report.findings import sentence_of, settled
 from slpd.report.graph_browser import conclusion, in_words, mean_distance, slide_links
 from slpd.report.nearest_regions import nearest_regions, prototype_distances
 from slpd.report.palette import OTHER, SERIES_COLOURS, series_colour
@@ -38,6 +38,26 @@ def groupings(seed: int, steps: int = 4, groups: int = 3) -> np.ndarray:
 def fewest_moved(before: np.ndarray, after: np.ndarray, groups: int) -> float:
     """All renumberings, one by one."""
     return min(float(np.mean(np.array(names)[before] != after)) for names in permutations(range(groups)))
+
+
+def test_movement_is_told_by_the_mean_over_slides_that_have_prototypes() -> None:
+    """Of 21 slides one has none, and one alone moves: a median would not show it."""
+    moved = np.zeros((22, 2))
+    moved[3], moved[5] = math.nan, (0.84, 0.42)
+    told = mean_and_middle(moved)
+    assert told["mean"].tolist() == [0.04, 0.02]
+    assert (told["low"] == 0).all()
+    assert (told["high"] == 0).all()
+    moved[7:10] = 0.5  # now 4 of 21 move
+    assert mean_and_middle(moved)["high"].tolist() == [0.5, 0.5]
+    assert "4.0 % of a slide's regions moved" in settled("slpd", told["mean"])
+    assert "2.0 % between the last two" in settled("slpd", told["mean"])
+
+
+def test_prototypes_that_were_never_renewed_are_said_not_to_have_been() -> None:
+    told = mean_and_middle(np.zeros((5, 0)))
+    assert {name: len(values) for name, values in told.items()} == {"low": 0, "mean": 0, "high": 0}
+    assert settled("slpd", told["mean"]) == "Prototypes of slpd were not renewed."
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -17,7 +17,7 @@ def draw_stability(steps: Sequence[str], moved: Mapping[str, NDArray[np.float64]
 
     Args:
         steps: The iteration that each of the T values leads to.
-        moved: `mean`, and `low` and `high`, between which most slides are, (T,) each.
+        moved: `mean`, and `low` and `high`, between which the middle 90 % of slides are, (T,) each.
     """
     figure = Figure(figsize=(5.2, 2.6))
     axes = figure.subplots()

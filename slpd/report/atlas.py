@@ -94,20 +94,20 @@ def atlas_data(view: CohortView, atlas: Atlas, points: Sequence[MappedPrototype]
         },
         "stability": {
             "steps": atlas.steps,
-            **over_slides(atlas.movement.moved),
-            "rand": mean(atlas.movement.rand_index),
+            **mean_and_middle(atlas.movement.moved),
+            "rand": mean_over_slides(atlas.movement.rand_index),
         },
     }
 
 
-def over_slides(values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+def mean_and_middle(values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """Mean over slides of (S, T) values, and the ends of the middle 90 % of slides; nan left out."""
     known = values[~np.isnan(values).all(1)]
     low, high = np.quantile(known, [0.05, 0.95], axis=0).round(4) if len(known) else np.zeros((2, 0))
-    return {"low": low, "mean": mean(values), "high": high}
+    return {"low": low, "mean": mean_over_slides(values), "high": high}
 
 
-def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def mean_over_slides(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The mean over slides of (S, T) values, nan left out."""
     known = values[~np.isnan(values).all(1)]
     return np.asarray(known.mean(0).round(4) if len(known) else np.zeros(0))

@@ -56,8 +56,8 @@ def settled(variant: str, moved: NDArray[np.float64]) -> str:
     if not len(moved):
         return f"Prototypes of {variant} were not renewed."
     return (
-        f"Prototypes of {variant}: {100 * moved[0]:.1f} % of a slide's regions moved to another one at the first"
-        f" renewal, {100 * moved[-1]:.1f} % at the last (mean over slides)."
+        f"Prototypes of {variant}: {100 * moved[0]:.1f} % of a slide's regions moved to another one between the"
+        f" first two groupings, {100 * moved[-1]:.1f} % between the last two (mean over slides)."
     )
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from slpd.artifacts.slides.region_pictures import n_columns, place_of
 from slpd.plots.prototype_figures import draw_map
-from slpd.report.atlas import Atlas, mean
+from slpd.report.atlas import Atlas, mean_over_slides
 from slpd.report.cohort_view import CohortView
 from slpd.report.findings import agreeing, mean_agreement, settled
 from slpd.report.graph_browser import conclusion, in_words
@@ -33,12 +33,13 @@ def make_front(site: Site, results: VariantResults, atlas: Atlas) -> Front:
     """Write its pictures, within `plots.style.drawing()`."""
     view, name = results.view, f"{results.view.cohort}-{results.variant}"
     agreement = mean_agreement(atlas.agreement)
-    prototypes = settled(results.variant, mean(atlas.movement.moved))
+    prototypes = settled(results.variant, mean_over_slides(atlas.movement.moved))
     if len(agreement):
         prototypes = f"{prototypes} {agreeing(agreement)}"
     tested = [in_words(test) for test in results.tests if test.column in view.classes]
     graph = " ".join([conclusion(results.tests, view.classes), *tested])
-    slide = next((n for n, s in enumerate(view.slides) if s.n_pictures and atlas.prototypes.kept[n]), None)
+    pictured = [n for n, about in enumerate(view.slides) if about.n_pictures and atlas.prototypes.kept[n]]
+    slide = max(pictured, key=np.diff(view.offsets).__getitem__, default=None)  # with the most regions
     sheet, about = ("", "") if slide is None else write_sheet(site, view, atlas, slide, name)
     return Front(results.variant, [prototypes, graph], slide_map(site, results, name), sheet, about)
 

@@ -14,7 +14,7 @@ from slpd.report.atlas import (
     agreement_rows,
     atlas_data,
     make_atlas,
-    over_slides,
+    mean_and_middle,
     prototype_rows,
     region_rows,
     slide_prototypes,
@@ -152,7 +152,7 @@ def write_atlas(site: Site, results: VariantResults, atlas: Atlas) -> None:
 
 def stability_figure(site: Site, results: VariantResults, atlas: Atlas, csv: str) -> FigureBlock:
     """The figure of how prototypes settled."""
-    figure = draw_stability(atlas.steps, over_slides(atlas.movement.moved))
+    figure = draw_stability(atlas.steps, mean_and_middle(atlas.movement.moved))
     about = "Share of a slide's regions that moved to another prototype, after matching; mean and middle 90 % of slides"
     name = f"stability-{results.view.cohort}-{results.variant}"
     return site.write_figure(name, figure, "How prototypes settled", about, csv)

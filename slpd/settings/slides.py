@@ -91,6 +91,13 @@ class PatchEncoderSettings(Section):
         return self.sha256 or f"{RANDOM}{self.seed}"
 
     @model_validator(mode="after")
+    def linear_layer_is_used(self) -> "PatchEncoderSettings":
+        """Other poolings take their tokens before the model's last layer."""
+        if self.arguments.get("num_classes") and self.pooling != "model":
+            raise ValueError(f"pooling {self.pooling} leaves out the layer that num_classes adds; set pooling: model")
+        return self
+
+    @model_validator(mode="after")
     def weights_are_identified(self) -> "PatchEncoderSettings":
         """A checkpoint comes with its hash, random weights without one."""
         if (self.checkpoint is None) != (self.sha256 is None):

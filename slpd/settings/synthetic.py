@@ -17,7 +17,7 @@ def no_sheet_column(name: str) -> str:
 Kind = Literal["stroma", "lymphoid", "gland", "tumour", "necrosis", "fat"]
 Flaw = Literal["pen", "blur", "padding"]
 Spread = Annotated[float, Field(ge=0, le=0.5)]
-WideSpread = Annotated[float, Field(ge=0, le=1)]
+WideSpread = Annotated[float, Field(ge=0, le=1)]  # of strengths, which do not change how much stain there is
 
 
 class ProceduralCohort(Section):

@@ -64,7 +64,7 @@ def waves() -> NDArray[np.float32]:
     rng, found = named_rng(0, "waves"), []
     for length in LENGTHS_PX:
         for turn in np.arange(N_DIRECTIONS) * np.pi / N_DIRECTIONS:
-            away = np.angle(np.exp(2j * (direction - turn))) / 2  # from the wave's direction, which has no sense
+            away = np.angle(np.exp(2j * (direction - turn))) / 2  # from the wave's direction; its opposite is the same
             passed = np.exp(-np.square(np.log2(frequency * length) / OCTAVES) / 2 - np.square(away / RADIANS) / 2)
             noise = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((TILE_PX, TILE_PX))) * passed)
             found.append((noise / noise.std()).astype(np.float32))

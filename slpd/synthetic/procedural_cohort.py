@@ -110,10 +110,10 @@ def paint_procedural(settings: ProceduralCohort, planned: PlannedSlide) -> tuple
 
 def grain_of_slide(settings: ProceduralCohort, patient: np.random.Generator, slide: np.random.Generator) -> Grain:
     """The grain of a slide: what a kind has in all cohorts, what it has in this patient, and what the slide has."""
-    kinds = grain_of_kinds(len(NAMES), settings.grain_of_kinds)
-    kinds = kinds + patient.normal(0, settings.grain_of_patients, kinds.shape)
-    kinds = kinds + slide.normal(0, settings.grain_of_slides, N_WAVES)
-    return Grain(settings.grain, kinds, settings.grain_of_parcels)
+    in_all = grain_of_kinds(len(NAMES), settings.grain_of_kinds)
+    in_patient = patient.normal(0, settings.grain_of_patients, in_all.shape)
+    in_slide = slide.normal(0, settings.grain_of_slides, N_WAVES)
+    return Grain(settings.grain, in_all + in_patient + in_slide, settings.grain_of_parcels)
 
 
 def squares_of(kinds: NDArray[np.uint8], mpp: float) -> list[Square]:
