@@ -67,6 +67,10 @@ def test_spreadsheet_export_is_read(tmp_path: Path) -> None:
         ("A,a.svs,P\0,,x\n", r"line 2: a control character in column 'patient' \('P\\x00'\); remove it"),
         ("A,a\0.svs,P,,x\n", r"line 2: a control character in column 'path'"),
         ("A,a.svs,\u200b,,x\n", r"patient '\\u200b' cannot be seen \(1 slides, A\); write the id of every patient"),
+        (
+            "A,a.svs,M\u00fc,,x\nB,b.svs,Mu\u0308,,x\n",
+            r"patients 'M\\xfc' and 'Mu\\u0308' are one, written in two ways",
+        ),
         ("", r"no slides; write one line per slide"),
     ],
 )
