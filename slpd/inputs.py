@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from slpd.artifacts.slides.dicom_header import series_of
 from slpd.artifacts.slides.known_kinds import read_known_kinds
 from slpd.artifacts.slides.sheet import SheetRow, mask_by_pattern, read_sheet
 from slpd.artifacts.slides.slide_files import SINGLE, whole_slide_file
-from slpd.artifacts.slides.spelling import SEPARATORS, barcode, groups, likely_date, likely_key
+from slpd.artifacts.slides.spelling import SEPARATORS, barcode, groups, likely_date, likely_key, look_alike
 from slpd.errors import UserError, first_of
 from slpd.evaluation.external import external_slides
 from slpd.evaluation.imported_folds import absent_text, import_folds
@@ -153,7 +154,7 @@ def refuse_unreadable(absent: str, where: str, path: Path) -> None:
     try:
         is_file = stat.S_ISREG(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{absent}{dangling(path)}") from None
+        raise UserError(f"{absent}{dangling(path) or twin(path)}") from None
     except OSError as error:
         raise UserError(f"{where}: {path}: {error.strerror}; get access to it") from error
     if not is_file:
@@ -165,6 +166,13 @@ def refuse_unreadable(absent: str, where: str, path: Path) -> None:
 def dangling(path: Path) -> str:
     """The target of a broken link."""
     return f" (it is a link to {path.readlink()}, which is gone)" if path.is_symlink() else ""
+
+
+def twin(path: Path) -> str:
+    """The file beside an absent one that looks as if it had its name, as those that were copied from a Macintosh."""
+    with suppress(OSError):  # the folder is no better
+        return look_alike(path.name, [other.name for other in path.parent.iterdir()])
+    return ""
 
 
 def refuse_shared_files(path: str, rows: Sequence[SheetRow], entries: Sequence[Path]) -> None:

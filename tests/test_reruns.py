@@ -31,6 +31,7 @@ from slpd.versions import RESULT_VERSIONS
 pytestmark = pytest.mark.workflow
 
 CONFIG = rerun_table.start_config()
+ON_SLIDES = ["segment_tissue", "tile_regions", "encode_patches"]  # those on slides that others depend on
 COMPARED = ["compare_subgroups", "measure_robustness"]  # by columns of the sheet
 ENCODER = "results/toy/cohorts/toy/variants/slpd/encoder/region_encoder.safetensors"
 
@@ -350,11 +351,17 @@ def test_what_leaves_the_used_slides_as_they_are_trains_nothing(finished: Path, 
         *(results / "tasks/dx/slpd/knn").glob("*"),
     ]
     before = {path: path.stat().st_mtime_ns for path in trained}
+    logs = {path: path.stat().st_mtime_ns for path in (folder / "logs/toy").rglob("*.log")}
     targets = [str(path.relative_to(folder)) for path in trained if path.name in ("bags.h5", "predictions.csv")]
     run = toy.snakemake(folder, *PROFILE, *targets)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "jobs are left out: what they read is what it was" in run.stdout + run.stderr
     assert {path: path.stat().st_mtime_ns for path in trained} == before
+    ran = [path for path, time in logs.items() if path.stat().st_mtime_ns != time]
+    stages_run = Counter(path.relative_to(folder / "logs/toy").parts[0] for path in ran)
+    assert stages_run == dict.fromkeys([*ON_SLIDES, "check_cohort", "cohort_manifest", "split_folds"], 1)
+    (encoding,) = (path for path in ran if "encode_patches" in path.parts)
+    assert encoding.read_text().count(": unchanged") == 9, "the one job that asks for a GPU encodes nothing"
     manifest = (results / "cohorts/toy/slides.csv").read_text()
     assert "\ns10,slides/s10.tiff,failed," in manifest and "\ns9," not in manifest
     # Another label, and a file that a killed run has not ended: these are made again, and nothing else.
@@ -498,6 +505,25 @@ def test_plan_of_a_finished_experiment_uses_its_own_benchmarks(finished: Path) -
     slides, blocks = 2, 4 + 2  # cluster, link and distil as one, in two iterations of slpd; without link, of intra
     trained, in_the_head = 2, 3  # cluster and link once more, of both; collect_iterations of three variants
     assert submitted == jobs - slides - blocks - trained - in_the_head
+
+
+def test_a_plan_says_once_what_a_run_may_leave_out(
+    finished: Path, tmp_path: Path, make_slide: toy.MakeSlide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slide less, which may or may not have been used; not where all is asked for, or nothing is there yet."""
+    said = "those that only follow cohort_manifest and split_folds may be left out"
+    monkeypatch.chdir(finished)
+    with changed(finished / "slides.csv", ("s9,slides/s9.tiff,p9,,b,b,10,1,0,1,5\n", "")):
+        edited = make_plan(["--configfile", str(finished / "toy.yaml")], finished)
+    lines = list(costs.table(edited))
+    assert lines[-1] == f"of these jobs, {said}"
+    assert sum("left out" in line for line in lines) == 1
+    assert next(report(edited.jobs)).endswith(f"; {said}")
+    everything = make_plan(["--configfile", str(finished / "toy.yaml"), "--forceall"], finished)
+    toy.make_toy(tmp_path, make_slide)
+    monkeypatch.chdir(tmp_path)
+    for new in (everything, make_plan(["--configfile", str(tmp_path / "toy.yaml")], tmp_path)):
+        assert not any("left out" in line for line in [*costs.table(new), *report(new.jobs)])
 
 
 def test_plan_of_a_new_experiment_is_estimated_from_the_sizes_of_its_slides(

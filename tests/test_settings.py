@@ -11,7 +11,7 @@ import yaml
 from snakemake.utils import update_config
 
 from slpd.errors import UserError
-from slpd.settings.load import load_experiment
+from slpd.settings.load import load_experiment, refuse_repeated_keys
 from slpd.settings.recipe import Recipe
 from slpd.settings.training import INTRA, SELF
 
@@ -196,6 +196,28 @@ def test_fault_is_refused_in_one_line_that_names_it(fault: str) -> None:
         load_experiment(config)
     assert "\n" not in str(refusal.value)
     assert re.search(message, str(refusal.value)), str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("variants: []\ntables: []\nvariants: [{name: a}]\n", "line 3: variants is there twice"),
+        ("training:\n  epochs: 3\n  seed: 0\n  epochs: 4\n", "line 4: epochs is there twice"),
+        ("heads: [{name: a, kind: knn}, {name: b, k: 1, k: 2}]\n", "line 1: k is there twice"),
+        ("heads: [{name: a}, {name: b}]\ntraining: {seed: 0}\nname: c\n", ""),
+        ("", ""),
+        ("a:\n\tb: 1\n", ""),  # Snakemake says what is wrong
+        ("a: M\udcfcller\n", ""),  # Latin-1
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    """YAML takes the last value, and the first would be lost without a word."""
+    (tmp_path / "mine.yaml").write_text(text, errors="surrogateescape")
+    if message:
+        with pytest.raises(UserError, match=rf"mine\.yaml, {message}; keep one$"):
+            refuse_repeated_keys([tmp_path / "mine.yaml"])
+    else:
+        refuse_repeated_keys([tmp_path / "mine.yaml", tmp_path / "absent.yaml"])
 
 
 def test_missing_section_is_named() -> None:

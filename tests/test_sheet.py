@@ -47,7 +47,7 @@ def test_spreadsheet_export_is_read(tmp_path: Path) -> None:
     [
         ("../a,a.svs,P,,x\n", r"line 2: slide id '\.\./a' is not a safe file name; use letters"),
         ("a b,a.svs,P,,x\n", r"slide id 'a b' is not a safe file name"),
-        ("a\x07,a.svs,P,,x\n", r"slide id 'a\\x07' is not a safe file name"),
+        ("a\x07,a.svs,P,,x\n", r"a control character in column 'slide'"),
         (".hidden,a.svs,P,,x\n", r"'\.hidden' is not a safe file name"),
         ("-n,a.svs,P,,x\n", r"'-n' is not a safe file name"),
         ("ä,a.svs,P,,x\n", r"'ä' is not a safe file name"),
@@ -64,12 +64,30 @@ def test_spreadsheet_export_is_read(tmp_path: Path) -> None:
         ("A,a.svs,P,0.5,x,y\n", r"line 2: more or fewer cells than the header"),
         ('A,a.svs,P,,"5 mm\nB,b.svs,P,,x\n', r"line 3: .*close every quote"),
         ('A,a.svs,P,,"5 mm\nB,b.svs,P,,x"\n', r"a line break in column 'diagnosis', as an open quote makes one"),
+        ("A,a.svs,P\0,,x\n", r"line 2: a control character in column 'patient' \('P\\x00'\); remove it"),
+        ("A,a\0.svs,P,,x\n", r"line 2: a control character in column 'path'"),
+        ("A,a.svs,\u200b,,x\n", r"patient '\\u200b' cannot be seen \(1 slides, A\); write the id of every patient"),
+        (
+            "A,a.svs,M\u00fc,,x\nB,b.svs,Mu\u0308,,x\n",
+            r"patients 'M\\xfc' and 'Mu\\u0308' are one, written in two ways",
+        ),
         ("", r"no slides; write one line per slide"),
     ],
 )
 def test_bad_line_is_refused(tmp_path: Path, lines: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         read_sheet(write(tmp_path / "s.csv", HEADER + lines))
+
+
+@pytest.mark.parametrize("text", ["", "\n", "\ufeff\r\n"])
+def test_an_empty_file_is_named_as_such(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match=r"s\.csv: it is empty; a cohort sheet has the columns slide, path"):
+        read_sheet(write(tmp_path / "s.csv", text))
+
+
+def test_empty_columns_of_a_spreadsheet_are_named_as_such(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"s\.csv: 2 columns have no name; name them, or remove them if they are empty"):
+        read_sheet(write(tmp_path / "s.csv", "slide,path,patient,mpp,,\nA,a.svs,P,,,\n"))
 
 
 def test_missing_column_and_missing_sheet_are_named(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_file_that_is_twice_in_a_series_changes_no_pixel(tmp_path: Path) -> No
         assert np.array_equal(slide.read_region(128, 256, plan), once)
 
 
-def test_other_folders_are_refused_with_the_file_to_give(tmp_path: Path) -> None:
+def test_other_folders_are_refused_with_the_file_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "mirax").mkdir()
     (tmp_path / "mirax.mrxs").touch()
@@ -109,17 +109,25 @@ def test_other_folders_are_refused_with_the_file_to_give(tmp_path: Path) -> None
     ]:
         with pytest.raises(UserError, match=message):
             check_files("sheet.csv", sheet(tmp_path / name))
+    (tmp_path / "v1.2").mkdir()
+    (tmp_path / "v1.2.mrxs").touch()
+    monkeypatch.chdir(tmp_path / "export")
+    for name, message in [("../v1.2", r"give the file, as \.\./v1\.2\.mrxs"), (".", r"give the file, as a\.svs")]:
+        with pytest.raises(UserError, match=f"slide s0: {name} is a folder, {message}"):
+            check_files("sheet.csv", sheet(Path(name)))
 
 
 def test_files_that_are_gone_or_none_are_refused_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "link.svs").symlink_to("gone.svs")
     (tmp_path / "loop.svs").symlink_to("loop.svs")
     (tmp_path / "a.svs").touch()
+    (tmp_path / "Mu\u0308ller.svs").touch()  # as a Macintosh writes it
     for path, message in [
         (tmp_path / "absent.svs", r"slide s0: no file .*absent\.svs; correct the path or remove the line$"),
         (tmp_path / "link.svs", r"no file .*link\.svs; correct .* \(it is a link to gone\.svs, which is gone\)"),
         (tmp_path / "a.svs" / "b.svs", r"no file .*a\.svs/b\.svs"),
         (tmp_path / "loop.svs", r"slide s0: .*loop\.svs: Too many levels of symbolic links"),
+        (tmp_path / "M\u00fcller.svs", r"only looks like 'Mu\\u0308ller\.svs': it is 'M\\xfcller\.svs'\)$"),
         (Path("/dev/null"), r"/dev/null is no file"),
     ]:
         with pytest.raises(UserError, match=message):

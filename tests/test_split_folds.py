@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import zipfile
 from collections import Counter
 from itertools import combinations
@@ -162,6 +163,19 @@ def test_labels_are_checked_by_name() -> None:
         labelled_slides(task_of(generated()), [*rows, wrong])
     with pytest.raises(UserError, match=r"no label column 'class' .* label columns are: stage"):
         labelled_slides(task_of(generated()), [SheetRow("s1", "s1.svs", "p1", None, {"stage": "A"})])
+
+
+def test_labels_that_only_look_alike_are_told_apart() -> None:
+    """One letter of two characters, as a Macintosh writes it, and a character without width."""
+    for label in ("Mu\u0308ller", "M\u00fcller\u200b"):
+        row = SheetRow("s3", "s3.svs", "p3", None, {"class": label})
+        with pytest.raises(UserError, match=re.escape(f"(it only looks like 'M\\xfcller': it is {label!a})")):
+            labelled_slides(task_of(generated(), ("M\u00fcller", "B")), [row])
+    row = SheetRow("s3", "s3.svs", "p3", None, {"class\u200b": "A"})
+    with pytest.raises(
+        UserError, match=re.escape("are: class\u200b (it only looks like 'class\\u200b': it is 'class')")
+    ):
+        labelled_slides(task_of(generated()), [row])
 
 
 def test_folds_survive_the_file(tmp_path: Path) -> None:

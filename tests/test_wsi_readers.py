@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openslide
 import pytest
 import tifffile
 from hypothesis import HealthCheck, Phase, given, settings
@@ -15,6 +16,7 @@ from slpd.errors import SlideError
 from slpd.geometry.read_plan import ReadPlan, plan_read
 from slpd.wsi import Reader, Slide, UnreadableRegion
 from slpd.wsi.reading_process import NURSERY
+from slpd.wsi.tiff_levels import tiff_structure
 
 pytestmark = pytest.mark.slides
 
@@ -420,6 +422,38 @@ def test_a_cucim_that_crashes_costs_only_the_trial(
         Slide("s", path, None, "cucim")
 
 
+def odd_levels(make_slide: MakeSlide, path: Path, tissue: Pixels) -> Path:
+    """A slide whose second level has a downsample of 3.005: OpenSlide reads it between its pixels."""
+    return make_slide(path, np.pad(tissue, ((0, 1), (0, 1), (0, 0)), "edge"), levels=(1, 3))
+
+
+@pytest.mark.parametrize("y_and_x", [(1, 1), (1, 62), (62, 1), (62, 62), None])
+def test_a_cucim_with_another_pixel_between_openslides_is_not_trusted(
+    tmp_path: Path, make_slide: MakeSlide, tissue: Pixels, stand_in: Callable[[str], None], y_and_x: tuple[int, int]
+) -> None:
+    """Of a tile of 64 px all but the outermost pixels are compared, which are mixed with those of other tiles."""
+    stand_in(ALMOST.format(y_and_x=y_and_x))
+    with Slide("s", odd_levels(make_slide, tmp_path / "s.tiff", tissue), None) as slide:
+        if y_and_x is None:
+            assert (slide.reader, slide.reader_reason) == ("cucim", "equal to OpenSlide, tiles compared: 10")
+        else:
+            assert slide.reader == "openslide"
+            assert slide.reader_reason.startswith("cuCIM and OpenSlide differ at level 1, x ")
+
+
+def test_tiles_are_compared_though_those_around_them_are_damaged(
+    tmp_path: Path, make_slide: MakeSlide, tissue: Pixels
+) -> None:
+    """Where OpenSlide reads between pixels, no tile is decoded that is not compared: that took three times as long."""
+    path = odd_levels(make_slide, tmp_path / "s.tiff", tissue)
+    with openslide.OpenSlide(path) as plain:
+        telling = tiff_structure(path, plain.level_dimensions).levels[1].telling_tiles()
+    for row, column in set(np.ndindex(3, 4)) - set(telling):
+        damage(path, noise, 4 * row + column, level=1)
+    with Slide("s", path, None) as slide:
+        assert (slide.reader, slide.reader_reason) == ("cucim", "equal to OpenSlide, tiles compared: 10")
+
+
 IMPOSTOR = """
 import numpy as np
 class CuImage:
@@ -427,6 +461,22 @@ class CuImage:
     cache = staticmethod(lambda kind: None)
     def __init__(self, path): pass
     def read_region(self, place, size, level, num_workers): return np.zeros((size[1], size[0], 3), np.uint8)
+"""
+ALMOST = """  # the levels' pixels; of the second level, one pixel of each tile is another
+import numpy as np, tifffile
+class CuImage:
+    cache = staticmethod(lambda kind: None)
+    def __init__(self, path):
+        self._levels = [tifffile.imread(path, key=key) for key in (0, 1)]
+        if {y_and_x}:
+            y, x = {y_and_x}
+            self._levels[1][y::64, x::64] += 128
+        self.resolutions = {{"level_dimensions": [level.shape[1::-1] for level in self._levels]}}
+    def read_region(self, place, size, level, num_workers):
+        pixels = self._levels[level]
+        downsample = np.mean(np.divide(self._levels[0].shape[:2], pixels.shape[:2]))
+        left, top = (int(length / downsample) for length in place)
+        return pixels[top : top + size[1], left : left + size[0]]
 """
 
 

@@ -5,12 +5,14 @@ in which line a quote is missing.
 """
 
 import csv
+import re
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
 from slpd.errors import UserError
 
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # nothing that people write, and a path must not have the first
 Line = tuple[int, dict[str, str]]  # line number in the file; column -> cell, stripped
 
 
@@ -54,20 +56,24 @@ def read_text(path: Path, what: str, columns: Sequence[str]) -> str:
 
 
 def check_header(path: Path, what: str, columns: Sequence[str], header: Sequence[str]) -> None:
-    """Refuse a header in which a column is missing or repeated."""
+    """Refuse a header in which a column is missing, repeated or, as a spreadsheet's empty ones, without a name."""
+    if not header:
+        raise UserError(f"{path}: it is empty; a {what} has the columns {', '.join(columns)}, separated by commas")
     for column in columns:
         if column not in header:
             raise UserError(
                 f"{path}: no column {column!r}; a {what} has the columns {', '.join(columns)}, separated by commas;"
                 f" found: {' | '.join(header)}"
             )
+    if (n_empty := header.count("")) > 1:
+        raise UserError(f"{path}: {n_empty} columns have no name; name them, or remove them if they are empty")
     for column in header:
         if header.count(column) > 1:
             raise UserError(f"{path}: column {column!r} is there twice; keep one")
 
 
 def checked_cells(path: Path, line: int, cells: dict[str, str]) -> dict[str, str]:
-    """The cells of a line, stripped. Refuses another number of cells than the header has, and line breaks in a cell."""
+    """The cells of a line, stripped. Refuses another number of cells than the header has, and control characters."""
     if None in cells or None in cells.values():
         raise UserError(f"{path}, line {line}: more or fewer cells than the header has; check commas and quotes")
     for column, cell in cells.items():
@@ -75,4 +81,6 @@ def checked_cells(path: Path, line: int, cells: dict[str, str]) -> dict[str, str
             raise UserError(
                 f"{path}, line {line}: a line break in column {column!r}, as an open quote makes one; remove it"
             )
+        if CONTROL.search(cell):
+            raise UserError(f"{path}, line {line}: a control character in column {column!r} ({cell!r}); remove it")
     return {column: cell.strip() for column, cell in cells.items()}

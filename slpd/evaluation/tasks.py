@@ -13,6 +13,7 @@ from statistics import fmean
 from slpd.analysis.slide_properties import column_value
 from slpd.artifacts.evaluation.folds import LabelledSlide
 from slpd.artifacts.slides.sheet import SheetRow
+from slpd.artifacts.slides.spelling import look_alike
 from slpd.errors import UserError
 from slpd.evaluation.preserved_sites import check_sites
 from slpd.settings.evaluation import ClassTask, GeneratedFolds, RegressionTask, SurvivalTask, TaskSettings
@@ -41,7 +42,7 @@ def labelled_slide(task: TaskSettings, row: SheetRow) -> LabelledSlide | None:
             columns = ", ".join(row.labels) or "none"
             raise UserError(
                 f"task {task.name}: no label column {column!r} in the sheet of cohort {task.cohort};"
-                f" its label columns are: {columns}"
+                f" its label columns are: {columns}{look_alike(column, row.labels)}"
             )
     site = site_of(task, row)
     if isinstance(task, SurvivalTask):
@@ -58,6 +59,7 @@ def labelled_slide(task: TaskSettings, row: SheetRow) -> LabelledSlide | None:
         raise UserError(
             f"task {task.name}: slide {row.slide} has {task.label} {label!r}, not one of"
             f" {', '.join(task.classes)}; correct it, add the class to the task, or leave the cell empty"
+            f"{look_alike(label, task.classes)}"
         )
     return LabelledSlide(row.slide, row.patient, label, site=site) if label else None
 

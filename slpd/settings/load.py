@@ -1,8 +1,11 @@
 """Loads a config: checks keys, types and ranges, and how its parts fit together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from slpd.errors import UserError
@@ -49,6 +52,34 @@ def load_experiment(config: Mapping[str, Any]) -> Experiment:
             check_level(experiment, cohort, variant)
             check_crops(experiment, cohort, variant)
     return experiment
+
+
+def refuse_repeated_keys(files: Iterable[Path]) -> None:
+    """Refuse a key that stands twice in one place of a config: YAML takes the last value and says nothing.
+
+    Files that are not here, or no YAML, are for Snakemake to refuse.
+    """
+    for path in files:
+        with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
+            for mapping in mappings(yaml.compose(path.read_text(encoding="utf-8"))):
+                keys: set[str] = set()
+                for key, _ in mapping.value:
+                    if key.value in keys:
+                        line = key.start_mark.line + 1
+                        raise UserError(f"{path}, line {line}: {key.value} is there twice; keep one")
+                    keys.add(key.value)
+
+
+def mappings(node: yaml.Node | None) -> Iterator[yaml.MappingNode]:
+    """All mappings of a YAML document, the outer ones first."""
+    inner: Iterable[yaml.Node] = ()
+    if isinstance(node, yaml.MappingNode):
+        yield node
+        inner = (value for _, value in node.value)
+    elif isinstance(node, yaml.SequenceNode):
+        inner = node.value
+    for child in inner:
+        yield from mappings(child)
 
 
 def check_seeds(experiment: Experiment) -> None:

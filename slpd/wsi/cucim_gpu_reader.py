@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slpd.wsi.cucim_reader import CucimReader, interpolate
+from slpd.wsi.cucim_reader import CucimReader, Pixels
 from slpd.wsi.openslide_reader import OpenSlideReader
 from slpd.wsi.tiff_levels import TileCheck, UnsuitableError, refuse_other_than_jpeg
 from slpd.wsi.tolerance import STATED, are_near
@@ -68,12 +68,9 @@ class CucimGpuReader(CucimReader):
         pixels: NDArray[np.uint8] = cupy.asnumpy(part)
         return pixels
 
-    def _agree(self, pixels: NDArray[np.uint8], expected: NDArray[np.uint8], across: float, down: float) -> bool:
-        if across == down == 0:
-            return are_near(pixels, expected)
-        inner = (slice(1, -1), slice(1, -1))
-        shifted = interpolate(interpolate(pixels.astype(np.float32), down), across, axis=1)[inner]
-        return not shifted.size or are_near(shifted, expected[inner])
+    def _agree(self, pixels: Pixels, expected: NDArray[np.uint8], rounding: int) -> bool:
+        """Within the tolerance, which is wider than rounding."""
+        return are_near(pixels, expected)
 
 
 def load_decoders() -> None:

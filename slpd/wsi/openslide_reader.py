@@ -70,10 +70,13 @@ class OpenSlideReader:
             piece = pixels[y : y + PIECE_ROWS, x : x + PIECE_COLUMNS]
             piece[:] = self._read_piece(level, left + x, top + y, piece.shape[1], piece.shape[0])
 
-        corners = product(range(0, height, PIECE_ROWS), range(0, width, PIECE_COLUMNS))
+        corners = list(product(range(0, height, PIECE_ROWS), range(0, width, PIECE_COLUMNS)))
         try:
-            with ThreadPoolExecutor(self.threads) as pool:
-                list(pool.map(read_piece, corners))
+            if len(corners) == 1:  # a thread takes half as long as a tile
+                read_piece(corners[0])
+            else:
+                with ThreadPoolExecutor(self.threads) as pool:
+                    list(pool.map(read_piece, corners))
         except openslide.OpenSlideError as error:
             raise UnreadableTileError(self._locate(level, left, top, width, height, str(error))) from error
         lost = self.holes.fill(self, Part(level, left, top, left + width, top + height), pixels) if self.holes else None

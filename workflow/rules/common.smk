@@ -40,7 +40,7 @@ from slpd.errors import UserError
 from slpd.inputs import check_inputs, read_sheets
 from slpd.layout import OF_OTHER, SLIDE_FILES, Layout, logs_of, results_of
 from slpd.report.sources import comparison_files, report_files, without_vectors
-from slpd.settings.load import load_experiment
+from slpd.settings.load import load_experiment, refuse_repeated_keys
 from slpd.settings.recipe import Recipe, VectorRecipe
 from slpd.versions import RESULT_VERSIONS
 
@@ -55,6 +55,7 @@ def whole_config():
 
 
 try:
+    refuse_repeated_keys(map(Path, workflow.configfiles))
     EXPERIMENT = load_experiment(whole_config())
     # Cohort -> slide -> row of its sheet. Jobs of a cluster parse the workflow too. They do not repeat the checks of the
     # head process: thousands of files on a network file system.

@@ -18,7 +18,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from planning import Plan, PlannedJob, connected, make_plan, shared_jobs
+from planning import Plan, PlannedJob, connected, make_plan, shared_jobs, spared
 
 from slpd.artifacts.slides.finished_slide import read_batch
 from slpd.artifacts.slides.sheet import SheetRow
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def table(plan: Plan) -> Iterator[str]:
-    """A line per stage, and the sum."""
+    """A line per stage, the sum, and what a run may leave out."""
     yield f"{'stage':18}{'jobs':>7}{'submitted':>11}{'GPU-h':>9}{'CPU-h':>9}{'disk':>10}{'files':>9}  from"
     total, submitted = Cost(), submissions(plan)
     for rule in dict.fromkeys(job.rule for job in plan.jobs):
@@ -63,6 +63,8 @@ def table(plan: Plan) -> Iterator[str]:
         total += cost
         yield line(rule, cost, submitted[rule], source)
     yield line("all", total, str(sum(int(count) for count in submitted.values() if count.isdigit())), "")
+    if unless := spared(plan.jobs):
+        yield f"of these jobs, {unless}"
 
 
 def submissions(plan: Plan) -> dict[str, str]:

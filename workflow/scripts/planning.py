@@ -61,6 +61,14 @@ class PlannedJob:
         return list(self.reasons) == ["input files updated by another job"]
 
 
+def spared(jobs: Sequence[PlannedJob]) -> str:
+    """Which of the jobs a run may leave out, in words; empty: it surely runs all."""
+    renewed = (job.rule for job in jobs if job.decides and (job.gone or MISSING not in job.reasons))
+    deciding = " and ".join(dict.fromkeys(renewed))
+    follow = deciding and any(job.follows for job in jobs)
+    return f"those that only follow {deciding} may be left out" if follow else ""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a run would do."""

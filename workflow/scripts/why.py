@@ -12,7 +12,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from planning import MISSING, PlannedJob, planned_jobs
+from planning import MISSING, PlannedJob, planned_jobs, spared
 
 from slpd.errors import first_of
 from slpd.settings.experiment import Experiment
@@ -32,9 +32,7 @@ def main() -> None:
 
 def report(jobs: Sequence[PlannedJob]) -> Iterator[str]:
     """A line per stage, in order, with its causes."""
-    deciding = list(dict.fromkeys(job.rule for job in jobs if job.decides))
-    unless = f"; those that only follow {' and '.join(deciding)} may be left out" if deciding else ""
-    yield f"{len(jobs)} job{'s' * (len(jobs) > 1)} would run{unless}"
+    yield "; ".join(filter(None, [f"{len(jobs)} job{'s' * (len(jobs) > 1)} would run", spared(jobs)]))
     for rule in dict.fromkeys(job.rule for job in jobs):
         of_rule = [job for job in jobs if job.rule == rule]
         causes = alike_in_one([cause for job in of_rule for cause in causes_of(job)])

@@ -153,7 +153,7 @@ def refuse_two_spellings(path: Path, rows: list[SheetRow]) -> None:
     """Refuse a patient that is written in two ways: folds would part its slides."""
     same = groups((row.patient for row in rows), sure_key)
     if same:
-        pairs = first_of([f"{first!r} and {second!r}" for first, second, *_ in same], NAMED)
+        pairs = first_of([f"{first!a} and {second!a}" for first, second, *_ in same], NAMED)
         raise UserError(f"{path}: patients {pairs} are one, written in two ways; write every patient in one way")
 
 

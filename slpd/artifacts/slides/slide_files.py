@@ -59,7 +59,7 @@ def slide_file(path: Path) -> Path:
     if len(series) == 1:
         return next(iter(series.values()))[0]
     if not series:
-        likely = [file for file in (path.with_suffix(MIRAX), *sorted(path.iterdir())) if is_likely(file)]
+        likely = [file for file in (path.parent / f"{path.name}{MIRAX}", *sorted(path.iterdir())) if is_likely(file)]
         remedy = f"give the file, as {likely[0]}" if likely else "and holds no slide; give the slide's file"
         raise UserError(f"{path} is a folder, {remedy}")
     examples = " or ".join(str(files[0]) for files in list(series.values())[:2])

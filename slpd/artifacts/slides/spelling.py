@@ -30,6 +30,8 @@ UUID = re.compile(r"\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.IGNORECASE
 
 def no_id(text: str) -> str:
     """Why a text cannot be an id, or nothing."""
+    if not visible_text(text):
+        return "cannot be seen"
     if visible_text(text).lower() in NO_ID:
         return "stands for no id"
     if ROUNDED.fullmatch(text):
@@ -52,6 +54,12 @@ def visible_text(text: str) -> str:
     """A text without what cannot be seen: characters without width, and other forms of the same letters."""
     normal = unicodedata.normalize("NFKC", text)
     return "".join(letter for letter in normal if unicodedata.category(letter) != "Cf").strip(" '\"")
+
+
+def look_alike(text: str, others: Iterable[str]) -> str:
+    """A remark on one of the others that looks like a text and has other characters; empty: there is none."""
+    twin = next((other for other in others if other != text and visible_text(other) == visible_text(text)), None)
+    return "" if twin is None else f" (it only looks like {twin!a}: it is {text!a})"
 
 
 def barcode(text: str) -> str:
