@@ -34,7 +34,6 @@ from slpd.models.patch_encoder import PatchEncoder
 from slpd.report.stability import stability
 from slpd.settings.experiment import Experiment
 from slpd.settings.load import load_experiment
-from slpd.settings.slides import Regions
 from slpd.settings.synthetic import ProceduralCohort
 from slpd.stages.encode_patches import read_weights
 from slpd.synthetic.phenotypes import NAMES
@@ -43,6 +42,9 @@ from slpd.synthetic.procedural_cohort import paint_procedural, plan_procedural
 from slpd.training import devices
 
 FOLDER = CONFIG.parent
+# Least share of a region that is drawn as tissue. Squares with half of glass count as glass: with 0.75, as many regions are
+# taken as `tile_regions` takes with a `min_tissue` of 0.95.
+DRAWN_TISSUE = 0.75
 TRAINED = ("dino", "slpd")
 ROWS = ("vit256_mean", "random", *TRAINED)
 DIFFERENCES = (("slpd", "dino"), ("slpd", "vit256_mean"), ("slpd", "random"), ("dino", "random"))
@@ -67,16 +69,16 @@ def cohort_of(seed: int, drawn: Mapping[str, Any]) -> ProceduralCohort:
     return ProceduralCohort.model_validate(config | plain | drawn)
 
 
-def draw_slides(cohort: ProceduralCohort, regions: Regions, encoder: PatchEncoder) -> tuple[list[Slide], list[str]]:
-    """The slides with the tokens and the known kinds of their regions, and the scanner of each."""
-    side, slides, scanners = regions.region_px, [], []
+def draw_slides(cohort: ProceduralCohort, side: int, encoder: PatchEncoder) -> tuple[list[Slide], list[str]]:
+    """The slides with tokens and known kinds of their regions of `side` pixels, and the scanner of each."""
+    slides, scanners = [], []
     for planned in plan_procedural(cohort):
         rgb, squares = paint_procedural(cohort, planned)
         tissue = np.array([(s.x_lv0 + s.side_lv0 / 2, s.y_lv0 + s.side_lv0 / 2) for s in squares])
         corners = [
             corner
             for corner in np.argwhere(np.ones((rgb.shape[0] // side, rgb.shape[1] // side)))[:, ::-1] * side
-            if tissue_share(corner, side, tissue, squares[0].side_lv0) >= regions.min_tissue
+            if tissue_share(corner, side, tissue, squares[0].side_lv0) >= DRAWN_TISSUE
         ]
         tokens = [encoder.encode(np.ascontiguousarray(cut(rgb, corner, side)), DRAWN_MPP).tokens for corner in corners]
         kinds = [NAMES.index(kind) for kind in region_kinds(np.array(corners), side, squares)]
@@ -116,7 +118,7 @@ def run_seed(seed: int, drawn: Mapping[str, Any], changes: Mapping[str, Any]) ->
     torch.set_num_threads(1)
     started, experiment = time.monotonic(), experiment_of(seed, changes)
     encoder = PatchEncoder(experiment.patch_encoder, read_weights(experiment.patch_encoder), 1024)
-    slides, scanners = draw_slides(cohort_of(seed, drawn), experiment.regions, encoder)
+    slides, scanners = draw_slides(cohort_of(seed, drawn), experiment.regions.region_px, encoder)
     labels = [slide.label for slide in slides]
     result: Result = {"seed": seed, "regions": sum(len(slide.regions) for slide in slides), "variants": {}}
     with tempfile.TemporaryDirectory(prefix="demo-") as folder:

@@ -55,7 +55,7 @@ def fitted_weights(settings: PatchEncoderSettings, n_patients: int) -> dict[str,
         update={"arguments": settings.arguments | {"num_classes": 0}, "checkpoint": None, "sha256": None}
     )
     drawn = cohort_of(SEED, {"patients_per_class": n_patients, "second_slides_per_class": 0})
-    slides, _ = draw_slides(drawn, experiment_of(SEED, {}).regions, PatchEncoder(bare, None, 1024))
+    slides, _ = draw_slides(drawn, experiment_of(SEED, {}).regions.region_px, PatchEncoder(bare, None, 1024))
     tokens = np.concatenate([slide.tokens for slide in slides]).astype(np.float64)  # (R, P, D)
     side = round(tokens.shape[1] ** 0.5)
     weight, bias = fitted_layer(tokens.reshape(-1, side, side, tokens.shape[2]), width)
