@@ -42,8 +42,8 @@ from slpd.synthetic.procedural_cohort import paint_procedural, plan_procedural
 from slpd.training import devices
 
 FOLDER = CONFIG.parent
-# Least share of a region that is drawn as tissue. Squares that are half glass count as glass: with 0.75, as many regions
-# are taken as `tile_regions` takes with a `min_tissue` of 0.95.
+# Least share of a region that is drawn as tissue. Squares that are half glass count as glass: with 0.75, about as many
+# regions are taken as `tile_regions` takes with a `min_tissue` of 0.95.
 DRAWN_TISSUE = 0.75
 TRAINED = ("dino", "slpd")
 ROWS = ("vit256_mean", "random", *TRAINED)
