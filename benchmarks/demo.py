@@ -31,6 +31,7 @@ from slpd.analysis.kind_agreement import region_kinds
 from slpd.artifacts.learned.iteration_history import read_iterations
 from slpd.artifacts.learned.slide_graph_file import read_slide_graph
 from slpd.models.patch_encoder import PatchEncoder
+from slpd.report.atlas import mean_over_slides
 from slpd.report.stability import stability
 from slpd.settings.experiment import Experiment
 from slpd.settings.load import load_experiment
@@ -140,8 +141,7 @@ def run_seed(seed: int, drawn: Mapping[str, Any], changes: Mapping[str, Any]) ->
 def moved(run: Run) -> list[float]:
     """Share of a slide's regions that moved between successive iterations of `slpd`, mean over slides."""
     history = read_iterations(run.folder / "slpd_iterations.npz")
-    moved = stability(history.assignments, history.offsets).moved
-    means: list[float] = moved[~np.isnan(moved[:, 0])].mean(axis=0).round(3).tolist()
+    means: list[float] = mean_over_slides(stability(history.assignments, history.offsets).moved).round(3).tolist()
     return means
 
 

@@ -48,13 +48,13 @@ def fitted_layer(tokens: NDArray[np.float64], width: int) -> tuple[NDArray[np.fl
     return weight, -weight @ mean
 
 
-def fitted_weights(settings: PatchEncoderSettings, n_patients: int) -> dict[str, torch.Tensor]:
-    """State dict of the demo's patch encoder, from the slides of `n_patients` of each class."""
+def fitted_weights(settings: PatchEncoderSettings) -> dict[str, torch.Tensor]:
+    """State dict of the demo's patch encoder, from the slides of `N_PATIENTS` of each class."""
     width = settings.arguments["num_classes"]
     bare = settings.model_copy(
         update={"arguments": settings.arguments | {"num_classes": 0}, "checkpoint": None, "sha256": None}
     )
-    drawn = cohort_of(SEED, {"patients_per_class": n_patients, "second_slides_per_class": 0})
+    drawn = cohort_of(SEED, {"patients_per_class": N_PATIENTS, "second_slides_per_class": 0})
     slides, _ = draw_slides(drawn, experiment_of(SEED, {}).regions.region_px, PatchEncoder(bare, None, 1024))
     tokens = np.concatenate([slide.tokens for slide in slides]).astype(np.float64)  # (R, P, D)
     side = round(tokens.shape[1] ** 0.5)
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FITTED, help="file of the weights")
     out: Path = parser.parse_args().out
     torch.set_num_threads(1)
-    weights = fitted_weights(experiment_of(SEED, {}).patch_encoder, N_PATIENTS)
+    weights = fitted_weights(experiment_of(SEED, {}).patch_encoder)
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, out)
     print(f"{out}, sha256: {hashlib.sha256(out.read_bytes()).hexdigest()}")
 

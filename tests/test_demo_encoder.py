@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.demo import experiment_of
-from benchmarks.demo_encoder import N_PATIENTS, fitted_layer, fitted_weights
+from benchmarks.demo_encoder import fitted_layer, fitted_weights
 from slpd.models.patch_encoder import PatchEncoder
 from slpd.stages.encode_patches import read_weights
 
@@ -35,7 +35,7 @@ def test_the_file_is_what_the_program_makes() -> None:
     settings = experiment_of(0, {}).patch_encoder
     stored = read_weights(settings)
     assert stored is not None
-    made = fitted_weights(settings, N_PATIENTS)
+    made = fitted_weights(settings)
     patches = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (200, 3, 24, 24), dtype=np.uint8))
     with torch.inference_mode():
         tokens = [PatchEncoder(settings, weights, 200).forward(patches) for weights in (stored, made)]

@@ -43,15 +43,17 @@ def draw_grain(grain: Grain, kind: NDArray[np.uint8], parcel: NDArray[np.intp], 
         parcel: (H, W) number of the parcel, from 0.
         rng: Source of the parcels' own grain, and of where the waves begin.
     """
-    of_parcels = rng.normal(0, grain.parcels, (int(parcel.max()) + 1, N_WAVES))
+    n_parcels = int(parcel.max()) + 1
+    of_parcels = rng.normal(0, grain.parcels, (n_parcels, N_WAVES))
     strengths = np.minimum(grain.strength * np.exp(grain.kinds[:, None] + of_parcels), STRONGEST)  # (K, P, N_WAVES)
+    place = kind.astype(np.intp) * n_parcels + parcel  # of a kind and a parcel, in one index for all waves
     rows, columns = [
         (np.arange(length) + start) % TILE_PX
         for length, start in zip(kind.shape, rng.integers(TILE_PX, size=2), strict=True)
     ]
     logarithm = np.zeros(kind.shape, np.float32)
-    for wave, of_wave in zip(waves(), np.moveaxis(strengths, -1, 0).astype(np.float32), strict=True):
-        logarithm += of_wave[kind, parcel] * wave[rows][:, columns]
+    for wave, of_wave in zip(waves(), strengths.reshape(-1, N_WAVES).T.astype(np.float32), strict=True):
+        logarithm += of_wave[place] * wave[rows][:, columns]
     return np.asarray(np.exp(logarithm))
 
 
