@@ -200,19 +200,22 @@ def step_report(recipe: Recipe) -> Report:
     learner = recipe.learner()
     step = recipe.step_of(learner)
     learner.shares.records = learner.teacher_vectors.records = False
-    happened = after_warm_up(step)
+    warm_up(step)
+    happened = happened_in(step)
     peak = torch.cuda.max_memory_allocated()
     torch.cuda.empty_cache()
     held = torch.cuda.memory_reserved()
     with traffic() as moved:
         step()
     learner.shares.records = learner.teacher_vectors.records = True
-    replayed = summary(after_warm_up(step))
+    in_warm_up = warm_up(step)
+    replayed = summary(happened_in(step))
     torch.cuda.empty_cache()
     recorded = torch.cuda.memory_reserved() - held
     return {
         **summary(happened),
         **{f"replayed_{name}": replayed[name] for name in ("waits", "pageable_copies", "launches", "graph_launches")},
+        "recorded_events": sum(entry.times for entry in in_warm_up if entry.name == "recorded external event"),
         "bytes": sum(moved.values()),
         "peak_bytes": peak,
         "recorded_bytes": recorded,  # what recordings hold
@@ -222,10 +225,16 @@ def step_report(recipe: Recipe) -> Report:
     }
 
 
-def after_warm_up(step: Callable[[], Tensor]) -> list[Counted]:
-    """What a step does after those that warmed it up, and recorded it; where it may not wait for the device."""
+def warm_up(step: Callable[[], Tensor]) -> list[Counted]:
+    """What the steps do that warm a step up, and record it."""
+    reset()
     for _ in range(WARM_UP):
         step()
+    return counted()
+
+
+def happened_in(step: Callable[[], Tensor]) -> list[Counted]:
+    """What a step does, where it may not wait for the device."""
     torch.cuda.reset_peak_memory_stats()
     torch.cuda.set_sync_debug_mode("error")
     reset()

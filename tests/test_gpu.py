@@ -123,6 +123,22 @@ def test_recorded_steps_are_those_that_are_not(dtype: torch.dtype, caplog: pytes
     assert apart < 1e-3 * moved
 
 
+@pytest.mark.parametrize("records", [False, True])
+def test_the_last_layers_gradient_can_be_read_while_others_are_computed(records: bool) -> None:
+    """Several processes begin to sum it then. A stream that waits for it alone reads what it has at the end."""
+    learner, batches = learner_on(CUDA, torch.float32), batches_on(CUDA)
+    learner.shares.records = learner.teacher_vectors.records = records
+    for epoch in range(6):  # the fourth is recorded
+        learner.gradients.begin()
+        learner.find_gradients(batch_at(batches, epoch, 0))
+        with learner.gradients.once_ready():
+            early = learner.gradients.last_layer.clone()
+            read = torch.cuda.current_stream().record_event()
+        torch.cuda.current_stream().wait_event(read)
+        assert torch.equal(early, learner.gradients.last_layer)
+        assert early.any()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_a_step_never_makes_the_host_wait(dtype: torch.dtype) -> None:
     learner, batches = learner_on(CUDA, dtype), batches_on(CUDA)

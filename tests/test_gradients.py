@@ -45,3 +45,13 @@ def test_backward_adds_to_what_is_there_until_the_next_beginning() -> None:
             (p * gradient).sum().backward()
     for p, gradient in zip(parameters, once, strict=True):
         assert torch.equal(p.grad, 2 * gradient)
+
+
+def test_the_last_layer_and_the_others_are_all_gradients() -> None:
+    """Each is summed over processes by itself."""
+    parameters, gradients = drawn()
+    gradients.others.mul_(2)
+    gradients.last_layer.mul_(3)
+    _, expected = drawn()
+    for p, view in zip(parameters, expected.views, strict=True):
+        assert torch.equal(p.grad, (3 if p is parameters[-1] else 2) * view)

@@ -188,6 +188,25 @@ def test_the_gradient_is_that_of_the_loss_written_in_one_piece(regions_at_once: 
     torch.testing.assert_close(norm, whole.norm(), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("regions_at_once", [1, 3, 8])
+def test_the_last_layers_gradient_is_ready_before_the_others_are(
+    monkeypatch: pytest.MonkeyPatch, regions_at_once: int
+) -> None:
+    """Several processes begin to sum it then, so nothing may be added to it afterwards."""
+    learner = well_scaled(make_learner(regions_at_once=regions_at_once))
+    then = []
+    monkeypatch.setattr(
+        learner.gradients,
+        "last_layer_is_ready",
+        lambda: then.append([view.clone() for view in learner.gradients.views]),
+    )
+    learner.gradients.begin()
+    learner.find_gradients(batch_at(make_batches(), 0, 0))
+    (early,), weight = then, learner.student.head.last_layer.weight_v
+    for (name, p), before in zip(learner.student.named_parameters(), early, strict=True):
+        assert torch.equal(before, p.grad) == (p is weight), name
+
+
 def test_every_step_and_epoch_draws_other_crops() -> None:
     """Of regions that are all alike."""
     batches = make_batches()

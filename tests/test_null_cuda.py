@@ -49,6 +49,11 @@ def test_a_replayed_step_costs_the_host_little(compiled: dict[str, Any]) -> None
     assert compiled["replayed_launches"] <= 150
 
 
+def test_the_last_layers_gradient_can_be_waited_for_within_a_recording(compiled: dict[str, Any]) -> None:
+    """By the sum over processes, which is not recorded."""
+    assert compiled["recorded_events"] == 1
+
+
 def test_networks_and_loss_compile_whole_and_once(compiled: dict[str, Any]) -> None:
     """The student for two sizes of views, the teacher for one, the loss for targets without and with prototypes."""
     assert (compiled["graph_breaks"], compiled["graphs"]) == (0, 5)

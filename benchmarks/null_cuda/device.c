@@ -358,6 +358,10 @@ int cudaGraphInstantiateWithFlags(void **ready, void *graph, unsigned long long 
 int cudaGraphLaunch(void *ready, void *stream) { return count("launch of a graph", 0), 0; }
 int cudaEventCreate(void **event) { return new_handle(event); }
 int cudaEventCreateWithFlags(void **event, unsigned flags) { return new_handle(event); }
+int cudaEventRecordWithFlags(void *event, void *stream, unsigned flags) {
+    if (flags) count("external event", 0);
+    return 0;
+}
 int cudaEventElapsedTime(float *ms, void *from, void *to) { return *ms = 1, 0; }
 int cudaStreamSynchronize(void *stream) { return count("wait for a stream", 0), 0; }
 int cudaDeviceSynchronize(void) { return count("wait for the device", 0), 0; }

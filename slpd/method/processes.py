@@ -1,5 +1,6 @@
 """Several training processes: sums over them, and this one's index. A single process sums to the value itself."""
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch.distributed as dist
@@ -18,9 +19,13 @@ def process_index() -> int:
 
 def sum_over_processes(value: Tensor) -> Tensor:
     """The sum of `value` over all processes, in place, the same on each."""
-    if dist.is_initialized():
-        dist.all_reduce(value)
+    begin_sum_over_processes(value)()
     return value
+
+
+def begin_sum_over_processes(value: Tensor) -> Callable[[], object]:
+    """Begin what `sum_over_processes` does, and return what waits for its end."""
+    return dist.all_reduce(value, async_op=True).wait if dist.is_initialized() else lambda: None
 
 
 Value = TypeVar("Value")

@@ -1,17 +1,25 @@
-"""The gradients of a network in one piece of memory, so that a few operations act on all of them."""
+"""The gradients of a network in one piece of memory, so that a few operations act on all of them.
 
-from collections.abc import Iterable
+On the way back the last layer comes first. With 65,536 outputs it has two thirds of all values, so several processes
+sum its gradient while each still computes the others.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from slpd.method.processes import sum_over_processes
+from slpd.method.processes import begin_sum_over_processes, sum_over_processes
 
 ROW = 1024  # values; every tensor's gradient starts a new row, padded with zeros
 
 
 class Gradients:
-    """(rows, ROW) float32, of which the gradient of every parameter is a view."""
+    """(rows, ROW) float32, of which the gradient of every parameter is a view.
+
+    The last parameter is the last layer's weight.
+    """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self.parameters = list(parameters)
@@ -23,6 +31,11 @@ class Gradients:
             rows.view(-1)[: p.numel()].view_as(p)
             for rows, p in zip(torch.split(self.rows, lengths), self.parameters, strict=True)
         ]
+        self.others, self.last_layer = torch.split(self.rows, [len(self.rows) - lengths[-1], lengths[-1]])
+        cuda = device.type == "cuda"
+        # External: recorded in a CUDA graph too, it can be waited for outside it.
+        self.ready = torch.cuda.Event(external=True) if cuda else None  # type: ignore[no-untyped-call]
+        self.beside = torch.cuda.Stream(device) if cuda else None  # type: ignore[no-untyped-call]
 
     def begin(self) -> None:
         """Set all to 0; what is computed next is added."""
@@ -30,9 +43,27 @@ class Gradients:
         for p, view in zip(self.parameters, self.views, strict=True):
             p.grad = view
 
+    def last_layer_is_ready(self) -> None:
+        """Say that nothing of this step will be added to the last layer's gradient."""
+        if self.ready is not None:
+            self.ready.record()
+
     def sum_over_processes(self) -> None:
-        """Make them those of all processes."""
-        sum_over_processes(self.rows)
+        """Make them those of all processes; the last layer's from when it was ready, the others from now."""
+        with self.once_ready():
+            wait_for_last_layer = begin_sum_over_processes(self.last_layer)
+        sum_over_processes(self.others)
+        wait_for_last_layer()
+
+    @contextmanager
+    def once_ready(self) -> Iterator[None]:
+        """What a GPU is given in the block waits for the last layer's gradient alone. A CPU has it already."""
+        if self.ready is None or self.beside is None:
+            yield
+            return
+        with torch.cuda.stream(self.beside):
+            self.beside.wait_event(self.ready)
+            yield
 
     def norms(self) -> Tensor:
         """(parameters,) the norm of each tensor."""

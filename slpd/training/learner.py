@@ -152,14 +152,16 @@ class Learner:
         return torch.stack([values[name] for name in STEP_METRICS])
 
     def find_gradients(self, batch: ViewBatch) -> dict[str, Tensor]:
-        """Add the gradients of this process's share to the student's.
+        """Add the gradients of the whole batch to the student's.
 
         Returns:
             Name -> what the loss gives for the whole batch.
         """
         targets = self.targets(batch)
         goals = self.loss.goals(targets, self.last_layer(self.teacher))
-        summed = sum_over_processes(self.shares((batch.global_views, batch.local_views), goals).clone())
+        shares = self.shares((batch.global_views, batch.local_views), goals).clone()
+        self.gradients.sum_over_processes()  # before other sums, which would wait for all of the way back
+        summed = sum_over_processes(shares)
         return dict(zip(LOSS_METRICS, summed, strict=True)) | {"feature_spread": feature_spread(targets[SELF])}
 
     def add_gradients(self, views: Sequence[Views], goals: Goals) -> Tensor:
@@ -179,13 +181,15 @@ class Learner:
         lengths = student.inverse_lengths.detach().requires_grad_()  # all parts add to its gradient, which goes on once
         shares = []
         for part in self.parts(views[0]):
-            vectors = self.student_vectors([some.of_regions(part) for some in views])  # (V, b, D)
+            made = self.student_vectors([some.of_regions(part) for some in views])  # (V, b, D)
+            vectors = made.detach().requires_grad_()
             values = self.loss(vectors, goals.of_regions(part), student._replace(inverse_lengths=lengths), teacher)
             torch.autograd.backward(self.precision.scaler.scale(values["loss"]))
+            if part.stop >= views[0].tokens.shape[1]:
+                go_back(student.inverse_lengths, lengths.grad)
+                self.gradients.last_layer_is_ready()
+            go_back(made, vectors.grad)
             shares.append(torch.stack([values[name].detach() for name in LOSS_METRICS]))
-        assert lengths.grad is not None, "every part has added to it"
-        # As a product: a given gradient's shape would be compared by torch's symbols, half a second of imports.
-        torch.autograd.backward((student.inverse_lengths * lengths.grad).sum())
         return torch.stack(shares).sum(dim=0)
 
     def last_layer(self, network: Network) -> LastLayer:
@@ -230,12 +234,11 @@ class Learner:
 
     @torch.no_grad()
     def finish_gradients(self, freeze_last_layer: bool) -> Tensor:
-        """Sum over processes, clip each tensor by its own norm, freeze the last layer.
+        """Clip each tensor by its own norm, freeze the last layer.
 
         Returns:
             () the norm of all of them before clipping; not finite where scaled gradients overflowed.
         """
-        self.gradients.sum_over_processes()
         self.precision.scaler.unscale_(self.optimiser)
         norms = self.gradients.norms()
         self.gradients.multiply((self.training.clip_norm / (norms + 1e-6)).clamp(max=1))
@@ -247,6 +250,13 @@ class Learner:
         """Teacher = momentum * teacher + (1 - momentum) * student."""
         average = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
         average(list(self.teacher.parameters()), list(self.student.parameters()), 0)
+
+
+def go_back(value: Tensor, gradient: Tensor | None) -> None:
+    """Add to the gradients of the parameters that `value` was made of, from its own."""
+    assert gradient is not None, "the loss depends on it"
+    # As a product: a given gradient's shape would be compared by torch's symbols, half a second of imports.
+    torch.autograd.backward((value * gradient).sum())
 
 
 def feature_spread(targets: Targets) -> Tensor:
