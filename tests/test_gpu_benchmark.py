@@ -9,7 +9,9 @@ import pytest
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[1]
-WITH_FIGURES = {"environment", "ceilings", "training", "numbers", "readers", "encoding", "attention", "profiled"}
+WITH_FIGURES = {
+    "environment", "ceilings", "training", "numbers", "readers", "encoding", "attention", "repeated", "profiled"
+}  # fmt: skip
 
 
 def measured(folder: Path, *arguments: str) -> tuple[int, list[list[str]]]:
@@ -27,6 +29,9 @@ def test_every_part_has_figures(tmp_path: Path) -> None:
     figures = {what: figure for part, what, figure in rows if part == "readers"}
     for reader in ("nvjpeg", "cucim", "openslide"):
         assert figures[f"{reader}, slide of 0.5 µm/px: from OpenSlide"].startswith("0.00 % differ")
+    apart = [figure for part, _, figure in rows if part == "repeated" and figure.startswith("weights apart")]
+    assert len(apart) == 2
+    assert all(figure.startswith("weights apart by 0.0e+00") for figure in apart)  # equal on a CPU
 
 
 def test_a_part_without_time_loses_nothing_else(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ PARTS = {
     "encoding": 75,
     "attention": 20,
     "tests": 120,
+    "repeated": 60,
     "profiled": 60,
 }
 PATIENCE = 10  # times longer on a CPU, which others may use too

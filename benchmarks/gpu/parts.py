@@ -13,6 +13,7 @@ MODULES = {
     "attention": "machine",
     "training": "steps",
     "numbers": "steps",
+    "repeated": "steps",
     "profiled": "steps",
     "readers": "slides",
     "encoding": "slides",

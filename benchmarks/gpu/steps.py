@@ -25,13 +25,14 @@ from benchmarks.training import (
 )
 from slpd.training.attention import choose_attention
 from slpd.training.batches import Batches
-from slpd.training.learner import Learner, ViewBatch
+from slpd.training.learner import Learner, ViewBatch, Views
 from slpd.training.memory import regions_at_once
 from slpd.training.precision import Precision
 from slpd.training.token_store import ResidentTokens
 
 STEP_BYTES = {True: 116e9 / 512, False: 184e9 / 512}  # compiled -> of a region, docs/performance.md
 CHECKED = 8  # regions of the batch whose numbers are compared
+REPEATED = (1, 10, 100, 500)  # steps after which two equal trainings are compared
 
 
 def learner_and_batches(
@@ -156,6 +157,35 @@ def gradients(args: argparse.Namespace, dtype: torch.dtype, once: int, compiles:
     learner.precision.scaler.unscale_(learner.optimiser)
     losses = torch.stack([value.float() for value in values.values()])
     return losses.cpu(), learner.gradients.rows.flatten().cpu()
+
+
+def repeated(args: argparse.Namespace) -> Rows:
+    """How far two trainings with the same seed are from each other, step by step."""
+    batch, steps = (2, REPEATED[:2]) if args.tiny else (64, REPEATED)
+    dtype = Precision.of(torch.device(args.device)).dtype
+    runs = [learner_and_batches(args, dtype, batch) for _ in range(2)]
+    start = parameters_of(runs[0][0])
+    for n in range(1, steps[-1] + 1):
+        regions = [next(batches) for _, batches in runs]  # the same twice
+        for (learner, _), given in zip(runs, regions, strict=True):
+            learner.step(given, RATES, freeze_last_layer=False)
+        if n in steps:
+            one, other = (parameters_of(learner) for learner, _ in runs)
+            apart = float((one - other).norm() / (one - start).norm())
+            cosines = torch.linalg.vecdot(*(unit_vectors(learner, regions[0].global_views) for learner, _ in runs))
+            vectors = f"the teacher's vectors' cosine is {float(cosines.mean()):.6f}, least {float(cosines.min()):.6f}"
+            yield f"two trainings, {n} steps", f"weights apart by {apart:.1e} of their way; {vectors}"
+
+
+def parameters_of(learner: Learner) -> Tensor:
+    """All of the student, in one row."""
+    return torch.cat([p.detach().flatten() for p in learner.student.parameters()])
+
+
+@torch.no_grad()
+def unit_vectors(learner: Learner, views: Views) -> Tensor:
+    """(V * B, D) float32 unit vectors of the teacher."""
+    return torch.nn.functional.normalize(learner.find_teacher_vectors(views._replace(keep=None)).flatten(0, 1), dim=1)
 
 
 def profiled(args: argparse.Namespace) -> Rows:
