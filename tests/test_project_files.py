@@ -45,6 +45,8 @@ def test_container_recipes_take_what_is_there(recipe: str) -> None:
 
 def test_both_recipes_do_the_same() -> None:
     docker, apptainer = ((ROOT / f"envs/{name}").read_text() for name in ("Dockerfile", "slpd.def"))
+    copied = [re.findall(r"^(?:COPY| {4}) ?([\w./]+) /opt/slpd", text, re.MULTILINE) for text in (docker, apptainer)]
+    assert sorted(copied[0]) == sorted(copied[1])
     commands = re.findall(r"^(?:RUN| {4}&&) (.+?)(?: \\)?$", docker, re.MULTILINE)
     (post,) = re.findall(r"^%post\n(.*?)^%", apptainer, re.MULTILINE | re.DOTALL)
     assert commands == [line.strip() for line in post.splitlines() if line.strip() and "#" not in line]

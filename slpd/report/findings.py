@@ -67,9 +67,3 @@ def agreeing(agreement: NDArray[np.float64]) -> str:
         f"Their adjusted mutual information with the known kinds is {decimal(float(agreement[0]), 2)} at first"
         f" and {decimal(float(agreement[-1]), 2)} with the trained encoder (0 is chance, 1 equal)."
     )
-
-
-def mean_agreement(agreement: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(T,) means over the slides of (S, T) agreements in which they are known; none: nowhere."""
-    known = agreement[~np.isnan(agreement[:, 0])]
-    return np.asarray(known.mean(axis=0) if len(known) else np.zeros(0))

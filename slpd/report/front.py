@@ -10,7 +10,7 @@ from slpd.artifacts.slides.region_pictures import n_columns, place_of
 from slpd.plots.prototype_figures import draw_map
 from slpd.report.atlas import Atlas, mean_over_slides
 from slpd.report.cohort_view import CohortView
-from slpd.report.findings import agreeing, mean_agreement, settled
+from slpd.report.findings import agreeing, settled
 from slpd.report.graph_browser import conclusion, in_words
 from slpd.report.site import FigureBlock, Site
 from slpd.report.variant_results import VariantResults, value_groups
@@ -32,7 +32,7 @@ class Front:
 def make_front(site: Site, results: VariantResults, atlas: Atlas) -> Front:
     """Write its pictures, within `plots.style.drawing()`."""
     view, name = results.view, f"{results.view.cohort}-{results.variant}"
-    agreement = mean_agreement(atlas.agreement)
+    agreement = mean_over_slides(atlas.agreement)
     prototypes = settled(results.variant, mean_over_slides(atlas.movement.moved))
     if len(agreement):
         prototypes = f"{prototypes} {agreeing(agreement)}"

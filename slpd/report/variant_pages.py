@@ -15,6 +15,7 @@ from slpd.report.atlas import (
     atlas_data,
     make_atlas,
     mean_and_middle,
+    mean_over_slides,
     prototype_rows,
     region_rows,
     slide_prototypes,
@@ -22,7 +23,7 @@ from slpd.report.atlas import (
 )
 from slpd.report.attention import TOP_REGIONS, attention_data, case_rows, patch_maps, slide_weights, top_regions
 from slpd.report.cohort_view import column_names, region_data
-from slpd.report.findings import agreeing, mean_agreement
+from slpd.report.findings import agreeing
 from slpd.report.front import Front, make_front
 from slpd.report.graph_browser import conclusion, graph_data, in_words, link_rows, rows_of_tests, slide_links
 from slpd.report.navigation import page_name
@@ -143,7 +144,7 @@ def write_atlas(site: Site, results: VariantResults, atlas: Atlas) -> None:
         "files": files,
         "figure": stability_figure(site, results, atlas, files["stability"]),
         "maps": map_figures(site, results),
-        "agreement": agreeing(agreement) if len(agreement := mean_agreement(atlas.agreement)) else "",
+        "agreement": agreeing(agreement) if len(agreement := mean_over_slides(atlas.agreement)) else "",
         "distance": DISTANCE[results.prototypes.features],
     }
     scripts = (*SLIDE_SCRIPTS, "scatter.js", "atlas.js")

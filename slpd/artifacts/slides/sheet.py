@@ -94,6 +94,8 @@ def parse_sheet(path: Path, text: str) -> list[SheetRow]:
 def sheet_row(path: Path, line: int, cells: dict[str, str]) -> SheetRow:
     """One line of the sheet as a row."""
     slide = cells["slide"]
+    if not slide:
+        raise UserError(f"{path}, line {line}: no slide id; fill the slide column, or delete the line")
     if not re.fullmatch(SAFE_NAME, slide) or len(slide) > 120:
         raise UserError(
             f"{path}, line {line}: slide id {slide!r} is not a safe file name; use letters, digits, '.', '_' and '-',"
