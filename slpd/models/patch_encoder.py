@@ -156,8 +156,9 @@ class TilesProduct(nn.Module):
         height, width = self.weight.shape[2:]
         rows, columns = x.shape[2] // height, x.shape[3] // width
         whole = x[:, :, : rows * height, : columns * width]
-        tiles = whole.reshape(*x.shape[:2], rows, height, columns, width).permute(0, 2, 4, 1, 3, 5).flatten(3)
-        product = F.linear(tiles, self.weight.flatten(1), self.bias)
+        tiles = whole.reshape(*x.shape[:2], rows, height, columns, width).permute(0, 2, 4, 1, 3, 5)
+        tiles = tiles.to(self.weight.dtype, memory_format=torch.contiguous_format)  # cast and sorted in one kernel
+        product = F.linear(tiles.flatten(3), self.weight.flatten(1), self.bias)
         return product.permute(0, 3, 1, 2)
 
 
