@@ -1,6 +1,7 @@
 """What encoding a region asks of a GPU, counted on a device that computes nothing (`benchmarks/null_cuda`).
 
-Regions come from page-locked shared memory, from memory that is not, and from the device itself. The last line is JSON.
+Regions come from page-locked shared memory, from memory that is not, and from the device itself, the last also with
+timm's own blocks. Bytes are counted as for a training step (`benchmarks/roofline.py`). The last line is JSON.
 Usage: `python -m benchmarks.encoder_launches [--region-px 4096]`.
 """
 
@@ -12,15 +13,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from benchmarks.null_cuda import counted, reset
-from benchmarks.roofline import on_null_device
+from benchmarks.roofline import bytes_of, device_tensors, on_null_device, traffic
 from benchmarks.slides_encoding import COMMON, MPP, PAPER
+from slpd.models import fused_blocks
 from slpd.models.page_locked import page_locked
-from slpd.models.patch_encoder import Encoding, PatchEncoder
+from slpd.models.patch_encoder import Encoding, PatchEncoder, split_patches
 from slpd.settings.slides import PatchEncoderSettings as Settings
 
 BATCH_PATCHES, REGIONS = 64, 3
+LAUNCHES = ("kernel", "compiled kernel")
 Report = dict[str, float]
 
 
@@ -39,13 +43,30 @@ def count(start: Callable[[], Encoding]) -> Report:
         "pageable_copies": sum(entry.times for entry in seen if "pageable" in entry.name),
         "host_allocations": sum(entry.times for entry in seen if entry.name == "host allocation"),
         "host_bytes": sum(entry.amount for entry in seen if "pinned to device" in entry.name) / REGIONS,
-        "launches": sum(entry.times for entry in seen if entry.name.startswith("kernel")) / REGIONS,
+        "launches": sum(entry.times for entry in seen if entry.name.startswith(LAUNCHES)) / REGIONS,
         "peak_bytes": torch.cuda.max_memory_allocated(),
     }
 
 
+def traffic_of(encoder: PatchEncoder, region: Tensor) -> Report:
+    """Bytes that kernels move for a region's tokens, by operation."""
+    patches, add_norm = split_patches(region, encoder.settings.patch_px), fused_blocks.add_norm
+
+    def counted_add_norm(*given: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+        results = add_norm(*given)
+        moved["add_norm"] += sum(map(bytes_of, device_tensors((given, results))))
+        return results
+
+    fused_blocks.add_norm = counted_add_norm  # type: ignore[assignment]  # Triton's kernels are no operations of torch
+    with torch.no_grad(), traffic() as moved:  # in inference mode operations are not seen by their parts
+        for batch in torch.split(patches, BATCH_PATCHES):
+            encoder.forward(batch)
+    fused_blocks.add_norm = add_norm
+    return {"all": sum(moved.values()), **dict(moved.most_common())}
+
+
 def measure(region_px: int) -> dict[str, Report]:
-    """All three ways."""
+    """All ways."""
     torch.backends.cudnn.enabled = False  # the device knows no cuDNN
     torch.backends.cuda.enable_cudnn_sdp(False)
     encoder = PatchEncoder(Settings(**COMMON | PAPER), None, BATCH_PATCHES)
@@ -55,6 +76,10 @@ def measure(region_px: int) -> dict[str, Report]:
     with page_locked(region, encoder.device):
         report["page_locked"] = count(lambda: encoder.start(region, MPP))
     report["on_device"] = count(lambda: encoder.start(on_device, MPP))
+    report["bytes"] = traffic_of(encoder, on_device)
+    encoder.model.blocks = nn.Sequential(*encoder.model.get_submodule("blocks").children())
+    report["timms_blocks"] = count(lambda: encoder.start(on_device, MPP))
+    report["timms_bytes"] = traffic_of(encoder, on_device)
     return report
 
 

@@ -25,8 +25,10 @@ from small_training import (
     train_variant,
     write_cohort,
 )
+from test_fused_blocks import small_form
 from test_learner import batch_at, batches_on, make_batches, make_learner, well_scaled
 from test_token_store import BATCHES, all_tokens
+from timm.layers import LayerScale
 
 from slpd.artifacts.learned.embeddings import read_embeddings
 from slpd.artifacts.learned.training_metrics import read_metrics
@@ -34,9 +36,13 @@ from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens
 from slpd.artifacts.patch_tokens.token_file import read_source, read_tokens
 from slpd.geometry.read_plan import plan_read
 from slpd.method.schedules import StepRates
+from slpd.models.fused_blocks import FusedBlocks, add_norm
+from slpd.models.patch_encoder import PatchEncoder, build_model, split_patches
+from slpd.models.pooling import pooled
 from slpd.models.region_encoder import Attention
 from slpd.models.short_attention import attend
 from slpd.settings.jobs import TokenPlace
+from slpd.settings.slides import PatchEncoderSettings
 from slpd.synthetic.slide_file import write_slide
 from slpd.training.attention import BACKENDS, choose_attention
 from slpd.training.batches import Batches
@@ -309,3 +315,32 @@ def test_short_attention_trains_compiled_and_recorded(monkeypatch: pytest.Monkey
 def narrow_learner(precision: Precision) -> Learner:
     """With heads that our kernels of attention take; five of eight regions at once."""
     return well_scaled(Learner(NARROW, TRAINING, OBJECTIVE, TOKEN_WIDTH, precision, 5))
+
+
+@pytest.mark.parametrize("width", [384, 1000, 1536, 2560])
+def test_sums_and_norms_in_one_kernel_are_those_of_torch(width: int) -> None:
+    """With and without a scale, in a number of rows that is no multiple of what a program takes."""
+    norm = torch.nn.LayerNorm(width, eps=1e-6, device=CUDA)
+    for scale in (torch.nn.Identity(), LayerScale(width, 0.3, device=CUDA)):
+        x, branch = torch.randn(5, 257, width, device=CUDA), torch.randn(5, 257, width, device=CUDA).half()
+        with torch.inference_mode():
+            total, normed = add_norm(x, branch, scale, norm)
+            assert torch.equal(total, x + scale(branch))
+            assert distance(normed.float(), norm(total)) < 3e-4  # rounding to float16 is 2e-4
+
+
+@pytest.mark.parametrize("name", ["hipt_vit256", "uni2_h", "h_optimus_0", "virchow2"])
+def test_tokens_of_blocks_with_fused_norms_are_near_those_of_the_cpu(name: str) -> None:
+    """Without and with small scales, with gated layers; sums in float16 would be off by 1e-2 where scales are small."""
+    settings = PatchEncoderSettings(**small_form(name))
+    encoder = PatchEncoder(settings, None, 5)
+    assert isinstance(encoder.model.blocks, FusedBlocks)
+    pixels = np.random.default_rng(0).integers(0, 256, (3 * 112, 3 * 112, 3), dtype=np.uint8)
+    scaled = (split_patches(torch.from_numpy(pixels), 112).float() - encoder.mean.cpu()) / encoder.std.cpu()
+    with torch.inference_mode():
+        expected = pooled(build_model(settings), scaled, settings.pooling)
+    fused = torch.from_numpy(encoder.encode(pixels, 0.5).tokens).float()
+    encoder.model.blocks = torch.nn.Sequential(*encoder.model.blocks)
+    timms = torch.from_numpy(encoder.encode(pixels, 0.5).tokens).float()
+    assert distance(fused, expected) < 3e-3
+    assert distance(fused, expected) < 1.5 * distance(timms, expected)

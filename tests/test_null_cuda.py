@@ -257,7 +257,7 @@ def encoding() -> dict[str, dict[str, float]]:
     return on_null_device("benchmarks.encoder_launches", "--region-px", "512")
 
 
-@pytest.mark.parametrize("memory", ["pageable", "page_locked", "on_device"])
+@pytest.mark.parametrize("memory", ["pageable", "page_locked", "on_device", "timms_blocks"])
 def test_encoding_never_makes_the_host_wait(encoding: dict[str, dict[str, float]], memory: str) -> None:
     assert (encoding[memory]["waits"], encoding[memory]["pageable_copies"]) == (0, 0)
 
@@ -268,3 +268,40 @@ def test_regions_are_copied_once_from_shared_memory_and_not_from_the_device(
     assert encoding["page_locked"]["host_allocations"] == 0  # no other page-locked memory in between
     assert encoding["page_locked"]["host_bytes"] == 512 * 512 * 3
     assert encoding["on_device"]["host_bytes"] == 0
+
+
+def test_a_sum_with_its_norm_moves_half_the_bytes_in_a_third_of_the_kernels(
+    encoding: dict[str, dict[str, float]],
+) -> None:
+    """23 of 24 sums of ViT-S/16, of 4 patches with 257 tokens of 384 values: 12 bytes a value instead of 24."""
+    n = 23 * 4 * 257 * 384
+    assert encoding["bytes"]["add_norm"] == pytest.approx(12 * n, rel=0.01)
+    assert encoding["timms_bytes"]["all"] - encoding["bytes"]["all"] == pytest.approx(12 * n, rel=0.01)
+    assert encoding["timms_blocks"]["launches"] - encoding["on_device"]["launches"] == 2 * 23
+
+
+ENCODE = """
+import os, sys
+import numpy as np
+import torch
+torch.backends.cudnn.enabled = False
+torch.backends.cuda.enable_cudnn_sdp(False)
+from benchmarks.slides_encoding import COMMON, DEMO, MPP
+from slpd.models.patch_encoder import PatchEncoder
+from slpd.settings.slides import PatchEncoderSettings
+encoder = PatchEncoder(PatchEncoderSettings(**COMMON | DEMO), None, 64)
+tokens = encoder.encode(np.zeros((64, 64, 3), np.uint8), MPP).tokens
+print(type(encoder.model.blocks).__name__, tokens.shape, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(("variables", "blocks"), [({}, "FusedBlocks"), ({"CC": "/no/gcc"}, "Sequential")])
+def test_a_node_without_gcc_encodes_with_timms_blocks_and_says_so(
+    tmp_path: Path, variables: dict[str, str], blocks: str
+) -> None:
+    environ = {**environment(build(tmp_path / "device")), "TRITON_CACHE_DIR": str(tmp_path / "triton"), **variables}
+    run = subprocess.run([sys.executable, "-c", ENCODE], env=environ, capture_output=True, text=True, check=True)
+    assert run.stdout.split("\n")[0] == f"{blocks} (4, 384)"
+    assert ("install gcc and Python's headers" in run.stderr) == (blocks == "Sequential")
+    assert ("/no/gcc" in run.stderr) == (blocks == "Sequential")  # the reason

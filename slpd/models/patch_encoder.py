@@ -1,5 +1,6 @@
 """The frozen encoder of patches: a timm model whose pooled output is a patch's token."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,12 @@ from slpd.models.sharpness import sharpness
 from slpd.models.weights import fault_of_shape, load_exactly, refuse_misfit, without_head
 from slpd.settings.slides import PatchEncoderSettings as Settings
 
+log = logging.getLogger(__name__)
+
+SLOWER = (
+    "sums and norms are not in one kernel, so that more memory is moved, and tokens are rounded otherwise;"
+    " install gcc and Python's headers on the node"
+)
 POSITIONS = "pos_embed"  # timm's name, and HIPT's
 MISFIT = "patch_encoder.checkpoint does not fit patch_encoder.model with its arguments"
 
@@ -63,7 +70,7 @@ class PatchEncoder:
         self.settings, self.batch_patches = settings, batch_patches
         model = build_model(settings) if weights is None else loaded_model(settings, weights)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = with_half_products(model.to(self.device)) if self.device.type == "cuda" else model
+        self.model = made_for_gpu(model.to(self.device)) if self.device.type == "cuda" else model
         self.copies = torch.cuda.Stream() if self.device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self.mean = 255 * torch.tensor(settings.mean, device=self.device).view(3, 1, 1)
         self.std = 255 * torch.tensor(settings.std, device=self.device).view(3, 1, 1)
@@ -120,6 +127,23 @@ class PatchEncoder:
         scaled = patches.float().sub_(self.mean).div_(self.std)
         with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.device.type == "cuda"):
             return pooled(self.model, scaled, self.settings.pooling)
+
+
+def made_for_gpu(model: nn.Module) -> nn.Module:
+    """The model with products in float16, and with the blocks of a timm ViT as `FusedBlocks` where these compile."""
+    model = with_half_products(model)
+    try:
+        from slpd.models.fused_blocks import FusedBlocks  # noqa: PLC0415 - imports Triton, for GPUs alone
+
+        for module in list(model.modules()):
+            for name, child in module.named_children():
+                if FusedBlocks.equals(child):
+                    fused = FusedBlocks(*child.children())
+                    fused.try_out()
+                    setattr(module, name, fused)
+    except Exception:  # Triton is missing, or whatever a compiler, its cache or a driver may raise
+        log.warning("patch encoder: %s", SLOWER, exc_info=True)
+    return model
 
 
 def with_half_products(model: nn.Module) -> nn.Module:
