@@ -2,7 +2,7 @@
 
 from slpd.doctor.finding import Finding
 
-COST = "training moves twice the memory, and is slower by as much"
+COST = "training moves twice the memory and encoding a fourth more, and both are slower"
 REMEDY = "install gcc and Python's headers on the nodes (Debian: gcc, python3-dev)"
 
 
