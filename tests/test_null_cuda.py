@@ -195,6 +195,17 @@ def test_the_stage_locks_the_memory_of_a_slide_once(tmp_path: Path) -> None:
     assert not [name for name in seen if "pageable" in name]
 
 
+def test_memory_that_cannot_be_locked_is_copied_before(tmp_path: Path) -> None:
+    """As where a container may lock none: CUDA keeps that error, and torch would raise it at its next launch."""
+    environ = environment(build(tmp_path / "device")) | {"NULL_CUDA_LOCKS_NO_MEMORY": "1"}
+    command = [sys.executable, "-c", STAGE, str(tmp_path)]
+    run = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "is not page-locked (CUDA error 801)" in run.stderr
+    seen = json.loads(run.stdout.splitlines()[-1])
+    assert seen["copy pinned to device, not waited for"] == [32, 32 * 256 * 256 * 3]
+
+
 MEMORY = """
 import os, sys
 from pathlib import Path

@@ -18,6 +18,7 @@
 #include "driver_types.h"
 
 #define OUT_OF_MEMORY 2  /* cudaErrorMemoryAllocation */
+#define NOT_SUPPORTED 801 /* cudaErrorNotSupported */
 #define CARD_BYTES 85520000000ull
 #define RESERVED_BYTES 600000000ull /* what a context takes of a card */
 #define FILLED_BYTES (1 << 22)      /* larger copies and fills are counted only: pages that nobody touches cost nothing */
@@ -161,8 +162,16 @@ int cudaMallocHost(void **p, size_t n) { return cudaHostAlloc(p, n, 0); }
 int cudaFreeHost(void *p) { return release(p, 1); }
 int cudaHostUnregister(void *p) { return release(p, 0); }
 
+static __thread int last_error; /* torch raises what it finds here after its next launch, and clears it */
+int cudaPeekAtLastError(void) { return last_error; }
+int cudaGetLastError(void) {
+    int error = last_error;
+    return last_error = 0, error;
+}
+
 int cudaHostRegister(void *p, size_t n, unsigned flags) {
     count("host registration", n);
+    if (getenv("NULL_CUDA_LOCKS_NO_MEMORY")) return last_error = NOT_SUPPORTED;
     pthread_mutex_lock(&lock);
     remember(p, n, PINNED);
     pthread_mutex_unlock(&lock);

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ def page_locked(memory: NDArray[np.uint8], device: torch.device) -> Iterator[Non
     status = int(runtime.cudaHostRegister(memory.ctypes.data, memory.nbytes, 0))
     if status:
         log.warning("memory of %d bytes is not page-locked (CUDA error %d): copied before", memory.nbytes, status)
+        with suppress(RuntimeError):  # CUDA keeps its error until a launch is asked for it
+            torch.ones(1, device=device)
     try:
         yield
     finally:
