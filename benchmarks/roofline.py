@@ -3,7 +3,7 @@
 A step is bound by memory traffic: its bytes by a card's bytes per second are the time that this traffic takes. Counted
 are the arguments of every kernel that torch compiles and of every other operation, each read or written once. What a
 cache saves, or a kernel reads twice, is not known here. Waits, copies, launches and memory are torch's own. The last
-line is JSON. Usage: `python -m benchmarks.roofline [--batch 512] [--eager] [--masked]`.
+line is JSON. Usage: `python -m benchmarks.roofline [--batch 512] [--eager] [--masked] [--warm-up]`.
 """
 
 import argparse
@@ -61,7 +61,8 @@ FILLS = {
 CARDS = {"H100": 3.0e12, "H200": 4.3e12}  # bytes a second: nine tenths of the data sheets' 3.35 and 4.8 TB/s
 ALIGNED = 16  # bytes that rows must be a multiple of for the fastest products
 LARGE = 10**9  # products of more operations than this must be fast
-ELEMENT_BYTES = {0: 4, 2: 2, 14: 2}  # cudaDataType: float32, float16, bfloat16
+FLOAT32 = 0  # of cudaDataType
+ELEMENT_BYTES = {FLOAT32: 4, 2: 2, 14: 2}  # float16, bfloat16
 WARM_UP = 4  # steps before the one that is counted; the fourth is recorded
 Report = dict[str, float]
 
@@ -149,6 +150,7 @@ class Recipe:
     dtype: torch.dtype  # of the networks' products
     compiled: bool  # networks and loss
     masked: bool  # patches are absent
+    warm_up: bool  # without prototypes
     encoder: RegionEncoder
     training: Training
     objective: Objective
@@ -159,7 +161,8 @@ class Recipe:
         encoder, training, objective = settings(args.batch)
         encoder = encoder.model_copy(update={"depth": args.depth or encoder.depth})
         dtype = getattr(torch, args.dtype)
-        return cls(args.batch, args.parts, dtype, not args.eager, args.masked, encoder, training, objective)
+        forms = not args.eager, args.masked, args.warm_up
+        return cls(args.batch, args.parts, dtype, *forms, encoder, training, objective)
 
     @property
     def regions_at_once(self) -> int:
@@ -188,7 +191,8 @@ class Recipe:
         store = ResidentTokens(tokens, np.arange(n_regions))
         present = np.random.default_rng(0).random((n_regions, GRID, GRID)) > 0.3 if self.masked else None
         batches = Batches(store, n_regions, self.encoder, self.training, GRID, present)
-        batches.prototypes = prototype_targets(n_regions, self.batch, self.encoder, device)
+        if not self.warm_up:
+            batches.prototypes = prototype_targets(n_regions, self.batch, self.encoder, device)
         stream = (given for epoch in range(10**6) for given in batches.batches_from(epoch, 0))
         return lambda: learner.step(next(stream), RATES, freeze_last_layer=False)
 
@@ -201,6 +205,7 @@ def step_report(recipe: Recipe) -> Report:
     step = recipe.step_of(learner)
     learner.shares.records = learner.teacher_vectors.records = False
     warm_up(step)
+    kept = torch.cuda.memory_allocated()
     happened = happened_in(step)
     peak = torch.cuda.max_memory_allocated()
     torch.cuda.empty_cache()
@@ -218,8 +223,10 @@ def step_report(recipe: Recipe) -> Report:
         "recorded_events": sum(entry.times for entry in in_warm_up if entry.name == "recorded external event"),
         "bytes": sum(moved.values()),
         "peak_bytes": peak,
+        "kept_bytes": kept,  # between steps: networks, moments, gradients, tokens
         "recorded_bytes": recorded,  # what recordings hold
         "planned_bytes": recipe.planned_bytes,
+        "planned_kept_bytes": STEP_BYTES,
         "graphs": counters["stats"]["unique_graphs"],
         "graph_breaks": sum(counters["graph_break"].values()),
     }
@@ -251,6 +258,7 @@ def summary(happened: list[Counted]) -> Report:
         return sum(entry.times for entry in happened if entry.name.startswith(kind) and word in entry.name)
 
     products = [entry for entry in happened if entry.name.startswith("product")]
+    large = [product for product in products if product.amount > LARGE * product.times]
     return {
         "waits": times("wait"),
         "pageable_copies": times("copy", "pageable"),
@@ -259,16 +267,21 @@ def summary(happened: list[Counted]) -> Report:
         "graph_launches": times("launch of a graph"),
         "products": times("product"),
         "unknown_products": times("unknown"),
-        "misaligned_products": sum(is_misaligned(p.name) for p in products if p.amount > LARGE * p.times),
+        "misaligned_products": sum(is_misaligned(product.name) for product in large),
+        "float32_products": sum(types_of(product.name)[0] == FLOAT32 for product in large),
         "operations": sum(product.amount for product in products),
     }
 
 
 def is_misaligned(product: str) -> bool:
     """Whether a matrix of a product has rows that the fastest kernels of a GPU cannot load."""
-    types, rows = product.partition(" types ")[2].split(" rows ")
-    size = ELEMENT_BYTES[int(types.split()[0])]
+    size, rows = ELEMENT_BYTES[types_of(product)[0]], product.partition(" rows ")[2]
     return any(int(row) * size % ALIGNED for row in rows.split()[:2])
+
+
+def types_of(product: str) -> list[int]:
+    """The types of a product's inputs and of its result."""
+    return [int(number) for number in product.partition(" types ")[2].partition(" rows ")[0].split()]
 
 
 def on_null_device(module: str, *arguments: str) -> dict[str, Any]:
@@ -302,6 +315,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16", help="of networks")
     parser.add_argument("--eager", action="store_true", help="without a compiler")
     parser.add_argument("--masked", action="store_true", help="with absent patches")
+    parser.add_argument("--warm-up", action="store_true", help="without prototypes, as before the first iteration")
     args = parser.parse_args()
     if "NULL_CUDA" not in os.environ:
         print(json.dumps(on_null_device("benchmarks.roofline", *sys.argv[1:])))

@@ -29,6 +29,7 @@ from slpd.method.cross_entropy import LastLayer, cross_entropy, streamed
 from slpd.method.schedules import StepRates
 from slpd.settings.load import load_experiment
 from slpd.settings.training import INTER, INTRA, TERMS, Objective, RegionEncoder, Training
+from slpd.training.attention import choose_attention
 from slpd.training.batches import Batches, PrototypeTargets
 from slpd.training.learner import Learner, ViewBatch
 from slpd.training.memory import regions_at_once
@@ -109,6 +110,7 @@ def our_steps(batch: int, device: torch.device) -> Iterator[Callable[[], None]]:
     encoder, training, objective = settings(batch)
     once = regions_at_once(encoder, training, device, batch, None)
     learner = Learner(encoder, training, objective, TOKEN_WIDTH, Precision.of(device), once)
+    choose_attention("auto", learner.view_sizes(), encoder, learner.precision)
     learner.compile()
     n_regions = 8 * batch
     store = ResidentTokens(torch.from_numpy(tokens(n_regions)).to(device), np.arange(n_regions))

@@ -7,20 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from slpd.training.compiled import compiled
-from slpd.training.precision import Precision
 
 pytestmark = pytest.mark.torch
 
 
-class Pretended(Precision):
-    """Of a device that networks are compiled for; everything runs on the CPU."""
-
-    def __init__(self) -> None:
-        super().__init__(torch.device("cpu"), torch.float32)
-        self.device = torch.device("meta")
-
-    def autocast(self) -> torch.autocast:  # type: ignore[override]
-        return torch.autocast("cpu", enabled=False)
+ELSEWHERE = torch.device("meta")  # which functions are compiled for; everything runs on the CPU
 
 
 def test_a_network_that_does_not_compile_is_used_uncompiled(
@@ -34,7 +25,7 @@ def test_a_network_that_does_not_compile_is_used_uncompiled(
 
     monkeypatch.setattr(torch, "compile", failing)
     network = nn.Linear(3, 2)
-    assert compiled(network, lambda encode: encode(torch.ones(1, 3)), Pretended()) is network
+    assert compiled(network, lambda encode: encode(torch.ones(1, 3)), ELSEWHERE) is network
     assert "Linear is not compiled, which costs speed alone:" in caplog.text
     assert (
         "RuntimeError: Failed to find C compiler.\nSet CC." in caplog.text
@@ -50,7 +41,7 @@ def test_a_network_that_compiles_is_used_compiled(
         torch, "compile", lambda network, dynamic: backends(network, dynamic=dynamic, backend="aot_eager")
     )
     network = nn.Linear(3, 2)
-    fast = compiled(network, lambda encode: encode(torch.ones(1, 3)), Pretended())
+    fast = compiled(network, lambda encode: encode(torch.ones(1, 3)), ELSEWHERE)
     assert fast is not network
     assert torch.equal(fast(torch.ones(1, 3)), network(torch.ones(1, 3)))
     assert "Linear is compiled" in caplog.text
@@ -58,7 +49,7 @@ def test_a_network_that_compiles_is_used_compiled(
 
 def test_on_a_cpu_nothing_is_compiled() -> None:
     network = nn.Linear(3, 2)
-    assert compiled(network, lambda encode: encode(torch.ones(1, 3)), Precision.of(torch.device("cpu"))) is network
+    assert compiled(network, lambda encode: encode(torch.ones(1, 3)), torch.device("cpu")) is network
 
 
 def test_a_function_that_cannot_be_compiled_gives_way_to_its_plain_form(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,4 +57,4 @@ def test_a_function_that_cannot_be_compiled_gives_way_to_its_plain_form(monkeypa
         raise RuntimeError("no kernel")
 
     monkeypatch.setattr(torch, "compile", lambda function, dynamic: function)
-    assert compiled(fused, lambda function: function(torch.ones(1)), Pretended(), torch.sin) is torch.sin
+    assert compiled(fused, lambda function: function(torch.ones(1)), ELSEWHERE, torch.sin) is torch.sin

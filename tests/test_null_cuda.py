@@ -30,6 +30,12 @@ def compiled() -> dict[str, Any]:
     return on_null_device("benchmarks.roofline", "--batch", str(BATCH), "--depth", str(DEPTH))
 
 
+@pytest.fixture(scope="module")
+def warm_up() -> dict[str, Any]:
+    """A compiled step before there are prototypes."""
+    return on_null_device("benchmarks.roofline", "--batch", "8", "--depth", "1", "--warm-up")
+
+
 @pytest.fixture(scope="module", params=["bfloat16", "float16", "float32", "parts", "masked"])
 def eager(request: pytest.FixtureRequest) -> dict[str, Any]:
     """A step where nothing can be compiled, in every precision, in three parts, and with absent patches."""
@@ -60,9 +66,17 @@ def test_networks_and_loss_compile_whole_and_once(compiled: dict[str, Any]) -> N
     assert compiled["compiled_launches"] > 100
 
 
+def test_before_prototypes_nothing_is_compiled_but_what_was_tried(warm_up: dict[str, Any]) -> None:
+    """What a step had to compile itself would end training where it fails, instead of going on without."""
+    assert (warm_up["graph_breaks"], warm_up["graphs"]) == (0, 4)
+
+
 def test_a_step_launches_few_kernels(compiled: dict[str, Any]) -> None:
-    """A launch costs the host some 5 µs: the paper's six blocks must stay below the time of its step."""
-    assert compiled["launches"] <= 700
+    """A launch costs the host some 5 µs: the paper's six blocks must stay below the time of its step.
+
+    One more for each of the 37 tensors that are trained here would be too many.
+    """
+    assert compiled["launches"] <= 600
 
 
 def test_large_products_have_aligned_rows(compiled: dict[str, Any]) -> None:
@@ -70,8 +84,15 @@ def test_large_products_have_aligned_rows(compiled: dict[str, Any]) -> None:
     assert compiled["misaligned_products"] == 0
 
 
+def test_large_products_are_in_half_precision(compiled: dict[str, Any]) -> None:
+    assert compiled["float32_products"] == 0
+
+
 def test_a_step_stays_within_the_memory_that_is_planned_for_it(compiled: dict[str, Any]) -> None:
-    assert compiled["peak_bytes"] <= compiled["planned_bytes"]
+    """Activations within theirs, of which they take half or more, and what stays between steps within its own."""
+    assert compiled["kept_bytes"] <= compiled["planned_kept_bytes"]
+    planned = compiled["planned_bytes"] - compiled["planned_kept_bytes"]
+    assert 0.5 * planned <= compiled["peak_bytes"] - compiled["kept_bytes"] <= planned
 
 
 def test_recordings_hold_the_memory_of_a_step(compiled: dict[str, Any], eager: dict[str, Any]) -> None:
@@ -93,8 +114,11 @@ def test_products_are_those_of_the_method(compiled: dict[str, Any], eager: dict[
 
 
 def test_without_a_compiler_nothing_waits_either(eager: dict[str, Any]) -> None:
-    assert (eager["waits"], eager["pageable_copies"], eager["unknown_products"]) == (0, 0, 0)
-    assert eager["peak_bytes"] <= eager["planned_bytes"]
+    assert (eager["waits"], eager["pageable_copies"]) == (0, 0)
+    assert (eager["unknown_products"], eager["misaligned_products"]) == (0, 0)
+    allowance = 1.2 if eager["float32_products"] else 1  # the plan is for half precision, which GPUs train in
+    planned = allowance * (eager["planned_bytes"] - eager["planned_kept_bytes"])
+    assert eager["peak_bytes"] - eager["kept_bytes"] <= planned
 
 
 def test_misaligned_rows_are_seen() -> None:

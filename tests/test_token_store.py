@@ -151,9 +151,11 @@ def test_activations_are_held_for_as_many_regions_as_fit(monkeypatch: pytest.Mon
     per_region = memory.activation_bytes(ENCODER, TRAINING)
     monkeypatch.setattr(memory, "free_bytes", lambda device: memory.STEP_BYTES + int(100 * per_region / memory.SHARE))
     gpu = torch.device("cuda")
-    assert memory.regions_at_once(ENCODER, TRAINING, gpu, 512, None) == 86  # six parts of nearly equal size
+    assert memory.regions_at_once(ENCODER, TRAINING, gpu, 512, None) == 64  # eight equal parts
     assert memory.regions_at_once(ENCODER, TRAINING, gpu, 64, None) == 64
-    assert memory.regions_at_once(ENCODER, TRAINING, gpu, 64, 30) == 22  # three parts
+    assert memory.regions_at_once(ENCODER, TRAINING, gpu, 64, 30) == 16
+    assert memory.regions_at_once(ENCODER, TRAINING, gpu, 96, 50) == 48
+    assert memory.regions_at_once(ENCODER, TRAINING, gpu, 106, 50) == 36  # 53 would not fit, 2 are few: 36, 36, 34
 
 
 def test_a_cpu_takes_as_many_regions_as_fit_in_a_stated_memory_whatever_is_free(

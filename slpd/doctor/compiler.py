@@ -2,7 +2,7 @@
 
 from slpd.doctor.finding import Finding
 
-COST = "training moves twice the memory and encoding a fourth more, and both are slower"
+COST = "training moves 1.6 times the memory and encoding a fourth more, and both are slower"
 REMEDY = "install gcc and Python's headers on the nodes (Debian: gcc, python3-dev)"
 
 

@@ -49,7 +49,10 @@ def choose_attention(wanted: AttentionBackend, views: Views, encoder: RegionEnco
     if not chosen:
         return ""
     if chosen == OURS:
-        Attention.kernels = short_attention(views, encoder, precision)
+        try:
+            Attention.kernels = short_attention(views, encoder, precision)
+        except ValueError as error:
+            raise UserError(f"jobs.attention {OURS}: {error}; set it to auto") from error
     else:
         torch.backends.cuda.enable_flash_sdp(chosen == "flash")
         torch.backends.cuda.enable_cudnn_sdp(chosen == "cudnn")
@@ -83,15 +86,15 @@ def short_attention(views: Views, encoder: RegionEncoder, precision: Precision) 
     """Our kernels.
 
     Raises:
-        UserError: they are not made for these sizes, or not for products in this precision.
+        ValueError: they are not made for these sizes, or not for products in this precision.
     """
     from slpd.models.short_attention import attend, takes  # noqa: PLC0415 - imports Triton, for GPUs alone
 
     n_tokens, width = 1 + max(side for _, side in views) ** 2, encoder.width // encoder.heads
     if precision.dtype == torch.float32 or not takes(width, n_tokens):
-        raise UserError(
-            f"jobs.attention short is for half precision and few, narrow tokens; here are {precision.dtype}, heads of"
-            f" {width} and {n_tokens} tokens; set it to auto"
+        raise ValueError(
+            f"they are for half precision and few, narrow tokens; here are {precision.dtype}, heads of {width} and"
+            f" {n_tokens} tokens"
         )
     return attend
 

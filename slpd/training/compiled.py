@@ -7,15 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slpd.training.precision import Precision
-
 logger = logging.getLogger(__name__)
 
 Function = Callable[..., Any]
 
 
 def compiled(
-    function: Function, trial: Callable[[Function], Tensor], precision: Precision, plain: Function | None = None
+    function: Function, trial: Callable[[Function], Tensor], device: torch.device, plain: Function | None = None
 ) -> Function:
     """A function compiled, if a trial of it goes forward (and back, where it has gradients); else its plain form.
 
@@ -23,18 +21,18 @@ def compiled(
 
     Args:
         function: A network, whose parameters may change afterwards, or a function of tensors.
-        trial: Calls what it is given on inputs of the sizes of training; may leave gradients behind.
-        precision: Of the calls.
+        trial: Calls what it is given as training does, on inputs of the same sizes, strides and types, or it would be
+            compiled once more; may leave gradients behind.
+        device: Of the calls.
         plain: What does the same without a compiler; None: the function itself.
     """
     plain = function if plain is None else plain
-    if precision.device.type == "cpu":
+    if device.type == "cpu":
         return plain
     # For each size of its inputs: there are few, and torch 2.11 failed where a size was left open.
     fast: Function = torch.compile(function, dynamic=False)
     try:
-        with precision.autocast():
-            result = trial(fast)
+        result = trial(fast)
         if result.requires_grad:
             torch.autograd.backward(result.float().sum())
     except Exception:  # whatever a compiler, its cache or a driver may raise: training goes on without

@@ -1,6 +1,7 @@
 """A training job: its arguments, read once, and the trainer made from them."""
 
 import argparse
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from slpd.training.monitor import Monitor
 from slpd.training.precision import Precision
 from slpd.training.resume import QueueSignals, ResumeFile
 from slpd.training.token_store import open_token_store
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,10 @@ def open_trainer(
     at_once = regions_at_once(encoder, training, device, part.stop - part.start, job.jobs.regions_at_once)
     learner = Learner(encoder, training, objective, cohort.width, Precision.of(device), at_once)
     masked = cohort.present is not None
-    if not masked:  # flash takes no mask: torch's own choice, by what each call needs
+    if not masked:
         choose_attention(job.jobs.attention, learner.view_sizes(), encoder, learner.precision)
+    elif job.jobs.attention != "auto":  # neither flash nor ours take a mask
+        logger.warning("jobs.attention %s is left out: patches are absent, and torch chooses", job.jobs.attention)
     learner.compile(masked=masked)
     batches = Batches(tokens, cohort.n_regions, encoder, training, cohort.grid, cohort.present)
     monitor = Monitor(job.live, epochs, batches.per_epoch, training)

@@ -95,11 +95,11 @@ class Learner:
     def compile(self, masked: bool = False) -> None:
         """Compile both networks and the cross-entropy where that works; `masked`: for views with absent patches."""
         sizes, backbone = self.view_sizes(), self.student.backbone
-        self.encode_student = compiled(backbone, partial(self.trial, sizes, self.dropping, masked), self.precision)
+        self.encode_student = compiled(backbone, partial(self.trial, sizes, self.dropping, masked), self.device)
         with torch.no_grad():
             teacher = self.teacher
-            self.encode_teacher = compiled(teacher, partial(self.trial, sizes[:1], False, masked), self.precision)
-        self.loss.cross_entropy = compiled(streamed, self.loss_trial, self.precision, cross_entropy)
+            self.encode_teacher = compiled(teacher, partial(self.trial, sizes[:1], False, masked), self.device)
+        self.loss.cross_entropy = compiled(streamed, self.loss_trial, self.device, cross_entropy)
         self.student.zero_grad(set_to_none=True)
 
     def view_sizes(self) -> list[tuple[int, int]]:
@@ -114,7 +114,9 @@ class Learner:
             shape = (n, side, side, self.token_width)
             keep = torch.ones((depth, 2, n), device=self.device) if dropping else None
             present = torch.ones(shape[:3], dtype=torch.bool, device=self.device) if masked else None
-            results.append(encode(torch.zeros(shape, dtype=self.precision.dtype, device=self.device), keep, present))
+            tokens = torch.zeros(shape, dtype=self.precision.dtype, device=self.device)
+            with self.precision.autocast():
+                results.append(encode(tokens, keep, present))
         return torch.cat(results)
 
     def loss_trial(self, cross_entropy: CrossEntropyOf) -> Tensor:
@@ -122,7 +124,7 @@ class Learner:
         width, n_views = self.student.head.last_layer.weight_v.shape[1], 2 + self.training.n_local_views
         views = torch.zeros((n_views, self.regions_at_once, width), device=self.device, requires_grad=True)
         targets, layers = views[:2].detach(), (self.last_layer(self.student), self.last_layer(self.teacher))
-        centres = self.loss.self_centre.value.expand(2, -1)
+        centres = self.loss.self_centre.value.repeat(2, 1)
         return cross_entropy(views, targets, layers, centres, self.loss.temperatures).pairs
 
     def state_dict(self) -> dict[str, Any]:

@@ -85,5 +85,8 @@ def regions_at_once(
     most = given or max(1, room // activation_bytes(encoder, training))
     n_parts = -(-share // most)
     chosen = -(-share // n_parts)  # parts of nearly equal size
+    if device.type != "cpu":  # of equal size, if not much smaller: networks are compiled for each size
+        whole = max(n for n in range(1, min(most, share) + 1) if share % n == 0)
+        chosen = whole if 2 * whole >= chosen else chosen
     logger.info("%d of %d regions of a batch at once", chosen, share)
     return chosen
