@@ -213,14 +213,13 @@ def step_report(recipe: Recipe) -> Report:
     with traffic() as moved:
         step()
     learner.shares.records = learner.teacher_vectors.records = True
-    in_warm_up = warm_up(step)
+    warm_up(step)
     replayed = summary(happened_in(step))
     torch.cuda.empty_cache()
     recorded = torch.cuda.memory_reserved() - held
     return {
         **summary(happened),
         **{f"replayed_{name}": replayed[name] for name in ("waits", "pageable_copies", "launches", "graph_launches")},
-        "recorded_events": sum(entry.times for entry in in_warm_up if entry.name == "recorded external event"),
         "bytes": sum(moved.values()),
         "peak_bytes": peak,
         "kept_bytes": kept,  # between steps: networks, moments, gradients, tokens
@@ -232,12 +231,10 @@ def step_report(recipe: Recipe) -> Report:
     }
 
 
-def warm_up(step: Callable[[], Tensor]) -> list[Counted]:
-    """What the steps do that warm a step up, and record it."""
-    reset()
+def warm_up(step: Callable[[], Tensor]) -> None:
+    """The steps that warm a step up, and record it."""
     for _ in range(WARM_UP):
         step()
-    return counted()
 
 
 def happened_in(step: Callable[[], Tensor]) -> list[Counted]:

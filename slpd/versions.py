@@ -2,8 +2,8 @@
 
 A stage's result version is raised, with a line in CHANGELOG.md, when a code change moves its results. The
 workflow passes each number to its rule as a param, so an upgraded installation re-runs just the stages whose
-numbers moved, and what depends on them. What moves only how a GPU rounds, as its card and driver do too, raises none
-where it would have every cohort encoded anew; CHANGELOG.md has it all the same.
+numbers moved, and what depends on them. A change that moves results only as another GPU or driver would raises no
+version where every cohort would have to be encoded again; CHANGELOG.md names it.
 """
 
 import platform

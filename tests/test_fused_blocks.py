@@ -129,7 +129,6 @@ OTHERS = {
 def test_other_blocks_stay(case: str) -> None:
     model = timm.create_model("vit_small_patch16_224", **SMALL | OTHERS[case])
     assert not FusedBlocks.equals(model.blocks)
-    assert type(made_for_gpu(model).blocks) is nn.Sequential
 
 
 @pytest.mark.parametrize("name", ["convnext_atto", "eva02_tiny_patch14_224"])
@@ -144,5 +143,5 @@ def test_where_the_kernel_does_not_run_timms_blocks_do(caplog: pytest.LogCapture
         assert type(made_for_gpu(model).blocks) is nn.Sequential
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "sums and norms are not in one kernel" in caplog.text
-    assert "install gcc" in caplog.text
+    assert "Debian: gcc" in caplog.text
     assert "driver" in caplog.text  # the reason: there is none

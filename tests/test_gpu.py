@@ -130,18 +130,23 @@ def test_recorded_steps_are_those_that_are_not(dtype: torch.dtype, caplog: pytes
 
 
 @pytest.mark.parametrize("records", [False, True])
-def test_the_last_layers_gradient_can_be_read_while_others_are_computed(records: bool) -> None:
+def test_the_last_layers_gradient_can_be_read_while_others_are_computed(
+    records: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Several processes begin to sum it then. A stream that waits for it alone reads what it has at the end."""
+    monkeypatch.setattr("slpd.training.gradients.n_processes", lambda: 2)
     learner, batches = learner_on(CUDA, torch.float32), batches_on(CUDA)
     learner.shares.records = learner.teacher_vectors.records = records
+    gradients = learner.gradients
+    assert gradients.beside is not None
     for epoch in range(6):  # the fourth is recorded
-        learner.gradients.begin()
+        gradients.begin()
         learner.find_gradients(batch_at(batches, epoch, 0))
-        with learner.gradients.once_ready():
-            early = learner.gradients.last_layer.clone()
-            read = torch.cuda.current_stream().record_event()
-        torch.cuda.current_stream().wait_event(read)
-        assert torch.equal(early, learner.gradients.last_layer)
+        with torch.cuda.stream(gradients.beside):
+            gradients.beside.wait_event(gradients.ready)
+            early = gradients.last_layer.clone()
+        torch.cuda.current_stream().wait_stream(gradients.beside)
+        assert torch.equal(early, gradients.last_layer)
         assert early.any()
 
 

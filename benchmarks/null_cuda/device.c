@@ -367,8 +367,13 @@ int cudaGraphInstantiateWithFlags(void **ready, void *graph, unsigned long long 
 int cudaGraphLaunch(void *ready, void *stream) { return count("launch of a graph", 0), 0; }
 int cudaEventCreate(void **event) { return new_handle(event); }
 int cudaEventCreateWithFlags(void **event, unsigned flags) { return new_handle(event); }
+static void *external; /* the event that was recorded last to be waited for outside a graph */
 int cudaEventRecordWithFlags(void *event, void *stream, unsigned flags) {
-    if (flags) count("external event", 0);
+    if (flags) count("external event", 0), external = event; /* cudaEventRecordExternal */
+    return 0;
+}
+int cudaStreamWaitEvent(void *stream, void *event, unsigned flags) {
+    if (event == external) count("stream waits for an external event", 0);
     return 0;
 }
 int cudaEventElapsedTime(float *ms, void *from, void *to) { return *ms = 1, 0; }

@@ -7,7 +7,7 @@ REMEDY = "install gcc and Python's headers on the nodes (Debian: gcc, python3-de
 
 
 def compiler() -> Finding:
-    """Compile a function of one operation. Training also works without a compiler, at a cost."""
+    """Compile a function of one operation. Training and encoding also work without a compiler, at a cost."""
     import torch  # noqa: PLC0415  # after cuCIM
 
     if not torch.cuda.is_available():

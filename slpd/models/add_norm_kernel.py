@@ -4,14 +4,14 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_rows"])  # one kernel for all, so that the one tried is the one used
 def add_norm_kernel(
     x, branch, scale, weight, bias, total, normed, n_rows, eps,
     WIDTH: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     """Some rows of WIDTH values, in a power of two of columns; `scale` may be None.
 
-    Threads hold four values in a row, of either type: were it eight of float16, tiles would change places in between.
+    Threads hold four values in a row, of either type: with eight of float16, Triton would move values between threads.
     """
     row, column = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS), tl.arange(0, COLUMNS)
     inside = column < WIDTH

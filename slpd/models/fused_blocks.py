@@ -68,7 +68,7 @@ def add_norm(x: Tensor, branch: Tensor, scale: nn.Module, norm: nn.LayerNorm) ->
         norm: Of D values, with weight and bias.
 
     Returns:
-        (..., D) float32, the same bytes as torch's; (..., D) of the type of `branch`, with statistics in float32.
+        (..., D) float32, torch's bytes where `x` was float32; (..., D) of the type of `branch`.
     """
     x, branch = x.contiguous(), branch.contiguous()
     total, normed, width = torch.empty_like(x), torch.empty_like(branch), x.shape[-1]

@@ -20,7 +20,11 @@ def page_locked(memory: NDArray[np.uint8], device: torch.device) -> Iterator[Non
     runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
     status = int(runtime.cudaHostRegister(memory.ctypes.data, memory.nbytes, 0))
     if status:
-        log.warning("memory of %d bytes is not page-locked (CUDA error %d): copied before", memory.nbytes, status)
+        log.warning(
+            "memory of %d bytes is not page-locked (CUDA error %d): each region is copied to memory that is",
+            memory.nbytes,
+            status,
+        )
         with suppress(RuntimeError):  # CUDA keeps its error until a launch is asked for it
             torch.ones(1, device=device)
     try:

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 SLOWER = (
     "sums and norms are not in one kernel, so that more memory is moved, and tokens are rounded otherwise;"
-    " install gcc and Python's headers on the node"
+    " if a compiler or Python's headers are missing, install them on the node (Debian: gcc, python3-dev)"
 )
 POSITIONS = "pos_embed"  # timm's name, and HIPT's
 MISFIT = "patch_encoder.checkpoint does not fit patch_encoder.model with its arguments"

@@ -20,7 +20,7 @@ class Jobs(Section):
     )
     tokens: TokenPlace = Field(description="where training keeps patch tokens; auto: the first in which they fit")
     regions_at_once: int | None = Field(
-        gt=0, description="regions of a batch whose activations are held together; null: as many as fit"
+        gt=0, description="most regions of a batch whose activations are held together; null: as many as fit"
     )
     iterations_per_job: int | None = Field(
         gt=0, description="iterations that a job of distill_slpd trains, one after another; null: all of them"

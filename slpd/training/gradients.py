@@ -1,16 +1,15 @@
 """The gradients of a network in one piece of memory, so that a few operations act on all of them.
 
-On the way back the last layer comes first. With 65,536 outputs it has two thirds of all values, so several processes
-sum its gradient while each still computes the others.
+On the way back the last layer comes first. With 65,536 outputs it has two thirds of all values, so several GPUs sum its
+gradient while each still computes the others.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from slpd.method.processes import begin_sum_over_processes, sum_over_processes
+from slpd.method.processes import begin_sum_over_processes, n_processes, sum_over_processes
 
 ROW = 1024  # values; every tensor's gradient starts a new row, padded with zeros
 
@@ -32,10 +31,10 @@ class Gradients:
             for rows, p in zip(torch.split(self.rows, lengths), self.parameters, strict=True)
         ]
         self.others, self.last_layer = torch.split(self.rows, [len(self.rows) - lengths[-1], lengths[-1]])
-        cuda = device.type == "cuda"
+        overlaps = device.type == "cuda" and n_processes() > 1
         # External: recorded in a CUDA graph too, it can be waited for outside it.
-        self.ready = torch.cuda.Event(external=True) if cuda else None  # type: ignore[no-untyped-call]
-        self.beside = torch.cuda.Stream(device) if cuda else None  # type: ignore[no-untyped-call]
+        self.ready = torch.cuda.Event(external=True) if overlaps else None  # type: ignore[no-untyped-call]
+        self.beside = torch.cuda.Stream(device) if overlaps else None  # type: ignore[no-untyped-call]
 
     def begin(self) -> None:
         """Set all to 0; what is computed next is added."""
@@ -49,21 +48,15 @@ class Gradients:
             self.ready.record()
 
     def sum_over_processes(self) -> None:
-        """Make them those of all processes; the last layer's from when it was ready, the others from now."""
-        with self.once_ready():
-            wait_for_last_layer = begin_sum_over_processes(self.last_layer)
-        sum_over_processes(self.others)
-        wait_for_last_layer()
-
-    @contextmanager
-    def once_ready(self) -> Iterator[None]:
-        """What a GPU is given in the block waits for the last layer's gradient alone. A CPU has it already."""
+        """Make them those of all processes; on GPUs the last layer's from when it was ready, the others from now."""
         if self.ready is None or self.beside is None:
-            yield
+            sum_over_processes(self.rows)
             return
         with torch.cuda.stream(self.beside):
             self.beside.wait_event(self.ready)
-            yield
+            wait_for_last_layer = begin_sum_over_processes(self.last_layer)
+        sum_over_processes(self.others)
+        wait_for_last_layer()
 
     def norms(self) -> Tensor:
         """(parameters,) the norm of each tensor."""
