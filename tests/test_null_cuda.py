@@ -141,7 +141,7 @@ with ExitStack() as stack:
     print(opened.regions.reader, opened.regions.reader_reason)
     reader = NvjpegReader(opened.slide, opened.plan, decoding_device())
     regions = list(reader.read_regions([(0, 0), (64, 64)], opened.plan))
-    print(*[type(region).__name__ for region in regions], reader.n_otherwise, flush=True)
+    print(*[type(region).__name__ for region in regions], reader.read_by, flush=True)
 os._exit(0)
 """
 
@@ -156,7 +156,7 @@ def test_regions_that_the_device_cannot_decode_are_read_on_the_cpu(
     said = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
     assert said.startswith("cucim equal to OpenSlide")
     assert "not nvjpeg: RuntimeError: Internal error - Could not create decoder" in said
-    assert said.splitlines()[-1] == "ndarray ndarray 2"
+    assert said.splitlines()[-1] == "ndarray ndarray cucim"
 
 
 ATTENTION = """

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import starmap
 from operator import gt
 from pathlib import Path
 
@@ -281,7 +282,7 @@ def finish(prepared: Prepared, batch: Batch) -> SlideRecord:
     record, out = prepared.record, prepared.out
     try:
         if prepared.task:
-            record = encode_in_spite_of_a_crash(record, prepared.task, batch, out)
+            encode_in_spite_of_a_crash(record, prepared.task, batch, out)
     except SlideError as error:
         raise_if_slide_away(Path(record.path), error)
         record = record.failed("encode_patches", str(error))
@@ -290,26 +291,25 @@ def finish(prepared: Prepared, batch: Batch) -> SlideRecord:
         for file in (out, journal_path(out)):
             file.unlink(missing_ok=True)
         return record
-    quality = read_quality(out)
-    return record.model_copy(update={"n_regions": len(quality.sharpness), "n_invalid": len(quality.invalid)})
+    return with_quality(record, read_quality(out))
 
 
-def encode_in_spite_of_a_crash(record: SlideRecord, task: Task, batch: Batch, out: Path) -> SlideRecord:
+def with_quality(record: SlideRecord, quality: Quality) -> SlideRecord:
+    """The record of a slide with what its token file says of its regions, whichever run or experiment read them."""
+    n_other = len(quality.other_reader)
+    reason = record.reader_reason + (f"; regions read by another reader: {n_other}" if n_other else "")
+    counts = {"n_regions": len(quality.sharpness), "n_invalid": len(quality.invalid)}
+    return record.model_copy(update=counts | {"reader_reason": reason})
+
+
+def encode_in_spite_of_a_crash(record: SlideRecord, task: Task, batch: Batch, out: Path) -> None:
     """Encode a slide; if the process that reads it crashes, continue once, with OpenSlide."""
     try:
         encode_regions(task, batch, out)
-        return record.model_copy(update={"reader_reason": record.reader_reason + read_otherwise(task)})
     except CrashedReaderError as crash:
         log.warning("%s; OpenSlide continues", crash)
-    with Slide(record.slide, task.slide.path, record.slide_mpp, reader="openslide") as slide:
-        encode_regions(replace(task, slide=slide, reader=slide), batch, out)
-    return record.model_copy(update={"reader_reason": f"{record.reader_reason}; OpenSlide since its process ended"})
-
-
-def read_otherwise(task: Task) -> str:
-    """A note on the regions that the GPU could not decode, if there were any."""
-    n_otherwise = task.reader.n_otherwise if isinstance(task.reader, NvjpegReader) else 0
-    return f"; regions read by {task.slide.reader}: {n_otherwise}" if n_otherwise else ""
+        with Slide(record.slide, task.slide.path, record.slide_mpp, reader="openslide") as slide:
+            encode_regions(replace(task, slide=slide, reader=slide), batch, out)
 
 
 def encode_regions(task: Task, batch: Batch, out: Path) -> None:
@@ -336,7 +336,7 @@ def encode_ahead(task: Task, first: int, encoder: PatchEncoder) -> Iterator[Enco
 
     A region is handed out once the next one is under way, so that a GPU always has one.
     """
-    under_way: list[Encoding | None] = []
+    under_way: list[tuple[Encoding | None, bool]] = []  # whether another reader had to read it
     with page_locked(task.slide.memory_of_regions(task.plan), encoder.device):
         for pixels in task.reader.read_regions(map(tuple, task.corners[first:].tolist()), task.plan):
             if isinstance(pixels, UnreadableRegion):
@@ -344,19 +344,20 @@ def encode_ahead(task: Task, first: int, encoder: PatchEncoder) -> Iterator[Enco
                 log.warning(
                     "%s: no region at x %d, y %d: %s", task.slide.name, pixels.x_lv0, pixels.y_lv0, pixels.reason
                 )
-                under_way.append(None)
+                encoding = None
             else:
-                under_way.append(encoder.start(pixels, task.plan.effective_mpp))
+                encoding = encoder.start(pixels, task.plan.effective_mpp)
+            under_way.append((encoding, task.reader.read_by != task.source.reader))
             if len(under_way) > 1:
-                yield finished(under_way.pop(0))
-            if under_way[-1] is not None:
-                under_way[-1].wait_for_pixels()
-        yield from map(finished, under_way)
+                yield finished(*under_way.pop(0))
+            if encoding is not None:
+                encoding.wait_for_pixels()
+        yield from starmap(finished, under_way)
 
 
-def finished(encoding: Encoding | None) -> EncodedRegion | None:
+def finished(encoding: Encoding | None, other_reader: bool) -> EncodedRegion | None:
     """Wait for what the encoder computed."""
-    return None if encoding is None else encoding.result()
+    return None if encoding is None else encoding.result()._replace(other_reader=other_reader)
 
 
 def collect_tokens(journal: TokenJournal, task: Task, out: Path) -> None:
@@ -373,7 +374,7 @@ def collect_tokens(journal: TokenJournal, task: Task, out: Path) -> None:
             f"slide {task.source.slide}: none of its {len(invalid)} regions can be read;"
             " copy the slide again or leave it out"
         )
-    quality = Quality(sharpness[kept], task.corners[invalid])
+    quality = Quality(sharpness[kept], task.corners[invalid], task.corners[np.array(journal.other_reader)])
     write_tokens(out, map(journal.tokens, kept.tolist()), task.corners[kept], task.source, quality)
 
 

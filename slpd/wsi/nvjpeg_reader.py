@@ -105,7 +105,7 @@ class NvjpegReader:
     Attributes:
         reader: Its name.
         reader_reason: What a comparison with OpenSlide found.
-        n_otherwise: Regions that the slide's own reader had to read.
+        read_by: Name of what read the last region: this, or the slide's own reader.
     """
 
     reader = "nvjpeg"
@@ -121,7 +121,7 @@ class NvjpegReader:
         Raises:
             UnsuitableError: it is not made of JPEG tiles that can be decoded here.
         """
-        self.slide, self.plan, self.n_otherwise, self.reader_reason = slide, plan, 0, ""
+        self.slide, self.plan, self.read_by, self.reader_reason = slide, plan, self.reader, ""
         if plan.level >= len(slide.plain_sizes):
             raise UnsuitableError("it is no plain TIFF pyramid, or lacks the level")
         if 3 * plan.level_px**2 > LEVEL_BYTES:
@@ -206,13 +206,13 @@ class NvjpegReader:
         try:
             region = decoded.result()
         except Exception as error:  # a tile that is not sound, or whatever the GPU, its driver or a decoder raise
-            self.n_otherwise += 1
             log.warning(
-                "%s: the region at x %d, y %d is read by %s (%s); so far: %d",
-                *(self.slide.name, *corner, self.slide.reader, error, self.n_otherwise),
+                "%s: the region at x %d, y %d is read by %s (%s)", self.slide.name, *corner, self.slide.reader, error
             )
             pixels = next(iter(self.slide.read_regions([corner], self.plan)))
+            self.read_by = self.slide.read_by
             return pixels if isinstance(pixels, UnreadableRegion) else pixels.copy()
+        self.read_by = self.reader
         if region.is_cuda:
             region.record_stream(torch.cuda.current_stream())
         return region
