@@ -193,7 +193,7 @@ os._exit(0)
 def test_cucim_on_a_gpu_is_not_shown_a_damaged_tile(
     tmp_path: Path, make_slide: MakeSlide, change: Callable[[bytearray], None]
 ) -> None:
-    """Its decoder, which libjpeg stands in for, complains of none. OpenSlide, by name, reads the region or refuses it."""
+    """Its decoder, which libjpeg stands in for, complains of none. OpenSlide reads the region or refuses it."""
     path = make_slide(tmp_path / "s.tiff", tissue(256), tile_px=64)
     change_first_tile(path, change)
     run = subprocess.run([sys.executable, "-c", CUCIM_GPU, path], capture_output=True, text=True, check=True)
