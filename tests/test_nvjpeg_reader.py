@@ -257,10 +257,11 @@ def test_tolerance() -> None:
     [
         ({"compression": "deflate"}, 64, "not JPEG"),
         ({}, 16384, "more than the GPU is to hold"),
+        ({"tile_px": 10240}, 64, "one row of its tiles takes 315 MB"),
     ],
 )
 def test_other_slides_are_refused(
-    tmp_path: Path, make_slide: MakeSlide, options: dict[str, str], region_px: int, reason: str
+    tmp_path: Path, make_slide: MakeSlide, options: dict[str, object], region_px: int, reason: str
 ) -> None:
     path = make_slide(tmp_path / "s.tiff", tissue(256), **options)
     with Slide("s", path, 0.5) as slide, pytest.raises(UnsuitableError, match=reason):

@@ -54,7 +54,7 @@ def readers(args: argparse.Namespace) -> Rows:
         plan = None
         for choice in READERS:
             for slide_mpp in (0.5, 0.25):
-                name = f"{choice}, slide of {slide_mpp} µm/px"
+                name, before = f"{choice}, slide of {slide_mpp} µm/px", beyond_torch(args.device)
                 try:
                     with ExitStack() as stack:
                         reader = opened(args, choice, stack, slide_mpp)
@@ -68,6 +68,8 @@ def readers(args: argparse.Namespace) -> Rows:
                         taken = (time.perf_counter() - started) / len(places)
                         yield f"{name}: speed", f"{1000 * taken:.0f} ms a region, {1 / taken:.1f} regions/s"
                         yield f"{name}: regions read by another reader", str(others)
+                        more = (beyond_torch(args.device) - before) / 1e9
+                        yield f"{name}: memory of the GPU besides torch's", f"{more:.2f} GB more than before"
                     if slide_mpp == MPP:
                         off = np.abs(regions[0].astype(np.int16) - slide.read_region(*places[0], plan))
                         share, most = 100 * (off > 0).mean(), off.max()
@@ -77,6 +79,14 @@ def readers(args: argparse.Namespace) -> Rows:
                         )
                 except (SlideError, UserError) as error:
                     yield name, str(error)[:300].replace("|", "/")
+
+
+def beyond_torch(device: str) -> int:
+    """Bytes of the GPU that all but torch takes: decoders, contexts, other processes."""
+    if device == "cpu":
+        return 0
+    free, total = torch.cuda.mem_get_info()
+    return total - free - torch.cuda.memory_reserved()
 
 
 def on_host(region: object) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 This module imports torch, which the processes that read slides must not; `slpd.wsi` does not import it.
 
-Tiles are decoded in batches of at most `BATCH_BYTES` of pixels. At a time the GPU holds one batch twice (as tiles, and
-put together), one part of a level of at most `LEVEL_BYTES`, `AHEAD` regions, and what resampling takes: with regions of
-4096 px 0.4 GB where a level has their resolution, and 1.2 GB at most. What nvJPEG itself takes was not measured.
+Tiles are decoded in batches of at most `BATCH_BYTES` of pixels, or one row of tiles of at most `ROW_BYTES`. At a time
+the GPU holds one batch twice (as tiles, and put together), one part of a level of at most `LEVEL_BYTES`, `AHEAD`
+regions, and what resampling takes: with regions of 4096 px 0.4 GB where a level has their resolution, 0.5 GB if its
+tiles are as large, and 1.2 GB at most. What nvJPEG itself takes was not measured: `python -m benchmarks.gpu readers`
+would say.
 """
 
 import logging
@@ -33,6 +35,7 @@ from slpd.wsi.tolerance import STATED, are_near
 log = logging.getLogger(__name__)
 
 BATCH_BYTES = 2**26  # of decoded tiles
+ROW_BYTES = 2**28  # of the tiles side by side under a region, which are decoded together: 5 of 4096 px
 LEVEL_BYTES = 2**29  # of the part of a level that becomes a region: 13,377 px across
 AHEAD = 3  # regions: one in use, one ready, one being decoded
 
@@ -64,12 +67,17 @@ class LevelDecoder:
         pixels = torch.full((height, width, 3), 255, dtype=torch.uint8, device=self.device)
         columns = sorted({column for _, column in images})
         rows = sorted({row for row, _ in images})
-        at_once = max(1, BATCH_BYTES // (3 * self.level.tile_size[0] * self.level.tile_size[1] * max(1, len(columns))))
+        at_once = max(1, BATCH_BYTES // self.row_bytes(max(1, len(columns))))
         for first in range(0, len(rows), at_once):
             band = rows[first : first + at_once]
-            together = self._together([images[row, column] for row in band for column in columns], len(columns))
-            self._paste(together, columns[0], band[0], pixels, (left, top))
+            tiles = [images[row, column] for row in band for column in columns]
+            self._paste(self._together(tiles, len(columns)), columns[0], band[0], pixels, (left, top))
         return pixels
+
+    def row_bytes(self, n_columns: int) -> int:
+        """Bytes of tiles side by side, decoded."""
+        width, height = self.level.tile_size
+        return 3 * width * height * n_columns
 
     def _together(self, images: Sequence[bytes], n_columns: int) -> Tensor:
         """(rows * tile height, columns * tile width, 3) pixels of tiles, given row by row."""
@@ -128,6 +136,9 @@ class NvjpegReader:
             raise UnsuitableError(f"a region takes {plan.level_px} px of the level, more than the GPU is to hold")
         level = tiff_structure(slide.path, slide.plain_sizes).levels[plan.level]
         self._decoder = LevelDecoder(slide.path, level, device)
+        n_columns = min(level.sizes.shape[1], 1 + -(-plan.level_px // level.tile_size[0]))
+        if (row_bytes := self._decoder.row_bytes(n_columns)) > ROW_BYTES:
+            raise UnsuitableError(f"one row of its tiles takes {row_bytes / 1e6:.0f} MB, more than the GPU is to hold")
         self._downsample = slide.downsamples[plan.level]
 
     def of_copy(self, slide: Slide) -> "NvjpegReader":
