@@ -4,6 +4,7 @@ On the CPU the same code has libjpeg decode, so that pixels must be equal.
 """
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,11 +16,12 @@ import pytest
 import tifffile
 import torch
 from numpy.typing import NDArray
+from nvidia import nvimgcodec
 
 from slpd.errors import SlideError, UserError
 from slpd.geometry.read_plan import ReadPlan, plan_read
 from slpd.synthetic.slide_file import write_slide
-from slpd.wsi import Slide, UnreadableRegion, cucim_gpu_reader, nvjpeg_reader, region_readers
+from slpd.wsi import Slide, UnreadableRegion, cucim_gpu_reader, jpeg_decoder, nvjpeg_reader, region_readers
 from slpd.wsi.area_means import area_means
 from slpd.wsi.cucim_gpu_reader import library_path, refuse_decoding_on_the_cpu
 from slpd.wsi.nvjpeg_reader import NvjpegReader
@@ -166,6 +168,23 @@ def test_a_region_with_a_damaged_tile_is_the_slides_readers(
         assert np.array_equal(np.asarray(whole), slide.read_region(128, 128, plan))
     assert (of_damaged, of_whole) == (slide.reader, "nvjpeg")
     assert "the region at x 0, y 0 is read by" in caplog.text
+
+
+def test_a_decoder_takes_the_jobs_processors_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a machine with more of them; made for the CPU here, where there is no GPU."""
+    made, asked, mine = nvimgcodec.Decoder, {}, os.sched_getaffinity(0)
+
+    def on_cpu(device_id: int, backends: list[object], **options: object) -> object:
+        asked.update(options)
+        return made(device_id=nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY, **options)
+
+    monkeypatch.setattr(nvimgcodec, "Decoder", on_cpu)
+    os.sched_setaffinity(0, {min(mine)})
+    try:
+        jpeg_decoder.nvjpeg.__wrapped__(0)
+    finally:
+        os.sched_setaffinity(0, mine)
+    assert asked["max_num_cpu_threads"] == 1
 
 
 CUCIM_GPU = """
