@@ -22,7 +22,7 @@ from slpd.wsi.cucim_reader import CucimReader, Pixels
 from slpd.wsi.jpeg_tiles import DamagedTileError, JpegTiles
 from slpd.wsi.openslide_reader import OpenSlideReader
 from slpd.wsi.tiff_levels import TileCheck, UnsuitableError, refuse_other_than_jpeg
-from slpd.wsi.tolerance import STATED, are_near
+from slpd.wsi.tolerance import are_near, stated
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ DEVICE_MEMORY = 2  # cudaMemoryTypeDevice
 class CucimGpuReader(CucimReader):
     """A slide that cuCIM reads on a GPU. What it cannot decode, OpenSlide reads."""
 
-    name, equality = "cuCIM on a GPU", STATED
+    name, equality = "cuCIM on a GPU", stated("OpenSlide")
 
     def __init__(self, path: Path, other: OpenSlideReader, check: TileCheck) -> None:
         refuse_other_than_jpeg(check.levels)

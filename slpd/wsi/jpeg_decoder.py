@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# A slide is compared with OpenSlide while the one before is decoded, and a decoder serves one thread at a time.
+# A slide is compared with its own reader while the one before is decoded, and a decoder serves one thread at a time.
 DECODING = Lock()
 INTERPOLATED = ":fancy_upsampling=1"  # colours of half resolution
 

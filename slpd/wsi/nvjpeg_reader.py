@@ -30,7 +30,7 @@ from slpd.wsi.jpeg_tiles import DamagedTileError, JpegTiles
 from slpd.wsi.messages import UnreadableRegion
 from slpd.wsi.slide import Slide
 from slpd.wsi.tiff_levels import TiledLevel, UnsuitableError, tiff_structure
-from slpd.wsi.tolerance import STATED, are_near
+from slpd.wsi.tolerance import are_near, stated
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class NvjpegReader:
 
     Attributes:
         reader: Its name.
-        reader_reason: What a comparison with OpenSlide found.
+        reader_reason: What a comparison with the slide's own reader found.
         read_by: Name of what read the last region: this, or the slide's own reader.
     """
 
@@ -148,15 +148,18 @@ class NvjpegReader:
         return reader
 
     def probe(self) -> None:
-        """Compare a few tiles with the slide's own reader, which equals OpenSlide.
+        """Compare a few tiles with the slide's own reader.
+
+        That is mostly cuCIM, which reads whole pixels of a level, as nvJPEG does: `OpenSlideReader` says how OpenSlide
+        differs where a downsample is not whole.
 
         Raises:
             UnsuitableError: a tile differs by more than is tolerated, or none could be compared.
         """
         n_near = sum(self._is_near(*place) for place in self._decoder.level.telling_tiles())
         if not n_near:
-            raise UnsuitableError("no tile to compare with OpenSlide")
-        self.reader_reason = f"{STATED}, tiles compared: {n_near}"
+            raise UnsuitableError(f"no tile to compare with {self.slide.reader}")
+        self.reader_reason = f"{stated(self.slide.reader)}, tiles compared: {n_near}"
 
     def _is_near(self, row: int, column: int) -> bool:
         """Whether a tile could be compared; it must be near if it could."""
@@ -172,7 +175,9 @@ class NvjpegReader:
         except (DamagedTileError, SlideError):
             return False
         if not are_near(pixels, expected):
-            raise UnsuitableError(f"nvJPEG and OpenSlide differ at level {self.plan.level}, x {left}, y {top}")
+            raise UnsuitableError(
+                f"nvJPEG and {self.slide.reader} differ at level {self.plan.level}, x {left}, y {top}"
+            )
         return True
 
     def read_regions(
