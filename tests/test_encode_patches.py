@@ -362,6 +362,27 @@ def test_a_copy_that_is_not_the_whole_slide_is_not_used(
     assert list((cohort / "node").iterdir()) == []
 
 
+def test_a_copy_that_a_gpu_cannot_decode_is_not_used(
+    encode: Encode,
+    cohort: Path,
+    make_slide: MakeSlide,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It looks like the slide to OpenSlide: levels, resolution and the coarsest level's tiles are the same."""
+    pixels = np.random.default_rng(1).integers(0, 256, (256, 320, 3), dtype=np.uint8)
+    make_slide(cohort / "a.tiff", pixels, levels=(1, 2), compression=("jpeg", "deflate"))
+    make_slide(cohort / "other.tiff", pixels, levels=(1, 2), compression=("deflate", "deflate"))
+    monkeypatch.setattr("slpd.artifacts.slides.node_copy.files_of", lambda _: [cohort / "other.tiff"])
+    monkeypatch.setattr("slpd.stages.encode_patches.decoding_device", lambda: torch.device("cpu"))
+    status, records = encode("a", reader="nvjpeg", copy_to=cohort / "node")
+    assert status == 0
+    assert (records["a"].status, records["a"].reader) == ("ok", "nvjpeg")
+    assert "slide a: its copy in" in caplog.text
+    assert "tiles of level 0 are" in caplog.text
+    assert list((cohort / "node").iterdir()) == []
+
+
 def test_records_and_files_state_all_resolutions(encode: Encode, cohort: Path) -> None:
     _, records = encode()
     source = read_source(cohort / "tokens" / "a.h5")

@@ -194,6 +194,7 @@ from slpd.settings.jobs import Jobs
 from slpd.settings.slides import PatchEncoderSettings, Reading
 from slpd.stages.encode_patches import Batch, encode_slides
 from slpd.synthetic.slide_file import write_slide
+from slpd.wsi import nvjpeg_reader
 folder = Path(sys.argv[1])
 write_slide(folder / "s.tiff", tissue_like(1024), MPP, 85)
 slides = [make_slide(folder, name, 256, 4, 4, folder / "s.tiff") for name in "ab"]
@@ -201,6 +202,10 @@ jobs = {"batch_patches": 64, "copy_to": None, "shared_tokens": None, "tokens": "
 jobs = Jobs(**jobs, iterations_per_job=None, attention="auto", checkpoint_minutes=10)
 batch = Batch(PatchEncoderSettings(**COMMON | DEMO), Reading(reader="auto"), jobs, 0)
 batch.encoder  # built now
+if sys.argv[2:] == ["decoded there"]:  # blank: nvJPEG does not start here
+    nvjpeg_reader.NvjpegReader.probe = lambda self: None
+    blank = torch.zeros((256, 256, 3), dtype=torch.uint8, device="cuda")
+    nvjpeg_reader.decode_jpegs = lambda images, device: [blank] * len(images)
 reset()
 for record in encode_slides(slides, batch):
     assert (record.status, record.n_regions) == ("ok", 16), record.reason
@@ -209,11 +214,22 @@ os._exit(0)
 """
 
 
-def test_the_stage_locks_the_memory_of_a_slide_once(tmp_path: Path) -> None:
-    """Two slides of 16 regions of 256 px, decoded on the CPU since nvJPEG does not start here."""
-    command, environ = [sys.executable, "-c", STAGE, str(tmp_path)], environment(build(tmp_path / "device"))
+def run_stage(folder: Path, *arguments: str) -> dict[str, list[float]]:
+    """What happened on the device while two slides of 16 regions of 256 px were encoded."""
+    command, environ = [sys.executable, "-c", STAGE, str(folder), *arguments], environment(build(folder / "device"))
     run = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True)
-    seen = json.loads(run.stdout.splitlines()[-1])
+    seen: dict[str, list[float]] = json.loads(run.stdout.splitlines()[-1])
+    return seen
+
+
+def test_the_stage_locks_no_memory_that_nothing_is_copied_from(tmp_path: Path) -> None:
+    seen = run_stage(tmp_path, "decoded there")
+    assert not [name for name in seen if "host registration" in name or "pinned to device" in name]
+
+
+def test_the_stage_locks_the_memory_of_a_slide_once(tmp_path: Path) -> None:
+    """Decoded on the CPU, since nvJPEG does not start here."""
+    seen = run_stage(tmp_path)
     assert seen["host registration"][0] == 2
     assert seen["copy pinned to device, not waited for"] == [32, 32 * 256 * 256 * 3]
     assert not [name for name in seen if "pageable" in name]

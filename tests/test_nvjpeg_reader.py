@@ -260,30 +260,15 @@ def test_a_decoder_that_differs_is_refused(
 
 
 @pytest.mark.parametrize(("compression", "reader"), [("jpeg", "cucim"), ("deflate", "openslide")])
-def test_the_reason_names_what_was_compared(tmp_path: Path, compression: str, reader: str) -> None:
+def test_the_reason_names_what_was_compared(
+    tmp_path: Path, make_slide: MakeSlide, compression: str, reader: str
+) -> None:
     """Which is the slide's own reader: cuCIM, unless a level that is not read here keeps it away."""
-    path = two_levels(tmp_path / "s.tiff", "jpeg", compression)
+    path = make_slide(tmp_path / "s.tiff", tissue(256), levels=(1, 2), compression=("jpeg", compression))
     with ExitStack() as stack:
         regions = open_for_regions(Request("s", path, 0.5, 0.5, 64), "nvjpeg", CPU, stack).regions
         stated = f"below 0.5 grey levels from {reader} in the mean, at most 4, tiles compared: "
         assert regions.reader_reason.startswith(stated)
-
-
-def two_levels(path: Path, *compressions: str) -> Path:
-    """A slide of two levels with these kinds of tiles."""
-    with tifffile.TiffWriter(path) as file:
-        for level, compression in enumerate(compressions):
-            file.write(
-                tissue(256)[:: 2**level, :: 2**level],
-                photometric="rgb",
-                tile=(64, 64),
-                compression=compression,
-                subfiletype=level,
-                resolution=(20000 / 2**level,) * 2,
-                resolutionunit="CENTIMETER",
-                metadata=None,
-            )
-    return path
 
 
 def test_tolerance() -> None:

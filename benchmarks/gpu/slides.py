@@ -3,7 +3,7 @@
 import argparse
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -133,8 +133,10 @@ def encode_all(encoder: PatchEncoder, opened_slide: Opened, places: Iterable[tup
     """Seconds from the first region asked for to the last token, as `encode_patches` runs."""
     under_way: list[Encoding] = []
     started = time.perf_counter()
-    with page_locked(opened_slide.slide.memory_of_regions(opened_slide.plan), encoder.device):
-        for region in opened_slide.regions.read_regions(places, opened_slide.plan):
+    slide, regions, plan = opened_slide.slide, opened_slide.regions, opened_slide.plan
+    copied = regions is slide  # what is decoded on the encoder's device is not
+    with page_locked(slide.memory_of_regions(plan), encoder.device) if copied else nullcontext():
+        for region in regions.read_regions(places, plan):
             assert not isinstance(region, UnreadableRegion)
             under_way.append(encoder.start(region, MPP))
             if len(under_way) > 1:

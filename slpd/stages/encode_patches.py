@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import starmap
@@ -50,6 +50,7 @@ from slpd.slurm.limit import WARNING, start_again, warn_before_limit
 from slpd.wsi import CrashedReaderError, Slide, UnreadableRegion
 from slpd.wsi.nvjpeg_reader import NvjpegReader
 from slpd.wsi.region_readers import Opened, Request, decoding_device, open_for_regions
+from slpd.wsi.tiff_levels import UnsuitableError
 from slpd.wsi.tolerance import MEAN_LEVELS, MOST_LEVELS
 
 log = logging.getLogger(__name__)
@@ -218,18 +219,16 @@ def open_slide(record: SlideRecord, regions: list[Region], batch: Batch, out: Pa
     request = Request(record.slide, Path(record.path), record.slide_mpp, record.requested_mpp, record.region_px)
     with ExitStack() as stack:
         opened = open_for_regions(request, batch.reading.reader, decoding_device(), stack)
-        slide, plan, reader = opened.slide, opened.plan, opened.regions
+        plan, reader = opened.plan, opened.regions
         source = source_of(record, regions, opened, batch)
         of_reading = {"reader": reader.reader, "reader_reason": reader.reader_reason}
         record = record.model_copy(update=of_reading | {"read_mpp": plan.read_mpp, "effective_mpp": plan.effective_mpp})
         if is_encoded(out, source, batch.shared):
             return Prepared(record, None, out)
         if batch.jobs.copy_to is not None:
-            copy = copied(slide, record, batch.jobs.copy_to, stack)
-            reader = reader.of_copy(copy) if isinstance(reader, NvjpegReader) else copy
-            slide = copy
+            opened = copied(opened, record, batch.jobs.copy_to, stack)
         corners = np.array([(region.x_lv0, region.y_lv0) for region in regions], np.int64)
-        task = Task(slide, reader, corners, plan, source, stamps_of(slide.path))
+        task = Task(opened.slide, opened.regions, corners, plan, source, stamps_of(opened.slide.path))
         return Prepared(record, task, out, stack.pop_all())
 
 
@@ -246,27 +245,29 @@ def is_encoded(out: Path, source: TokenSource, shared: Path | None) -> bool:
     return True
 
 
-def copied(slide: Slide, record: SlideRecord, folder: str, stack: ExitStack) -> Slide:
+def copied(opened: Opened, record: SlideRecord, folder: str, stack: ExitStack) -> Opened:
     """A slide's copy on the node, opened; the slide itself if it cannot be copied, or its copy is another slide.
 
     Args:
-        slide: The open slide.
+        opened: The open slide.
         record: Its status record.
         folder: `jobs.copy_to`.
         stack: Closes the copy and removes it.
     """
+    slide, regions = opened.slide, opened.regions
     with ExitStack() as own:
         path = own.enter_context(node_copy(record.slide, slide.path, folder))
         try:
             copy = own.enter_context(Slide(record.slide, path, record.slide_mpp, reader=slide.reader))
-            fault = "" if copy.looks_like(slide) else "it has other levels or another resolution"
-        except SlideError as error:
-            fault = str(error)
-        if not fault:
+            if not copy.looks_like(slide):
+                raise UnsuitableError("it has other levels or another resolution")
+            reader = regions.of_copy(copy) if isinstance(regions, NvjpegReader) else copy
             stack.enter_context(own.pop_all())
-            return copy
+            return replace(opened, slide=copy, regions=reader)
+        except (SlideError, UnsuitableError, OSError) as error:
+            fault = str(error)
     log.warning("slide %s: its copy in %s is not used (%s); read in place", record.slide, folder, fault)
-    return slide
+    return opened
 
 
 def stamps_of(path: Path) -> list[Stamp]:
@@ -337,7 +338,9 @@ def encode_ahead(task: Task, first: int, encoder: PatchEncoder) -> Iterator[Enco
     A region is handed out once the next one is under way, so that a GPU always has one.
     """
     under_way: list[tuple[Encoding | None, bool]] = []  # whether another reader had to read it
-    with page_locked(task.slide.memory_of_regions(task.plan), encoder.device):
+    # What is decoded on the encoder's device is not copied from there.
+    memory = task.slide.memory_of_regions(task.plan) if task.reader is task.slide else None
+    with page_locked(memory, encoder.device) if memory is not None else nullcontext():
         for pixels in task.reader.read_regions(map(tuple, task.corners[first:].tolist()), task.plan):
             if isinstance(pixels, UnreadableRegion):
                 raise_if_slide_away(task.slide.path, SlideError(pixels.reason))

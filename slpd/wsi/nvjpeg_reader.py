@@ -142,7 +142,11 @@ class NvjpegReader:
         self._downsample = slide.downsamples[plan.level]
 
     def of_copy(self, slide: Slide) -> "NvjpegReader":
-        """A reader of a copy of the slide, which need not be compared again."""
+        """A reader of a copy of the slide, which need not be compared again.
+
+        Raises:
+            UnsuitableError: the copy is not made of tiles that can be decoded here.
+        """
         reader = NvjpegReader(slide, self.plan, self._decoder.device)
         reader.reader_reason = self.reader_reason
         return reader
