@@ -62,7 +62,7 @@ def write_test_slide(
     array: NDArray[np.uint8],
     mpp: float | tuple[float, float] | None = 0.5,
     levels: tuple[int, ...] = (1,),
-    compression: str | int | None = "jpeg",
+    compression: str | int | tuple[str, ...] | None = "jpeg",
     tile_px: int | None = 64,
     description: str | None = None,
     subsampling: tuple[int, int] | None = None,
@@ -74,7 +74,7 @@ def write_test_slide(
         array: Level 0.
         mpp: µm per level-0 pixel (x, y if two); None: no resolution in the file.
         levels: Downsamples of the levels.
-        compression: Of the tiles; None keeps pixels exactly; 33005 is JPEG 2000 as in Aperio's files.
+        compression: Of the tiles, or of each level's; None keeps pixels exactly; 33005 is Aperio's JPEG 2000.
         tile_px: Side of a tile; None: strips.
         description: ImageDescription; one that begins with "Aperio" makes it a file of that scanner.
         subsampling: Of colour in JPEG tiles, (1, 1) if None.
@@ -82,7 +82,8 @@ def write_test_slide(
     x_mpp, y_mpp = mpp if isinstance(mpp, tuple) else (mpp, mpp)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tifffile.TiffWriter(path) as file:
-        for downsample in levels:
+        kinds = compression if isinstance(compression, tuple) else (compression,) * len(levels)
+        for downsample, kind in zip(levels, kinds, strict=True):
             size = (array.shape[1] // downsample, array.shape[0] // downsample)
             level = np.asarray(Image.fromarray(array).resize(size, Image.Resampling.BOX))
             resolution = (1, 1) if mpp is None else (1e4 / (x_mpp * downsample), 1e4 / (y_mpp * downsample))
@@ -90,8 +91,8 @@ def write_test_slide(
                 level,
                 photometric="rgb",
                 tile=(tile_px, tile_px) if tile_px else None,
-                compression=compression,
-                compressionargs={"level": 95} if compression == "jpeg" else None,
+                compression=kind,
+                compressionargs={"level": 95} if kind == "jpeg" else None,
                 subfiletype=0 if downsample == 1 else 1,
                 resolution=resolution,
                 resolutionunit="NONE" if mpp is None else "CENTIMETER",

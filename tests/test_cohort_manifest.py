@@ -28,12 +28,13 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         n_tokens: int = 3,
         min_sharpness: float = 0,
         readers: tuple[str, ...] = ("cucim", "openslide"),
+        n_others: int = 0,
     ) -> tuple[int, str]:
         records = [
             SlideRecord(slide=f"ok-{i}", path="x", n_regions=3, reader=readers[i % len(readers)]) for i in range(n_ok)
         ]
         for record in records:
-            store_tokens(tmp_path / "tokens" / f"{record.slide}.h5", record.slide, n_tokens)
+            store_tokens(tmp_path / "tokens" / f"{record.slide}.h5", record.slide, n_tokens, n_others)
         failed = [SlideRecord(slide=f"bad-{i:02}", path="x") for i in range(n_failed)]
         records += [record.failed("tile_regions", f"slide {record.slide}: too small") for record in failed]
         batches = []
@@ -50,12 +51,13 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     return run
 
 
-def store_tokens(path: Path, slide: str, n_regions: int) -> None:
+def store_tokens(path: Path, slide: str, n_regions: int, n_others: int = 0) -> None:
     source = TokenSource(slide, "f", "vit", "random-0", "openslide", 32, 64, 64, 0.5, 0.5, 0.5, 0.5)
     numbers = np.arange(n_regions)
     tokens = numbers[:, None, None] * np.ones((n_regions, 4, 8), np.float16)
-    quality = Quality((numbers / 10).astype(np.float32))  # 0, 0.1, 0.2
-    write_tokens(path, tokens.astype(np.float16), numbers[:, None] * np.array([[1, 100]]), source, quality)
+    corners = numbers[:, None] * np.array([[1, 100]])
+    quality = Quality((numbers / 10).astype(np.float32), other_reader=corners[:n_others])  # sharpness 0, 0.1, 0.2
+    write_tokens(path, tokens.astype(np.float16), corners, source, quality)
 
 
 def test_digest_of_used_slides_follows_them_and_their_tokens_alone(manifest: MakeManifest, tmp_path: Path) -> None:
@@ -154,11 +156,28 @@ def test_regions_of_unknown_sharpness_are_used(manifest: MakeManifest, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("readers", "mixed"),
-    [(("cucim", "openslide"), False), (("nvjpeg", "cucim_gpu"), False), (("nvjpeg", "nvjpeg", "cucim"), True)],
+    ("readers", "counts"),
+    [
+        (("cucim", "openslide"), None),
+        (("nvjpeg",), None),
+        (("nvjpeg", "cucim_gpu"), "cucim_gpu: 1, nvjpeg: 2"),
+        (("nvjpeg", "openslide", "cucim"), "nvjpeg: 1, others: 2"),
+        (("nvjpeg", "cucim_gpu", "cucim"), "cucim_gpu: 1, nvjpeg: 1, others: 1"),
+    ],
 )
 def test_pixels_of_a_gpu_and_others_do_not_mix_in_silence(
-    manifest: MakeManifest, readers: tuple[str, ...], mixed: bool, caplog: pytest.LogCaptureFixture
+    manifest: MakeManifest, readers: tuple[str, ...], counts: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Nor those of two readers on a GPU, each of which may be off by a few grey levels."""
     manifest(3, 0, readers=readers)
-    assert ("regions of 2 slides were decoded on a GPU, of 1 not" in caplog.text) == mixed
+    assert ("were not decoded alike" in caplog.text) == (counts is not None)
+    assert f"({counts or ''}" in caplog.text or counts is None
+
+
+def test_regions_of_another_reader_are_not_used_in_silence(
+    manifest: MakeManifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest(2, 0)
+    assert "another reader" not in caplog.text
+    manifest(2, 1, n_others=2)
+    assert "slides with regions that another reader had to read: 2, regions: 4" in caplog.text

@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from slpd.settings.slides import PatchEncoderSettings as Settings
 from slpd.slurm.limit import WARNING
 from slpd.stages import encode_patches
 from slpd.wsi import Slide, UnreadableRegion
+from slpd.wsi.nvjpeg_reader import Images, NvjpegReader
 
 MakeSlide = Callable[..., Path]
 Encode = Callable[..., tuple[int, dict[str, SlideRecord]]]
@@ -153,7 +156,7 @@ def test_regions_decoded_from_tiles_are_known_by_their_reader(
     assert again.fingerprint != source.fingerprint
 
 
-def test_regions_read_otherwise_are_counted_in_the_record(
+def test_a_region_that_no_reader_can_read_is_of_no_other_reader(
     encode: Encode, cohort: Path, make_slide: MakeSlide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_slide(cohort / "a.tiff", np.random.default_rng(1).integers(0, 256, (256, 320, 3), dtype=np.uint8))
@@ -164,8 +167,65 @@ def test_regions_read_otherwise_are_counted_in_the_record(
     path.write_bytes(content)
     monkeypatch.setattr("slpd.stages.encode_patches.decoding_device", lambda: torch.device("cpu"))
     _, records = encode("a", reader="nvjpeg")
-    assert records["a"].reader_reason.endswith(": 1")
-    assert "regions read by" in records["a"].reader_reason
+    assert records["a"].n_invalid == 1
+    assert "another reader" not in records["a"].reader_reason
+    assert not len(read_quality(cohort / "tokens" / "a.h5").other_reader)
+
+
+@pytest.fixture
+def on_gpu(cohort: Path, make_slide: MakeSlide, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Slide `a` decoded as on a GPU; called with corners, the GPU's memory is full whenever it comes to these."""
+    make_slide(cohort / "a.tiff", np.random.default_rng(1).integers(0, 256, (256, 320, 3), dtype=np.uint8))
+    monkeypatch.setattr("slpd.stages.encode_patches.decoding_device", lambda: torch.device("cpu"))
+    whole = NvjpegReader._decoded
+
+    def fail_at(*corners: tuple[int, int]) -> None:
+        def decoded(reader: NvjpegReader, corner: tuple[int, int], loaded: Future[Images]) -> torch.Tensor:
+            if corner in corners:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return whole(reader, corner, loaded)
+
+        monkeypatch.setattr(NvjpegReader, "_decoded", decoded)
+
+    return fail_at
+
+
+def test_a_rerun_knows_which_regions_another_reader_read(
+    encode: Encode, cohort: Path, on_gpu: Callable[..., None]
+) -> None:
+    on_gpu(*CORNERS[:2])
+    _, first = encode("a", reader="nvjpeg")
+    assert first["a"].reader == "nvjpeg"
+    assert first["a"].reader_reason.endswith("; regions read by another reader: 2")
+    assert read_quality(cohort / "tokens" / "a.h5").other_reader.tolist() == [list(corner) for corner in CORNERS[:2]]
+    on_gpu()
+    assert encode("a", reader="nvjpeg") == (0, first)
+
+
+def test_a_resumed_slide_knows_which_regions_another_reader_read(
+    encode: Encode, cohort: Path, on_gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_gpu(CORNERS[0])
+    with monkeypatch.context() as patch:
+        interrupt_reading(patch, 2, Interrupted(), NvjpegReader)
+        with pytest.raises(Interrupted):
+            encode("a", reader="nvjpeg")
+    assert n_done(cohort / "tokens" / "a.h5.part") == 1
+    on_gpu()
+    _, records = encode("a", reader="nvjpeg")
+    assert records["a"].reader_reason.endswith("; regions read by another reader: 1")
+    assert read_quality(cohort / "tokens" / "a.h5").other_reader.tolist() == [list(CORNERS[0])]
+
+
+def test_shared_tokens_tell_which_regions_another_reader_read(
+    two: "TwoExperiments", on_gpu: Callable[..., None]
+) -> None:
+    on_gpu(CORNERS[1])
+    first = two.first(reader="nvjpeg")
+    on_gpu()
+    records = two.second(reader="nvjpeg")
+    assert two.tokens.samefile(first)
+    assert records["a"].reader_reason.endswith("; regions read by another reader: 1")
 
 
 class TwoExperiments:
@@ -299,6 +359,27 @@ def test_a_copy_that_is_not_the_whole_slide_is_not_used(
     assert np.array_equal(read_tokens(cohort / "tokens" / "a.h5"), in_place)
     assert "slide a: its copy in" in caplog.text
     assert fault in caplog.text
+    assert list((cohort / "node").iterdir()) == []
+
+
+def test_a_copy_that_a_gpu_cannot_decode_is_not_used(
+    encode: Encode,
+    cohort: Path,
+    make_slide: MakeSlide,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It looks like the slide to OpenSlide: levels, resolution and the coarsest level's tiles are the same."""
+    pixels = np.random.default_rng(1).integers(0, 256, (256, 320, 3), dtype=np.uint8)
+    make_slide(cohort / "a.tiff", pixels, levels=(1, 2), compression=("jpeg", "deflate"))
+    make_slide(cohort / "other.tiff", pixels, levels=(1, 2), compression=("deflate", "deflate"))
+    monkeypatch.setattr("slpd.artifacts.slides.node_copy.files_of", lambda _: [cohort / "other.tiff"])
+    monkeypatch.setattr("slpd.stages.encode_patches.decoding_device", lambda: torch.device("cpu"))
+    status, records = encode("a", reader="nvjpeg", copy_to=cohort / "node")
+    assert status == 0
+    assert (records["a"].status, records["a"].reader) == ("ok", "nvjpeg")
+    assert "slide a: its copy in" in caplog.text
+    assert "tiles of level 0 are" in caplog.text
     assert list((cohort / "node").iterdir()) == []
 
 
@@ -436,15 +517,17 @@ class Interrupted(BaseException):
     """Ends a run where no code catches it."""
 
 
-def interrupt_reading(monkeypatch: pytest.MonkeyPatch, after: int, error: BaseException) -> None:
+def interrupt_reading(
+    monkeypatch: pytest.MonkeyPatch, after: int, error: BaseException, reader: type[Slide | NvjpegReader] = Slide
+) -> None:
     """Let a slide end in `error` after some regions."""
-    whole = Slide.read_regions
+    whole = reader.read_regions
 
-    def part(slide: Slide, corners: Corners, plan: ReadPlan) -> Pixels:
+    def part(slide: object, corners: Corners, plan: ReadPlan) -> Iterator[object]:
         yield from islice(whole(slide, corners, plan), after)
         raise error
 
-    monkeypatch.setattr(Slide, "read_regions", part)
+    monkeypatch.setattr(reader, "read_regions", part)
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3])
@@ -547,13 +630,20 @@ def test_a_slide_that_is_replaced_while_it_is_read_has_no_tokens(
     assert list((cohort / "tokens").iterdir()) == []
 
 
+@pytest.mark.parametrize("reader", ["openslide", "cucim"])
 def test_a_reading_process_that_is_killed_is_replaced_once(
-    encode: Encode, cohort: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    encode: Encode,
+    cohort: Path,
+    make_slide: MakeSlide,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    reader: str,
 ) -> None:
     """By the kernel, say, when memory is short: the regions behind the last one written are read by OpenSlide."""
+    make_slide(cohort / "a.tiff", np.random.default_rng(0).integers(0, 256, (256, 320, 3), dtype=np.uint8))
     many_regions(cohort, 12)  # more than are decoded ahead
-    encode(slides="a")
-    undisturbed = (cohort / "tokens" / "a.h5").read_bytes()
+    encode(slides="a", reader=reader)
+    undisturbed, bytes_before = read_tokens(cohort / "tokens" / "a.h5"), (cohort / "tokens" / "a.h5").read_bytes()
     (cohort / "tokens" / "a.h5").unlink()
     whole, killed = Slide.read_regions, []
 
@@ -564,12 +654,19 @@ def test_a_reading_process_that_is_killed_is_replaced_once(
                 killed.append(os.kill(slide._process.number, signal.SIGKILL))
 
     monkeypatch.setattr(Slide, "read_regions", kill)
-    _, records = encode(slides="a")
+    _, records = encode(slides="a", reader=reader)
     assert killed
     assert records["a"].status == "ok"
-    assert "OpenSlide since its process ended" in records["a"].reader_reason
     assert "SIGKILL" in caplog.text
-    assert (cohort / "tokens" / "a.h5").read_bytes() == undisturbed
+    assert "OpenSlide continues" in caplog.text
+    assert np.array_equal(read_tokens(cohort / "tokens" / "a.h5"), undisturbed)
+    n_other = len(read_quality(cohort / "tokens" / "a.h5").other_reader)
+    assert (n_other == 0) == (reader == "openslide")
+    if reader == "openslide":
+        assert (cohort / "tokens" / "a.h5").read_bytes() == bytes_before
+    else:
+        assert records["a"].reader_reason.endswith(f"; regions read by another reader: {n_other}")
+    assert encode(slides="a", reader=reader)[1] == records
 
 
 def start(cohort: Path, slides: str = "ab", **changes: object) -> subprocess.Popen[str]:
@@ -689,3 +786,18 @@ def test_regions_after_one_that_cannot_be_read_are_no_progress(tmp_path: Path) -
             journal.append(read)
     assert n_done(path) == 1
     assert n_done(tmp_path / "b.h5.part") == 0
+
+
+def test_a_journal_of_an_earlier_release_is_resumed(tmp_path: Path) -> None:
+    """Which knew of regions that could be read and of others, and of no other reader."""
+    path = tmp_path / "a.h5.part"
+    kind = [("place", "<u4"), ("readable", "?"), ("sharpness", "<f4"), ("tokens", "<f2", (4, 8))]
+    records = [
+        np.array((place, readable, 1.0, np.ones((4, 8))), kind).tobytes() for place, readable in ((0, 1), (1, 0))
+    ]
+    header = b'{"fingerprint": "x", "n_patches": 4, "width": 8}\n'
+    path.write_bytes(header + b"".join(record + zlib.crc32(record).to_bytes(4, "little") for record in records))
+    with TokenJournal(path, "x", 4, 8) as journal:
+        assert len(journal) == 1
+        assert journal.tokens(0).tolist() == np.ones((4, 8)).tolist()
+        assert journal.other_reader == [False]

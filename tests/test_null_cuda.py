@@ -138,7 +138,7 @@ with ExitStack() as stack:
     print(opened.regions.reader, opened.regions.reader_reason)
     reader = NvjpegReader(opened.slide, opened.plan, decoding_device())
     regions = list(reader.read_regions([(0, 0), (64, 64)], opened.plan))
-    print(*[type(region).__name__ for region in regions], reader.n_otherwise, flush=True)
+    print(*[type(region).__name__ for region in regions], reader.read_by, flush=True)
 os._exit(0)
 """
 
@@ -153,7 +153,7 @@ def test_regions_that_the_device_cannot_decode_are_read_on_the_cpu(
     said = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
     assert said.startswith("cucim equal to OpenSlide")
     assert "not nvjpeg: RuntimeError: Internal error - Could not create decoder" in said
-    assert said.splitlines()[-1] == "ndarray ndarray 2"
+    assert said.splitlines()[-1] == "ndarray ndarray cucim"
 
 
 OVERLAP = """
@@ -239,6 +239,7 @@ from slpd.settings.jobs import Jobs
 from slpd.settings.slides import PatchEncoderSettings, Reading
 from slpd.stages.encode_patches import Batch, encode_slides
 from slpd.synthetic.slide_file import write_slide
+from slpd.wsi import nvjpeg_reader
 folder = Path(sys.argv[1])
 write_slide(folder / "s.tiff", tissue_like(1024), MPP, 85)
 slides = [make_slide(folder, name, 256, 4, 4, folder / "s.tiff") for name in "ab"]
@@ -246,6 +247,10 @@ jobs = {"batch_patches": 64, "copy_to": None, "shared_tokens": None, "tokens": "
 jobs = Jobs(**jobs, iterations_per_job=None, attention="auto", checkpoint_minutes=10)
 batch = Batch(PatchEncoderSettings(**COMMON | DEMO), Reading(reader="auto"), jobs, 0)
 batch.encoder  # built now
+if sys.argv[2:] == ["decoded there"]:  # blank: nvJPEG does not start here
+    nvjpeg_reader.NvjpegReader.probe = lambda self: None
+    blank = torch.zeros((256, 256, 3), dtype=torch.uint8, device="cuda")
+    nvjpeg_reader.decode_jpegs = lambda images, device: [blank] * len(images)
 reset()
 for record in encode_slides(slides, batch):
     assert (record.status, record.n_regions) == ("ok", 16), record.reason
@@ -254,11 +259,22 @@ os._exit(0)
 """
 
 
-def test_the_stage_locks_the_memory_of_a_slide_once(tmp_path: Path) -> None:
-    """Two slides of 16 regions of 256 px, decoded on the CPU since nvJPEG does not start here."""
-    command, environ = [sys.executable, "-c", STAGE, str(tmp_path)], environment(build(tmp_path / "device"))
+def run_stage(folder: Path, *arguments: str) -> dict[str, list[float]]:
+    """What happened on the device while two slides of 16 regions of 256 px were encoded."""
+    command, environ = [sys.executable, "-c", STAGE, str(folder), *arguments], environment(build(folder / "device"))
     run = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True)
-    seen = json.loads(run.stdout.splitlines()[-1])
+    seen: dict[str, list[float]] = json.loads(run.stdout.splitlines()[-1])
+    return seen
+
+
+def test_the_stage_locks_no_memory_that_nothing_is_copied_from(tmp_path: Path) -> None:
+    seen = run_stage(tmp_path, "decoded there")
+    assert not [name for name in seen if "host registration" in name or "pinned to device" in name]
+
+
+def test_the_stage_locks_the_memory_of_a_slide_once(tmp_path: Path) -> None:
+    """Decoded on the CPU, since nvJPEG does not start here."""
+    seen = run_stage(tmp_path)
     assert seen["host registration"][0] == 2
     assert seen["copy pinned to device, not waited for"] == [32, 32 * 256 * 256 * 3]
     assert not [name for name in seen if "pageable" in name]
@@ -282,9 +298,10 @@ import torch
 from slpd.wsi import nvjpeg_reader
 from slpd.wsi.area_means import area_means
 from slpd.wsi.tiff_levels import tiff_structure
-blank = lambda images, device: [torch.empty((256, 256, 3), dtype=torch.uint8, device=device) for _ in images]
+tile = int(sys.argv[2])
+blank = lambda images, device: [torch.empty((tile, tile, 3), dtype=torch.uint8, device=device) for _ in images]
 nvjpeg_reader.decode_jpegs = blank  # nvJPEG does not start here
-level = tiff_structure(Path(sys.argv[1]), [(15360, 15360)]).levels[0]
+level = tiff_structure(Path(sys.argv[1]), [(20480, 20480)]).levels[0]
 decoder = nvjpeg_reader.LevelDecoder(Path(sys.argv[1]), level, torch.device("cuda", 0))
 for side in (4096, int((nvjpeg_reader.LEVEL_BYTES / 3) ** 0.5)):
     torch.cuda.reset_peak_memory_stats()
@@ -297,17 +314,18 @@ os._exit(0)
 """
 
 
-def test_decoding_stays_within_its_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("side", "plain_bytes"), [(256, 0.4e9), (4096, 0.5e9)])
+def test_decoding_stays_within_its_memory(tmp_path: Path, side: int, plain_bytes: float) -> None:
     """What the reader's page states of a region of 4096 px, of as many pixels of its level and of the most."""
     path = tmp_path / "s.tiff"
     with tifffile.TiffWriter(path) as file:
-        tile = imagecodecs.jpeg_encode(np.full((256, 256, 3), 200, np.uint8))
-        shape = (15360, 15360, 3)
-        file.write(iter([tile] * 3600), shape=shape, dtype=np.uint8, tile=(256, 256), compression="jpeg",
-                   photometric="ycbcr")  # fmt: skip
-    command, environ = [sys.executable, "-c", MEMORY, str(path)], environment(build(tmp_path / "device"))
+        tile = imagecodecs.jpeg_encode(np.full((side, side, 3), 200, np.uint8))
+        shape = (20480, 20480, 3)
+        file.write(iter([tile] * (20480 // side) ** 2), shape=shape, dtype=np.uint8, tile=(side, side),
+                   compression="jpeg", photometric="ycbcr")  # fmt: skip
+    command, environ = [sys.executable, "-c", MEMORY, str(path), str(side)], environment(build(tmp_path / "device"))
     plain, most = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-    assert 0.2e9 < int(plain) < 0.4e9
+    assert 0.2e9 < int(plain) < plain_bytes
     assert 0.5e9 < int(most) < 1.2e9
 
 

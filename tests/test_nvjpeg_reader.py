@@ -4,6 +4,9 @@ On the CPU the same code has libjpeg decode, so that pixels must be equal.
 """
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,11 +16,12 @@ import pytest
 import tifffile
 import torch
 from numpy.typing import NDArray
+from nvidia import nvimgcodec
 
 from slpd.errors import SlideError, UserError
 from slpd.geometry.read_plan import ReadPlan, plan_read
 from slpd.synthetic.slide_file import write_slide
-from slpd.wsi import Slide, UnreadableRegion, cucim_gpu_reader, nvjpeg_reader, region_readers
+from slpd.wsi import Slide, UnreadableRegion, cucim_gpu_reader, jpeg_decoder, nvjpeg_reader, region_readers
 from slpd.wsi.area_means import area_means
 from slpd.wsi.cucim_gpu_reader import library_path, refuse_decoding_on_the_cpu
 from slpd.wsi.nvjpeg_reader import NvjpegReader
@@ -52,7 +56,6 @@ def read(path: Path, mpp: float, region_px: int, corners: list[tuple[int, int]] 
         reader.probe()
         expected = [pixels.copy() for pixels in slide.read_regions(corners, plan)]  # type: ignore[union-attr]
         regions = list(reader.read_regions(corners, plan))
-        assert reader.n_otherwise == 0
         assert all(isinstance(region, torch.Tensor) for region in regions)
         return max(
             int(np.abs(np.asarray(region).astype(int) - other).max())
@@ -110,7 +113,7 @@ def test_pixels_of_real_slides_are_openslides(name: str) -> None:
         reader = NvjpegReader(slide, plan, CPU)
         region = next(iter(reader.read_regions([(101, 57)], plan)))
         assert np.array_equal(np.asarray(region), slide.read_region(101, 57, plan))
-        assert reader.n_otherwise == 0
+        assert isinstance(region, torch.Tensor)
 
 
 def zeroed(tile: bytearray) -> None:
@@ -137,12 +140,7 @@ def other_size(tile: bytearray) -> None:
     tile[where + 5 : where + 9] = (512).to_bytes(2) * 2
 
 
-@pytest.mark.parametrize("change", [zeroed, half_zeroed, end_lost, noise, other_size])
-def test_a_region_with_a_damaged_tile_is_the_slides_readers(
-    tmp_path: Path, make_slide: MakeSlide, change: Callable[[bytearray], None], caplog: pytest.LogCaptureFixture
-) -> None:
-    """Which refuses it, or not; the other regions are decoded as before."""
-    path = make_slide(tmp_path / "s.tiff", tissue(256), tile_px=64)
+def change_first_tile(path: Path, change: Callable[[bytearray], None]) -> None:
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
         start, size = page.dataoffsets[0], page.databytecounts[0]
@@ -151,15 +149,76 @@ def test_a_region_with_a_damaged_tile_is_the_slides_readers(
     change(tile)
     content[start : start + size] = tile
     path.write_bytes(content)
+
+
+@pytest.mark.parametrize("change", [zeroed, half_zeroed, end_lost, noise, other_size])
+def test_a_region_with_a_damaged_tile_is_the_slides_readers(
+    tmp_path: Path, make_slide: MakeSlide, change: Callable[[bytearray], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which refuses it, or not; the other regions are decoded as before."""
+    path = make_slide(tmp_path / "s.tiff", tissue(256), tile_px=64)
+    change_first_tile(path, change)
     with Slide("s", path, 0.5) as slide, caplog.at_level(logging.WARNING):
         plan = plan_of(slide, 0.5, 64)
         reader = NvjpegReader(slide, plan, CPU)
-        damaged, whole = reader.read_regions([(0, 0), (128, 128)], plan)
+        regions = reader.read_regions([(0, 0), (128, 128)], plan)
+        (damaged, of_damaged), (whole, of_whole) = ((region, reader.read_by) for region in regions)
         expected = next(iter(slide.read_regions([(0, 0)], plan)))
         assert damaged == expected if isinstance(expected, UnreadableRegion) else np.array_equal(damaged, expected)
         assert np.array_equal(np.asarray(whole), slide.read_region(128, 128, plan))
-    assert reader.n_otherwise == 1
+    assert (of_damaged, of_whole) == (slide.reader, "nvjpeg")
     assert "the region at x 0, y 0 is read by" in caplog.text
+
+
+def test_a_decoder_takes_the_jobs_processors_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a machine with more of them; made for the CPU here, where there is no GPU."""
+    made, asked, mine = nvimgcodec.Decoder, {}, os.sched_getaffinity(0)
+
+    def on_cpu(device_id: int, backends: list[object], **options: object) -> object:
+        asked.update(options)
+        return made(device_id=nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY, **options)
+
+    monkeypatch.setattr(nvimgcodec, "Decoder", on_cpu)
+    os.sched_setaffinity(0, {min(mine)})
+    try:
+        jpeg_decoder.nvjpeg.__wrapped__(0)
+    finally:
+        os.sched_setaffinity(0, mine)
+    assert asked["max_num_cpu_threads"] == 1
+
+
+CUCIM_GPU = """
+import os, sys
+from pathlib import Path
+from slpd.wsi import cucim_gpu_reader, worker
+from slpd.wsi.cucim_reader import CucimReader
+from slpd.wsi.messages import OpenSlideFile, ReadPart
+cucim_gpu_reader.load_decoders = cucim_gpu_reader.refuse_decoding_on_the_cpu = lambda: None
+cucim_gpu_reader.CucimGpuReader._pixels = CucimReader._pixels
+decode = CucimReader.decode
+CucimReader.decode = lambda *part: (decode(*part)[0], "")
+memory = os.memfd_create("slide")
+os.ftruncate(memory, 3 * 64 * 64)
+opened, parts = worker.open_slide(OpenSlideFile(Path(sys.argv[1]), "cucim_gpu"), memory)
+print(getattr(opened, "reader", opened), file=sys.stderr)
+for x, y in ((0, 0), (128, 128)):
+    answer = parts.answer(ReadPart(x, y, 0, (64, 64), (64, 64), 0))
+    print(getattr(answer, "reader", type(answer).__name__), file=sys.stderr, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("change", [zeroed, half_zeroed, end_lost, noise, other_size])
+def test_cucim_on_a_gpu_is_not_shown_a_damaged_tile(
+    tmp_path: Path, make_slide: MakeSlide, change: Callable[[bytearray], None]
+) -> None:
+    """Its decoder, which libjpeg stands in for, complains of none. OpenSlide reads the region or refuses it."""
+    path = make_slide(tmp_path / "s.tiff", tissue(256), tile_px=64)
+    change_first_tile(path, change)
+    run = subprocess.run([sys.executable, "-c", CUCIM_GPU, path], capture_output=True, text=True, check=True)
+    opened, damaged, whole = (line for line in run.stderr.splitlines() if " " not in line)  # no lines of the log
+    assert (opened, whole) == ("cucim_gpu", "cucim_gpu")
+    assert damaged in ("openslide", "UnreadableRegion")
 
 
 def test_an_error_of_the_device_sends_the_region_to_the_slides_reader(
@@ -177,7 +236,7 @@ def test_an_error_of_the_device_sends_the_region_to_the_slides_reader(
         monkeypatch.setattr(nvjpeg_reader, "decode_jpegs", fail)
         regions = list(reader.read_regions([(64, 64)] * 5, plan))
     assert all(np.array_equal(region, expected) for region in regions)  # type: ignore[arg-type]
-    assert reader.n_otherwise == 5
+    assert reader.read_by == slide.reader
 
 
 def shifted(levels: int) -> Callable[..., list[torch.Tensor]]:
@@ -195,9 +254,21 @@ def test_a_decoder_that_differs_is_refused(
         opened = open_for_regions(Request("s", path, 0.5, 0.5, 64), "auto", CPU, stack)
         assert opened.regions is opened.slide
         assert opened.slide.reader == "cucim"
-        assert "not nvjpeg: nvJPEG and OpenSlide differ at level 0" in opened.slide.reader_reason
+        assert "not nvjpeg: nvJPEG and cucim differ at level 0" in opened.slide.reader_reason
         with pytest.raises(SlideError, match=r"nvJPEG is not to read .* differ .* set reading.reader to auto"):
             open_for_regions(Request("s", path, 0.5, 0.5, 64), "nvjpeg", CPU, stack)
+
+
+@pytest.mark.parametrize(("compression", "reader"), [("jpeg", "cucim"), ("deflate", "openslide")])
+def test_the_reason_names_what_was_compared(
+    tmp_path: Path, make_slide: MakeSlide, compression: str, reader: str
+) -> None:
+    """Which is the slide's own reader: cuCIM, unless a level that is not read here keeps it away."""
+    path = make_slide(tmp_path / "s.tiff", tissue(256), levels=(1, 2), compression=("jpeg", compression))
+    with ExitStack() as stack:
+        regions = open_for_regions(Request("s", path, 0.5, 0.5, 64), "nvjpeg", CPU, stack).regions
+        stated = f"below 0.5 grey levels from {reader} in the mean, at most 4, tiles compared: "
+        assert regions.reader_reason.startswith(stated)
 
 
 def test_tolerance() -> None:
@@ -217,10 +288,11 @@ def test_tolerance() -> None:
     [
         ({"compression": "deflate"}, 64, "not JPEG"),
         ({}, 16384, "more than the GPU is to hold"),
+        ({"tile_px": 10240}, 64, "one row of its tiles takes 315 MB"),
     ],
 )
 def test_other_slides_are_refused(
-    tmp_path: Path, make_slide: MakeSlide, options: dict[str, str], region_px: int, reason: str
+    tmp_path: Path, make_slide: MakeSlide, options: dict[str, object], region_px: int, reason: str
 ) -> None:
     path = make_slide(tmp_path / "s.tiff", tissue(256), **options)
     with Slide("s", path, 0.5) as slide, pytest.raises(UnsuitableError, match=reason):

@@ -3,7 +3,7 @@
 import argparse
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ from slpd.models.sharpness import sharpness
 from slpd.settings.slides import PatchEncoderSettings as Settings
 from slpd.synthetic.slide_file import write_slide
 from slpd.wsi import Slide, UnreadableRegion
-from slpd.wsi.nvjpeg_reader import NvjpegReader
 from slpd.wsi.region_readers import Choice, Opened, Request, open_for_regions
 
 READERS: tuple[Choice, ...] = ("nvjpeg", "cucim_gpu", "cucim", "openslide")
@@ -55,18 +54,22 @@ def readers(args: argparse.Namespace) -> Rows:
         plan = None
         for choice in READERS:
             for slide_mpp in (0.5, 0.25):
-                name = f"{choice}, slide of {slide_mpp} µm/px"
+                name, before = f"{choice}, slide of {slide_mpp} µm/px", beyond_torch(args.device)
                 try:
                     with ExitStack() as stack:
                         reader = opened(args, choice, stack, slide_mpp)
                         plan = reader.plan
                         places = corners(side, 4 if args.tiny else REGIONS) if slide_mpp == MPP else [(0, 0)] * 4
                         started = time.perf_counter()
-                        regions = list(map(on_host, reader.regions.read_regions(places, plan)))
+                        regions, others = [], 0
+                        for region in reader.regions.read_regions(places, plan):
+                            regions.append(on_host(region))
+                            others += reader.regions.read_by != choice
                         taken = (time.perf_counter() - started) / len(places)
                         yield f"{name}: speed", f"{1000 * taken:.0f} ms a region, {1 / taken:.1f} regions/s"
-                        if isinstance(reader.regions, NvjpegReader):  # others count in their reading process
-                            yield f"{name}: read otherwise", str(reader.regions.n_otherwise)
+                        yield f"{name}: regions read by another reader", str(others)
+                        more = (beyond_torch(args.device) - before) / 1e9
+                        yield f"{name}: memory of the GPU besides torch's", f"{more:.2f} GB more than before"
                     if slide_mpp == MPP:
                         off = np.abs(regions[0].astype(np.int16) - slide.read_region(*places[0], plan))
                         share, most = 100 * (off > 0).mean(), off.max()
@@ -76,6 +79,14 @@ def readers(args: argparse.Namespace) -> Rows:
                         )
                 except (SlideError, UserError) as error:
                     yield name, str(error)[:300].replace("|", "/")
+
+
+def beyond_torch(device: str) -> int:
+    """Bytes of the GPU that all but torch takes: decoders, contexts, other processes."""
+    if device == "cpu":
+        return 0
+    free, total = torch.cuda.mem_get_info()
+    return total - free - torch.cuda.memory_reserved()
 
 
 def on_host(region: object) -> np.ndarray:
@@ -122,8 +133,10 @@ def encode_all(encoder: PatchEncoder, opened_slide: Opened, places: Iterable[tup
     """Seconds from the first region asked for to the last token, as `encode_patches` runs."""
     under_way: list[Encoding] = []
     started = time.perf_counter()
-    with page_locked(opened_slide.slide.memory_of_regions(opened_slide.plan), encoder.device):
-        for region in opened_slide.regions.read_regions(places, opened_slide.plan):
+    slide, regions, plan = opened_slide.slide, opened_slide.regions, opened_slide.plan
+    copied = regions is slide  # what is decoded on the encoder's device is not
+    with page_locked(slide.memory_of_regions(plan), encoder.device) if copied else nullcontext():
+        for region in regions.read_regions(places, plan):
             assert not isinstance(region, UnreadableRegion)
             under_way.append(encoder.start(region, MPP))
             if len(under_way) > 1:

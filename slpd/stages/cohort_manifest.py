@@ -2,11 +2,12 @@
 
 import argparse
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-from slpd.artifacts.patch_tokens.token_file import read_coords, sharp_regions
+from slpd.artifacts.patch_tokens.token_file import read_coords, read_quality, sharp_regions
 from slpd.artifacts.patch_tokens.used_slides import write_used
 from slpd.artifacts.slides.manifest import ManifestRow, write_manifest
 from slpd.artifacts.slides.slide_record import SlideRecord, read_records
@@ -42,17 +43,28 @@ def run(args: argparse.Namespace) -> None:
     log.info("%d of %d slides used, %d regions", len(used), len(records), sum(record.n_regions or 0 for record in used))
     n_blurred, n_invalid = sum(record.n_blurred or 0 for record in used), sum(record.n_invalid or 0 for record in used)
     warn_of_readers([record.reader for record in used])
+    warn_of_other_readers([row.tokens for row in rows if row.tokens])
     log.info("their regions left out: %d blurred, %d that cannot be read", n_blurred, n_invalid)
 
 
 def warn_of_readers(readers: Sequence[str | None]) -> None:
-    """Say so where pixels of some slides come from a GPU, which differ by a few grey levels, and of others do not."""
-    n_on_gpu = sum(reader in ON_GPU for reader in readers)
-    if 0 < n_on_gpu < len(readers):
+    """Say so where slides were decoded by several of: each reader on a GPU, and those on a CPU, which are equal."""
+    counts = Counter(reader if reader in ON_GPU else "others" for reader in readers)
+    if len(counts) > 1:
         log.warning(
-            "regions of %d slides were decoded on a GPU, of %d not (slides.csv says which): pixels differ by a few grey"
-            " levels; to have one kind, set reading.reader to one that reads all of them",
-            *(n_on_gpu, len(readers) - n_on_gpu),
+            "slides were not decoded alike (%s; slides.csv says which): pixels differ by a few grey levels; to have one"
+            " kind, set reading.reader to one that reads all of them",
+            ", ".join(f"{kind}: {n}" for kind, n in sorted(counts.items())),
+        )
+
+
+def warn_of_other_readers(token_files: Sequence[Path]) -> None:
+    """Say so where another reader had to read regions of a slide than its record names."""
+    counts = [n for path in token_files if (n := len(read_quality(path).other_reader))]
+    if counts:
+        log.warning(
+            "slides with regions that another reader had to read: %d, regions: %d (reader_reason in slides.csv)",
+            *(len(counts), sum(counts)),
         )
 
 

@@ -14,9 +14,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import starmap
 from operator import gt
 from pathlib import Path
 
@@ -49,6 +50,7 @@ from slpd.slurm.limit import WARNING, start_again, warn_before_limit
 from slpd.wsi import CrashedReaderError, Slide, UnreadableRegion
 from slpd.wsi.nvjpeg_reader import NvjpegReader
 from slpd.wsi.region_readers import Opened, Request, decoding_device, open_for_regions
+from slpd.wsi.tiff_levels import UnsuitableError
 from slpd.wsi.tolerance import MEAN_LEVELS, MOST_LEVELS
 
 log = logging.getLogger(__name__)
@@ -217,18 +219,16 @@ def open_slide(record: SlideRecord, regions: list[Region], batch: Batch, out: Pa
     request = Request(record.slide, Path(record.path), record.slide_mpp, record.requested_mpp, record.region_px)
     with ExitStack() as stack:
         opened = open_for_regions(request, batch.reading.reader, decoding_device(), stack)
-        slide, plan, reader = opened.slide, opened.plan, opened.regions
+        plan, reader = opened.plan, opened.regions
         source = source_of(record, regions, opened, batch)
         of_reading = {"reader": reader.reader, "reader_reason": reader.reader_reason}
         record = record.model_copy(update=of_reading | {"read_mpp": plan.read_mpp, "effective_mpp": plan.effective_mpp})
         if is_encoded(out, source, batch.shared):
             return Prepared(record, None, out)
         if batch.jobs.copy_to is not None:
-            copy = copied(slide, record, batch.jobs.copy_to, stack)
-            reader = reader.of_copy(copy) if isinstance(reader, NvjpegReader) else copy
-            slide = copy
+            opened = copied(opened, record, batch.jobs.copy_to, stack)
         corners = np.array([(region.x_lv0, region.y_lv0) for region in regions], np.int64)
-        task = Task(slide, reader, corners, plan, source, stamps_of(slide.path))
+        task = Task(opened.slide, opened.regions, corners, plan, source, stamps_of(opened.slide.path))
         return Prepared(record, task, out, stack.pop_all())
 
 
@@ -245,27 +245,29 @@ def is_encoded(out: Path, source: TokenSource, shared: Path | None) -> bool:
     return True
 
 
-def copied(slide: Slide, record: SlideRecord, folder: str, stack: ExitStack) -> Slide:
+def copied(opened: Opened, record: SlideRecord, folder: str, stack: ExitStack) -> Opened:
     """A slide's copy on the node, opened; the slide itself if it cannot be copied, or its copy is another slide.
 
     Args:
-        slide: The open slide.
+        opened: The open slide.
         record: Its status record.
         folder: `jobs.copy_to`.
         stack: Closes the copy and removes it.
     """
+    slide, regions = opened.slide, opened.regions
     with ExitStack() as own:
         path = own.enter_context(node_copy(record.slide, slide.path, folder))
         try:
             copy = own.enter_context(Slide(record.slide, path, record.slide_mpp, reader=slide.reader))
-            fault = "" if copy.looks_like(slide) else "it has other levels or another resolution"
-        except SlideError as error:
-            fault = str(error)
-        if not fault:
+            if not copy.looks_like(slide):
+                raise UnsuitableError("it has other levels or another resolution")
+            reader = regions.of_copy(copy) if isinstance(regions, NvjpegReader) else copy
             stack.enter_context(own.pop_all())
-            return copy
+            return replace(opened, slide=copy, regions=reader)
+        except (SlideError, UnsuitableError, OSError) as error:
+            fault = str(error)
     log.warning("slide %s: its copy in %s is not used (%s); read in place", record.slide, folder, fault)
-    return slide
+    return opened
 
 
 def stamps_of(path: Path) -> list[Stamp]:
@@ -281,7 +283,7 @@ def finish(prepared: Prepared, batch: Batch) -> SlideRecord:
     record, out = prepared.record, prepared.out
     try:
         if prepared.task:
-            record = encode_in_spite_of_a_crash(record, prepared.task, batch, out)
+            encode_in_spite_of_a_crash(record, prepared.task, batch, out)
     except SlideError as error:
         raise_if_slide_away(Path(record.path), error)
         record = record.failed("encode_patches", str(error))
@@ -290,26 +292,25 @@ def finish(prepared: Prepared, batch: Batch) -> SlideRecord:
         for file in (out, journal_path(out)):
             file.unlink(missing_ok=True)
         return record
-    quality = read_quality(out)
-    return record.model_copy(update={"n_regions": len(quality.sharpness), "n_invalid": len(quality.invalid)})
+    return with_quality(record, read_quality(out))
 
 
-def encode_in_spite_of_a_crash(record: SlideRecord, task: Task, batch: Batch, out: Path) -> SlideRecord:
+def with_quality(record: SlideRecord, quality: Quality) -> SlideRecord:
+    """The record of a slide with what its token file says of its regions, whichever run or experiment read them."""
+    n_other = len(quality.other_reader)
+    reason = record.reader_reason + (f"; regions read by another reader: {n_other}" if n_other else "")
+    counts = {"n_regions": len(quality.sharpness), "n_invalid": len(quality.invalid)}
+    return record.model_copy(update=counts | {"reader_reason": reason})
+
+
+def encode_in_spite_of_a_crash(record: SlideRecord, task: Task, batch: Batch, out: Path) -> None:
     """Encode a slide; if the process that reads it crashes, continue once, with OpenSlide."""
     try:
         encode_regions(task, batch, out)
-        return record.model_copy(update={"reader_reason": record.reader_reason + read_otherwise(task)})
     except CrashedReaderError as crash:
         log.warning("%s; OpenSlide continues", crash)
-    with Slide(record.slide, task.slide.path, record.slide_mpp, reader="openslide") as slide:
-        encode_regions(replace(task, slide=slide, reader=slide), batch, out)
-    return record.model_copy(update={"reader_reason": f"{record.reader_reason}; OpenSlide since its process ended"})
-
-
-def read_otherwise(task: Task) -> str:
-    """A note on the regions that the GPU could not decode, if there were any."""
-    n_otherwise = task.reader.n_otherwise if isinstance(task.reader, NvjpegReader) else 0
-    return f"; regions read by {task.slide.reader}: {n_otherwise}" if n_otherwise else ""
+        with Slide(record.slide, task.slide.path, record.slide_mpp, reader="openslide") as slide:
+            encode_regions(replace(task, slide=slide, reader=slide), batch, out)
 
 
 def encode_regions(task: Task, batch: Batch, out: Path) -> None:
@@ -336,27 +337,30 @@ def encode_ahead(task: Task, first: int, encoder: PatchEncoder) -> Iterator[Enco
 
     A region is handed out once the next one is under way, so that a GPU always has one.
     """
-    under_way: list[Encoding | None] = []
-    with page_locked(task.slide.memory_of_regions(task.plan), encoder.device):
+    under_way: list[tuple[Encoding | None, bool]] = []  # whether another reader had to read it
+    # What is decoded on the encoder's device is not copied from there.
+    memory = task.slide.memory_of_regions(task.plan) if task.reader is task.slide else None
+    with page_locked(memory, encoder.device) if memory is not None else nullcontext():
         for pixels in task.reader.read_regions(map(tuple, task.corners[first:].tolist()), task.plan):
             if isinstance(pixels, UnreadableRegion):
                 raise_if_slide_away(task.slide.path, SlideError(pixels.reason))
                 log.warning(
                     "%s: no region at x %d, y %d: %s", task.slide.name, pixels.x_lv0, pixels.y_lv0, pixels.reason
                 )
-                under_way.append(None)
+                encoding = None
             else:
-                under_way.append(encoder.start(pixels, task.plan.effective_mpp))
+                encoding = encoder.start(pixels, task.plan.effective_mpp)
+            under_way.append((encoding, task.reader.read_by != task.source.reader))
             if len(under_way) > 1:
-                yield finished(under_way.pop(0))
-            if under_way[-1] is not None:
-                under_way[-1].wait_for_pixels()
-        yield from map(finished, under_way)
+                yield finished(*under_way.pop(0))
+            if encoding is not None:
+                encoding.wait_for_pixels()
+        yield from starmap(finished, under_way)
 
 
-def finished(encoding: Encoding | None) -> EncodedRegion | None:
+def finished(encoding: Encoding | None, other_reader: bool) -> EncodedRegion | None:
     """Wait for what the encoder computed."""
-    return None if encoding is None else encoding.result()
+    return None if encoding is None else encoding.result()._replace(other_reader=other_reader)
 
 
 def collect_tokens(journal: TokenJournal, task: Task, out: Path) -> None:
@@ -373,7 +377,7 @@ def collect_tokens(journal: TokenJournal, task: Task, out: Path) -> None:
             f"slide {task.source.slide}: none of its {len(invalid)} regions can be read;"
             " copy the slide again or leave it out"
         )
-    quality = Quality(sharpness[kept], task.corners[invalid])
+    quality = Quality(sharpness[kept], task.corners[invalid], task.corners[np.array(journal.other_reader)])
     write_tokens(out, map(journal.tokens, kept.tolist()), task.corners[kept], task.source, quality)
 
 

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slpd.wsi.cucim_reader import CucimReader, Pixels
+from slpd.wsi.jpeg_tiles import DamagedTileError, JpegTiles
 from slpd.wsi.openslide_reader import OpenSlideReader
 from slpd.wsi.tiff_levels import TileCheck, UnsuitableError, refuse_other_than_jpeg
-from slpd.wsi.tolerance import STATED, are_near
+from slpd.wsi.tolerance import are_near, stated
 
 log = logging.getLogger(__name__)
 
@@ -37,26 +38,39 @@ DEVICE_MEMORY = 2  # cudaMemoryTypeDevice
 class CucimGpuReader(CucimReader):
     """A slide that cuCIM reads on a GPU. What it cannot decode, OpenSlide reads."""
 
-    name, equality = "cuCIM on a GPU", STATED
+    name, equality = "cuCIM on a GPU", stated("OpenSlide")
 
     def __init__(self, path: Path, other: OpenSlideReader, check: TileCheck) -> None:
         refuse_other_than_jpeg(check.levels)
+        self._tiles = [JpegTiles(path, level) for level in check.levels]
         load_decoders()
         super().__init__(path, other, check)
-        self._n_otherwise = 0  # parts that OpenSlide read
-        self._pixels((0, 0), (1, 1), 0)
+
+    def probe(self) -> str:
+        """Compare a few tiles with OpenSlide; what decoded them is in use then."""
+        found = super().probe()
         refuse_decoding_on_the_cpu()
+        return found
 
     def decode(self, level: int, left: int, top: int, width: int, height: int) -> tuple[NDArray[np.uint8], str]:
         """What cuCIM makes of a part, and what went wrong, if anything."""
         try:
             return super().decode(level, left, top, width, height)
+        except UnsuitableError:
+            raise
         except Exception as error:  # whatever the GPU, its driver or a decoder raise, OpenSlide reads the part
             return np.empty((0, 0, 3), np.uint8), f"{type(error).__name__}: {error}"
 
+    def _may_decode(self, level: int, row: int, column: int) -> bool:
+        """Whether a tile looks sound, its coded data too: a decoder on a GPU does not complain of them."""
+        try:
+            return bool(self._tiles[level].image(row, column))
+        except DamagedTileError:
+            return False
+
     def _read_otherwise(self, level: int, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
-        self._n_otherwise += 1
-        log.warning("%s: OpenSlide reads level %d at %d, %d; parts: %d", self.name, level, left, top, self._n_otherwise)
+        self.n_otherwise += 1
+        log.warning("%s: OpenSlide reads level %d at %d, %d; parts: %d", self.name, level, left, top, self.n_otherwise)
         return super()._read_otherwise(level, left, top, width, height)
 
     def _pixels(self, place: tuple[int, ...], size: tuple[int, int], level: int) -> NDArray[np.uint8]:

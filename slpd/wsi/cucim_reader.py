@@ -31,8 +31,10 @@ class CucimReader:
     Attributes:
         name: Of the reader, for messages.
         equality: What `probe` finds of the slide's pixels.
+        n_otherwise: Parts so far that OpenSlide had to read with other pixels. On a CPU they are the same pixels: none.
     """
 
+    n_otherwise = 0
     name, equality = "cuCIM", "equal to OpenSlide"
 
     def __init__(self, path: Path, other: OpenSlideReader, check: TileCheck) -> None:
@@ -57,7 +59,7 @@ class CucimReader:
         """(height, width, 3) RGB pixels of a part inside a level; arguments and errors as for OpenSlideReader."""
         tiles = self._check.levels[level].tiles(left, top, width, height)
         complaint = ""
-        if all(self._check.passes(level, *tile) for tile in tiles):
+        if all(self._may_decode(level, *tile) for tile in tiles):
             pixels, complaint = self.decode(level, left, top, width, height)
             if not complaint:
                 return pixels
@@ -65,6 +67,10 @@ class CucimReader:
         if CORRUPT in complaint:  # which OpenSlide did not notice
             raise UnreadableTileError(self._locate(level, tiles))
         return pixels
+
+    def _may_decode(self, level: int, row: int, column: int) -> bool:
+        """Whether a tile looks sound; `decode` tells of the rest."""
+        return self._check.passes(level, row, column)
 
     def _read_otherwise(self, level: int, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
         """The part through OpenSlide."""
@@ -125,7 +131,7 @@ class CucimReader:
         width, height = min(tiled.tile_size[0], size[0] - left), min(tiled.tile_size[1], size[1] - top)
         margin = int(any(self._shift(level, left, top)))
         inner = (left + margin, top + margin, width - 2 * margin, height - 2 * margin)
-        if min(inner[2:]) < 1 or not self._check.passes(level, row, column):
+        if min(inner[2:]) < 1 or not self._may_decode(level, row, column):
             return False
         try:
             expected = self._other.read(level, *inner)

@@ -4,6 +4,7 @@ On a GPU nvImageCodec has nvJPEG decode, since torchvision cannot ask it to inte
 libjpeg does: without that, pixels of most slides are tens of grey levels off at edges of colours.
 """
 
+import os
 from collections.abc import Sequence
 from functools import cache
 from threading import Lock
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# A slide is compared with OpenSlide while the one before is decoded, and a decoder serves one thread at a time.
+# A slide is compared with its own reader while the one before is decoded, and a decoder serves one thread at a time.
 DECODING = Lock()
 INTERPOLATED = ":fancy_upsampling=1"  # colours of half resolution
 
@@ -49,7 +50,8 @@ def nvjpeg(index: int) -> Any:  # noqa: ANN401 - nvImageCodec has no types
 
     kinds = (nvimgcodec.BackendKind.HW_GPU_ONLY, nvimgcodec.BackendKind.HYBRID_CPU_GPU)
     backends = [nvimgcodec.Backend(kind) for kind in kinds]
-    return nvimgcodec.Decoder(device_id=index, backends=backends, options=INTERPOLATED)
+    threads = len(os.sched_getaffinity(0))  # by itself it takes as many as the machine has processors
+    return nvimgcodec.Decoder(device_id=index, max_num_cpu_threads=threads, backends=backends, options=INTERPOLATED)
 
 
 def decode_on_cpu(images: Sequence[bytes]) -> list[Tensor]:

@@ -53,11 +53,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class ReadPart:
-    """Asks for a part of a level, resampled by area.
-
-    The answer is UnreadableRegion, Refusal or a number. With a number the pixels are in memory, and so many squares of
-    them are white because they cannot be decoded.
-    """
+    """Asks for a part of a level, resampled by area; answered by PartRead, UnreadableRegion or Refusal."""
 
     x_lv0: int  # left edge, level-0 pixels
     y_lv0: int
@@ -71,6 +67,14 @@ class ReadPart:
     def n_bytes(self) -> int:
         """Bytes of the pixels."""
         return self.size[0] * self.size[1] * 3
+
+
+@dataclass(frozen=True)
+class PartRead:
+    """A part whose pixels are in memory."""
+
+    n_white: int  # squares that cannot be decoded
+    reader: str  # that read it: the slide's, or OpenSlide where a GPU could not
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 This module imports torch, which the processes that read slides must not; `slpd.wsi` does not import it.
 
-Tiles are decoded in batches of at most `BATCH_BYTES` of pixels. At a time the GPU holds one batch twice (as tiles, and
-put together), one part of a level of at most `LEVEL_BYTES`, `AHEAD` regions, and what resampling takes: with regions of
-4096 px 0.4 GB where a level has their resolution, and 1.2 GB at most. What nvJPEG itself takes was not measured.
+Tiles are decoded in batches of at most `BATCH_BYTES` of pixels, or one row of tiles of at most `ROW_BYTES`. At a time
+the GPU holds one batch twice (as tiles, and put together), one part of a level of at most `LEVEL_BYTES`, `AHEAD`
+regions, and what resampling takes: with regions of 4096 px 0.4 GB where a level has their resolution, 0.5 GB if its
+tiles are as large, and 1.2 GB at most. What nvJPEG itself takes was not measured: `python -m benchmarks.gpu readers`
+would say.
 """
 
 import logging
@@ -28,11 +30,12 @@ from slpd.wsi.jpeg_tiles import DamagedTileError, JpegTiles
 from slpd.wsi.messages import UnreadableRegion
 from slpd.wsi.slide import Slide
 from slpd.wsi.tiff_levels import TiledLevel, UnsuitableError, tiff_structure
-from slpd.wsi.tolerance import STATED, are_near
+from slpd.wsi.tolerance import are_near, stated
 
 log = logging.getLogger(__name__)
 
 BATCH_BYTES = 2**26  # of decoded tiles
+ROW_BYTES = 2**28  # of the tiles side by side under a region, which are decoded together: 5 of 4096 px
 LEVEL_BYTES = 2**29  # of the part of a level that becomes a region: 13,377 px across
 AHEAD = 3  # regions: one in use, one ready, one being decoded
 
@@ -64,12 +67,17 @@ class LevelDecoder:
         pixels = torch.full((height, width, 3), 255, dtype=torch.uint8, device=self.device)
         columns = sorted({column for _, column in images})
         rows = sorted({row for row, _ in images})
-        at_once = max(1, BATCH_BYTES // (3 * self.level.tile_size[0] * self.level.tile_size[1] * max(1, len(columns))))
+        at_once = max(1, BATCH_BYTES // self.row_bytes(max(1, len(columns))))
         for first in range(0, len(rows), at_once):
             band = rows[first : first + at_once]
-            together = self._together([images[row, column] for row in band for column in columns], len(columns))
-            self._paste(together, columns[0], band[0], pixels, (left, top))
+            tiles = [images[row, column] for row in band for column in columns]
+            self._paste(self._together(tiles, len(columns)), columns[0], band[0], pixels, (left, top))
         return pixels
+
+    def row_bytes(self, n_columns: int) -> int:
+        """Bytes of tiles side by side, decoded."""
+        width, height = self.level.tile_size
+        return 3 * width * height * n_columns
 
     def _together(self, images: Sequence[bytes], n_columns: int) -> Tensor:
         """(rows * tile height, columns * tile width, 3) pixels of tiles, given row by row."""
@@ -104,8 +112,8 @@ class NvjpegReader:
 
     Attributes:
         reader: Its name.
-        reader_reason: What a comparison with OpenSlide found.
-        n_otherwise: Regions that the slide's own reader had to read.
+        reader_reason: What a comparison with the slide's own reader found.
+        read_by: Name of what read the last region: this, or the slide's own reader.
     """
 
     reader = "nvjpeg"
@@ -121,31 +129,41 @@ class NvjpegReader:
         Raises:
             UnsuitableError: it is not made of JPEG tiles that can be decoded here.
         """
-        self.slide, self.plan, self.n_otherwise, self.reader_reason = slide, plan, 0, ""
+        self.slide, self.plan, self.read_by, self.reader_reason = slide, plan, self.reader, ""
         if plan.level >= len(slide.plain_sizes):
             raise UnsuitableError("it is no plain TIFF pyramid, or lacks the level")
         if 3 * plan.level_px**2 > LEVEL_BYTES:
             raise UnsuitableError(f"a region takes {plan.level_px} px of the level, more than the GPU is to hold")
         level = tiff_structure(slide.path, slide.plain_sizes).levels[plan.level]
         self._decoder = LevelDecoder(slide.path, level, device)
+        n_columns = min(level.sizes.shape[1], 1 + -(-plan.level_px // level.tile_size[0]))
+        if (row_bytes := self._decoder.row_bytes(n_columns)) > ROW_BYTES:
+            raise UnsuitableError(f"one row of its tiles takes {row_bytes / 1e6:.0f} MB, more than the GPU is to hold")
         self._downsample = slide.downsamples[plan.level]
 
     def of_copy(self, slide: Slide) -> "NvjpegReader":
-        """A reader of a copy of the slide, which need not be compared again."""
+        """A reader of a copy of the slide, which need not be compared again.
+
+        Raises:
+            UnsuitableError: the copy is not made of tiles that can be decoded here.
+        """
         reader = NvjpegReader(slide, self.plan, self._decoder.device)
         reader.reader_reason = self.reader_reason
         return reader
 
     def probe(self) -> None:
-        """Compare a few tiles with the slide's own reader, which equals OpenSlide.
+        """Compare a few tiles with the slide's own reader.
+
+        That is mostly cuCIM, which reads whole pixels of a level, as nvJPEG does: `OpenSlideReader` says how OpenSlide
+        differs where a downsample is not whole.
 
         Raises:
             UnsuitableError: a tile differs by more than is tolerated, or none could be compared.
         """
         n_near = sum(self._is_near(*place) for place in self._decoder.level.telling_tiles())
         if not n_near:
-            raise UnsuitableError("no tile to compare with OpenSlide")
-        self.reader_reason = f"{STATED}, tiles compared: {n_near}"
+            raise UnsuitableError(f"no tile to compare with {self.slide.reader}")
+        self.reader_reason = f"{stated(self.slide.reader)}, tiles compared: {n_near}"
 
     def _is_near(self, row: int, column: int) -> bool:
         """Whether a tile could be compared; it must be near if it could."""
@@ -161,7 +179,9 @@ class NvjpegReader:
         except (DamagedTileError, SlideError):
             return False
         if not are_near(pixels, expected):
-            raise UnsuitableError(f"nvJPEG and OpenSlide differ at level {self.plan.level}, x {left}, y {top}")
+            raise UnsuitableError(
+                f"nvJPEG and {self.slide.reader} differ at level {self.plan.level}, x {left}, y {top}"
+            )
         return True
 
     def read_regions(
@@ -206,13 +226,13 @@ class NvjpegReader:
         try:
             region = decoded.result()
         except Exception as error:  # a tile that is not sound, or whatever the GPU, its driver or a decoder raise
-            self.n_otherwise += 1
             log.warning(
-                "%s: the region at x %d, y %d is read by %s (%s); so far: %d",
-                *(self.slide.name, *corner, self.slide.reader, error, self.n_otherwise),
+                "%s: the region at x %d, y %d is read by %s (%s)", self.slide.name, *corner, self.slide.reader, error
             )
             pixels = next(iter(self.slide.read_regions([corner], self.plan)))
+            self.read_by = self.slide.read_by
             return pixels if isinstance(pixels, UnreadableRegion) else pixels.copy()
+        self.read_by = self.reader
         if region.is_cuda:
             region.record_stream(torch.cuda.current_stream())
         return region

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from slpd.artifacts.slides.slide_files import files_of, hash_of_ends, whole_slide_file
 from slpd.errors import SlideError, UserError
 from slpd.geometry.read_plan import ReadPlan, coarsest_level
-from slpd.wsi.messages import OpenedSlide, OpenSlideFile, Reader, ReadPart, Refusal, UnreadableRegion
+from slpd.wsi.messages import OpenedSlide, OpenSlideFile, PartRead, Reader, ReadPart, Refusal, UnreadableRegion
 from slpd.wsi.reading_process import NURSERY, ReadingProcess, ReadingProcessDiedError
 from slpd.wsi.resolution import checked_mpp, refuse_oblong_pixels, required_mpp, stated_mpp
 
@@ -41,6 +41,7 @@ class Slide:
         downsamples: Level-0 pixels per pixel of each level, ascending.
         reader: Library that reads the pixels.
         reader_reason: Why that one, in a few words.
+        read_by: Name of what read the last pixels: `reader`, or OpenSlide where a GPU could not.
         plain_sizes: (width, height) of the levels that are tiled images of a plain TIFF pyramid, px; empty: it is none.
         n_unreadable: Squares of the last thumbnail's level that cannot be decoded and are white in it.
     """
@@ -63,6 +64,7 @@ class Slide:
         self.width_lv0, self.height_lv0 = self._opened.level_sizes[0]
         self.downsamples = self._opened.downsamples
         self.reader, self.reader_reason = self._opened.reader, self._opened.reader_reason
+        self.read_by: str = self.reader
         self.plain_sizes = self._opened.level_sizes[: self._opened.n_plain]
 
     def __enter__(self) -> Self:
@@ -207,9 +209,10 @@ class Slide:
             return answer
         if isinstance(answer, Refusal):
             raise SlideError(f"slide {self.name}: {answer.reason}")
-        assert isinstance(answer, int)
+        assert isinstance(answer, PartRead)
+        self.read_by = answer.reader
         if part.white_gaps:
-            self.n_unreadable = answer
+            self.n_unreadable = answer.n_white
         width, height = part.size
         return memory[part.offset : part.offset + part.n_bytes].reshape(height, width, 3)
 

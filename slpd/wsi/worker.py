@@ -21,7 +21,7 @@ from slpd.geometry.area_resample import area_resample
 from slpd.wsi.cucim_gpu_reader import CucimGpuReader
 from slpd.wsi.cucim_reader import CucimReader
 from slpd.wsi.levels import WHOLE_PX, Levels, distorted_level, levels_of, why
-from slpd.wsi.messages import OpenedSlide, OpenSlideFile, ReadPart, Refusal, UnreadableRegion
+from slpd.wsi.messages import OpenedSlide, OpenSlideFile, PartRead, ReadPart, Refusal, UnreadableRegion
 from slpd.wsi.openslide_reader import OpenSlideReader, UnreadableTileError
 from slpd.wsi.refusals import why_no_slide
 from slpd.wsi.tiff_levels import UPRIGHT, ChannelsError, TiffStructure, TileCheck, UnsuitableError, tiff_structure
@@ -102,7 +102,7 @@ def open_slide(request: OpenSlideFile, memory: int) -> "tuple[OpenedSlide | Refu
         reader_reason=reason + levels.note,
         n_plain=len(check.levels) if check else 0,
     )
-    return opened, PartReader(levels, opened, memory)
+    return opened, PartReader(levels, opened, memory, fast)
 
 
 def look_into_tiff(plain: OpenSlideReader) -> TiffStructure:
@@ -136,14 +136,15 @@ def trusted_cucim(
 class PartReader:
     """Reads parts of levels into the shared memory."""
 
-    def __init__(self, levels: Levels, slide: OpenedSlide, memory: int) -> None:
-        self._levels, self._slide = levels, slide
+    def __init__(self, levels: Levels, slide: OpenedSlide, memory: int, fast: CucimReader | None = None) -> None:
+        self._levels, self._slide, self._fast = levels, slide, fast
         self._memory_file, self._memory = memory, np.empty(0, np.uint8)
         self._n_read, self._gaps = 0, list[UnreadableTileError]()  # strips and squares of one part
 
-    def answer(self, part: ReadPart) -> UnreadableRegion | Refusal | int:
-        """Read a part. A number means that its pixels are in memory, with so many undecodable squares white."""
+    def answer(self, part: ReadPart) -> UnreadableRegion | Refusal | PartRead:
+        """Read a part."""
         width, height = part.size
+        n_otherwise = self._n_otherwise()
         self._n_read, self._gaps = 0, []
         try:
             result = self._shared(part).reshape(height, width, 3)
@@ -157,7 +158,11 @@ class PartReader:
             return UnreadableRegion(part.x_lv0, part.y_lv0, str(error))
         except (openslide.OpenSlideError, OSError) as error:  # the slide cannot be opened again after a damaged tile
             return Refusal(f"the file is gone or damaged ({error}); copy it again")
-        return len(self._gaps)
+        return PartRead(len(self._gaps), self._slide.reader if self._n_otherwise() == n_otherwise else "openslide")
+
+    def _n_otherwise(self) -> int:
+        """Strips of other pixels than the slide's reader gives, so far."""
+        return self._fast.n_otherwise if self._fast else 0
 
     def _shared(self, part: ReadPart) -> NDArray[np.uint8]:
         """The shared memory of a part. It is mapped again if the slide has enlarged it."""

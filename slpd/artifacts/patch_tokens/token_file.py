@@ -5,6 +5,8 @@ features: (N, P, D) float16. Region n, patch p = row * side + column of the regi
 coords: (N, 2) int64. x, y of each region's upper left corner, level-0 pixels; -1 where an imported file has none.
 sharpness: (N,) float32, of models.sharpness; NaN where unknown.
 invalid: (K, 2) int64. Corners of regions that are not in the file because they cannot be read.
+other_reader: (M, 2) int64. Corners of regions that another reader had to read than the attribute `reader` says; only if
+    there are such. Where that is a reader on a GPU, their pixels differ by a few grey levels from what it gives.
 present: (N, P) bool. False where a patch is absent, whatever `features` hold there; only if some patch is.
 checksums: (1,) of all these (slpd/artifacts/checksums.py); absent in files of earlier releases.
 Attributes of `features`: the fields of `TokenSource` that are known. Attributes of `coords`: TRIDENT's, of a region.
@@ -28,7 +30,10 @@ from slpd.errors import UserError
 
 @dataclass(frozen=True)
 class TokenSource:
-    """Where tokens come from. Two files with the same fingerprint hold the same tokens. None: an import, unknown."""
+    """Where tokens come from. None: an import, unknown.
+
+    Two files with the same fingerprint hold the same tokens, but for those in `Quality.other_reader`.
+    """
 
     slide: str
     fingerprint: str  # SHA-256 over slide file, regions, reader, encoder settings and result version
@@ -51,10 +56,11 @@ def no_corners() -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Quality:
-    """How sharp the regions of a slide are, and which are not in its file."""
+    """How sharp the regions of a slide are, which are not in its file, and which another reader had to read."""
 
     sharpness: NDArray[np.float32]  # (N,)
     invalid: NDArray[np.int64] = field(default_factory=no_corners)  # (K, 2) level-0 pixels
+    other_reader: NDArray[np.int64] = field(default_factory=no_corners)  # (M, 2) level-0 pixels
 
 
 def write_tokens(
@@ -89,7 +95,13 @@ def write_tokens(
         for place, region in zip(range(len(coords)), chain([first], regions), strict=True):
             tokens[place] = region
             checksum.add(region)
-        of_regions = {"coords": coords} | asdict(quality)
+        of_regions: dict[str, NDArray[Any]] = {
+            "coords": coords,
+            "sharpness": quality.sharpness,
+            "invalid": quality.invalid,
+        }
+        if len(quality.other_reader):
+            of_regions["other_reader"] = quality.other_reader
         if present is not None and not present.all():
             of_regions["present"] = present
         for name, values in of_regions.items():
@@ -139,9 +151,10 @@ def read_coords(path: Path) -> NDArray[np.int64]:
 
 
 def read_quality(path: Path) -> Quality:
-    """How sharp the regions of a slide are, and which were left out."""
+    """How sharp the regions of a slide are, which were left out, and which another reader had to read."""
     with open_tokens(path) as file:
-        return Quality(*(np.asarray(file[column.name]) for column in fields(Quality)))
+        other_reader = file["other_reader"] if "other_reader" in file else no_corners()
+        return Quality(*map(np.asarray, (file["sharpness"], file["invalid"], other_reader)))
 
 
 def read_present(path: Path) -> NDArray[np.bool_] | None:

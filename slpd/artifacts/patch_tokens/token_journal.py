@@ -29,6 +29,10 @@ class EncodedRegion(NamedTuple):
 
     tokens: NDArray[np.float16]  # (P, D)
     sharpness: float
+    other_reader: bool = False  # another than the tokens state had to read it
+
+
+UNREADABLE, READ, READ_BY_ANOTHER = range(3)  # what a record says of its region
 
 
 class TokenJournal:
@@ -45,16 +49,18 @@ class TokenJournal:
         """
         self.path = path
         self.dtype = np.dtype(
-            [("place", "<u4"), ("readable", "?"), ("sharpness", "<f4"), ("tokens", "<f2", (n_patches, width))]
+            [("place", "<u4"), ("reading", "u1"), ("sharpness", "<f4"), ("tokens", "<f2", (n_patches, width))]
         )
         self.size = self.dtype.itemsize + 4  # bytes of a record with its checksum
         self.header = json.dumps({"fingerprint": fingerprint, "n_patches": n_patches, "width": width}).encode() + b"\n"
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file = self._open()
         self.sharpness: list[float] = []  # of every finished region; NaN: it could not be read
+        self.other_reader: list[bool] = []  # whether another reader had to read it
         # A region that could not be read is tried again, since the slide may have been copied again.
-        while (record := self._record(len(self))) is not None and record["readable"]:
+        while (record := self._record(len(self))) is not None and record["reading"] != UNREADABLE:
             self.sharpness.append(float(record["sharpness"]))
+            self.other_reader.append(bool(record["reading"] == READ_BY_ANOTHER))
         if self.sharpness:
             log.info("%s: resumes after region %d", path, len(self))
 
@@ -87,10 +93,12 @@ class TokenJournal:
         record = np.zeros((), self.dtype)
         record["place"] = len(self)
         if region is not None:
-            record["readable"], record["tokens"], record["sharpness"] = True, region.tokens, region.sharpness
+            record["reading"] = READ_BY_ANOTHER if region.other_reader else READ
+            record["tokens"], record["sharpness"] = region.tokens, region.sharpness
         encoded = record.tobytes()
         self._write(encoded + zlib.crc32(encoded).to_bytes(4, "little"), self._offset(len(self)))
         self.sharpness.append(math.nan if region is None else region.sharpness)
+        self.other_reader.append(region is not None and region.other_reader)
 
     def remove(self) -> None:
         """Remove the file, once the tokens are in their final file."""
