@@ -171,14 +171,16 @@ step, gradients = recipe.step_of(learner), learner.gradients
 last_layer, others = gradients.last_layer.data_ptr(), gradients.others.data_ptr()
 
 class Work:
+    def __init__(self, what):
+        self.what = what
     def wait(self):
-        said.append(["wait", torch.cuda.current_stream() == gradients.beside])
+        said.append([f"waits for {self.what}", torch.cuda.current_stream() == gradients.beside])
 
 def heard(value, async_op=False):
     what = {last_layer: "last layer", others: "others"}.get(value.data_ptr(), "else")
     said.append([what, torch.cuda.current_stream() == gradients.beside])
     all_reduce(value)
-    return Work()
+    return Work(what) if async_op else None
 
 dist.all_reduce = heard
 for _ in range(WARM_UP):
@@ -200,7 +202,7 @@ def test_a_replayed_step_sums_the_last_layers_gradient_beside_the_others(tmp_pat
     run = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True)
     said, counts = json.loads(run.stdout.splitlines()[-1])
     begins = said.index(["last layer", True])
-    assert said[begins + 1 : begins + 3] == [["others", False], ["wait", False]]
+    assert said[begins + 1 : begins + 3] == [["others", False], ["waits for last layer", False]]
     assert counts == {"recorded": 1, "waits": 1, "launches": 2}
 
 
