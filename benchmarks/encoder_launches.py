@@ -1,12 +1,13 @@
 """What encoding a region asks of a GPU, counted on a device that computes nothing (`benchmarks/null_cuda`).
 
 Regions come from page-locked shared memory, from memory that is not, and from the device itself. The last line is JSON.
-Usage: `python -m benchmarks.encoder_launches [--region-px 4096]`.
+Usage: `python -m benchmarks.encoder_launches [--region-px 4096] [--batch-patches 64]`.
 """
 
 import argparse
 import json
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ from slpd.models.page_locked import page_locked
 from slpd.models.patch_encoder import Encoding, PatchEncoder
 from slpd.settings.slides import PatchEncoderSettings as Settings
 
-BATCH_PATCHES, REGIONS = 64, 3
+REGIONS = 3
 Report = dict[str, float]
 
 
@@ -44,11 +45,11 @@ def count(start: Callable[[], Encoding]) -> Report:
     }
 
 
-def measure(region_px: int) -> dict[str, Report]:
+def measure(region_px: int, batch_patches: int) -> dict[str, Report]:
     """All three ways."""
     torch.backends.cudnn.enabled = False  # the device knows no cuDNN
     torch.backends.cuda.enable_cudnn_sdp(False)
-    encoder = PatchEncoder(Settings(**COMMON | PAPER), None, BATCH_PATCHES)
+    encoder = PatchEncoder(Settings(**COMMON | PAPER), None, batch_patches)
     region = np.zeros((region_px, region_px, 3), np.uint8)
     on_device = torch.zeros(region.shape, dtype=torch.uint8, device=encoder.device)
     report = {"pageable": count(lambda: encoder.start(region, MPP))}
@@ -62,11 +63,12 @@ def main() -> None:
     """Count, in a process that has the device."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--region-px", type=int, default=4096)
+    parser.add_argument("--batch-patches", type=int, default=64, help="patches encoded at a time")
     args = parser.parse_args()
     if "NULL_CUDA" not in os.environ:
-        report: dict[str, Any] = on_null_device("benchmarks.encoder_launches", "--region-px", str(args.region_px))
+        report: dict[str, Any] = on_null_device("benchmarks.encoder_launches", *sys.argv[1:])
     else:
-        report = measure(args.region_px)
+        report = measure(args.region_px, args.batch_patches)
     print(json.dumps(report), flush=True)
     if "NULL_CUDA" in os.environ:
         os._exit(0)
