@@ -2,12 +2,13 @@
 
 Regions come from page-locked shared memory, from memory that is not, and from the device itself, the last also with
 timm's own blocks. Bytes are counted as for a training step (`benchmarks/roofline.py`). The last line is JSON.
-Usage: `python -m benchmarks.encoder_launches [--region-px 4096]`.
+Usage: `python -m benchmarks.encoder_launches [--region-px 4096] [--batch-patches 64]`.
 """
 
 import argparse
 import json
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ from slpd.models.page_locked import page_locked
 from slpd.models.patch_encoder import Encoding, PatchEncoder, split_patches
 from slpd.settings.slides import PatchEncoderSettings as Settings
 
-BATCH_PATCHES, REGIONS = 64, 3
+REGIONS = 3
 LAUNCHES = ("kernel", "compiled kernel")
 Report = dict[str, float]
 
@@ -59,17 +60,17 @@ def traffic_of(encoder: PatchEncoder, region: Tensor) -> Report:
 
     fused_blocks.add_norm = counted_add_norm  # type: ignore[assignment]  # Triton's kernels are no operations of torch
     with torch.no_grad(), traffic() as moved:  # in inference mode operations are not seen by their parts
-        for batch in torch.split(patches, BATCH_PATCHES):
+        for batch in torch.split(patches, encoder.batch_patches):
             encoder.forward(batch)
     fused_blocks.add_norm = add_norm
     return {"all": sum(moved.values()), **dict(moved.most_common())}
 
 
-def measure(region_px: int) -> dict[str, Report]:
+def measure(region_px: int, batch_patches: int) -> dict[str, Report]:
     """All ways."""
     torch.backends.cudnn.enabled = False  # the device knows no cuDNN
     torch.backends.cuda.enable_cudnn_sdp(False)
-    encoder = PatchEncoder(Settings(**COMMON | PAPER), None, BATCH_PATCHES)
+    encoder = PatchEncoder(Settings(**COMMON | PAPER), None, batch_patches)
     region = np.zeros((region_px, region_px, 3), np.uint8)
     on_device = torch.zeros(region.shape, dtype=torch.uint8, device=encoder.device)
     report = {"pageable": count(lambda: encoder.start(region, MPP))}
@@ -87,11 +88,12 @@ def main() -> None:
     """Count, in a process that has the device."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--region-px", type=int, default=4096)
+    parser.add_argument("--batch-patches", type=int, default=64, help="patches encoded at a time")
     args = parser.parse_args()
     if "NULL_CUDA" not in os.environ:
-        report: dict[str, Any] = on_null_device("benchmarks.encoder_launches", "--region-px", str(args.region_px))
+        report: dict[str, Any] = on_null_device("benchmarks.encoder_launches", *sys.argv[1:])
     else:
-        report = measure(args.region_px)
+        report = measure(args.region_px, args.batch_patches)
     print(json.dumps(report), flush=True)
     if "NULL_CUDA" in os.environ:
         os._exit(0)

@@ -3,7 +3,7 @@
 A step is bound by memory traffic: its bytes by a card's bytes per second are the time that this traffic takes. Counted
 are the arguments of every kernel that torch compiles and of every other operation, each read or written once. What a
 cache saves, or a kernel reads twice, is not known here. Waits, copies, launches and memory are torch's own. The last
-line is JSON. Usage: `python -m benchmarks.roofline [--batch 512] [--eager] [--masked] [--warm-up]`.
+line is JSON. Usage: `python -m benchmarks.roofline [--batch 512] [--eager] [--masked] [--warm-up] [--planned]`.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from slpd.settings.training import Objective, RegionEncoder, Training
 from slpd.training.attention import choose_attention
 from slpd.training.batches import Batches
 from slpd.training.learner import Learner
-from slpd.training.memory import STEP_BYTES, activation_bytes
+from slpd.training.memory import STEP_BYTES, activation_bytes, regions_at_once
 from slpd.training.precision import Precision
 from slpd.training.token_store import ResidentTokens
 
@@ -146,7 +146,7 @@ class Recipe:
     """Which step."""
 
     batch: int  # regions
-    parts: int  # pieces that a batch goes through the student in
+    regions_at_once: int  # of them, through the student together
     dtype: torch.dtype  # of the networks' products
     compiled: bool  # networks and loss
     masked: bool  # patches are absent
@@ -160,14 +160,10 @@ class Recipe:
         """The paper's, but for what is asked for."""
         encoder, training, objective = settings(args.batch)
         encoder = encoder.model_copy(update={"depth": args.depth or encoder.depth})
-        dtype = getattr(torch, args.dtype)
+        dtype, given = getattr(torch, args.dtype), None if args.planned else -(-args.batch // args.parts)
+        at_once = regions_at_once(encoder, training, torch.device("cuda", 0), args.batch, given)
         forms = not args.eager, args.masked, args.warm_up
-        return cls(args.batch, args.parts, dtype, *forms, encoder, training, objective)
-
-    @property
-    def regions_at_once(self) -> int:
-        """Regions that go through the student together."""
-        return -(-self.batch // self.parts)
+        return cls(args.batch, at_once, dtype, *forms, encoder, training, objective)
 
     @property
     def planned_bytes(self) -> int:
@@ -213,19 +209,24 @@ def step_report(recipe: Recipe) -> Report:
     with traffic() as moved:
         step()
     learner.shares.records = learner.teacher_vectors.records = True
+    reset()
     warm_up(step)
+    left_out = sum(entry.times for entry in counted() if entry.name.startswith("not recorded"))
     replayed = summary(happened_in(step))
     torch.cuda.empty_cache()
     recorded = torch.cuda.memory_reserved() - held
     return {
         **summary(happened),
         **{f"replayed_{name}": replayed[name] for name in ("waits", "pageable_copies", "launches", "graph_launches")},
+        "left_out": left_out,
         "bytes": sum(moved.values()),
         "peak_bytes": peak,
         "kept_bytes": kept,  # between steps: networks, moments, gradients, tokens
         "recorded_bytes": recorded,  # what recordings hold
         "planned_bytes": recipe.planned_bytes,
         "planned_kept_bytes": STEP_BYTES,
+        "regions_at_once": recipe.regions_at_once,
+        "reserved_bytes": torch.cuda.memory_reserved(),  # in the end, recordings included
         "graphs": counters["stats"]["unique_graphs"],
         "graph_breaks": sum(counters["graph_break"].values()),
     }
@@ -281,17 +282,16 @@ def types_of(product: str) -> list[int]:
     return [int(number) for number in product.partition(" types ")[2].partition(" rows ")[0].split()]
 
 
-def on_null_device(module: str, *arguments: str) -> dict[str, Any]:
-    """Run a module on the null device, compiled for this; the JSON of its last line.
+def on_null_device(module: str, *arguments: str, **variables: str) -> dict[str, Any]:
+    """Run a module on the null device, compiled for this, with these environment variables; the JSON of its last line.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", module, *arguments]
-        run = subprocess.run(
-            command, env=environment(build(Path(folder))), stdout=subprocess.PIPE, text=True, check=True
-        )
+        environ = {**environment(build(Path(folder))), **variables}
+        run = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True)
     report: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     return report
 
@@ -309,6 +309,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=512, help="regions")
     parser.add_argument("--depth", type=int, help="blocks of the region encoder")
     parser.add_argument("--parts", type=int, default=1, help="pieces that a batch goes through the student in")
+    parser.add_argument("--planned", action="store_true", help="in as many as training would choose on this card")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16", help="of networks")
     parser.add_argument("--eager", action="store_true", help="without a compiler")
     parser.add_argument("--masked", action="store_true", help="with absent patches")

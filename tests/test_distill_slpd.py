@@ -92,7 +92,8 @@ def test_iterations_in_one_job_are_those_of_its_parts_one_by_one(warm: Path, tmp
     schedules = make_schedules(TRAINING, batches.per_epoch)
     written = read_iterations(tmp_path / "job.npz")
     for iteration, epoch in enumerate((2, 3)):
-        vectors = embed_regions(learner.teacher.embed, store, np.arange(R), TRAINING.global_crop)
+        crop = TRAINING.global_crop
+        vectors = embed_regions(learner.teacher.embed, ENCODER.width, store, np.arange(R), cohort, crop)
         bottleneck = vectors[:, ENCODER.width :]
         embeddings = CohortEmbeddings(bottleneck, vectors[:, : ENCODER.width], cohort.offsets, cohort.slides)
         prototypes = cluster_cohort(embeddings, PROTOTYPES)

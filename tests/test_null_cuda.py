@@ -38,8 +38,8 @@ def warm_up() -> dict[str, Any]:
 
 @pytest.fixture(scope="module", params=["bfloat16", "float16", "float32", "parts", "masked"])
 def eager(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """A step where nothing can be compiled, in every precision, in three parts, and with absent patches."""
-    others = {"parts": ["--parts", "3"], "masked": ["--masked"]}
+    """A step where nothing can be compiled, in every precision, in parts, and with absent patches."""
+    others = {"parts": ["--parts", "4"], "masked": ["--masked"]}
     how = others.get(request.param, ["--dtype", request.param])
     report = on_null_device("benchmarks.roofline", "--batch", str(BATCH), "--depth", str(DEPTH), "--eager", *how)
     return report | {"in_half": request.param not in ("float16", "float32")}  # float16's loss is in float32
@@ -164,7 +164,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from benchmarks.null_cuda import counted, reset
 from benchmarks.roofline import WARM_UP, Recipe
 dist.init_process_group("fake", rank=0, world_size=2, store=FakeStore())  # sums nothing and waits for nobody
-args = argparse.Namespace(batch=16, depth=1, parts=2, dtype="bfloat16", eager=True, masked=False, warm_up=False)
+args = argparse.Namespace(batch=16, depth=1, parts=2, dtype="bfloat16", eager=True, masked=False, warm_up=False, planned=False)
 recipe = Recipe.of(args)
 learner, all_reduce, said = recipe.learner(), dist.all_reduce, []
 step, gradients = recipe.step_of(learner), learner.gradients

@@ -1,7 +1,7 @@
 """A CUDA device that computes nothing, for machines without one: see device.c.
 
 `build(folder)` compiles it with gcc in seconds; `environment(folder)` has torch find it. A process on it must end with
-`os._exit`, since libraries that were never loaded cannot be unloaded.
+`os._exit`, since libraries that were never loaded cannot be unloaded. The variable NULL_CUDA_BYTES sets its memory.
 """
 
 import ctypes

@@ -2,7 +2,9 @@
 
    Loaded before the real libraries, it lets torch run its whole CUDA path on a machine without a GPU: dispatcher, autocast,
    choice of kernels, caching allocator, compiler. Memory is address space that holds nothing. Kernels, products, copies
-   and waits are counted by name; no result is right. It poses as an H100 (sm_90, 132 multiprocessors, 80 GB).
+   and waits are counted by name; no result is right. It poses as an H100 (sm_90, 132 multiprocessors, 80 GB), or as one
+   with NULL_CUDA_BYTES of memory. While a stream is recorded as a graph, what is asked of it has "recorded " before its
+   name, and what is asked of another stream, which the graph would leave out, "not recorded ".
 
    What is not here is a stub that returns 0 (see __init__.py). Constants are those of the CUDA headers named beside them.
 */
@@ -19,8 +21,8 @@
 
 #define OUT_OF_MEMORY 2  /* cudaErrorMemoryAllocation */
 #define NOT_SUPPORTED 801 /* cudaErrorNotSupported */
-#define CARD_BYTES 85520000000ull
 #define RESERVED_BYTES 600000000ull /* what a context takes of a card */
+#define H100_BYTES 85520000000ull
 #define FILLED_BYTES (1 << 22)      /* larger copies and fills are counted only: pages that nobody touches cost nothing */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -42,10 +44,13 @@ static struct {
 
 static void *recording; /* the stream that is captured into a graph; what is asked for meanwhile is done when that is launched */
 
-static void count(const char *name, double amount) {
+static void count_on(void *stream, const char *name, double amount) {
     char recorded[500];
     unsigned slot = 5381;
-    if (recording) snprintf(recorded, sizeof recorded, "recorded %s", name), name = recorded;
+    if (recording) {
+        snprintf(recorded, sizeof recorded, "%s %s", stream == recording ? "recorded" : "not recorded", name);
+        name = recorded;
+    }
     for (const char *c = name; *c; c++) slot = slot * 33 + (unsigned char)*c;
     pthread_mutex_lock(&lock);
     for (slot %= N_NAMES; counts[slot].name && strcmp(counts[slot].name, name); slot = (slot + 1) % N_NAMES) {}
@@ -57,6 +62,8 @@ static void count(const char *name, double amount) {
     counts[slot].amount += amount;
     pthread_mutex_unlock(&lock);
 }
+
+static void count(const char *name, double amount) { count_on(recording, name, amount); } /* of no stream */
 
 void null_cuda_reset(void) {
     pthread_mutex_lock(&lock);
@@ -93,6 +100,11 @@ static struct {
 static int n_blocks;
 static size_t used;
 
+static size_t card_bytes(void) {
+    const char *given = getenv("NULL_CUDA_BYTES");
+    return given ? strtoull(given, NULL, 10) : H100_BYTES;
+}
+
 static void remember(char *start, size_t bytes, enum kind kind) { /* with the lock held */
     int i = 0;
     while (i < n_blocks && blocks[i].start) i++;
@@ -105,7 +117,7 @@ static void remember(char *start, size_t bytes, enum kind kind) { /* with the lo
 static int allocate(void **address, size_t bytes, enum kind kind) {
     *address = NULL;
     if (!bytes) return 0;
-    if (kind == DEVICE && used + bytes > CARD_BYTES - RESERVED_BYTES) return OUT_OF_MEMORY;
+    if (kind == DEVICE && used + bytes > card_bytes() - RESERVED_BYTES) return OUT_OF_MEMORY;
     char *start = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (start == MAP_FAILED) return OUT_OF_MEMORY;
     pthread_mutex_lock(&lock);
@@ -137,16 +149,16 @@ static enum kind kind_of(const void *address) {
     return kind;
 }
 
-static int copy(void *to, const void *from, size_t bytes, const char *how) {
+static int copy(void *to, const void *from, size_t bytes, const char *how, void *stream) {
     char text[100];
     snprintf(text, sizeof text, "copy %s to %s, %s", KINDS[kind_of(from)], KINDS[kind_of(to)], how);
-    count(text, bytes);
+    count_on(stream, text, bytes);
     if (bytes <= FILLED_BYTES) memmove(to, from, bytes);
     return 0;
 }
 
-static int fill(void *to, int value, size_t bytes) {
-    count("fill", bytes);
+static int fill(void *to, int value, size_t bytes, void *stream) {
+    count_on(stream, "fill", bytes);
     if (bytes <= FILLED_BYTES) memset(to, value, bytes);
     return 0;
 }
@@ -179,8 +191,8 @@ int cudaHostRegister(void *p, size_t n, unsigned flags) {
 }
 
 int cudaMemGetInfo(size_t *available, size_t *total) {
-    *total = CARD_BYTES;
-    *available = CARD_BYTES - used - RESERVED_BYTES;
+    *total = card_bytes();
+    *available = card_bytes() - used - RESERVED_BYTES;
     return 0;
 }
 int cuMemGetInfo_v2(size_t *available, size_t *total) { return cudaMemGetInfo(available, total); }
@@ -197,11 +209,15 @@ int cuPointerGetAttribute(void *value, int attribute, unsigned long long p) {
     return 0;
 }
 
-int cudaMemcpy(void *to, const void *from, size_t n, int kind) { return copy(to, from, n, "waited for"); }
-int cudaMemcpyAsync(void *to, const void *from, size_t n, int kind, void *stream) { return copy(to, from, n, "not waited for"); }
-int cudaMemcpyPeerAsync(void *to, int a, const void *from, int b, size_t n, void *stream) { return copy(to, from, n, "peer"); }
-int cudaMemset(void *p, int value, size_t n) { return fill(p, value, n); }
-int cudaMemsetAsync(void *p, int value, size_t n, void *stream) { return fill(p, value, n); }
+int cudaMemcpy(void *to, const void *from, size_t n, int kind) { return copy(to, from, n, "waited for", NULL); }
+int cudaMemcpyAsync(void *to, const void *from, size_t n, int kind, void *stream) {
+    return copy(to, from, n, "not waited for", stream);
+}
+int cudaMemcpyPeerAsync(void *to, int a, const void *from, int b, size_t n, void *stream) {
+    return copy(to, from, n, "peer", stream);
+}
+int cudaMemset(void *p, int value, size_t n) { return fill(p, value, n, NULL); }
+int cudaMemsetAsync(void *p, int value, size_t n, void *stream) { return fill(p, value, n, stream); }
 
 /* ---- Kernels: compiled ones are registered with their name when a library is loaded ---- */
 
@@ -254,18 +270,20 @@ int __cudaPopCallConfiguration(Size *grid, Size *block, size_t *shared, void **s
     return 0;
 }
 
-static int launch(const char *kind, const char *name) {
+static int launch(const char *kind, const char *name, void *stream) {
     char text[400];
     snprintf(text, sizeof text, "%s %.380s", kind, name ? name : "?");
-    count(text, 0);
+    count_on(stream, text, 0);
     return 0;
 }
-static int launch_of(const void *function) { return launch("kernel", kernels[kernel_slot(function)].name); }
+static int launch_of(const void *function, void *stream) {
+    return launch("kernel", kernels[kernel_slot(function)].name, stream);
+}
 
-int __cudaLaunchKernel(void *f, Size g, Size b, void **a, size_t n, void *s) { return launch_of(f); }
-int cudaLaunchKernel(const void *f, Size g, Size b, void **a, size_t n, void *s) { return launch_of(f); }
-int cudaLaunchKernelExC(const void *config, const void *f, void **a) { return launch_of(f); }
-int cudaLaunchCooperativeKernel(const void *f, Size g, Size b, void **a, size_t n, void *s) { return launch_of(f); }
+int __cudaLaunchKernel(void *f, Size g, Size b, void **a, size_t n, void *s) { return launch_of(f, s); }
+int cudaLaunchKernel(const void *f, Size g, Size b, void **a, size_t n, void *s) { return launch_of(f, s); }
+int cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *f, void **a) { return launch_of(f, config->stream); }
+int cudaLaunchCooperativeKernel(const void *f, Size g, Size b, void **a, size_t n, void *s) { return launch_of(f, s); }
 
 int cudaFuncGetAttributes(struct cudaFuncAttributes *attributes, const void *function) {
     memset(attributes, 0, sizeof *attributes);
@@ -314,7 +332,7 @@ int cuDeviceGetAttribute(int *value, int which, int device) { return *value = at
 int cudaGetDeviceProperties(struct cudaDeviceProp *card, int device) {
     memset(card, 0, sizeof *card);
     strcpy(card->name, "null CUDA device");
-    card->totalGlobalMem = CARD_BYTES;
+    card->totalGlobalMem = card_bytes();
     card->major = attribute(75), card->minor = attribute(76);
     card->multiProcessorCount = attribute(16), card->warpSize = attribute(10);
     card->maxThreadsPerBlock = attribute(1);
@@ -364,16 +382,16 @@ int cudaStreamEndCapture(void *stream, void **graph) { return recording = NULL, 
 int cudaGraphGetNodes(void *graph, void **nodes, size_t *n) { return *n = 1, 0; }
 int cudaGraphInstantiate(void **ready, void *graph, unsigned long long flags) { return new_handle(ready); }
 int cudaGraphInstantiateWithFlags(void **ready, void *graph, unsigned long long flags) { return new_handle(ready); }
-int cudaGraphLaunch(void *ready, void *stream) { return count("launch of a graph", 0), 0; }
+int cudaGraphLaunch(void *ready, void *stream) { return count_on(stream, "launch of a graph", 0), 0; }
 int cudaEventCreate(void **event) { return new_handle(event); }
 int cudaEventCreateWithFlags(void **event, unsigned flags) { return new_handle(event); }
 static void *external; /* the event that was recorded last to be waited for outside a graph */
 int cudaEventRecordWithFlags(void *event, void *stream, unsigned flags) {
-    if (flags) count("external event", 0), external = event; /* cudaEventRecordExternal */
+    if (flags) count_on(stream, "external event", 0), external = event; /* cudaEventRecordExternal */
     return 0;
 }
 int cudaStreamWaitEvent(void *stream, void *event, unsigned flags) {
-    if (event == external) count("stream waits for an external event", 0);
+    if (event == external) count_on(stream, "stream waits for an external event", 0);
     return 0;
 }
 int cudaEventElapsedTime(float *ms, void *from, void *to) { return *ms = 1, 0; }
@@ -383,34 +401,35 @@ int cudaEventSynchronize(void *event) { return count("wait for an event", 0), 0;
 
 /* ---- cuBLAS: every product by its shape, its types and the lengths of its rows ---- */
 
-int cublasCreate_v2(void **handle) { return new_handle(handle); }
+int cublasCreate_v2(void ***handle) { return *handle = calloc(1, sizeof **handle), 0; } /* which holds its stream */
+int cublasSetStream_v2(void **handle, void *stream) { return *handle = stream, 0; }
 int cublasGetMathMode(void *handle, int *mode) { return *mode = 0, 0; }
 int cublasGetPointerMode_v2(void *handle, int *mode) { return *mode = 0, 0; }
 
-static int product(int m, int n, int k, int times, int type, int result, long lda, long ldb, long ldc) {
+static int product(int m, int n, int k, int times, int type, int result, long lda, long ldb, long ldc, void *stream) {
     char text[200];
     snprintf(text, sizeof text, "product m%d n%d k%d x%d types %d %d rows %ld %ld %ld", m, n, k, times, type, result, lda,
              ldb, ldc);
-    count(text, 2.0 * m * n * k * times);
+    count_on(stream, text, 2.0 * m * n * k * times);
     return 0;
 }
 
 #define OPERANDS int ta, int tb, int m, int n, int k, const void *alpha
-int cublasGemmEx(void *h, OPERANDS, const void *A, int at, int lda, const void *B, int bt, int ldb, const void *beta,
+int cublasGemmEx(void **h, OPERANDS, const void *A, int at, int lda, const void *B, int bt, int ldb, const void *beta,
                  void *C, int ct, int ldc, int compute, int algorithm) {
-    return product(m, n, k, 1, at, ct, lda, ldb, ldc);
+    return product(m, n, k, 1, at, ct, lda, ldb, ldc, *h);
 }
-int cublasSgemm_v2(void *h, OPERANDS, const void *A, int lda, const void *B, int ldb, const void *beta, void *C, int ldc) {
-    return product(m, n, k, 1, 0, 0, lda, ldb, ldc);
+int cublasSgemm_v2(void **h, OPERANDS, const void *A, int lda, const void *B, int ldb, const void *beta, void *C, int ldc) {
+    return product(m, n, k, 1, 0, 0, lda, ldb, ldc, *h);
 }
-int cublasGemmStridedBatchedEx(void *h, OPERANDS, const void *A, int at, int lda, long long sa, const void *B, int bt,
+int cublasGemmStridedBatchedEx(void **h, OPERANDS, const void *A, int at, int lda, long long sa, const void *B, int bt,
                                int ldb, long long sb, const void *beta, void *C, int ct, int ldc, long long sc, int times,
                                int compute, int algorithm) {
-    return product(m, n, k, times, at, ct, lda, ldb, ldc);
+    return product(m, n, k, times, at, ct, lda, ldb, ldc, *h);
 }
-int cublasSgemmStridedBatched(void *h, OPERANDS, const void *A, int lda, long long sa, const void *B, int ldb, long long sb,
+int cublasSgemmStridedBatched(void **h, OPERANDS, const void *A, int lda, long long sa, const void *B, int ldb, long long sb,
                               const void *beta, void *C, int ldc, long long sc, int times) {
-    return product(m, n, k, times, 0, 0, lda, ldb, ldc);
+    return product(m, n, k, times, 0, 0, lda, ldb, ldc, *h);
 }
 
 typedef struct {
@@ -435,7 +454,8 @@ int cublasLtMatmul(void *h, void *d, const void *alpha, const void *A, Layout *a
                    const void *beta, const void *C, Layout *c, void *D, Layout *result, const void *algorithm, void *w,
                    size_t n, void *stream) {
     uint64_t k = a->columns == result->rows ? a->rows : a->columns; /* whether A is transposed is in the description */
-    return product(result->rows, result->columns, k, 1, a->type, result->type, a->stride, b->stride, result->stride);
+    return product(result->rows, result->columns, k, 1, a->type, result->type, a->stride, b->stride, result->stride,
+                   stream);
 }
 size_t cublasLtGetVersion(void) { return 130400; }
 
@@ -464,12 +484,18 @@ int cuOccupancyMaxActiveBlocksPerMultiprocessor(int *n, void *f, int b, size_t s
 int cuStreamIsCapturing(void *stream, int *status) { return cudaStreamIsCapturing(stream, status); }
 int cuLaunchKernel(void *f, unsigned a, unsigned b, unsigned c, unsigned d, unsigned e, unsigned g, unsigned s, void *st,
                    void **p, void **x) {
-    return launch("compiled kernel", f);
+    return launch("compiled kernel", f, st);
 }
-int cuLaunchKernelEx(const void *config, void *f, void **p, void **x) { return launch("compiled kernel", f); }
+typedef struct {
+    unsigned grid[3], block[3], shared;
+    void *stream;
+} Config; /* the beginning of a CUlaunchConfig */
+int cuLaunchKernelEx(const Config *config, void *f, void **p, void **x) {
+    return launch("compiled kernel", f, config->stream);
+}
 int cuLaunchCooperativeKernel(void *f, unsigned a, unsigned b, unsigned c, unsigned d, unsigned e, unsigned g, unsigned s,
                               void *st, void **p) {
-    return launch("compiled kernel", f);
+    return launch("compiled kernel", f, st);
 }
 int cuTensorMapEncodeTiled(void) { return 0; }
 int cuTensorMapEncodeIm2col(void) { return 0; }

@@ -133,7 +133,7 @@ class RegionViT(nn.Module):
             position_grid: Side of the position table, patches.
         """
         super().__init__()
-        self.heads = heads
+        self.width, self.heads = width, heads
         self.phi = nn.Sequential(nn.Linear(token_width, width), nn.GELU())
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + position_grid**2, width))

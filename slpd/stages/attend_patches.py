@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> None:
 def attend(encoder: RegionViT, tokens: TokenStore, cohort: CohortTokens) -> Iterator[NDArray[np.float16]]:
     """(n, heads, P) of the cohort's regions in order, some at a time; nan where a patch is absent."""
     regions, done = np.arange(cohort.n_regions), 0
-    for attention in embed_in_batches(encoder.class_attention, tokens, regions, cohort.grid, cohort.present):
+    encode = encoder.class_attention
+    for attention in embed_in_batches(encode, encoder.width, tokens, regions, cohort, cohort.grid):
         refuse_infinite_vectors(attention.reshape(len(attention), -1), cohort, first=done)
         half = attention.astype(np.float16)
         if cohort.present is not None:

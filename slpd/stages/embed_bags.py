@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     with training_device() as device:
         regions = np.arange(cohort.n_regions)
         tokens = open_token_store(cohort, regions, device, "disk", reserve=0)  # each is read once
-        vectors = embed_regions(encoder.to(device), tokens, regions, cohort.grid, cohort.present)
+        vectors = embed_regions(encoder.to(device), encoder.width, tokens, regions, cohort, cohort.grid)
     refuse_infinite_vectors(vectors, cohort)
     bags = dict(zip(cohort.slides, np.split(vectors, cohort.offsets[1:-1]), strict=True))
     coords = read_cohort_coords(args.manifest)

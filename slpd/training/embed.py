@@ -1,5 +1,6 @@
 """Embedding regions with a trained network."""
 
+import logging
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -11,35 +12,59 @@ from slpd.artifacts.patch_tokens.cohort_tokens import CohortTokens
 from slpd.errors import UserError
 from slpd.method.processes import gather_at_first
 from slpd.method.views import centre_crops, cut_masks, cut_views
+from slpd.training.memory import SHARE, free_bytes
 from slpd.training.token_store import TokenStore
 
-BATCH = {"cpu": 64, "cuda": 1024}  # regions at a time: bounds memory, changes nothing else
+logger = logging.getLogger(__name__)
+
+BATCH = {"cpu": 64, "cuda": 1024}  # most regions at a time
+# Bytes of a patch on a GPU, as torch reserves them in float32. Per value of its token: four batches in half precision
+# on their way, their crop in half and in single. Per unit of width: a block's residuals, norms and both perceptrons.
+TOKEN_BYTES, WIDTH_BYTES = 16, 68
+
+
+def batch_size(device: torch.device, cohort: CohortTokens, width: int) -> int:
+    """How many of a cohort's regions an encoder of some width embeds at a time.
+
+    Halved until it fits what is free on a GPU, so that the sizes, with which rounding may change, are few.
+    """
+    size = BATCH[device.type]
+    if device.type == "cpu":
+        return size
+    torch.cuda.empty_cache()  # what a step of training has left is free
+    fits = SHARE * free_bytes(device) / (cohort.grid**2 * (cohort.width * TOKEN_BYTES + width * WIDTH_BYTES))
+    while size > max(1, fits):
+        size //= 2
+    logger.info("%d regions embedded at a time", size)
+    return size
 
 
 @torch.no_grad()
 def embed_in_batches(
     encode: Callable[..., Tensor],
+    width: int,
     tokens: TokenStore,
     regions: NDArray[np.int64],
+    cohort: CohortTokens,
     crop: int,
-    present: NDArray[np.bool_] | None,
 ) -> Iterator[NDArray[np.float32]]:
     """What an encoder says of regions, from their centre crops.
 
     Args:
         encode: (B, crop, crop, token width) float32 tokens, and as `present` (B, crop, crop) -> (B, ...).
+        width: Of the encoder, by which memory is planned.
         tokens: Of these regions at least.
         regions: (n,) which to embed.
+        cohort: Theirs; for absent patches and shapes.
         crop: Side of the crop, patches; the grid's side takes the whole region.
-        present: (R, grid, grid) False where a patch of the cohort's regions is absent; None: none is.
 
     Yields:
         (B, ...) of some regions, in order.
     """
-    size = BATCH[tokens.device.type]
+    size = batch_size(tokens.device, cohort, width)
     batches = np.split(regions, range(size, len(regions), size))
     for batch, (held, places) in zip(batches, tokens.fetch(batches), strict=True):
-        mask = None if present is None else present[batch]
+        mask = None if cohort.present is None else cohort.present[batch]
         crops = centre_crops(len(places), crop, held.shape[1], mask)
         view = cut_views(held, places, crops)[0]
         seen = None if mask is None else cut_masks(mask, crops, held.device)[0]
@@ -48,13 +73,14 @@ def embed_in_batches(
 
 def embed_regions(
     encode: Callable[..., Tensor],
+    width: int,
     tokens: TokenStore,
     regions: NDArray[np.int64],
+    cohort: CohortTokens,
     crop: int,
-    present: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """One vector per region, (n, D); arguments as for `embed_in_batches`."""
-    return np.concatenate(list(embed_in_batches(encode, tokens, regions, crop, present)))
+    return np.concatenate(list(embed_in_batches(encode, width, tokens, regions, cohort, crop)))
 
 
 def refuse_infinite_vectors(vectors: NDArray[np.float32], cohort: CohortTokens, first: int = 0) -> None:
@@ -69,14 +95,19 @@ def refuse_infinite_vectors(vectors: NDArray[np.float32], cohort: CohortTokens, 
 
 
 def embed_cohort(
-    encode: Callable[..., Tensor], tokens: TokenStore, own: NDArray[np.int64], cohort: CohortTokens, crop: int
+    encode: Callable[..., Tensor],
+    width: int,
+    tokens: TokenStore,
+    own: NDArray[np.int64],
+    cohort: CohortTokens,
+    crop: int,
 ) -> NDArray[np.float32] | None:
     """`embed_regions` of the whole cohort, each process its own regions.
 
     Returns:
         (R, D) in the first process; None in the others.
     """
-    shares = gather_at_first((own, embed_regions(encode, tokens, own, crop, cohort.present)))
+    shares = gather_at_first((own, embed_regions(encode, width, tokens, own, cohort, crop)))
     if shares is None:
         return None
     vectors = np.empty((cohort.n_regions, shares[0][1].shape[1]), np.float32)

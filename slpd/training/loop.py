@@ -103,10 +103,9 @@ class Trainer:
         learner, cohort = self.learner, self.cohort
         own = own_regions(learner.training, cohort.n_regions)
         with learner.precision.autocast():
-            crop = learner.training.global_crop
-            vectors = embed_cohort(learner.teacher.embed, self.batches.tokens, own, cohort, crop)
+            width, crop = self.batches.encoder.width, learner.training.global_crop
+            vectors = embed_cohort(learner.teacher.embed, width, self.batches.tokens, own, cohort, crop)
         if vectors is None:
             return None
         refuse_infinite_vectors(vectors, cohort)
-        width = vectors.shape[1] - learner.teacher.head.last_layer.weight_v.shape[1]
         return CohortEmbeddings(vectors[:, width:], vectors[:, :width], cohort.offsets, cohort.slides)
