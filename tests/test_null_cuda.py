@@ -164,7 +164,8 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from benchmarks.null_cuda import counted, reset
 from benchmarks.roofline import WARM_UP, Recipe
 dist.init_process_group("fake", rank=0, world_size=2, store=FakeStore())  # sums nothing and waits for nobody
-args = argparse.Namespace(batch=16, depth=1, parts=2, dtype="bfloat16", eager=True, masked=False, warm_up=False, planned=False)
+sizes = dict(batch=16, depth=1, parts=2, planned=False)
+args = argparse.Namespace(**sizes, dtype="bfloat16", eager=True, masked=False, warm_up=False)
 recipe = Recipe.of(args)
 learner, all_reduce, said = recipe.learner(), dist.all_reduce, []
 step, gradients = recipe.step_of(learner), learner.gradients
