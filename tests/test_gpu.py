@@ -1,6 +1,7 @@
 """What only a GPU can show: that every way of training and encoding runs there, and agrees with the CPU.
 
-On a machine without one all of this is skipped; `tests/test_null_cuda.py` sees there that the same paths run.
+On a machine without one all of this is skipped; `tests/test_null_cuda.py` and `tests/test_null_cuda_stages.py` see
+there that the same paths run.
 """
 
 import logging
@@ -25,12 +26,15 @@ from small_training import (
     train_variant,
     write_cohort,
 )
+from test_attend_patches import write_teacher
 from test_fused_blocks import small_form
 from test_learner import batch_at, batches_on, make_batches, make_learner, well_scaled
 from test_token_store import BATCHES, all_tokens
 from timm.layers import LayerScale
 
+from slpd.artifacts.learned.bags import read_bags
 from slpd.artifacts.learned.embeddings import read_embeddings
+from slpd.artifacts.learned.patch_attention import open_patch_attention
 from slpd.artifacts.learned.training_metrics import read_metrics
 from slpd.artifacts.patch_tokens.cohort_tokens import open_cohort_tokens
 from slpd.artifacts.patch_tokens.token_file import read_source, read_tokens
@@ -208,6 +212,20 @@ def test_every_training_stage_runs_on_a_device(tmp_path: Path) -> None:
     embeddings = read_embeddings(tmp_path / "slpd.h5")
     assert embeddings.bottleneck.shape == (sum(N_REGIONS.values()), ENCODER.bottleneck)
     assert np.isfinite(embeddings.bottleneck).all()
+
+
+def test_region_vectors_and_attention_come_from_a_device(tmp_path: Path) -> None:
+    """By the stages `embed_bags` and `attend_patches`, of an encoder as drawn."""
+    manifest, teacher = write_cohort(tmp_path), write_teacher(tmp_path / "drawn.safetensors")
+    given = ("--manifest", str(manifest), "--teacher", str(teacher))
+    stage("embed_bags", *given, "--out", str(tmp_path / "bags.h5"))
+    stage("attend_patches", *given, "--out", str(tmp_path / "attention.h5"))
+    bags = read_bags(tmp_path / "bags.h5")
+    assert {slide: bag.shape for slide, bag in bags.items()} == {s: (n, ENCODER.width) for s, n in N_REGIONS.items()}
+    assert all(np.isfinite(bag).all() for bag in bags.values())
+    with open_patch_attention(tmp_path / "attention.h5") as found:
+        to_all = np.asarray(found.attention[:], np.float32).sum(axis=2)  # (R, heads); the rest is to the CLS token
+    assert ((to_all > 0.5) & (to_all < 1)).all()
 
 
 @pytest.fixture(scope="module")

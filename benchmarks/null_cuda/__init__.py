@@ -13,10 +13,17 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 SOURCE = Path(__file__).parent / "device.c"
 LIBRARY = "libcuda.so.1"
 TORCH = ("c10_cuda", "torch_cuda", "torch_python", "caffe2_nvrtc", "torch_cuda_linalg")
 PACKAGES = Path(sysconfig.get_path("platlib"))  # where torch and triton are
+# Those of torch's CUDA come first: triton may be made for an older one. They lack a few, which triton has.
+HEADERS = [
+    f"-I{PACKAGES / folder}"
+    for folder in (f"nvidia/cu{str(torch.version.cuda).partition('.')[0]}/include", "triton/backends/nvidia/include")
+]
 TRITON = PACKAGES / "triton/backends/nvidia/driver.c"
 FUNCTION = re.compile(r"^(cuda[A-Z]|__cuda|cublas|cu[A-Z][a-z])(?!ile)\w+$")  # cuFile reads files: left as it is
 
@@ -38,9 +45,8 @@ def build(folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     device, stubs, library = folder / "device.o", folder / "stubs.c", folder / LIBRARY
-    headers = PACKAGES / "triton/backends/nvidia/include"
     compile_c = ["gcc", "-w", "-O1", "-fPIC"]
-    subprocess.run([*compile_c, "-I", headers, "-c", SOURCE, "-o", device], check=True)
+    subprocess.run([*compile_c, *HEADERS, "-c", SOURCE, "-o", device], check=True)
     stubs.write_text(stubs_of(asked_for() - defined_in(device)))
     subprocess.run([*compile_c, "-shared", f"-Wl,-soname,{LIBRARY}", "-o", library, device, stubs, "-ldl"], check=True)
     return folder
