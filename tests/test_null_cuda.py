@@ -39,7 +39,7 @@ def warm_up() -> dict[str, Any]:
 @pytest.fixture(scope="module", params=["bfloat16", "float16", "float32", "parts", "masked"])
 def eager(request: pytest.FixtureRequest) -> dict[str, Any]:
     """A step where nothing can be compiled, in every precision, in parts, and with absent patches."""
-    others = {"parts": ["--parts", "4"], "masked": ["--masked"]}
+    others = {"parts": ["--parts", "2"], "masked": ["--masked"]}
     how = others.get(request.param, ["--dtype", request.param])
     report = on_null_device("benchmarks.roofline", "--batch", str(BATCH), "--depth", str(DEPTH), "--eager", *how)
     return report | {"in_half": request.param not in ("float16", "float32")}  # float16's loss is in float32
