@@ -3,7 +3,7 @@
 import argparse
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,10 @@ from torch import nn
 from benchmarks.gpu.timing import Rows, seconds_of, synchronise
 from benchmarks.slides_encoding import COMMON, PAPER, tissue_like
 from slpd.errors import SlideError, UserError
-from slpd.models.page_locked import page_locked
 from slpd.models.patch_encoder import Encoding, PatchEncoder, build_model, split_patches
 from slpd.models.sharpness import sharpness
 from slpd.settings.slides import PatchEncoderSettings as Settings
+from slpd.stages.encode_patches import locked_regions
 from slpd.synthetic.slide_file import write_slide
 from slpd.wsi import Slide, UnreadableRegion
 from slpd.wsi.region_readers import Choice, Opened, Request, open_for_regions
@@ -134,8 +134,7 @@ def encode_all(encoder: PatchEncoder, opened_slide: Opened, places: Iterable[tup
     under_way: list[Encoding] = []
     started = time.perf_counter()
     slide, regions, plan = opened_slide.slide, opened_slide.regions, opened_slide.plan
-    copied = regions is slide  # what is decoded on the encoder's device is not
-    with page_locked(slide.memory_of_regions(plan), encoder.device) if copied else nullcontext():
+    with locked_regions(slide, regions, plan, encoder):
         for region in regions.read_regions(places, plan):
             assert not isinstance(region, UnreadableRegion)
             under_way.append(encoder.start(region, MPP))

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import starmap
@@ -338,9 +338,7 @@ def encode_ahead(task: Task, first: int, encoder: PatchEncoder) -> Iterator[Enco
     A region is handed out once the next one is under way, so that a GPU always has one.
     """
     under_way: list[tuple[Encoding | None, bool]] = []  # whether another reader had to read it
-    # What is decoded on the encoder's device is not copied from there.
-    memory = task.slide.memory_of_regions(task.plan) if task.reader is task.slide else None
-    with page_locked(memory, encoder.device) if memory is not None else nullcontext():
+    with locked_regions(task.slide, task.reader, task.plan, encoder):
         for pixels in task.reader.read_regions(map(tuple, task.corners[first:].tolist()), task.plan):
             if isinstance(pixels, UnreadableRegion):
                 raise_if_slide_away(task.slide.path, SlideError(pixels.reason))
@@ -356,6 +354,13 @@ def encode_ahead(task: Task, first: int, encoder: PatchEncoder) -> Iterator[Enco
             if encoding is not None:
                 encoding.wait_for_pixels()
         yield from starmap(finished, under_way)
+
+
+def locked_regions(
+    slide: Slide, reader: Slide | NvjpegReader, plan: ReadPlan, encoder: PatchEncoder
+) -> AbstractContextManager[None]:
+    """Within it a GPU copies regions from where they were read; nothing is locked if it decodes them itself."""
+    return page_locked(slide.memory_of_regions(plan), encoder.device) if reader is slide else nullcontext()
 
 
 def finished(encoding: Encoding | None, other_reader: bool) -> EncodedRegion | None:
